@@ -1,0 +1,1 @@
+"""What every room stands on: units, quantities, errors, registries, manifests, files and lazy imports."""

@@ -1,0 +1,77 @@
+"""Files are written beside their place and renamed, so that a full disk or Ctrl-C leaves nothing half-written."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from dovetail.core.errors import DovetailError
+
+
+def _failed(path: Path, error: OSError) -> DovetailError:
+    return DovetailError(
+        f"could not write {path.name}",
+        where=str(path.parent),
+        why=error.strerror or str(error),
+        hint="free some space or give another --out; nothing was left half-written",
+    )
+
+
+def write_text(path: str | os.PathLike[str], text: str) -> Path:
+    """Write `text` to `path` in one step: the old file stays until the new one is complete."""
+    return write_bytes(path, text.encode())
+
+
+def write_bytes(path: str | os.PathLike[str], data: bytes) -> Path:
+    """Write `data` to `path` in one step. Raises `DovetailError` when the disk refuses."""
+    target = Path(path)
+    part: str | None = None
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, part = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(part, 0o644)
+        os.replace(part, target)
+    except OSError as error:
+        raise _failed(target, error) from error
+    finally:
+        if part and os.path.exists(part):
+            os.unlink(part)
+    return target
+
+
+def write_json(path: str | os.PathLike[str], value: Any) -> Path:
+    """`write_text` of indented JSON with sorted keys left as given; NaN and infinity are refused."""
+    return write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+@contextmanager
+def whole_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """A folder that appears at `path` only when the block ends well; an old one is replaced, a failed one removed."""
+    target = Path(path)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        part = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    except OSError as error:
+        raise _failed(target, error) from error
+    try:
+        yield part
+        part.chmod(0o755)
+        old = part.with_name(part.name + ".old")
+        if target.exists():
+            os.replace(target, old)
+        os.replace(part, target)
+        shutil.rmtree(old, ignore_errors=True)
+    except OSError as error:
+        raise _failed(target, error) from error
+    finally:
+        shutil.rmtree(part, ignore_errors=True)

@@ -1,0 +1,128 @@
+"""Machines: what runs a model. Numbers are SI floats (or arrays of design points); each carries its source."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from dovetail.core.content import ByContent
+from dovetail.core.errors import DovetailError, did_you_mean
+from dovetail.core.formats import Number
+from dovetail.core.quantity import Kind
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a number comes from."""
+
+    kind: Kind
+    text: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MemoryLevel(ByContent):
+    """One level of memory: capacity in bytes, bandwidth in bytes/s."""
+
+    name: str
+    capacity: Number
+    bandwidth: Number
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Stack(ByContent):
+    """The software between the graph and the chip: what it costs to start an operator, and what it can execute packed.
+
+    Parameters
+    ----------
+    launch_s : Number
+        Time from one operator's end to the next one's start, beyond what the chip needs.
+    step_s : Number
+        Fixed time of one forward pass (scheduling, sampling, the Python around it).
+    packed_weights : bool
+        True: weight-only formats are read packed by fused kernels. False: weights are unpacked to `compute` at load, so
+        neither memory nor time falls (``transformers`` on a CPU).
+    compute : str
+        Dtype that activations and unpacked weights have when the chip or stack has no other ("" for the model's own).
+    reserve : float
+        Fraction of the memory the stack leaves free.
+    """
+
+    name: str
+    launch_s: Number = 0.0
+    step_s: Number = 0.0
+    packed_weights: bool = True
+    compute: str = ""
+    reserve: float = 0.1
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Efficiency(ByContent):
+    """How much of its peaks a chip reaches: named constants, measured where `kind` says so.
+
+    `spread` is the relative half-width of a 90 % interval on a time made from these constants.
+    """
+
+    compute: Number = 0.7
+    memory: Number = 0.8
+    overlap: Number = 1.0  # 1: compute and memory overlap fully (max); 0: they add up
+    spread: float = 0.4
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Machine(ByContent):
+    """A chip, or `count` equal ones.
+
+    Parameters
+    ----------
+    peak : mapping of str to Number
+        Dense FLOP/s (OP/s) by dtype.
+    memory : MemoryLevel
+        Main memory. `caches` are the levels nearer to the cores, nearest last.
+    link : Number
+        Bytes/s per direction to the other chips of the node; 0 when alone.
+    tdp_w, idle_w : Number
+        Board power limit and draw when idle.
+    j_per_flop : mapping of str to Number
+        Dynamic energy per FLOP by dtype; `j_per_byte` of main memory traffic.
+    usd_per_hour : Number
+        Rental of one chip; NaN when unknown.
+    sources : mapping of str to Source
+        Dotted field (``peak.bf16``) to where its number comes from.
+    """
+
+    name: str
+    title: str
+    kind: str  # gpu, tpu, npu, cpu, fpga …
+    vendor: str
+    peak: Mapping[str, Number]
+    memory: MemoryLevel
+    caches: tuple[MemoryLevel, ...]
+    link: Number
+    tdp_w: Number
+    idle_w: Number
+    j_per_flop: Mapping[str, Number]
+    j_per_byte: Number
+    usd_per_hour: Number
+    area_mm2: Number
+    process_nm: Number
+    efficiency: Efficiency
+    stack: Stack
+    year: int = 0
+    count: int = 1
+    engines: tuple[str, ...] = ()  # serving engines that run on it: vllm, sglang, …
+    sources: Mapping[str, Source] = field(default_factory=dict)
+
+    def peak_of(self, dtype: str) -> Number:
+        """Dense peak for a dtype. Raises `DovetailError` naming the dtypes this machine has."""
+        if dtype not in self.peak:
+            hint = did_you_mean(dtype, list(self.peak))
+            raise DovetailError(f"{self.name} has no {dtype} arithmetic", where=f"peak.{dtype}", hint=hint)
+        return self.peak[dtype]
+
+    def source(self, path: str) -> Source:
+        """The source of a field, of its nearest ancestor (``peak`` for ``peak.bf16``), or "modelled"."""
+        while path:
+            if path in self.sources:
+                return self.sources[path]
+            path = path.rpartition(".")[0]
+        return Source("modelled", "derived")

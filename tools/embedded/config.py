@@ -1,0 +1,66 @@
+"""What is trained, and how: every number of the run in one place."""
+
+from dataclasses import dataclass, field
+
+from transformers import LlamaConfig
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """A Llama with grouped-query attention; every linear has columns divisible by 128."""
+
+    layers: int = 5
+    hidden: int = 256
+    intermediate: int = 768
+    heads: int = 8
+    kv_heads: int = 4
+    vocabulary: int = 4096
+    context: int = 8192
+    rope_theta: float = 100_000.0
+    norm_eps: float = 1e-5
+
+    @property
+    def head_dim(self) -> int:
+        """Channels of one attention head."""
+        return self.hidden // self.heads
+
+    def to_hf(self) -> LlamaConfig:
+        """Return the same shape as the configuration that `transformers` reads."""
+        return LlamaConfig(
+            vocab_size=self.vocabulary, hidden_size=self.hidden, intermediate_size=self.intermediate,
+            num_hidden_layers=self.layers, num_attention_heads=self.heads, num_key_value_heads=self.kv_heads,
+            head_dim=self.head_dim, max_position_embeddings=self.context, rms_norm_eps=self.norm_eps,
+            rope_parameters={"rope_type": "default", "rope_theta": self.rope_theta}, hidden_act="silu",
+            tie_word_embeddings=True, attention_bias=False, mlp_bias=False, initializer_range=0.02,
+            bos_token_id=0, eos_token_id=0, pad_token_id=None, dtype="bfloat16", architectures=["LlamaForCausalLM"],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """A stretch of training at one context length (tokens)."""
+
+    context: int
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """Warm-up, stable rate, linear decay to zero (WSD); Muon for matrices, AdamW for the embedding and the norms."""
+
+    phases: tuple[Phase, ...] = (Phase(512, 16_000_000), Phase(2048, 3_000_000), Phase(8192, 1_000_000))
+    batch_tokens: int = 8192
+    warmup_steps: int = 60
+    decay_tokens: int = 8_000_000
+    muon_rate: float = 0.02
+    muon_momentum: float = 0.95
+    muon_weight_decay: float = 0.02
+    adam_rate: float = 4e-3
+    adam_betas: tuple[float, float] = (0.9, 0.95)
+    seed: int = 20261122
+    shape: Shape = field(default_factory=Shape)
+
+    @property
+    def total_tokens(self) -> int:
+        """Tokens of all phases together."""
+        return sum(phase.tokens for phase in self.phases)
