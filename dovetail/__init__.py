@@ -9,10 +9,10 @@ Every name below comes in at its first use, so ``import dovetail`` alone costs n
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
 
 from dovetail.core.version import VERSION as __version__
 
+TYPE_CHECKING = False  # type checkers read it as true; importing typing for it would be most of the import's cost
 if TYPE_CHECKING:
     from dovetail.core.errors import DovetailError
     from dovetail.design import build, calibrate, estimate, explain, measure
@@ -54,7 +54,7 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     if name not in _HOMES:
         raise AttributeError(f"module 'dovetail' has no attribute '{name}'")
     value = getattr(import_module(f"dovetail.{_HOMES[name]}"), name)

@@ -45,7 +45,7 @@ def digest(value: Any) -> str:
 
 
 class ByContent:
-    """Mixin for ``@dataclass(frozen=True, slots=True, eq=False)``: equal when the contents are, hashable with arrays inside."""
+    """Mixin for ``@dataclass(frozen=True, slots=True, eq=False)``: equal by contents, hashable with arrays inside."""
 
     __slots__ = ()
 

@@ -22,9 +22,7 @@ class DovetailError(Exception):
         Process exit status: 2 usage, 3 infeasible, 4 a check failed.
     """
 
-    def __init__(
-        self, what: str, *, where: str = "", why: str = "", hint: str = "", exit_code: int = USAGE
-    ) -> None:
+    def __init__(self, what: str, *, where: str = "", why: str = "", hint: str = "", exit_code: int = USAGE) -> None:
         self.what, self.where, self.why, self.hint, self.exit_code = what, where, why, hint, exit_code
         super().__init__(str(self))
 

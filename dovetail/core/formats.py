@@ -12,7 +12,8 @@ from dovetail.core.errors import DovetailError, did_you_mean
 Number = Any  # a scalar or an array of any shape that broadcasts: a design point is a row, cost functions take columns
 
 DTYPE_BYTES: dict[str, float] = {
-    "fp32": 4, "tf32": 4, "bf16": 2, "fp16": 2, "fp8": 1, "int8": 1, "fp8_block": 1, "int4": 0.5, "nvfp4": 0.5, "mxfp4": 0.5,
+    "fp32": 4, "tf32": 4, "bf16": 2, "fp16": 2, "fp8": 1, "int8": 1, "fp8_block": 1,
+    "int4": 0.5, "nvfp4": 0.5, "mxfp4": 0.5,
 }  # fmt: skip
 
 

@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 class Registry(Generic[T]):
-    """Things by name, registered by a decorator in the modules of `package`, which are imported at the first look-up."""
+    """Things by name, registered by a decorator in the modules of `package`, all imported at the first look-up."""
 
     def __init__(self, kind: str, package: str) -> None:
         self.kind, self.package = kind, package

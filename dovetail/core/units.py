@@ -1,7 +1,7 @@
 """Units, parsed once at the edge: ``"3.35 TB/s"`` becomes 3.35e12 (bytes per second).
 
-Inside, every number is a float in the SI base of its dimension (s, J, W, byte, flop, Hz, mm2, USD). ``GB`` is 10**9 bytes
-and ``GiB`` is 2**30; they are never confused because the prefix table holds both.
+Inside, every number is a float in the SI base of its dimension (s, J, W, byte, flop, Hz, mm2, USD). ``GB`` is 10**9
+bytes and ``GiB`` is 2**30; they are never confused because the prefix table holds both.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def unit(text: str) -> tuple[str, float]:
 
 
 def parse(text: str | int | float, dimension: str, *, where: str = "") -> float:
-    """The value of ``text`` in SI, checked to have `dimension` (``"byte/s"``, ``"s"``, ``"W"``, ``""`` for a pure number).
+    """The value of ``text`` in SI, checked to have `dimension` (``"byte/s"``, ``"s"``, ``""`` for a pure number).
 
     Raises
     ------
@@ -76,12 +76,16 @@ def parse(text: str | int | float, dimension: str, *, where: str = "") -> float:
 
 
 _EXAMPLES = {
-    "byte": "80 GB or 512 MiB", "byte/s": "3.35 TB/s", "flop/s": "989 TFLOP/s", "s": "3 us", "W": "700 W", "Hz": "1.98 GHz",
-    "J": "1 mJ", "J/flop": "0.44 pJ/FLOP", "J/byte": "40 pJ/B", "mm2": "814 mm2", "m": "4 nm", "USD/s": "2.99 USD/h",
+    "byte": "80 GB or 512 MiB", "byte/s": "3.35 TB/s", "flop/s": "989 TFLOP/s", "s": "3 us", "W": "700 W",
+    "Hz": "1.98 GHz", "J": "1 mJ", "J/flop": "0.44 pJ/FLOP", "J/byte": "40 pJ/B", "mm2": "814 mm2", "m": "4 nm", "USD/s": "2.99 USD/h",
     "USD": "30000 USD", "": "0.8",
 }  # fmt: skip
-_SCALES = ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""), (1e-3, "m"), (1e-6, "µ"), (1e-9, "n"))
-_SYMBOLS = {"byte": "B", "byte/s": "B/s", "flop": "FLOP", "flop/s": "FLOP/s", "J/flop": "J/FLOP", "J/byte": "J/B", "m": "m"}
+_SCALES = (
+    (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""), (1e-3, "m"), (1e-6, "µ"), (1e-9, "n"),
+)  # fmt: skip
+_SYMBOLS = {
+    "byte": "B", "byte/s": "B/s", "flop": "FLOP", "flop/s": "FLOP/s", "J/flop": "J/FLOP", "J/byte": "J/B", "m": "m",
+}  # fmt: skip
 
 
 def show(value: float, dimension: str = "", digits: int = 3) -> str:
