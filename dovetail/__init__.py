@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from importlib import import_module
 
-from dovetail.core.version import VERSION as __version__
+from dovetail.core.version import __version__
 
 TYPE_CHECKING = False  # type checkers read it as true; importing typing for it would be most of the import's cost
 if TYPE_CHECKING:

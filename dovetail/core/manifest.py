@@ -15,7 +15,7 @@ from typing import Any
 
 from dovetail.core.errors import DovetailError
 from dovetail.core.files import write_json
-from dovetail.core.version import VERSION
+from dovetail.core.version import __version__
 
 _CHUNK = 1 << 20
 _LIBRARIES = ("numpy", "torch", "transformers", "compressed_tensors", "safetensors")
@@ -46,7 +46,7 @@ def _version(library: str) -> str:
 def versions() -> dict[str, str]:
     """Versions of dovetail, Python and the numerical libraries this process has loaded; none is loaded for it."""
     loaded = {name: _version(name) for name in _LIBRARIES if name in sys.modules}
-    return {"dovetail": VERSION, "python": platform.python_version(), **loaded}
+    return {"dovetail": __version__, "python": platform.python_version(), **loaded}
 
 
 def _git(folder: Path, *arguments: str) -> str:

@@ -77,8 +77,8 @@ def parse(text: str | int | float, dimension: str, *, where: str = "") -> float:
 
 _EXAMPLES = {
     "byte": "80 GB or 512 MiB", "byte/s": "3.35 TB/s", "flop/s": "989 TFLOP/s", "s": "3 us", "W": "700 W",
-    "Hz": "1.98 GHz", "J": "1 mJ", "J/flop": "0.44 pJ/FLOP", "J/byte": "40 pJ/B", "mm2": "814 mm2", "m": "4 nm", "USD/s": "2.99 USD/h",
-    "USD": "30000 USD", "": "0.8",
+    "Hz": "1.98 GHz", "J": "1 mJ", "J/flop": "0.44 pJ/FLOP", "J/byte": "40 pJ/B", "mm2": "814 mm2", "m": "4 nm",
+    "USD": "30000 USD", "USD/s": "2.99 USD/h", "": "0.8",
 }  # fmt: skip
 _SCALES = (
     (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""), (1e-3, "m"), (1e-6, "µ"), (1e-9, "n"),
