@@ -53,14 +53,17 @@ class Architecture(ByContent):
     name, family : str
         Zoo name or path; the `model_type` that was matched.
     names : mapping of str to tuple of str
-        Role to tensor names with ``{layer}`` (and ``{expert}``) to fill in. Roles: ``embed, positions, q, k, v`` or ``qkv``,
-        ``o, gate, up, down`` or ``gate_up``, ``router, norm_in, norm_post, norm_out, q_norm, k_norm, head``.
+        Role to tensor names with ``{layer}`` (and ``{expert}``) to fill in. Roles: ``embed, positions``; ``q, k, v`` or
+        ``qkv``; ``o, gate, up, down``; in a mixture ``router, expert_gate, expert_up, expert_down``; ``norm_in,
+        norm_post, norm_out, q_norm, k_norm, head``. First the weight, then the bias, used where the spec has one.
     norm : {"rms", "layer"}
         RMSNorm has one vector a norm, LayerNorm two.
     inputs_first : bool
         Linear weights are stored (inputs, outputs) as GPT-2's `Conv1D` does, not (outputs, inputs).
     dtype : str
         Dtype of the checkpoint.
+    rope_theta : float
+        Base of the rotary frequencies; 0 without rotary positions.
     """
 
     name: str
@@ -75,3 +78,4 @@ class Architecture(ByContent):
     learned_positions: int = 0
     inputs_first: bool = False
     dtype: str = "bf16"
+    rope_theta: float = 0.0

@@ -1,0 +1,142 @@
+"""`Model`: a config, its architecture, and where it came from."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dovetail.core.content import ByContent
+from dovetail.core.errors import DovetailError, did_you_mean
+from dovetail.core.formats import Number
+from dovetail.model import find
+from dovetail.model.architecture import Architecture
+from dovetail.model.build import decoder_graph, number
+from dovetail.model.config import Config, read_fields
+from dovetail.model.families import FAMILIES
+from dovetail.model.graph import Graph
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Model(ByContent):
+    """A language model: what it is, and the graph of any step of it.
+
+    Parameters
+    ----------
+    name : str
+        Hub id, folder name, or ``model_type`` of a config given as a dict.
+    architecture : Architecture
+        Its numbers, family quirks resolved.
+    config : mapping
+        The fields of its ``config.json``.
+    folder : Path or None
+        Where its weights and tokenizer are, when they are on this disk.
+    """
+
+    name: str
+    architecture: Architecture
+    config: Mapping[str, Any] = field(default_factory=dict)
+    folder: Path | None = None
+
+    @staticmethod
+    def load(source: str | os.PathLike[str] | Mapping[str, Any]) -> Model:
+        """The model of a zoo name or hub id, a folder, a config file, or the fields of a config.
+
+        A hub id is looked for in the zoo, then as a path, then in the local Hugging Face cache; nothing is downloaded.
+
+        Raises
+        ------
+        DovetailError
+            No such model, an unknown architecture, or a field that is missing or does not fit.
+        """
+        if isinstance(source, Mapping):
+            name = str(source.get("_name_or_path") or source.get("model_type") or "config")
+            return _from_fields(name, source, "config")
+        name, file, folder = find.locate(source)
+        return _from_fields(name, read_fields(file), str(file), folder)
+
+    @staticmethod
+    def names() -> list[str]:
+        """Hub ids of the zoo, and ``embedded``, the model that ships."""
+        return find.names()
+
+    def graph(
+        self,
+        batch: Number = 1,
+        tokens: Number = 1,
+        context: Number = 0,
+        logit_tokens: Number = 1,
+        kv_dtype: str = "bf16",
+    ) -> Graph:
+        """The operators of one step: see `decoder_graph`. Lengths beyond `max_context` are the caller's to judge.
+
+        Raises
+        ------
+        DovetailError
+            A batch or number of tokens below 1, a context below 0, or anything that is not a number.
+        """
+        return decoder_graph(
+            self.architecture,
+            _at_least("batch", batch, 1),
+            _at_least("tokens", tokens, 1),
+            _at_least("context", context, 0),
+            _at_least("logit_tokens", logit_tokens, 0),
+            kv_dtype,
+        )
+
+    @property
+    def layers(self) -> int:
+        """Decoder layers."""
+        return len(self.architecture.layers)
+
+    @property
+    def max_context(self) -> int:
+        """Longest context in tokens."""
+        return self.architecture.max_context
+
+    @property
+    def parameters(self) -> int:
+        """What the Hugging Face module holds: tied heads once."""
+        return int(self.graph().parameters())
+
+    @property
+    def active_parameters(self) -> int:
+        """Parameters that one token meets: in a mixture, `top_k` of the experts."""
+        idle = 0
+        for layer in self.architecture.layers:
+            block = layer.feed_forward
+            if block.experts > 1:
+                matrices = 3 if block.gated else 2
+                idle += (block.experts - block.top_k) * matrices * self.architecture.hidden * block.intermediate
+        return self.parameters - int(idle)
+
+    @property
+    def kv_bytes_per_token(self) -> int:
+        """Bytes that one more token adds to a bf16 KV cache, below any sliding window."""
+        return int(sum(2 * cache.elements_per_token for cache in self.graph().caches))
+
+
+def _from_fields(name: str, fields: Mapping[str, Any], where: str, folder: Path | None = None) -> Model:
+    config = Config(fields, where)
+    kind = config.text("model_type")
+    if kind not in FAMILIES:
+        known = list(FAMILIES)
+        why = f"the families known are {', '.join(known)}"
+        raise DovetailError(f"unknown architecture '{kind}'", where=where, why=why, hint=did_you_mean(kind, known))
+    return Model(name, FAMILIES[kind](config, name), dict(fields), folder)
+
+
+def _at_least(name: str, value: Any, low: int) -> Number:
+    try:
+        value = number(value)
+        good = bool(np.all(value >= low)) and bool(np.all(np.isfinite(value)))
+    except (TypeError, ValueError):
+        raise DovetailError(f"{value!r} is not a number", where=name, hint=f"a whole number from {low}") from None
+    if not good:
+        worst = value if np.ndim(value) == 0 else np.min(value)
+        raise DovetailError(f"{worst} is too small", where=name, why=f"at least {low}")
+    return value
