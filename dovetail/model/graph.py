@@ -140,6 +140,21 @@ class Pointwise(Operator):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Collective(Operator):
+    """An all-reduce of `elements` of `act` among `ways` chips; its arithmetic is not counted."""
+
+    elements: Number = 0
+    ways: int = 1
+    act: str = "bf16"
+
+    @property
+    def dense_flops(self) -> Number:
+        return 0.0 * self.elements
+
+    executed_flops = dense_flops
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Cache(ByContent):
     """The KV cache of some layers: `length` tokens for each of `batch` sequences, keys and values."""
 

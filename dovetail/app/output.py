@@ -1,0 +1,82 @@
+"""How every verb answers: a screen for people, one JSON object for scripts, a folder for keeps."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout; keys stay stable.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only the answer.")]
+Out = Annotated[Path | None, typer.Option("--out", help="Also write report.html, result.json and manifest.json here.")]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a verb found: `data` for scripts, `screen` for people, and the exit code."""
+
+    verb: str
+    data: Mapping[str, Any]
+    screen: Callable[[], None]
+    code: int = 0
+
+
+def emit(answer: Answer, *, as_json: bool, out: Path | None = None, inputs: Sequence[Path] = ()) -> None:
+    """Print the answer, keep it in `out`, and leave with its exit code when that is not 0."""
+    data = finite(answer.data)
+    if out is not None:
+        from dovetail.app.report.verb import keep
+
+        keep(answer.verb, data, out, inputs)
+    if as_json:
+        print(json.dumps(data, indent=2, allow_nan=False))
+    else:
+        answer.screen()
+        if out is not None:
+            print(f"\nwritten to {out}: report.html, result.json, manifest.json", file=sys.stderr)
+    if answer.code:
+        raise typer.Exit(answer.code)
+
+
+def finite(value: Any) -> Any:
+    """`value` with NaN and infinities as None and NumPy scalars as Python ones, ready for strict JSON."""
+    if isinstance(value, Mapping):
+        return {str(k): finite(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(v) for v in value]
+    if hasattr(value, "tolist"):
+        return finite(value.tolist())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[object]], title: str = "") -> None:
+    """Print a table of at most 8 columns within 100 characters; numbers stand right."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    grid = Table(title=title or None, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
+    for i, column in enumerate(columns):
+        numeric = i > 0 and all(_numeric(str(row[i])) for row in rows)
+        grid.add_column(column, justify="right" if numeric else "left", overflow="fold")
+    for row in rows:
+        grid.add_row(*[str(cell) for cell in row])
+    Console(width=100, highlight=False).print(grid)
+
+
+def _numeric(text: str) -> bool:
+    return text[:1] in "0123456789-−+$≥≤–∞." or not text
+
+
+def progress(message: str, *, quiet: bool) -> None:
+    """One line of progress on stderr."""
+    if not quiet:
+        print(message, file=sys.stderr, flush=True)

@@ -1,0 +1,7 @@
+"""(graph, machine) to time, energy and memory: one point or a million by the same code."""
+
+from dovetail.cost.evaluate import GraphCost, OperatorCost, evaluate
+from dovetail.cost.memory import Memory, memory
+from dovetail.cost.products import ProductCost, matmul
+
+__all__ = ["GraphCost", "Memory", "OperatorCost", "ProductCost", "evaluate", "matmul", "memory"]

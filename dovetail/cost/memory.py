@@ -1,0 +1,58 @@
+"""What must fit: weights, KV cache and activations against the machine's capacity."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from dovetail.core.formats import Number, dtype_bytes
+from dovetail.cost.traffic import compute_dtype, resident_bytes
+from dovetail.hardware.machine import Machine
+from dovetail.model.graph import Graph, Linear
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """Bytes on each chip, by what they hold; `capacity` is what the stack leaves usable."""
+
+    weights: Number
+    kv_cache: Number
+    activations: Number
+    capacity: Number
+
+    @property
+    def total(self) -> Number:
+        return self.weights + self.kv_cache + self.activations
+
+    @property
+    def fits(self) -> Number:
+        return self.total <= self.capacity
+
+
+def kv_bytes(graph: Graph, machine: Machine) -> Number:
+    """Bytes of every cache of `graph`: layers x batch x length (at most the window) x (keys + values) x element size."""
+    total: Number = 0.0
+    for cache in graph.caches:
+        dtype = compute_dtype(cache.format, machine) if cache.format in ("bf16", "fp16", "fp32") else cache.format
+        length = cache.length if cache.window is None else np.minimum(cache.length, cache.window)
+        total = total + cache.batch * length * (cache.elements_per_token * dtype_bytes(dtype))
+    return total
+
+
+def activation_bytes(graph: Graph, machine: Machine) -> Number:
+    """Peak of live activations in one step: the residual stream twice, and the widest operator's input and output."""
+    size = dtype_bytes(compute_dtype("bf16", machine))
+    rows = graph.batch * graph.tokens
+    widest: Number = 0.0
+    for operator in graph.operators:
+        if isinstance(operator, Linear):
+            widest = np.maximum(widest, operator.m * (operator.k + operator.n))
+    return (rows * (2 * graph.hidden) + widest) * size
+
+
+def memory(prefill: Graph, full: Graph, machine: Machine) -> Memory:
+    """Memory of one chip: activations of `prefill`, caches of `full` (the last decode step), weights of either."""
+    weights = sum(resident_bytes(w, machine) * (len(layers) or 1) for w, layers in full.weights())
+    capacity = machine.memory.capacity * (1.0 - machine.stack.reserve)
+    return Memory(weights, kv_bytes(full, machine), activation_bytes(prefill, machine), capacity)

@@ -1,0 +1,67 @@
+"""One matrix product on one machine: the public `cost.matmul`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from dovetail.core.errors import DovetailError, did_you_mean
+from dovetail.core.formats import Format, Number, packed_int, plain
+from dovetail.cost.evaluate import operator_cost
+from dovetail.cost.traffic import traffic
+from dovetail.hardware.machine import Machine
+from dovetail.model.graph import Linear, Weight
+
+_FORMATS: dict[str, Format] = {
+    **{d: plain(d) for d in ("fp32", "bf16", "fp16", "fp8", "fp8_block", "int8")},
+    "int4": packed_int(4, 128),
+    "nvfp4": Format("nvfp4", 4, packed=True, group=16, scale="fp8"),
+    "mxfp4": Format("mxfp4", 4, packed=True, group=32, scale="fp8"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ProductCost:
+    """Arrays of the broadcast shape of m, n and k; `low` and `high` bound `time_s`."""
+
+    time_s: Number
+    energy_j: Number
+    low: Number
+    high: Number
+    bound: np.ndarray
+
+
+def matmul(
+    m: Number, n: Number, k: Number, *, machine: Machine, weight: str = "bf16", act: str = "bf16"
+) -> ProductCost:
+    """``x[m, k] w[n, k]^T`` alone on `machine`, weights read from main memory.
+
+    Parameters
+    ----------
+    m, n, k : Number
+        Rows of activations, outputs, inputs; arrays broadcast.
+    weight, act : str
+        ``fp32, bf16, fp16, fp8, fp8_block, int8, int4, nvfp4, mxfp4``.
+
+    Raises
+    ------
+    DovetailError
+        An unknown dtype, a size below 1 or not finite, or arithmetic that the machine lacks.
+    """
+    if weight not in _FORMATS:
+        raise DovetailError(f"unknown weight dtype '{weight}'", hint=did_you_mean(weight, list(_FORMATS)))
+    m, n, k = (_size(name, value) for name, value in (("m", m), ("n", n), ("k", k)))
+    stored = Weight("w", n, k, _FORMATS[weight])
+    product = Linear(name="matmul", weights=(stored,), m=m, k=k, n=n, act=act)
+    cost = operator_cost(product, traffic(product, machine), 0.0, machine)
+    spread = 1.0 + machine.efficiency.spread
+    bound = np.where(np.asarray(cost.compute_s) >= cost.memory_s, "compute", "memory")
+    return ProductCost(cost.time_s, cost.energy_j, cost.time_s / spread, cost.time_s * spread, bound)
+
+
+def _size(name: str, value: Number) -> np.ndarray:
+    array = np.asarray(value, dtype=float)
+    if array.size == 0 or not np.all(np.isfinite(array)) or array.min() < 1:
+        raise DovetailError(f"{name} must be at least 1 and finite", where=name, why=f"got {value!r}"[:80])
+    return array

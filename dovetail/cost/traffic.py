@@ -1,0 +1,90 @@
+"""Bytes an operator moves and the arithmetic it does, on a given machine: the two sides of its roofline."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from dovetail.core.errors import DovetailError
+from dovetail.core.formats import DTYPE_BYTES, Number, dtype_bytes
+from dovetail.hardware.machine import Machine
+from dovetail.model.graph import Attention, Collective, Graph, Linear, Operator, Pointwise, Weight
+
+_STAND_INS = {"bf16": ("fp16",), "fp16": ("bf16",)}
+
+
+def compute_dtype(act: str, machine: Machine) -> str:
+    """The dtype in which `machine` computes on activations of dtype `act`.
+
+    The same dtype where the chip has it, its 16-bit twin, or what the software stack converts to.
+
+    Raises
+    ------
+    DovetailError
+        None of these has a peak on the machine.
+    """
+    if machine.stack.compute and act in ("bf16", "fp16", "fp32"):
+        return machine.stack.compute
+    for candidate in (act, *_STAND_INS.get(act, ()), "fp32" if act in ("bf16", "fp16") else act):
+        if candidate in machine.peak:
+            return candidate
+    machine.peak_of(act)
+    raise DovetailError(f"{machine.name} cannot compute in {act}")
+
+
+def resident_bytes(weight: Weight, machine: Machine) -> Number:
+    """Bytes one tensor (all its experts) takes in the machine's memory, and moves when it is read once.
+
+    A stack without kernels for packed weights unpacks them at load, so they take what the compute dtype takes.
+    """
+    stack = machine.stack
+    if stack.packed_weights and not (stack.compute and not weight.format.packed):
+        return weight.payload_bytes
+    dtype = weight.format.scale if weight.format.packed else weight.format.dtype
+    return weight.elements * dtype_bytes(compute_dtype(dtype, machine))
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """One operator, once: `flops` in `dtype`, bytes streamed from memory, bytes of activations, bytes sent over the link."""
+
+    dtype: str
+    flops: Number
+    streamed: Number
+    activations: Number
+    sent: Number = 0.0
+
+
+def traffic(operator: Operator, machine: Machine) -> Traffic:
+    """The work of one repetition of `operator` on `machine`, shapes as in the graph."""
+    dtype = compute_dtype(getattr(operator, "act", "bf16"), machine)
+    size = DTYPE_BYTES[dtype]
+    if isinstance(operator, Linear):
+        share = np.minimum(operator.active, operator.experts) / operator.experts if operator.experts > 1 else 1.0
+        streamed = sum(resident_bytes(w, machine) for w in operator.weights) * share
+        return Traffic(dtype, operator.executed_flops, streamed, operator.m * ((operator.k + operator.n) * size))
+    if isinstance(operator, Attention):
+        kv_size = dtype_bytes(
+            compute_dtype(operator.kv_format, machine) if operator.kv_format == "bf16" else operator.kv_format
+        )
+        span = (
+            operator.kv_len
+            if operator.window is None
+            else np.minimum(operator.kv_len, operator.window + operator.tokens)
+        )
+        streamed = operator.batch * span * (2 * operator.kv_heads * operator.head_dim * kv_size)
+        queries = operator.batch * operator.tokens * (2 * operator.heads * operator.head_dim * size)
+        return Traffic(dtype, operator.executed_flops, streamed, queries)
+    if isinstance(operator, Pointwise):
+        return Traffic(dtype, operator.executed_flops, 0.0, (operator.read + operator.written) * size)
+    if isinstance(operator, Collective):
+        # A ring all-reduce sends 2 (w - 1) / w of the message from each chip (Patarasuk and Yuan, JPDC 69, 2009).
+        sent = operator.elements * (size * 2.0 * (operator.ways - 1) / operator.ways)
+        return Traffic(dtype, operator.executed_flops, 0.0, 0.0, sent)
+    raise DovetailError(f"no cost is known for operator '{operator.name}'", why=type(operator).__name__)
+
+
+def streamed_bytes(graph: Graph, works: list[Traffic]) -> Number:
+    """Bytes that stream through the caches in one step of `graph`: what must fit for weights and KV to stay resident."""
+    return sum(w.streamed * o.repeat for o, w in zip(graph.operators, works, strict=True))

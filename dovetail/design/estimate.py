@@ -1,0 +1,149 @@
+"""`estimate`: one design on one machine, every number with its interval, kind and source."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from dovetail.core.quantity import Kind, Quantity, exact
+from dovetail.cost import GraphCost
+from dovetail.design.feasibility import why_not
+from dovetail.design.points import Metrics, Steps, metrics, steps
+from dovetail.design.resolve import Plan, as_machine, as_model, as_recipe
+from dovetail.hardware.machine import Machine
+from dovetail.model import Model
+from dovetail.recipe.recipe import Recipe
+from dovetail.workload import Workload
+
+MODEL = "dovetail roofline with efficiency, launch overhead and cache residency"
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A prediction. Arrays in the workload make arrays in `metrics`; the quantities are for scalar workloads."""
+
+    model: Model
+    machine: Machine
+    recipe: Recipe
+    plan: Plan
+    workload: Workload
+    metrics: Metrics
+    steps: Steps
+
+    @property
+    def kind(self) -> Kind:
+        """``calibrated`` where the machine's efficiency was measured, else ``modelled``."""
+        return "calibrated" if self.machine.source("efficiency").kind in ("measured", "calibrated") else "modelled"
+
+    @property
+    def feasible(self) -> Any:
+        """Whether it fits, elementwise for arrays."""
+        return self.metrics.fits if np.ndim(self.metrics.fits) else bool(self.metrics.fits)
+
+    @property
+    def why(self) -> list[str]:
+        """What binds when a scalar design does not fit."""
+        return why_not(self.model, self.machine, self.workload, self.metrics.memory)
+
+    def quantity(self, name: str, value: float, unit: str, *, inverse: bool = False) -> Quantity:
+        """`value` with the interval that the machine's efficiency spread gives a time (or its inverse)."""
+        spread = 1.0 + float(np.max(self.machine.efficiency.spread))
+        return Quantity(
+            float(value), float(value) / spread, float(value) * spread, unit, self.kind, f"{MODEL}, {self.machine.name}"
+        )
+
+    @property
+    def ttft(self) -> Quantity:
+        return self.quantity("ttft", self.metrics.ttft_s, "s")
+
+    @property
+    def tpot(self) -> Quantity:
+        return self.quantity("tpot", self.metrics.tpot_s, "s")
+
+    @property
+    def throughput(self) -> Quantity:
+        return self.quantity("throughput", self.metrics.throughput, "tok/s")
+
+    @property
+    def energy_per_token(self) -> Quantity:
+        return self.quantity("energy_per_token", self.metrics.energy_per_token_j, "J/tok")
+
+    @property
+    def usd_per_mtok(self) -> Quantity | None:
+        """Price per million output tokens; None where the machine has no rent."""
+        price = float(self.metrics.usd_per_token) * 1e6
+        return None if np.isnan(price) else self.quantity("usd_per_mtok", price, "USD/Mtok")
+
+    def memory(self) -> dict[str, Quantity]:
+        """Bytes on each chip by what they hold, and their total; exact but for the activations' upper bound."""
+        held = self.metrics.memory
+        parts = {
+            "weights": held.weights,
+            "kv_cache": held.kv_cache,
+            "activations": held.activations,
+            "total": held.total,
+        }
+        return {
+            name: exact(float(v), "byte", "modelled", "tensor shapes and formats of the graph")
+            for name, v in parts.items()
+        }
+
+    def bottleneck(self) -> dict[str, str]:
+        """What most of each phase's time goes to, in words."""
+        found: dict[str, GraphCost] = {"prefill": self.steps.prefill, "decode": self.steps.decode}
+        return {phase: cost.bottleneck() for phase, cost in found.items()}
+
+    def to_json(self) -> dict[str, Any]:
+        """The stable keys of ``dovetail estimate --json``."""
+        price = self.usd_per_mtok
+        return {
+            "model": self.model.name, "machine": self.machine.name, "chips": self.machine.count, "recipe": self.recipe.name,
+            "workload": {k: float(v) for k, v in self.workload.columns().items()},
+            "ttft": self.ttft.to_json(), "tpot": self.tpot.to_json(), "throughput": self.throughput.to_json(),
+            "energy_per_token": self.energy_per_token.to_json(), "usd_per_mtok": price.to_json() if price else None,
+            "memory": {name: q.to_json() for name, q in self.memory().items()},
+            "memory_capacity": exact(
+                float(self.metrics.memory.capacity), "byte", self.machine.source("memory").kind, self.machine.source("memory").text
+            ).to_json(),
+            "bottleneck": self.bottleneck(), "feasible": self.feasible, "why": self.why,
+        }  # fmt: skip
+
+
+def estimate(
+    model: Model | str,
+    on: Machine | str,
+    workload: Workload | None = None,
+    recipe: Recipe | str | None = None,
+    plan: Plan | None = None,
+) -> Estimate:
+    """Predict time, energy, memory and price of a model on a machine.
+
+    Parameters
+    ----------
+    model : Model or str
+        A model, a zoo name, a Hugging Face folder or a config.json.
+    on : Machine or str
+        A machine, a zoo name (``"8 x h100-sxm"`` for several) or a YAML file.
+    workload : Workload
+        Lengths and batch; arrays give arrays.
+    recipe : Recipe or str
+        How the model is changed (``"w4a16-rtn"``); nothing by default.
+    plan : Plan
+        How layers are split; by default over all chips of the machine.
+
+    Returns
+    -------
+    Estimate
+        `feasible` False with reasons in `why` where it does not fit: that is a result, not an error.
+
+    Raises
+    ------
+    DovetailError
+        Unknown names, a workload out of range, arithmetic that the machine lacks.
+    """
+    found, chip, how = as_model(model), as_machine(on), as_recipe(recipe)
+    layout, work = plan or Plan(), workload or Workload()
+    both = steps(found, chip, how, layout, work, detail=True)
+    return Estimate(found, chip, how, layout, work, metrics(found, chip, how, layout, work, both), both)

@@ -1,0 +1,49 @@
+"""Why a design does not fit, what would: the binding constraint with the numbers required and available."""
+
+from __future__ import annotations
+
+import math
+
+from dovetail.core.units import show
+from dovetail.cost import Memory
+from dovetail.hardware.machine import Machine
+from dovetail.model import Model
+from dovetail.workload import Workload
+
+
+def why_not(model: Model, machine: Machine, work: Workload, held: Memory) -> list[str]:
+    """Sentences that name each constraint a scalar design breaks; empty when it fits."""
+    reasons: list[str] = []
+    needed = float(work.total_tokens)
+    if needed > model.max_context:
+        reasons.append(
+            f"prompt + output need {needed:,.0f} tokens of context, {model.name} has {model.max_context:,}; "
+            f"shorten the prompt by {needed - model.max_context:,.0f} tokens"
+        )
+    if not bool(held.fits):
+        reasons.append(_memory_reason(machine, work, held))
+    return reasons
+
+
+def largest_batch(work: Workload, held: Memory) -> int:
+    """The largest batch that fits: weights are fixed, caches and activations grow with the batch."""
+    batch = float(work.batch)
+    each = float(held.kv_cache + held.activations) / batch
+    return max(0, math.floor((float(held.capacity) - float(held.weights)) / each))
+
+
+def _memory_reason(machine: Machine, work: Workload, held: Memory) -> str:
+    capacity, weights = float(held.capacity), float(held.weights)
+    each = "each chip of " if machine.count > 1 else ""
+    if weights >= capacity:
+        return (
+            f"the weights need {show(weights, 'byte')}, {each}{machine.name} leaves {show(capacity, 'byte')}; "
+            "fewer bits per weight (--recipe), more chips (--on 'N x …') or a larger one"
+        )
+    free = capacity - weights
+    batch = largest_batch(work, held)
+    fits = f"batch {batch} fits" if batch else "not even batch 1 fits: shorten the context"
+    return (
+        f"KV cache and activations need {show(float(held.kv_cache + held.activations), 'byte')} at batch {float(work.batch):g}, "
+        f"{show(free, 'byte')} are free beside the weights on {each}{machine.name}; {fits}"
+    )

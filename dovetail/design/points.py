@@ -1,0 +1,102 @@
+"""The columns of a design: every metric for every point of a workload, in blocks that stay in the processor's cache."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from dovetail.core.formats import Number
+from dovetail.cost import GraphCost, Memory, evaluate, memory
+from dovetail.design.resolve import Plan
+from dovetail.hardware.machine import Machine
+from dovetail.model import Model
+from dovetail.model.graph import Graph
+from dovetail.recipe.recipe import Recipe
+from dovetail.system.tensor_parallel import tensor_parallel
+from dovetail.workload import Workload
+
+BLOCK = 4096  # points evaluated together: 32 KiB a column
+
+
+@dataclass(frozen=True, slots=True)
+class Metrics:
+    """One design on the points of a workload; every field has the workload's broadcast shape.
+
+    ``ttft_s`` is the prefill of the whole batch in one pass, without queueing; ``tpot_s`` the mean over a request's output;
+    energy, money and throughput are of the whole system (all chips) at that batch, per output token.
+    """
+
+    ttft_s: Number
+    tpot_s: Number
+    e2e_s: Number
+    throughput: Number
+    energy_per_token_j: Number
+    usd_per_token: Number
+    power_w: Number
+    memory: Memory
+    fits: Number
+
+
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """The graphs of one chip that the metrics come from, with their costs."""
+
+    prefill_graph: Graph
+    decode_graph: Graph
+    prefill: GraphCost
+    decode: GraphCost
+
+
+def steps(model: Model, machine: Machine, recipe: Recipe, plan: Plan, work: Workload, *, detail: bool) -> Steps:
+    """Prefill of the batch and the decode step at the mean context, after `recipe` and `plan`, with their costs."""
+    ways = plan.ways(machine)
+    share = np.ceil(np.asarray(work.batch) * ways / machine.count)  # requests of one replica
+    first = recipe.rewrite(model.graph(batch=share, tokens=work.prompt, context=0))
+    later = recipe.rewrite(model.graph(batch=share, tokens=1, context=work.mean_context))
+    first, later = tensor_parallel(first, ways), tensor_parallel(later, ways)
+    return Steps(first, later, evaluate(first, machine, detail=detail), evaluate(later, machine, detail=detail))
+
+
+def metrics(model: Model, machine: Machine, recipe: Recipe, plan: Plan, work: Workload, found: Steps) -> Metrics:
+    """The metrics of a design from the costs of its two steps."""
+    tpot = found.decode.time_s / found.decode_graph.tokens_per_step
+    ttft = found.prefill.time_s
+    e2e = ttft + work.decode_steps * tpot
+    tokens = work.batch * work.output
+    decode_energy = found.decode.energy_j / found.decode_graph.tokens_per_step * work.decode_steps
+    energy = (found.prefill.energy_j + decode_energy) * machine.count
+    ways = plan.ways(machine)
+    share = np.ceil(np.asarray(work.batch) * ways / machine.count)
+    last = tensor_parallel(recipe.rewrite(model.graph(batch=share, tokens=1, context=work.total_tokens - 1)), ways)
+    held = memory(found.prefill_graph, last, machine)
+    usd = e2e * (machine.usd_per_hour * machine.count / 3600.0)
+    return Metrics(
+        ttft, tpot, e2e, tokens / e2e, energy / tokens, usd / tokens, energy / e2e, held,
+        held.fits & (np.asarray(work.total_tokens) <= model.max_context),
+    )  # fmt: skip
+
+
+def table(model: Model, machine: Machine, recipe: Recipe, plan: Plan, work: Workload) -> dict[str, np.ndarray]:
+    """Every metric as a flat column, shape (points,), evaluated block by block; `work` may hold millions of points."""
+    columns = {name: np.ravel(column) for name, column in work.columns().items()}
+    points = columns["batch"].size
+    out: dict[str, np.ndarray] = {}
+    for start in range(0, points, BLOCK):
+        part = Workload(**{name: column[start : start + BLOCK] for name, column in columns.items()})
+        found = metrics(model, machine, recipe, plan, part, steps(model, machine, recipe, plan, part, detail=False))
+        for name, value in flat(found).items():
+            if name not in out:
+                out[name] = np.empty(points, dtype=np.asarray(value).dtype)
+            out[name][start : start + BLOCK] = value
+    return out
+
+
+def flat(found: Metrics) -> dict[str, Number]:
+    """Metrics by their public names: the columns that a search sees."""
+    return {
+        "ttft": found.ttft_s, "tpot": found.tpot_s, "e2e": found.e2e_s, "throughput": found.throughput,
+        "energy_per_token": found.energy_per_token_j, "usd_per_mtok": found.usd_per_token * 1e6, "power": found.power_w,
+        "memory": found.memory.total, "weights": found.memory.weights, "kv_cache": found.memory.kv_cache,
+        "activations": found.memory.activations, "feasible": found.fits,
+    }  # fmt: skip
