@@ -1,0 +1,84 @@
+"""Machines by name: the zoo, ``"8 x h100-sxm"``, a YAML of the user's, or ``host``, this computer."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+from dovetail.core.errors import DovetailError, did_you_mean
+from dovetail.hardware.build import machine_from_file, machine_from_text, zoo_files
+from dovetail.hardware.machine import Machine
+
+ALIASES = {
+    "a100": "a100-sxm", "a100-sxm-80gb": "a100-sxm", "a100-80gb": "a100-sxm", "a100-40gb": "a100-sxm-40gb",
+    "h100": "h100-sxm", "h100-sxm-80gb": "h100-sxm", "h200": "h200-sxm", "b200": "b200-sxm", "4090": "rtx-4090",
+    "rtx4090": "rtx-4090", "trillium": "tpu-v6e", "gaudi-3": "gaudi3", "alveo-u280": "u280", "b60": "arc-b60",
+    "arc-pro-b60": "arc-b60", "cpu": "host", "localhost": "host",
+}  # fmt: skip
+_COUNT = re.compile(r"^\s*(-?\d+)\s*(?:[x×*]\s*|\s+)(?=\S)(.+?)\s*$", re.IGNORECASE)
+
+
+def machine_names() -> list[str]:
+    """Names of the chips of the zoo; `host` comes on top of them."""
+    return sorted(zoo_files("chips"))
+
+
+@cache
+def _zoo_machine(name: str) -> Machine:
+    return machine_from_text(zoo_files("chips")[name].read_text(encoding="utf-8"), f"{name}.yaml")
+
+
+def machines() -> list[Machine]:
+    """Every chip of the zoo."""
+    return [_zoo_machine(name) for name in machine_names()]
+
+
+def _host() -> Machine:
+    from dovetail.hardware.host import calibration_path, host_machine
+
+    path = calibration_path()
+    return machine_from_file(path) if path.exists() else host_machine()
+
+
+def _is_path(name: str) -> bool:
+    return name.endswith((".yaml", ".yml")) or "/" in name or "\\" in name
+
+
+def _one(name: str) -> Machine:
+    key = ALIASES.get(name.lower(), name.lower())
+    if key == "host":
+        return _host()
+    if key in zoo_files("chips"):
+        return _zoo_machine(key)
+    if _is_path(name):
+        return machine_from_file(Path(name).expanduser())
+    hint = did_you_mean(name, [*machine_names(), *ALIASES, "host"])
+    raise DovetailError(f"unknown machine '{name}'", hint=f"{hint}; or give the path of a YAML")
+
+
+def load_machine(name: str | Path | Machine) -> Machine:
+    """A machine by name or path.
+
+    Parameters
+    ----------
+    name : str, Path or Machine
+        A zoo name or alias (``h100-sxm``), ``host``, the path of a YAML file, any of them after a count
+        (``"8 x h100-sxm"``, ``"8xh100-sxm"``); a `Machine` is returned as it is.
+
+    Raises
+    ------
+    DovetailError
+        Unknown name (the nearest ones are named), a count below one, or a YAML that does not load.
+    """
+    if isinstance(name, Machine):
+        return name
+    text = str(name).strip()
+    match = _COUNT.match(text) if not (_is_path(text) and Path(text).expanduser().exists()) else None
+    if not match or text.lower() in ALIASES:
+        return _one(text)
+    count = int(match[1])
+    if count < 1:
+        raise DovetailError(f"'{text}' asks for {count} chips", hint=f"1 x {match[2]}")
+    return replace(_one(match[2]), count=count)

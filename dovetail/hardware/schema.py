@@ -1,0 +1,278 @@
+"""What a machine's or a software stack's YAML may hold: units on every number, a source for every section, dense peaks.
+
+Imported only when a YAML is read, because pydantic costs more than the rest of the room together.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic_core import PydanticCustomError
+
+from dovetail.core import units
+from dovetail.core.errors import DovetailError, did_you_mean
+from dovetail.core.formats import DTYPE_BYTES
+from dovetail.core.quantity import Kind
+
+_SPARSE = re.compile(r"spars|2:4", re.IGNORECASE)
+_DENSE = re.compile(r"without spars|halved", re.IGNORECASE)
+
+
+def _refuse(error: DovetailError) -> PydanticCustomError:
+    """Carry an error of ours through pydantic, which adds the dotted path."""
+    return PydanticCustomError("dovetail", "{what}", {"what": error.what, "why": error.why, "hint": error.hint})
+
+
+def _positive(dimension: str, most: float = float("inf"), zero: bool = False) -> BeforeValidator:
+    def parse(text: Any) -> float:
+        try:
+            value = units.parse(text, dimension)
+        except DovetailError as error:
+            raise _refuse(error) from None
+        if value < 0 or (value == 0 and not zero):
+            raise _refuse(DovetailError(f"'{text}' is not above zero", hint="leave the field out if it is not known"))
+        if value > most:
+            raise _refuse(DovetailError(f"'{text}' is above {most:g}", hint=f"a fraction up to {most:g}"))
+        return value
+
+    return BeforeValidator(parse)
+
+
+def _dtypes(table: dict[str, float]) -> dict[str, float]:
+    for name in table:
+        if name not in DTYPE_BYTES:
+            raise _refuse(DovetailError(f"unknown dtype '{name}'", hint=did_you_mean(name, list(DTYPE_BYTES))))
+    if not table:
+        raise _refuse(DovetailError("no dtype is given", hint="{bf16: 989 TFLOP/s}"))
+    return table
+
+
+Bytes = Annotated[float, _positive("byte")]
+BytesPerSecond = Annotated[float, _positive("byte/s")]
+FlopPerSecond = Annotated[float, _positive("flop/s")]
+Watts = Annotated[float, _positive("W")]
+Seconds = Annotated[float, _positive("s", zero=True)]
+Share = Annotated[float, _positive("", most=1.0)]
+Fraction = Annotated[float, _positive("", most=1.0, zero=True)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class MemorySection(_Section):
+    """Main memory; `type` (HBM3, GDDR6, DDR4 …) names the technology, from which energy per byte is derived."""
+
+    capacity: Bytes
+    bandwidth: BytesPerSecond
+    type: str = "memory"
+
+
+class CacheSection(_Section):
+    """One on-chip level; the list runs from the farthest to the nearest to the cores."""
+
+    name: str
+    capacity: Bytes
+    bandwidth: BytesPerSecond
+
+
+class PowerSection(_Section):
+    """Board power limit; `idle` is derived when absent."""
+
+    tdp: Watts
+    idle: Watts | None = None
+
+
+class EnergySection(_Section):
+    """Dynamic energy; what is absent is derived (`dovetail.hardware.energy`)."""
+
+    per_flop: Annotated[dict[str, Annotated[float, _positive("J/flop")]], AfterValidator(_dtypes)] | None = None
+    per_byte: Annotated[float, _positive("J/byte")] | None = None
+
+
+class PriceSection(_Section):
+    """Rental of one chip."""
+
+    rent: Annotated[float, _positive("USD/s")]
+
+
+class EfficiencySection(_Section):
+    """Reached fractions of the peaks, and the half-width of a 90 % interval on a time made from them."""
+
+    compute: Share
+    memory: Share
+    overlap: Fraction = 1.0
+    spread: Annotated[float, _positive("")] = 0.4
+
+
+class StackSection(_Section):
+    """A stack by name, with what this machine does differently."""
+
+    name: str
+    launch: Seconds | None = None
+    step: Seconds | None = None
+    reserve: Fraction | None = None
+    packed_weights: bool | None = None
+    compute: str | None = None
+
+
+class SourceSection(_Section):
+    """Where numbers come from, when not a datasheet."""
+
+    kind: Kind
+    text: Annotated[str, Field(min_length=3)]
+
+
+Sources = dict[str, Annotated[str, Field(min_length=3)] | SourceSection]
+
+
+class MachineFile(_Section):
+    """A machine's YAML. Every number has a unit, and a source under its dotted path or an ancestor of it."""
+
+    name: Annotated[str, Field(min_length=1)]
+    title: str = ""
+    vendor: str = ""
+    kind: Literal["gpu", "tpu", "npu", "cpu", "fpga", "asic", "pim", "crossbar"] = "gpu"
+    year: Annotated[int, Field(ge=1970, le=2100)] | None = None
+    note: str = ""
+    process: Annotated[float, _positive("m")] | None = None
+    area: Annotated[float, _positive("mm2")] | None = None
+    peak: Annotated[dict[str, FlopPerSecond], AfterValidator(_dtypes)]
+    memory: MemorySection
+    caches: tuple[CacheSection, ...] = ()
+    link: BytesPerSecond | None = None
+    power: PowerSection
+    energy: EnergySection | None = None
+    price: PriceSection | None = None
+    efficiency: EfficiencySection | None = None
+    stack: str | StackSection | None = None
+    engines: tuple[str, ...] = ()
+    source: Sources
+
+
+class StackFile(_Section):
+    """A software stack's YAML."""
+
+    name: str
+    title: str = ""
+    launch: Seconds
+    step: Seconds
+    reserve: Fraction
+    packed_weights: bool
+    compute: str = ""
+    source: Sources
+
+
+F = TypeVar("F", MachineFile, StackFile)
+
+
+def _known_at(model: type[BaseModel], path: tuple[Any, ...]) -> list[str]:
+    """The field names of the section that `path` leads into."""
+    for step in path:
+        if not isinstance(step, str) or step not in model.model_fields:
+            continue
+        nested = [t for t in _parts(model.model_fields[step].annotation) if isinstance(t, type) and issubclass(t, BaseModel)]
+        if not nested:
+            return []
+        model = nested[0]
+    return list(model.model_fields)
+
+
+def _parts(annotation: Any) -> Iterator[Any]:
+    yield annotation
+    for part in getattr(annotation, "__args__", ()):
+        yield from _parts(part)
+
+
+def _explain(error: ValidationError, model: type[BaseModel], where: str) -> DovetailError:
+    """The first finding, with unknown keys before the rest: a misspelt field is also a missing one."""
+    first = min(error.errors(include_url=False), key=lambda finding: _URGENCY.get(finding["type"], len(_URGENCY)))
+    loc = tuple(step for step in first["loc"] if step not in _TAGS)
+    path = ".".join(str(step) for step in loc)
+    place = f"{where}: {path}"
+    if first["type"] == "extra_forbidden":
+        return DovetailError(
+            f"unknown field '{loc[-1]}'", where=place, hint=did_you_mean(str(loc[-1]), _known_at(model, loc[:-1]))
+        )
+    if first["type"] == "dovetail":
+        context = first["ctx"]
+        return DovetailError(context["what"], where=place, why=context["why"], hint=context["hint"])
+    if first["type"] == "missing":
+        return DovetailError("this field is missing", where=place, hint=_ADD.get(path, f"add '{path}: …'"))
+    why = first["msg"][:1].lower() + first["msg"][1:]
+    return DovetailError("this value does not fit", where=place, why=why, hint=_ADD.get(path, "see docs/machines.md"))
+
+
+_URGENCY = {"extra_forbidden": 0, "dovetail": 1, "missing": 2}
+_TAGS = {"str", "constrained-str", "StackSection", "SourceSection"}  # which branch of a union pydantic was in
+_ADD = {
+    "source": 'source: {peak: "H100 datasheet 2023", memory: …}',
+    "name": "name: my-chip",
+    "peak": "peak: {bf16: 989 TFLOP/s}",
+    "memory": "memory: {capacity: 80 GB, bandwidth: 3.35 TB/s}",
+    "power": "power: {tdp: 700 W}",
+    "power.tdp": "power: {tdp: 700 W}",
+}
+
+
+def _numbers(value: Any, path: str = "") -> Iterator[str]:
+    """Dotted paths of the numbers of a validated file; list items count as their list."""
+    if isinstance(value, BaseModel):
+        value = {name: getattr(value, name) for name in value.model_fields_set}
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield from _numbers(item, f"{path}.{key}" if path else str(key))
+    elif isinstance(value, tuple):
+        for item in value:
+            for inner in _numbers(item, path):
+                yield inner[: len(path)] if path else inner
+    elif isinstance(value, float):
+        yield path
+
+
+def _check_sources(file: MachineFile | StackFile, where: str) -> None:
+    numbers = list(dict.fromkeys(_numbers(file)))
+    for path in numbers:
+        if not any(path == given or path.startswith(given + ".") for given in file.source):
+            section = path.split(".")[0]
+            raise DovetailError(
+                "this number has no source", where=f"{where}: {path}",
+                why="a number without a source does not load", hint=f'source: {{{section}: "datasheet name and year"}}',
+            )  # fmt: skip
+    known = {p for path in numbers for p in (path, path.rpartition(".")[0], path.split(".")[0]) if p}
+    for given in file.source:
+        if given not in known:
+            hint = did_you_mean(given, sorted(known))
+            raise DovetailError("this source belongs to no number of the file", where=f"{where}: source.{given}", hint=hint)
+
+
+def _check_dense(file: MachineFile, where: str) -> None:
+    texts = {f"source.{k}": v if isinstance(v, str) else v.text for k, v in file.source.items() if k.split(".")[0] == "peak"}
+    for path, text in {**texts, "note": file.note}.items():
+        if _SPARSE.search(text) and not _DENSE.search(text):
+            raise DovetailError(
+                "peaks are dense only", where=f"{where}: {path}", why=f"it says '{text}'",
+                hint="halve figures quoted with 2:4 sparsity and write 'halved' in the source",
+            )  # fmt: skip
+
+
+def check(data: dict[str, Any], model: type[F], where: str) -> F:
+    """A YAML's mapping as a validated file.
+
+    Raises
+    ------
+    DovetailError
+        One error for the first thing wrong: an unknown or missing field, a bad unit, a number without a source,
+        a peak with sparsity; `where` and the dotted path say where.
+    """
+    try:
+        file = model.model_validate(data)
+    except ValidationError as error:
+        raise _explain(error, model, where) from None
+    _check_sources(file, where)
+    if isinstance(file, MachineFile):
+        _check_dense(file, where)
+    return file
