@@ -76,11 +76,11 @@ def number(value: Any) -> Number:
 
 def layer_kinds(layers: tuple[LayerSpec, ...]) -> list[tuple[LayerSpec, tuple[int, ...]]]:
     """Layers grouped by content, in order of first appearance; the same object is compared once."""
+    if len(set(map(id, layers))) == 1:
+        return [(layers[0], tuple(range(len(layers))))]
     objects: dict[int, list[int]] = {}
     for index, layer in enumerate(layers):
         objects.setdefault(id(layer), []).append(index)
-    if len(objects) == 1:
-        return [(layers[0], tuple(range(len(layers))))]
     kinds: dict[LayerSpec, list[int]] = {}
     for indices in objects.values():
         kinds.setdefault(layers[indices[0]], []).extend(indices)

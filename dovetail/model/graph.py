@@ -1,7 +1,7 @@
 """The operator graph of one forward pass: what is multiplied, attended and moved, with shapes as arrays.
 
 A graph describes `tokens` new tokens for each of `batch` sequences that already hold `context` tokens: prefill is
-``context=0``, decode is ``tokens=1``, a chunk of prefill is both. Shapes may be arrays of points; all of them broadcast.
+``context=0``, decode is ``tokens=1``, a chunk of prefill is both. Shapes may be arrays of points; they broadcast.
 Operators that repeat over layers appear once, with the layers they stand for, so cost is per kind and not per layer.
 """
 
@@ -49,6 +49,13 @@ class Weight(ByContent):
     def payload_bytes(self) -> Number:
         return self.format.payload_bytes(self.rows, self.cols) * self.experts
 
+    def tensors(self, layers: tuple[int, ...]) -> Iterator[str]:
+        """The names in the checkpoint, for each of `layers` (none: the name has no layer) and each expert."""
+        for layer in layers or (0,):
+            named = self.name.replace("{layer}", str(layer))
+            for expert in range(self.experts):
+                yield named.replace("{expert}", str(expert))
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Operator(ByContent):
@@ -65,7 +72,7 @@ class Operator(ByContent):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Linear(Operator):
-    """``y[m, n] = x[m, k] w[n, k]^T``: `weights` stacked along n; `active` of the experts are touched, each row by `top_k`.
+    """``y[m, n] = x[m, k] w[n, k]^T``: `weights` stacked along n; in a mixture, `active` of the experts are touched.
 
     `m` counts rows of the result over all experts (``tokens * top_k`` in a mixture).
     """
@@ -88,7 +95,8 @@ class Linear(Operator):
 class Attention(Operator):
     """Scores, softmax and the weighted sum over a KV cache.
 
-    `kv_len` is what the newest token sees (its own position included); `tokens` queries a sequence, causal among themselves.
+    `kv_len` is what the newest token sees (its own position included), before any window; `tokens` queries a sequence,
+    causal among themselves.
     """
 
     batch: Number = 1
@@ -103,20 +111,21 @@ class Attention(Operator):
 
     @property
     def dense_flops(self) -> Number:
-        """Full rectangular scores, as a FLOP counter of eager attention sees them."""
-        return 4.0 * self.batch * self.heads * self.head_dim * self.tokens * self.kv_len
+        """Full rectangular scores, as a FLOP counter of eager attention sees them; a window trims what is cached."""
+        keys = self.kv_len if self.window is None else np.minimum(self.kv_len, self.tokens + (self.window - 1))
+        return 4.0 * self.batch * self.heads * self.head_dim * self.tokens * keys
 
     @property
     def visible(self) -> Number:
-        """Mean number of keys a query really sees: causal, within the window."""
-        kv, t = np.asarray(self.kv_len, float), np.asarray(self.tokens, float)
-        first = kv - t + 1  # keys the first query sees
-        if self.window is None:
-            return (first + kv) / 2
-        w = float(self.window)
-        ramp = np.clip(np.minimum(kv, w) - first + 1, 0, None)  # queries whose view still grows
-        ramp_sum = ramp * (first + np.minimum(kv, w)) / 2
-        return np.where(first >= w, w, (ramp_sum + (t - ramp) * w) / t)
+        """Mean number of keys a query really sees: causal, within the window.
+
+        Queries see one key more each, from `first` on, until their view is `widest`. A recipe may have cut `kv_len` below
+        `tokens`: then no query sees more than `kv_len`.
+        """
+        widest = self.kv_len if self.window is None else np.minimum(self.kv_len, self.window)
+        first = np.maximum(self.kv_len, self.tokens) - self.tokens + 1
+        growing = np.maximum(widest - first + 1, 0)
+        return widest - growing * (widest - first) / (2.0 * self.tokens)
 
     @property
     def executed_flops(self) -> Number:

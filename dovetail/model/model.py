@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from dovetail.core.content import ByContent
 from dovetail.core.errors import DovetailError, did_you_mean
@@ -133,10 +132,11 @@ def _from_fields(name: str, fields: Mapping[str, Any], where: str, folder: Path 
 def _at_least(name: str, value: Any, low: int) -> Number:
     try:
         value = number(value)
-        good = bool(np.all(value >= low)) and bool(np.all(np.isfinite(value)))
+        # an array's extremes are not finite when any of its points is not
+        least, most = (value, value) if isinstance(value, int | float) else (value.min(), value.max())
+        good = low <= least and most < math.inf
     except (TypeError, ValueError):
         raise DovetailError(f"{value!r} is not a number", where=name, hint=f"a whole number from {low}") from None
     if not good:
-        worst = value if np.ndim(value) == 0 else np.min(value)
-        raise DovetailError(f"{worst} is too small", where=name, why=f"at least {low}")
+        raise DovetailError(f"{least:g} is out of range", where=name, why=f"at least {low}, and finite")
     return value
