@@ -1,0 +1,1 @@
+"""Do it here: checkpoints as streams of tensors, loading, decoding, and measuring quality, speed, memory and energy."""

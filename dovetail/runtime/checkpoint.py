@@ -1,0 +1,231 @@
+"""A Hugging Face safetensors folder as a lazy stream of named tensors: read, transformed and written one at a time."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import reduce
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dovetail.core.errors import INFEASIBLE, DovetailError
+from dovetail.core.files import whole_folder, write_json
+from dovetail.core.lazy import require
+from dovetail.core.version import VERSION
+from dovetail.runtime.tensorfile import TORCH_NAMES, TensorInfo, TensorWriter, describe, read_header, read_tensor
+
+if TYPE_CHECKING:
+    import torch
+
+Transform = Callable[[str, "torch.Tensor"], Mapping[str, "torch.Tensor"]]
+
+RECORD = "dovetail.json"  # what made a folder: base hash, recipe, versions
+WEIGHTS = "model.safetensors"
+# Facts about a tensor that the file format wants beside it; never read in a step, hence not part of the payload.
+_METADATA = (".weight_shape",)
+_BESIDE = (
+    "generation_config.json", "tokenizer*", "special_tokens_map.json", "added_tokens.json", "vocab.*", "merges.txt",
+    "*.jinja", "*.model", "LICENSE*", "README.md",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """Named tensors of a model on disk, with the changes they go through on the way to another folder.
+
+    Parameters
+    ----------
+    folder : Path
+        Hugging Face folder: ``config.json`` and one or several safetensors files.
+    config : mapping
+        ``config.json``, with what `with_quantization` added.
+    stored : mapping of str to TensorInfo
+        The tensors on disk.
+    transforms : tuple of callables
+        Each turns (name, tensor) into the tensors stored instead; it must yield the same names, shapes and dtypes on torch's
+        meta device, which is how sizes are known before any work is done.
+    """
+
+    folder: Path
+    config: Mapping[str, Any]
+    stored: Mapping[str, TensorInfo]
+    transforms: tuple[Transform, ...] = field(default=())
+
+    @classmethod
+    def open(cls, folder: str | Path) -> Checkpoint:
+        """Read the headers of a folder, without torch.
+
+        Raises
+        ------
+        DovetailError
+            No config, no safetensors, a shard missing, a file truncated, overlong or corrupt: which file, and its sizes.
+        """
+        path = Path(folder).expanduser()
+        config = _json(path / "config.json", hint="a Hugging Face model folder")
+        stored: dict[str, TensorInfo] = {}
+        for shard, names in _shards(path).items():
+            infos = read_header(path / shard)
+            if lost := sorted(names - infos.keys()):
+                raise DovetailError(f"tensor '{lost[0]}' is not in {shard}", where=str(path), why="the index says it is")
+            stored |= infos
+        return cls(path, config, stored)
+
+    def map(self, transform: Transform) -> Checkpoint:
+        """The checkpoint with every tensor (as previous transforms leave it) replaced by what `transform` makes of it."""
+        return replace(self, transforms=(*self.transforms, transform))
+
+    def with_quantization(self, config: Mapping[str, Any]) -> Checkpoint:
+        """The checkpoint declaring a ``quantization_config``. Raises `DovetailError` when it declares one already."""
+        if "quantization_config" in self.config:
+            raise DovetailError("already quantised", where=str(self.folder), hint="start from the dense checkpoint")
+        return replace(self, config={**self.config, "quantization_config": dict(config)})
+
+    def tensors(self) -> Iterator[tuple[str, torch.Tensor]]:
+        """Every tensor as the transforms leave it, one source tensor in memory at a time."""
+        for info in self.stored.values():
+            yield from self._changed(info.name, read_tensor(info)).items()
+
+    def infos(self) -> dict[str, TensorInfo]:
+        """Names, dtypes and shapes as the transforms leave them, worked out without reading a weight."""
+        if not self.transforms:
+            return dict(self.stored)
+        torch = require("torch", "torch", to="transform weights")
+        found: dict[str, TensorInfo] = {}
+        for info in self.stored.values():
+            empty = torch.empty(info.shape, dtype=getattr(torch, TORCH_NAMES[info.dtype]), device="meta")
+            found |= {name: describe(name, tensor) for name, tensor in self._changed(info.name, empty).items()}
+        return found
+
+    def _changed(self, name: str, tensor: torch.Tensor) -> dict[str, torch.Tensor]:
+        def through(now: dict[str, torch.Tensor], change: Transform) -> dict[str, torch.Tensor]:
+            return {new: t for old, tensor in now.items() for new, t in change(old, tensor).items()}
+
+        return reduce(through, self.transforms, {name: tensor})
+
+    @property
+    def payload_bytes(self) -> int:
+        """Stored bytes of elements and scales: what `Graph.weight_bytes` predicts.
+
+        The file's header and the ``weight_shape`` of each packed matrix (16 bytes, read once at load) are metadata, not payload.
+        """
+        return sum(info.bytes for name, info in self.infos().items() if not name.endswith(_METADATA))
+
+    def sha256(self) -> str:
+        """Hash of the safetensors files, in the order of their names."""
+        sink = hashlib.sha256()
+        for path in sorted({info.file for info in self.stored.values() if info.file}):
+            with path.open("rb") as file:
+                while block := file.read(1 << 20):
+                    sink.update(block)
+        return sink.hexdigest()
+
+    def save(self, out: str | Path, *, recipe: Any = None) -> Path:
+        """Write the transformed checkpoint as a folder that appears whole or not at all.
+
+        Parameters
+        ----------
+        out : path
+            A new folder, or one written by dovetail before, which is replaced.
+        recipe : JSON value
+            What was done, kept in ``dovetail.json`` with the hash of the source.
+
+        Raises
+        ------
+        DovetailError
+            `out` is somebody else's folder or the source itself, or the disk is too small: said before anything is written.
+        """
+        target = Path(out).expanduser()
+        _check_target(self.folder, target)
+        infos = self.infos()
+        with whole_folder(target) as part:
+            writer = TensorWriter(part / WEIGHTS, infos)
+            _check_space(target, writer.bytes)
+            with writer:
+                for name, tensor in self.tensors():
+                    writer.add(name, tensor)
+            write_json(part / "config.json", self.config)
+            write_json(part / RECORD, self._record(recipe))
+            for pattern in _BESIDE:
+                for file in filter(Path.is_file, self.folder.glob(pattern)):
+                    shutil.copyfile(file, part / file.name)
+        return target
+
+    def _record(self, recipe: Any) -> dict[str, Any]:
+        names = ("torch", "transformers", "compressed-tensors", "numpy")
+        versions = {"dovetail": VERSION, "python": platform.python_version()} | {n: _version(n) for n in names}
+        return {
+            "base": {"name": self.folder.name, "sha256": self.sha256(), "record": record(self.folder)},
+            "recipe": recipe,
+            "payload_bytes": self.payload_bytes,
+            "versions": versions,
+        }
+
+
+def record(folder: str | Path) -> dict[str, Any] | None:
+    """The ``dovetail.json`` of a folder: base hash, recipe, versions; None for a folder dovetail did not write."""
+    path = Path(folder) / RECORD
+    return _json(path) if path.is_file() else None
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _json(path: Path, hint: str = "copy or download the file again") -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise DovetailError(f"no {path.name}", where=str(path.parent), hint=hint) from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise DovetailError("is not readable JSON", where=str(path), why=str(error)[:200]) from None
+    if not isinstance(value, dict):
+        raise DovetailError("does not hold an object", where=str(path))
+    return value
+
+
+def _shards(folder: Path) -> dict[str, set[str]]:
+    """Safetensors files of a folder, with the tensors the index expects in each."""
+    if (folder / WEIGHTS).is_file():
+        return {WEIGHTS: set()}
+    if not (folder / f"{WEIGHTS}.index.json").is_file():
+        hint = "save the model with safetensors (save_pretrained does)"
+        raise DovetailError(f"no {WEIGHTS}", where=str(folder), why="nor an index of shards", hint=hint)
+    where = folder / f"{WEIGHTS}.index.json"
+    found: dict[str, set[str]] = {}
+    for name, shard in _weight_map(where).items():
+        found.setdefault(shard, set()).add(name)
+    if missing := sorted(shard for shard in found if not (folder / shard).is_file()):
+        why = f"the index names {len(found)} files, {len(missing)} are not there"
+        raise DovetailError(f"shard {missing[0]} is missing", where=str(folder), why=why, hint="download it again")
+    return found
+
+
+def _weight_map(where: Path) -> dict[str, str]:
+    entries = _json(where).get("weight_map")
+    if not isinstance(entries, dict) or not all(isinstance(s, str) and Path(s).name == s for s in entries.values()):
+        raise DovetailError("has no weight_map of tensor names to files", where=str(where))
+    return entries
+
+
+def _check_target(source: Path, target: Path) -> None:
+    if target.resolve() == source.resolve():
+        raise DovetailError("would overwrite its own source", where=str(target), hint="another --out")
+    if target.is_file() or (target.is_dir() and any(target.iterdir()) and not (target / RECORD).is_file()):
+        hint = "a new folder, or one that dovetail wrote"
+        raise DovetailError("exists and was not written by dovetail", where=str(target), hint=hint)
+
+
+def _check_space(target: Path, needed: int) -> None:
+    free = shutil.disk_usage(target.parent).free
+    if needed > free:
+        why = f"{needed:,} bytes are needed, {free:,} are free"
+        hint = "free some space or give another --out"
+        raise DovetailError("the disk is too small", where=str(target.parent), why=why, hint=hint, exit_code=INFEASIBLE)

@@ -1,0 +1,143 @@
+"""Load a Hugging Face folder for execution here: offline, quiet, without code of its own."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from dovetail.core.errors import INFEASIBLE, DovetailError, did_you_mean
+from dovetail.core.lazy import require
+from dovetail.runtime.checkpoint import Checkpoint
+
+if TYPE_CHECKING:
+    import torch
+
+DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16", "fp64": "float64"}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Loaded:
+    """A model ready to run: the `transformers` module in eval mode, its tokenizer (None without one), and where from."""
+
+    model: Any
+    tokenizer: Any
+    folder: Path
+
+    @property
+    def max_context(self) -> int:
+        """Longest sequence in tokens."""
+        config = self.model.config
+        return int(getattr(config, "max_position_embeddings", None) or getattr(config, "n_positions", 0) or 2**31)
+
+    @property
+    def vocabulary(self) -> int:
+        return int(self.model.config.vocab_size)
+
+    @property
+    def device(self) -> torch.device:
+        device: torch.device = next(self.model.parameters()).device
+        return device
+
+
+def load(folder: str | Path, dtype: str = "fp32", *, attention: str = "sdpa", device: str = "cpu") -> Loaded:
+    """Load a model and its tokenizer.
+
+    Parameters
+    ----------
+    folder : path
+        Hugging Face folder; its headers are checked first. Packed weights are unpacked to `dtype` at load, as transformers does.
+    dtype : str
+        ``fp32``, ``bf16``, ``fp16`` or ``fp64``.
+    attention : str
+        ``sdpa`` or ``eager``.
+
+    Raises
+    ------
+    DovetailError
+        The folder is broken or of an unknown kind, or its weights do not fit in memory.
+    """
+    if dtype not in DTYPES:
+        raise DovetailError(f"unknown dtype '{dtype}'", where="dtype", hint=did_you_mean(dtype, list(DTYPES)))
+    checkpoint = Checkpoint.open(folder)
+    torch, transformers = _libraries()
+    if device == "cpu":
+        _check_memory(checkpoint, getattr(torch, DTYPES[dtype]).itemsize)
+    path = checkpoint.folder
+    rest = {"attn_implementation": attention, **_unpacked(transformers, checkpoint)}
+    try:
+        model = transformers.AutoModelForCausalLM.from_pretrained(
+            str(path), dtype=getattr(torch, DTYPES[dtype]), local_files_only=True, trust_remote_code=False, **rest
+        )
+    except (ValueError, KeyError, OSError, RuntimeError, ImportError, AttributeError, TypeError) as error:
+        why = " ".join(str(error).split())[:300]
+        hint = "a causal language model that transformers knows without code of its own"
+        raise DovetailError("transformers cannot load this model", where=str(path), why=why, hint=hint) from error
+    return Loaded(model.eval().to(device), _tokenizer(transformers, path), path)
+
+
+def _libraries() -> tuple[ModuleType, ModuleType]:
+    """Torch and transformers, told to stay offline and quiet."""
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    torch = require("torch", "torch", to="run a model")
+    transformers = require("transformers", "torch", to="run a model")
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    return torch, transformers
+
+
+def _unpacked(transformers: ModuleType, checkpoint: Checkpoint) -> dict[str, Any]:
+    """Unpack at load, not in the first forward pass, so that what is timed is the same in every pass."""
+    quantised = checkpoint.config.get("quantization_config")
+    if not quantised or quantised.get("quant_method") != "compressed-tensors":
+        return {}
+    require("compressed_tensors", "torch", to="unpack quantised weights")
+    require("loguru", "torch").logger.disable("compressed_tensors")
+    return {"quantization_config": transformers.CompressedTensorsConfig(dequantize=True)}
+
+
+def _tokenizer(transformers: ModuleType, path: Path) -> Any:
+    if not any((path / name).is_file() for name in ("tokenizer.json", "tokenizer.model", "vocab.json")):
+        return None
+    try:
+        return transformers.AutoTokenizer.from_pretrained(str(path), local_files_only=True, trust_remote_code=False)
+    except (ValueError, KeyError, OSError, RuntimeError, ImportError, TypeError) as error:
+        why = " ".join(str(error).split())[:300]
+        raise DovetailError("the tokenizer cannot be loaded", where=str(path), why=why) from error
+
+
+def unpacked_elements(checkpoint: Checkpoint) -> int:
+    """Elements of all tensors once packed ones are unpacked (an upper bound within one 32-bit word a row)."""
+    bits = _packed_bits(checkpoint.config)
+    return sum(
+        info.elements * 32 // bits if name.endswith("_packed") else info.elements
+        for name, info in checkpoint.stored.items()
+    )
+
+
+def _packed_bits(config: Any) -> int:
+    groups = (config.get("quantization_config") or {}).get("config_groups") or {}
+    return min((int((g.get("weights") or {}).get("num_bits") or 8) for g in groups.values()), default=8)
+
+
+def _check_memory(checkpoint: Checkpoint, item_bytes: int) -> None:
+    needed, free = unpacked_elements(checkpoint) * item_bytes, available_memory()
+    if free is not None and needed > free:
+        why = f"{needed / 1e9:.1f} GB of weights, {free / 1e9:.1f} GB are free"
+        hint = "dtype='bf16', a smaller model, or `estimate`, which needs no weights"
+        raise DovetailError(
+            "the model does not fit in memory", where=str(checkpoint.folder), why=why, hint=hint, exit_code=INFEASIBLE
+        )
+
+
+def available_memory() -> int | None:
+    """Bytes this machine can still give without swapping (``MemAvailable``); None where the kernel does not say."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+    except OSError:
+        return None
+    found = [line.split()[1] for line in lines if line.startswith("MemAvailable:")]
+    return int(found[0]) * 1024 if found else None
