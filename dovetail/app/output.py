@@ -69,7 +69,7 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[object]], title: str =
         grid.add_column(column, justify="right" if numeric else "left", overflow="fold")
     for row in rows:
         grid.add_row(*[str(cell) for cell in row])
-    Console(width=100, highlight=False).print(grid)
+    Console(width=100, highlight=False, markup=False).print(grid)
 
 
 def _numeric(text: str) -> bool:
