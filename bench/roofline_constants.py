@@ -1,7 +1,7 @@
 """Fit the roofline's constants to measured GEMM kernels, and score them on matrices the fit never saw.
 
     time = max(flops / (peak * compute), bytes / (bandwidth * memory)) + launch
-    power = min(idle + j_per_flop * flops / time + j_per_byte * bytes / time, limit)
+    energy = idle * time + j_per_flop * flops + j_per_byte * bytes
 
 Data: aiconfigurator's kernel measurements (bf16 GEMM, commit 095f58a, Apache-2.0) under ``$DOVETAIL_DATA``. The split is by
 matrix: (n, k) goes to the fit when sha1("n,k") mod 100 < 5 (about 5 %), every other matrix is scored. Needs pyarrow.
@@ -85,10 +85,9 @@ def roofline_s(constants: Array, gemms: Gemms, chip: Machine) -> Array:
     return np.asarray(np.maximum(compute, memory) + constants[2])
 
 
-def board_w(constants: Array, gemms: Gemms, chip: Machine) -> Array:
-    """Predicted watts; `constants` are (idle_w, j_per_flop, j_per_byte)."""
-    power = constants[0] + (constants[1] * gemms.flops + constants[2] * gemms.bytes) / gemms.time_s
-    return np.asarray(np.minimum(power, chip.tdp_w))
+def energy_j(constants: Array, gemms: Gemms, time_s: Array) -> Array:
+    """Predicted joules of calls that take `time_s`; `constants` are (idle_w, j_per_flop, j_per_byte)."""
+    return np.asarray(constants[0] * time_s + constants[1] * gemms.flops + constants[2] * gemms.bytes)
 
 
 def fit_time(gemms: Gemms, chip: Machine) -> Array:
@@ -104,11 +103,11 @@ def fit_time(gemms: Gemms, chip: Machine) -> Array:
     return min((search(loss, start) for start in starts), key=loss)
 
 
-def fit_power(gemms: Gemms, chip: Machine) -> Array:
-    """The (idle_w, j_per_flop, j_per_byte) of least mean |log error| of board power on the fit's matrices."""
+def fit_energy(gemms: Gemms, measured_j: Array) -> Array:
+    """The (idle_w, j_per_flop, j_per_byte) of least mean |relative error| of energy on the fit's matrices."""
 
     def loss(constants: Array) -> float:
-        error = np.log(board_w(constants, gemms, chip) / gemms.power_w)
+        error = energy_j(constants, gemms, gemms.time_s) / measured_j - 1
         return float(np.abs(error[gemms.fit]).mean())
 
     starts = [np.array([i, f, b]) for i in (90.0, 140.0) for f in (0.3e-12, 0.6e-12) for b in (20e-12, 60e-12)]
@@ -124,23 +123,35 @@ def errors(predicted: Array, gemms: Gemms) -> tuple[float, float, float, float]:
     return float(relative[held].mean()), float(relative[long].mean()), total, float(np.quantile(relative[held], 0.9))
 
 
-def report_power(gemms: Gemms, chip: Machine, data: Path) -> None:
-    """Print the power fit with its held-out error, and how well the rule for other dtypes does on block-scaled fp8."""
-    constants = fit_power(gemms, chip)
-    assert gemms.power_w is not None
-    error = np.abs(board_w(constants, gemms, chip) / gemms.power_w - 1)[~gemms.fit]
-    print(f"\n{chip.name} board power: idle {constants[0]:.1f} W, {constants[1] * 1e12:.3f} pJ/FLOP, {constants[2] * 1e12:.1f} pJ/B")
-    print(f"  held-out energy MAPE given the measured time {error.mean():.1%}, 90th percentile {np.quantile(error, 0.9):.1%}")
+def measured_j(gemms: Gemms) -> Array:
+    """Board power times time of each call."""
+    if gemms.power_w is None:
+        raise SystemExit("this table has no power column")
+    return gemms.power_w * gemms.time_s
+
+
+def scores(predicted: Array, truth: Array) -> str:
+    """Mean and 90th percentile of |relative error|, and the error of the sum of absolute errors."""
+    error = np.abs(predicted / truth - 1)
+    total = np.abs(predicted - truth).sum() / truth.sum()
+    return f"MAPE {error.mean():.1%}, p90 {np.quantile(error, 0.9):.1%}, sum |error| / sum {total:.1%}"
+
+
+def report_energy(chip: Machine, data: Path) -> None:
+    """Print the energy fit, its held-out error, and how the rule for other dtypes does on block-scaled fp8."""
+    gemms = read(data, chip.name)
+    truth, held = measured_j(gemms), ~gemms.fit
+    constants = fit_energy(gemms, truth)
+    print(f"\n{chip.name}: idle {constants[0]:.1f} W, {constants[1] * 1e12:.3f} pJ/FLOP, {constants[2] * 1e12:.1f} pJ/B")
+    by_truth = energy_j(constants, gemms, gemms.time_s)
+    print("  held-out energy, measured time: ", scores(by_truth[held], truth[held]))
     time_s = roofline_s(fit_time(gemms, chip), gemms, chip)
-    joint = np.abs(
-        (constants[0] * time_s + constants[1] * gemms.flops + constants[2] * gemms.bytes) / (gemms.power_w * gemms.time_s) - 1
-    )[~gemms.fit]
-    print(f"  held-out energy MAPE with the predicted time {joint.mean():.1%}, 90th percentile {np.quantile(joint, 0.9):.1%}")
+    print("  held-out energy, predicted time:", scores(energy_j(constants, gemms, time_s)[held], truth[held]))
+    capped = np.minimum(by_truth, chip.tdp_w * gemms.time_s)
+    print("  held-out energy, capped at TDP: ", scores(capped[held], truth[held]))
     fp8 = read(data, chip.name, "fp8_block", 1.0)
-    assert fp8.power_w is not None
     scaled = constants * np.array([1.0, chip.peak["bf16"] / chip.peak["fp8"], 1.0])
-    error = np.abs(board_w(scaled, fp8, chip) / fp8.power_w - 1)
-    print(f"  the same on fp8_block calls, J/FLOP scaled by the peaks (never fitted): energy MAPE {error.mean():.1%}")
+    print("  fp8_block, never fitted:        ", scores(energy_j(scaled, fp8, fp8.time_s), measured_j(fp8)))
 
 
 def main() -> None:
@@ -159,7 +170,7 @@ def main() -> None:
         head = f"{name:<10}{len(gemms.time_s):>7}{gemms.fit.sum():>6}{constants[0]:>9.3f}{constants[1]:>8.3f}"
         print(f"{head}{constants[2] * 1e6:>6.2f}us{pairs}{ours[3]:>7.1%}")
     print("errors are held-out, ours / plain roofline (peaks, no launch); fit = rows of the fitting matrices")
-    report_power(read(data, "h200-sxm"), load_machine("h200-sxm"), data)
+    report_energy(load_machine("h200-sxm"), data)
 
 
 if __name__ == "__main__":
