@@ -22,7 +22,7 @@ import numpy as np
 from dovetail.core.formats import Number
 from dovetail.cost.traffic import Traffic, streamed_bytes, traffic
 from dovetail.hardware.machine import Machine
-from dovetail.model.graph import Collective, Graph, Operator
+from dovetail.model.graph import Attention, Collective, Graph, Operator
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +89,8 @@ def operator_cost(operator: Operator, work: Traffic, resident: Number, machine: 
     spilled = np.where(fits, 0.0, work.activations)
     main_bytes = work.streamed * (1.0 - resident) + spilled
     cache_bytes = work.streamed * resident + (work.activations - spilled)
-    compute = work.flops * (1.0 / (machine.peak_of(work.dtype) * efficiency.compute))
+    reached = efficiency.compute * (efficiency.attention if isinstance(operator, Attention) else 1.0)
+    compute = work.flops * (1.0 / (machine.peak_of(work.dtype) * reached))
     memory = main_bytes * main + cache_bytes * cache
     busy = np.maximum(compute, memory)
     if np.any(np.asarray(efficiency.overlap) != 1.0):

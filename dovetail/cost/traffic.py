@@ -73,11 +73,13 @@ def traffic(operator: Operator, machine: Machine) -> Traffic:
             if operator.window is None
             else np.minimum(operator.kv_len, operator.window + operator.tokens)
         )
-        streamed = operator.batch * span * (2 * operator.kv_heads * operator.head_dim * kv_size)
+        element = 2 * kv_size * machine.stack.kv_passes
+        streamed = operator.batch * span * (operator.kv_heads * operator.head_dim * element)
         queries = operator.batch * operator.tokens * (2 * operator.heads * operator.head_dim * size)
         return Traffic(dtype, operator.executed_flops, streamed, queries)
     if isinstance(operator, Pointwise):
-        return Traffic(dtype, operator.executed_flops, 0.0, (operator.read + operator.written) * size)
+        moved = (operator.read + operator.written) * (size * machine.stack.pointwise_passes)
+        return Traffic(dtype, operator.executed_flops, 0.0, moved)
     if isinstance(operator, Collective):
         # A ring all-reduce sends 2 (w - 1) / w of the message from each chip (Patarasuk and Yuan, JPDC 69, 2009).
         sent = operator.elements * (size * 2.0 * (operator.ways - 1) / operator.ways)

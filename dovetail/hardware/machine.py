@@ -45,6 +45,10 @@ class Stack(ByContent):
         Dtype that activations and unpacked weights have when the chip or stack has no other ("" for the model's own).
     reserve : float
         Fraction of the memory the stack leaves free.
+    kv_passes : Number
+        How often each cached byte moves in a step: 1 with paged kernels, more where the cache is concatenated anew.
+    pointwise_passes : Number
+        How often the operands of one pointwise operator move: 1 when fused, more where eager code makes several kernels of it.
     """
 
     name: str
@@ -53,19 +57,23 @@ class Stack(ByContent):
     packed_weights: bool = True
     compute: str = ""
     reserve: float = 0.1
+    kv_passes: Number = 1.0
+    pointwise_passes: Number = 1.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Efficiency(ByContent):
     """How much of its peaks a chip reaches: named constants, measured where `kind` says so.
 
-    `spread` is the relative half-width of a 90 % interval on a time made from these constants.
+    `attention` is the compute efficiency of attention relative to that of matrix products. `spread` is the relative half-width
+    of a 90 % interval on a time made from these constants.
     """
 
     compute: Number = 0.7
     memory: Number = 0.8
     overlap: Number = 1.0  # 1: compute and memory overlap fully (max); 0: they add up
     spread: float = 0.4
+    attention: Number = 1.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)

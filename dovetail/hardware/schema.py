@@ -106,6 +106,7 @@ class EfficiencySection(_Section):
     memory: Share
     overlap: Fraction = 1.0
     spread: Annotated[float, _positive("")] = 0.4
+    attention: Annotated[float, _positive("")] = 1.0
 
 
 class StackSection(_Section):
@@ -117,6 +118,8 @@ class StackSection(_Section):
     reserve: Fraction | None = None
     packed_weights: bool | None = None
     compute: str | None = None
+    kv_passes: Annotated[float, _positive("")] | None = None
+    pointwise_passes: Annotated[float, _positive("")] | None = None
 
 
 class SourceSection(_Section):
