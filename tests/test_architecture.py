@@ -61,6 +61,11 @@ def test_the_rank_test_can_fail(room: str, source: str) -> None:
     assert wrongs(room, source)
 
 
+def test_the_documented_ranks_are_these(root: Path) -> None:
+    table = re.findall(r"^\| `(\w+)` \| (\d) \|", (root / "docs" / "architecture.md").read_text(), re.MULTILINE)
+    assert {room: int(rank) for room, rank in table} == RANKS
+
+
 def modules_after(code: str) -> set[str]:
     """Top-level modules a fresh interpreter holds after `code`, which may end by `SystemExit(0)`."""
     script = f"""import json, sys
