@@ -1,8 +1,19 @@
-"""A method has two faces: what it does to the graph, as data, and what it does to weights or decoding, for real."""
+"""A method has two faces: what it does to the graph, as data, and what it does to weights or decoding, for real.
+
+Adding a method is adding one file to `methods`: a frozen dataclass under ``@method("name")``. Its fields are the
+parameters a recipe may give. It has
+
+- ``rewrite(graph)``: the predicting face;
+- ``on_weights(checkpoint)``: the doing face, where it changes stored tensors;
+- ``takes`` and ``leaves`` (class variables, optional): the form weights must have before, and have after: ``"dense"`` or
+  ``"packed"``. A recipe whose forms do not meet is refused when it is made. Without them any form is taken, and kept.
+- ``examples(columns)`` (class method): a few representative instances that fit matrices with these numbers of columns. The
+  shared test runs each of them through both faces, so a new method is covered by existing.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self, runtime_checkable
 
 from dovetail.core.registry import Registry
 from dovetail.model.graph import Graph
@@ -10,19 +21,32 @@ from dovetail.model.graph import Graph
 if TYPE_CHECKING:
     from dovetail.runtime.checkpoint import Checkpoint
 
+Form = Literal["dense", "packed"]
+
 
 @runtime_checkable
 class Method(Protocol):
     """The face every method has; the doing hooks (`OnWeights`, …) are added by the methods that need them."""
 
     def rewrite(self, graph: Graph) -> Graph:
-        """The graph as this method leaves it: bits per tensor, kept fraction, cache length, tokens a step. Arrays allowed."""
+        """The graph as this method leaves it: bits per tensor, kept fraction, cache length, tokens a step.
+
+        Shapes may be arrays. Raises `DovetailError` when the method cannot be applied to this graph.
+        """
+        ...
+
+    @classmethod
+    def examples(cls, columns: tuple[int, ...]) -> tuple[Self, ...]:
+        """Representative instances for matrices with these numbers of columns: what the shared test runs."""
         ...
 
 
 @runtime_checkable
 class OnWeights(Protocol):
     """A method that changes stored tensors."""
+
+    takes: ClassVar[Form]
+    leaves: ClassVar[Form]
 
     def on_weights(self, checkpoint: Checkpoint) -> Checkpoint:
         """The checkpoint as this method leaves it; tensors are transformed as they stream through."""

@@ -1,0 +1,1 @@
+"""One file for each method; the registry finds them by looking here."""

@@ -1,0 +1,39 @@
+"""A quantised matrix as compressed-tensors stores it (``pack-quantized``), and the config that says so."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from dovetail.core.lazy import require
+from dovetail.recipe.rounding import pack
+
+if TYPE_CHECKING:
+    import torch
+
+
+def packed_tensors(name: str, steps: torch.Tensor, scale: torch.Tensor, bits: int) -> dict[str, torch.Tensor]:
+    """What is stored for the matrix `name` (``….weight``): packed words, scales, and the shape (metadata, not payload)."""
+    torch = require("torch", "torch", to="pack weights")
+    return {
+        f"{name}_packed": pack(steps, bits),
+        f"{name}_scale": scale,
+        f"{name}_shape": torch.tensor(steps.shape, dtype=torch.int64),
+    }
+
+
+def quantization_config(bits: int, group: int, ignored: Iterable[str]) -> dict[str, Any]:
+    """The ``quantization_config`` of weight-only symmetric integers; `ignored` are the linear modules left dense."""
+    weights = {
+        "num_bits": bits, "type": "int", "symmetric": True, "dynamic": False,
+        "strategy": "group" if group else "channel", "group_size": group or None,
+    }  # fmt: skip
+    scheme = {"targets": ["Linear"], "weights": weights, "input_activations": None, "output_activations": None}
+    return {
+        "quant_method": "compressed-tensors",
+        "format": "pack-quantized",
+        "quantization_status": "compressed",
+        "config_groups": {"group_0": scheme},
+        "ignore": sorted(set(ignored)),
+        "kv_cache_scheme": None,
+    }

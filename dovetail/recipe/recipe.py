@@ -1,0 +1,162 @@
+"""A recipe: an ordered list of methods with a name, read from the built-in list, a YAML file, or Python."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cache, reduce
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dovetail.core.errors import DovetailError, did_you_mean
+from dovetail.model.graph import Graph
+from dovetail.recipe.method import METHODS, Method, OnWeights
+from dovetail.recipe.parameters import build, with_parameters
+
+if TYPE_CHECKING:
+    from dovetail.runtime.checkpoint import Checkpoint
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What `Recipe.apply` wrote: the folder, and the payload (elements and scales) before and after."""
+
+    path: Path
+    bytes_before: int
+    bytes_after: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """Methods in the order they are applied.
+
+    Raises
+    ------
+    DovetailError
+        A method needs weights in another form than the one before it leaves (quantising twice, pruning packed weights).
+    """
+
+    name: str
+    methods: tuple[Method, ...] = ()
+
+    def __post_init__(self) -> None:
+        form, last = "dense", "the checkpoint"
+        for step in self.methods:
+            if (needs := getattr(step, "takes", form)) != form:
+                why = f"{_name(step)} needs {needs} weights, {last} leaves them {form}"
+                raise DovetailError("impossible order of methods", where=f"recipe {self.name}", why=why, hint=_ORDER)
+            form, last = getattr(step, "leaves", form), _name(step)
+
+    @staticmethod
+    def names() -> list[str]:
+        """Built-in recipes, in the order of their file."""
+        return list(_built_in())
+
+    @classmethod
+    def load(cls, source: Recipe | str | Path | Sequence[Any] | Mapping[str, Any]) -> Recipe:
+        """A recipe from a name, a YAML file, a list of methods, or ``{"name": …, "methods": […]}``.
+
+        A name may carry parameters: ``w4a16-rtn:group=64``. A list holds method objects, names, or ``{name: parameters}``.
+
+        Raises
+        ------
+        DovetailError
+            Unknown recipe, method or parameter (with the nearest names), a value out of range, an impossible order.
+        """
+        if isinstance(source, Recipe):
+            return source
+        if isinstance(source, Mapping):
+            return cls._from_mapping(source, "recipe")
+        if not isinstance(source, str | Path):
+            return cls._from_list(source, "recipe")
+        if str(source).endswith((".yaml", ".yml")):
+            return cls._from_file(Path(source).expanduser())
+        return cls._from_name(str(source))
+
+    @classmethod
+    def _from_name(cls, source: str) -> Recipe:
+        name, _, parameters = source.partition(":")
+        if name not in _built_in():
+            hint = did_you_mean(name, cls.names()) + ", or a YAML file"
+            raise DovetailError(f"unknown recipe '{name}'", hint=hint)
+        entries = with_parameters(_built_in()[name], parameters, source) if parameters else _built_in()[name]
+        return cls(source, build(entries, source))
+
+    @classmethod
+    def _from_file(cls, path: Path) -> Recipe:
+        try:
+            content = _yaml(path.read_text(encoding="utf-8"), str(path))
+        except (OSError, UnicodeDecodeError) as error:
+            why = getattr(error, "strerror", None) or str(error)
+            raise DovetailError("cannot be read", where=str(path), why=why, hint="a recipe as YAML") from None
+        if isinstance(content, Mapping):
+            return cls._from_mapping({"name": path.stem, **content}, str(path))
+        return cls(path.stem, build(content, str(path)))
+
+    @classmethod
+    def _from_mapping(cls, content: Mapping[str, Any], where: str) -> Recipe:
+        if extra := sorted(str(k) for k in content.keys() - {"name", "methods"}):
+            hint = did_you_mean(extra[0], ["name", "methods"])
+            raise DovetailError(f"unknown field '{extra[0]}'", where=where, hint=hint)
+        return cls(str(content.get("name", "custom")), build(content.get("methods"), f"{where}: methods"))
+
+    @classmethod
+    def _from_list(cls, steps: Sequence[Any], where: str) -> Recipe:
+        methods = build(steps, where)
+        return cls("+".join(map(_name, methods)) or "none", methods)
+
+    def to_json(self) -> dict[str, Any]:
+        """What `load` reads back."""
+        return {"name": self.name, "methods": [{_name(m): asdict(m)} for m in self.methods]}  # type: ignore[call-overload]
+
+    def rewrite(self, graph: Graph) -> Graph:
+        """The graph after all methods."""
+        return reduce(lambda now, step: step.rewrite(now), self.methods, graph)
+
+    def on_weights(self, checkpoint: Checkpoint) -> Checkpoint:
+        """The checkpoint after all methods that change stored tensors; nothing is read yet."""
+        doing = [m for m in self.methods if isinstance(m, OnWeights)]
+        return reduce(lambda now, step: step.on_weights(now), doing, checkpoint)
+
+    def apply(self, folder: str | Path, out: str | Path) -> Applied:
+        """Really change a checkpoint: read `folder` tensor by tensor, write `out` whole or not at all.
+
+        Raises
+        ------
+        DovetailError
+            A broken checkpoint, a model the methods cannot be applied to, a disk too small.
+        """
+        from dovetail.runtime.checkpoint import Checkpoint
+
+        started = time.perf_counter()
+        before = Checkpoint.open(folder)
+        after = self.on_weights(before)
+        path = after.save(out, recipe=self.to_json())
+        return Applied(path, before.payload_bytes, after.payload_bytes, time.perf_counter() - started)
+
+
+_ORDER = "prune first, quantise once, last"
+
+
+def _name(step: Method) -> str:
+    """The name a method is registered under."""
+    return next((name for name in METHODS if METHODS[name] is type(step)), type(step).__name__)
+
+
+def _yaml(text: str, where: str) -> Any:
+    import yaml
+
+    try:
+        return yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    except yaml.YAMLError as error:
+        raise DovetailError("is not YAML", where=where, why=" ".join(str(error).split())[:200]) from None
+
+
+@cache
+def _built_in() -> dict[str, list[Any]]:
+    text = resources.files("dovetail.recipe").joinpath("recipes.yaml").read_text(encoding="utf-8")
+    content: dict[str, list[Any]] = _yaml(text, "recipes.yaml")
+    return content

@@ -1,0 +1,69 @@
+"""Which tensors a weight method may change: the matrices of linear layers, the output head excepted.
+
+Both faces of a method ask here, so that the graph and the checkpoint cannot disagree about it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+from dovetail.core.errors import DovetailError
+from dovetail.model import Model
+from dovetail.model.graph import Graph, Linear, Operator, Weight
+
+_HEAD = "lm_head"  # the operator; its matrix decides the logits, and is the embedding where the two are tied
+
+
+def is_target(operator: Operator, weight: Weight) -> bool:
+    """Whether recipes change this matrix."""
+    return isinstance(operator, Linear) and weight.linear and not operator.name.startswith(_HEAD)
+
+
+def map_targets(graph: Graph, change: Callable[[Weight], Weight]) -> Graph:
+    """The graph with `change` applied to every target."""
+
+    def changed(operator: Operator) -> Operator:
+        if not any(is_target(operator, w) for w in operator.weights):
+            return operator
+        weights = tuple(change(w) if is_target(operator, w) else w for w in operator.weights)
+        return replace(operator, weights=weights)
+
+    return graph.map_operators(changed)
+
+
+def columns(graph: Graph) -> dict[str, Any]:
+    """Inputs of each kind of target, by name (numbers or arrays)."""
+    return {w.name: w.cols for o in graph.operators for w in o.weights if is_target(o, w)}
+
+
+def graph_of(config: Mapping[str, Any]) -> tuple[Graph, bool]:
+    """The graph of a ``config.json`` and whether its linear weights are stored (inputs, outputs)."""
+    model = Model.load(dict(config))
+    return model.graph(batch=1, tokens=1, context=0), model.architecture.inputs_first
+
+
+def tensor_names(graph: Graph, *, target: bool = True) -> Iterator[str]:
+    """Names in the checkpoint of all targets, or of the matrices of linear layers that are none."""
+    for operator in graph.operators:
+        for weight in operator.weights:
+            if isinstance(operator, Linear) and is_target(operator, weight) == target:
+                for layer in operator.layers or (0,):
+                    for expert in range(weight.experts):
+                        yield weight.name.format(layer=layer, expert=expert)
+
+
+def targets_in(names: Mapping[str, Any], graph: Graph, where: str) -> frozenset[str]:
+    """The names of the targets, all of which must be among the checkpoint's `names`.
+
+    Raises
+    ------
+    DovetailError
+        A matrix the architecture asks for is not in the checkpoint.
+    """
+    wanted = frozenset(tensor_names(graph))
+    if lost := sorted(wanted - names.keys()):
+        why = f"{len(lost)} of {len(wanted)} matrices are not there"
+        raise DovetailError(f"no tensor '{lost[0]}'", where=where, why=why, hint="a complete checkpoint of this model")
+    return wanted
