@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-import platform
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import reduce
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dovetail.core.errors import INFEASIBLE, DovetailError
 from dovetail.core.files import whole_folder, write_json
 from dovetail.core.lazy import require
-from dovetail.core.version import VERSION
+from dovetail.core.manifest import versions
 from dovetail.runtime.tensorfile import TORCH_NAMES, TensorInfo, TensorWriter, describe, read_header, read_tensor
 
 if TYPE_CHECKING:
@@ -71,7 +69,9 @@ class Checkpoint:
         for shard, names in _shards(path).items():
             infos = read_header(path / shard)
             if lost := sorted(names - infos.keys()):
-                raise DovetailError(f"tensor '{lost[0]}' is not in {shard}", where=str(path), why="the index says it is")
+                raise DovetailError(
+                    f"tensor '{lost[0]}' is not in {shard}", where=str(path), why="the index says it is"
+                )
             stored |= infos
         return cls(path, config, stored)
 
@@ -156,13 +156,11 @@ class Checkpoint:
         return target
 
     def _record(self, recipe: Any) -> dict[str, Any]:
-        names = ("torch", "transformers", "compressed-tensors", "numpy")
-        versions = {"dovetail": VERSION, "python": platform.python_version()} | {n: _version(n) for n in names}
         return {
             "base": {"name": self.folder.name, "sha256": self.sha256(), "record": record(self.folder)},
             "recipe": recipe,
             "payload_bytes": self.payload_bytes,
-            "versions": versions,
+            "versions": versions(),
         }
 
 
@@ -170,13 +168,6 @@ def record(folder: str | Path) -> dict[str, Any] | None:
     """The ``dovetail.json`` of a folder: base hash, recipe, versions; None for a folder dovetail did not write."""
     path = Path(folder) / RECORD
     return _json(path) if path.is_file() else None
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
 
 
 def _json(path: Path, hint: str = "copy or download the file again") -> dict[str, Any]:

@@ -89,7 +89,9 @@ def _parsed(path: Path, text: bytes) -> dict[str, Any]:
     except (ValueError, RecursionError):
         header = None
     if not isinstance(header, dict):
-        raise DovetailError("the safetensors header is not JSON", where=str(path), why=f"{len(text):,} bytes", hint=_AGAIN)
+        raise DovetailError(
+            "the safetensors header is not JSON", where=str(path), why=f"{len(text):,} bytes", hint=_AGAIN
+        )
     header.pop("__metadata__", None)
     return header
 
@@ -152,7 +154,11 @@ class TensorWriter:
         header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
         end = 0
         for info in ordered:
-            header[info.name] = {"dtype": info.dtype, "shape": list(info.shape), "data_offsets": [end, end + info.bytes]}
+            header[info.name] = {
+                "dtype": info.dtype,
+                "shape": list(info.shape),
+                "data_offsets": [end, end + info.bytes],
+            }
             end += info.bytes
         text = json.dumps(header, separators=(",", ":")).encode()
         text += b" " * (-len(text) % 8)
@@ -178,7 +184,9 @@ class TensorWriter:
         self._file.seek(self._begin[name])
         self._file.write(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._file.flush()
         if kind is None:
             os.fsync(self._file.fileno())
