@@ -65,10 +65,15 @@ def decoder_graph(
 
 
 def number(value: Any) -> Number:
-    """`value` as something arithmetic on points cannot overflow: a Python scalar, or an array of 64 bits."""
+    """`value` as something arithmetic on points cannot overflow: a Python scalar, or an array of 64 bits.
+
+    Raises `TypeError` for what is not a number.
+    """
     if isinstance(value, int | float):
         return value
     array = np.asarray(value)
+    if array.dtype.kind not in "iubf":
+        raise TypeError(f"{value!r} is not a number")
     if array.ndim == 0:
         return array.item()
     return array.astype(np.int64) if array.dtype.kind in "iub" else array.astype(float, copy=False)

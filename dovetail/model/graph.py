@@ -119,7 +119,7 @@ class Attention(Operator):
     def visible(self) -> Number:
         """Mean number of keys a query really sees: causal, within the window.
 
-        Queries see one key more each, from `first` on, until their view is `widest`. A recipe may have cut `kv_len` below
+        Each query sees one key more, from `first` on, until its view is `widest`. A recipe may have cut `kv_len` below
         `tokens`: then no query sees more than `kv_len`.
         """
         widest = self.kv_len if self.window is None else np.minimum(self.kv_len, self.window)

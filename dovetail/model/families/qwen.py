@@ -28,6 +28,9 @@ def windows(config: Config) -> list[int | None]:
         return [window if i >= first else None for i in range(config.layers)]
     if not isinstance(kinds, list) or len(kinds) != config.layers:
         raise config.error("layer_types", f"{kinds!r} does not list a kind for each of {config.layers} layers")
+    for kind in kinds:
+        if kind not in ("full_attention", "sliding_attention"):
+            raise config.error("layer_types", f"{kind!r} is neither full_attention nor sliding_attention")
     return [window if kind == "sliding_attention" else None for kind in kinds]
 
 

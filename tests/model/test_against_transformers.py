@@ -1,0 +1,109 @@
+"""Every family against the module that transformers builds from the same config: names, shapes, FLOPs, cache bytes."""
+
+import json
+import struct
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from dovetail.model import Model
+from dovetail.model.graph import Attention, Graph, Linear
+
+
+def contraction_flops(graph: Graph) -> float:
+    return float(sum(o.dense_flops * o.repeat for o in graph.operators if isinstance(o, Linear | Attention)))
+
+
+def counted_flops(module: Any, **inputs: Any) -> tuple[float, Any]:
+    """What torch counts, less the outer product that makes rotary angles, and the output."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with FlopCounterMode(display=False) as counter:
+        output = module(use_cache=True, **inputs)
+    counts = {name: sum(by_op.values()) for name, by_op in counter.get_flop_counts().items()}
+    angles = sum(flops for name, flops in counts.items() if name.endswith("rotary_emb"))
+    return float(counts["Global"] - angles), output
+
+
+def saved_tensors(file: Path) -> dict[str, list[int]]:
+    with file.open("rb") as handle:
+        (length,) = struct.unpack("<Q", handle.read(8))
+        header = json.loads(handle.read(length))
+    return {name: entry["shape"] for name, entry in header.items() if name != "__metadata__"}
+
+
+def expected_tensors(model: Model) -> dict[str, list[int]]:
+    shapes: dict[str, list[int]] = {}
+    for weight, layers in model.graph().weights():
+        shape = [weight.rows, weight.cols]
+        if model.architecture.inputs_first and weight.linear and not weight.name.startswith("lm_head"):
+            shape.reverse()
+        for name in weight.tensors(layers):
+            shapes[name] = shape[1:] if weight.rows == 1 else shape
+    return shapes
+
+
+def test_tensors_are_those_on_disk(tiny: Model, tiny_module: Any, tmp_path: Path) -> None:
+    tiny_module.save_pretrained(tmp_path)
+    assert expected_tensors(tiny) == saved_tensors(tmp_path / "model.safetensors")
+
+
+def test_parameters_are_the_modules(tiny: Model, tiny_module: Any) -> None:
+    assert tiny.parameters == sum(p.numel() for p in tiny_module.parameters())
+
+
+def test_saved_folder_loads_as_the_same_architecture(tiny: Model, tiny_module: Any, tmp_path: Path) -> None:
+    tiny_module.save_pretrained(tmp_path)
+    again = Model.load(tmp_path)
+    assert again.folder == tmp_path.resolve()
+    assert again.architecture.layers == tiny.architecture.layers
+    assert again.parameters == tiny.parameters
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_flops_of_prefill_then_decode(tiny: Model, tiny_module: Any, batch: int) -> None:
+    import torch
+
+    prompt = torch.randint(3, 48, (batch, 7))
+    counted, output = counted_flops(tiny_module, input_ids=prompt)
+    assert contraction_flops(tiny.graph(batch, 7, 0, logit_tokens=7)) == counted
+    for context in (7, 8):
+        counted, output = counted_flops(tiny_module, input_ids=prompt[:, :1], past_key_values=output.past_key_values)
+        assert contraction_flops(tiny.graph(batch, 1, context)) == counted
+
+
+def test_flops_of_a_chunk_with_last_logits_only(tiny: Model, tiny_module: Any) -> None:
+    import torch
+
+    prompt = torch.randint(3, 48, (2, 9))
+    _, output = counted_flops(tiny_module, input_ids=prompt)
+    past = output.past_key_values
+    counted, _ = counted_flops(tiny_module, input_ids=prompt[:, :4], past_key_values=past, logits_to_keep=1)
+    assert contraction_flops(tiny.graph(2, 4, 9, logit_tokens=1)) == counted
+
+
+def test_cache_bytes_are_those_of_a_real_cache(tiny: Model, tiny_module: Any) -> None:
+    import torch
+
+    batch, tokens = 2, 9
+    cache = tiny_module(torch.randint(3, 48, (batch, tokens)), use_cache=True).past_key_values
+    graph = tiny.graph(batch, tokens, 0, kv_dtype="fp32")
+    for kind in graph.caches:
+        for layer in kind.layers:
+            held = cache.layers[layer].keys.nbytes + cache.layers[layer].values.nbytes
+            per_token = 4 * batch * kind.elements_per_token / len(kind.layers)
+            # transformers drops the oldest token of a full window before the step, not after it
+            length = kind.length if kind.window is None else min(tokens, kind.window - 1)
+            assert held == per_token * length
+    assert tiny.kv_bytes_per_token == sum(2 * c.elements_per_token for c in graph.caches)
+    if all(kind.window is None for kind in graph.caches):
+        held = sum(layer.keys.nbytes + layer.values.nbytes for layer in cache.layers)
+        assert held == 2 * tiny.kv_bytes_per_token * batch * tokens  # the module's cache is fp32
+
+
+def test_a_window_bounds_the_cache() -> None:
+    model = Model.load("mistralai/Mistral-7B-v0.1")
+    lengths = model.graph(1, 1, np.array([10, 4094, 4095, 9000])).caches[0].length
+    assert lengths.tolist() == [11, 4095, 4096, 4096]

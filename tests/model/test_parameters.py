@@ -1,0 +1,89 @@
+"""Parameter counts: of every model of the zoo and of the public configs, against transformers on the meta device."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dovetail.core.errors import DovetailError
+from dovetail.model import Model
+
+_DATA = Path(os.environ.get("DOVETAIL_DATA") or Path(__file__).parents[3] / "shared" / "data")
+CONFIGS = sorted((_DATA / "configs" / "aiconfigurator_hf").glob("*.json"))
+OUR_FAMILIES = {"llama", "mistral", "qwen2", "qwen3", "qwen3_moe", "mixtral", "gpt2"}
+ZOO = [name for name in Model.names() if name != "embedded"]
+
+# Counts in the safetensors index of each repository, as its hub page shows them.
+PUBLISHED = {
+    "meta-llama/Llama-2-7b-hf": 6_738_415_616,
+    "meta-llama/Meta-Llama-3-8B": 8_030_261_248,
+    "meta-llama/Llama-3.1-70B": 70_553_706_496,
+    "meta-llama/Llama-3.2-1B": 1_235_814_400,
+    "mistralai/Mistral-7B-v0.1": 7_241_732_096,
+    "mistralai/Mistral-7B-v0.3": 7_248_023_552,
+    "mistralai/Mixtral-8x7B-v0.1": 46_702_792_704,
+    "Qwen/Qwen2.5-0.5B": 494_032_768,
+    "Qwen/Qwen2.5-7B": 7_615_616_512,
+    "Qwen/Qwen3-8B": 8_190_735_360,
+    "openai-community/gpt2": 124_439_808,
+}
+# In billions, as their papers say: arXiv 2401.04088 §2, Mistral's announcement of 8x22B, arXiv 2505.09388 table 2.
+ACTIVE = {
+    "mistralai/Mixtral-8x7B-v0.1": 12.9,
+    "mistralai/Mixtral-8x22B-v0.1": 39.2,
+    "Qwen/Qwen3-30B-A3B": 3.4,
+    "Qwen/Qwen3-235B-A22B": 22.2,
+}
+
+
+def meta_parameters(config: dict[str, Any]) -> int:
+    torch = pytest.importorskip("torch", reason="the oracle needs the torch extra")
+    transformers = pytest.importorskip("transformers", reason="the oracle needs the torch extra")
+    # transformers 5 builds quantised layers on load only; scales are not parameters here
+    fields = {k: v for k, v in config.items() if k != "quantization_config"}
+    with torch.device("meta"):
+        module = transformers.AutoModelForCausalLM.from_config(transformers.AutoConfig.for_model(**fields))
+    return sum(p.numel() for p in module.parameters())
+
+
+@pytest.mark.parametrize("name", ZOO)
+def test_zoo_model_holds_what_its_module_holds(name: str) -> None:
+    model = Model.load(name)
+    assert model.parameters == meta_parameters(dict(model.config))
+
+
+@pytest.mark.parametrize("file", CONFIGS, ids=lambda f: f.stem.removesuffix("_config"))
+def test_public_config_is_counted_or_named_as_unknown(file: Path) -> None:
+    fields = json.loads(file.read_text())
+    if fields["model_type"] in OUR_FAMILIES:
+        assert Model.load(file).parameters == meta_parameters(fields)
+        return
+    with pytest.raises(DovetailError, match=fields["model_type"]) as caught:
+        Model.load(file)
+    assert str(file) in str(caught.value)
+    assert "llama" in str(caught.value)
+
+
+@pytest.mark.parametrize(("name", "count"), PUBLISHED.items())
+def test_published_count(name: str, count: int) -> None:
+    assert Model.load(name).parameters == count
+
+
+@pytest.mark.parametrize(("name", "billions"), ACTIVE.items())
+def test_published_active_count(name: str, billions: float) -> None:
+    model = Model.load(name)
+    assert round(model.active_parameters / 1e9, 1) == billions
+    assert model.active_parameters < model.parameters
+
+
+def test_every_parameter_of_a_dense_model_is_active() -> None:
+    model = Model.load("Qwen/Qwen3-8B")
+    assert model.active_parameters == model.parameters
+
+
+def test_stories_model_of_others(data_folder: Path) -> None:
+    model = Model.load(data_folder / "models" / "stories260K" / "hf")
+    assert model.parameters == meta_parameters(dict(model.config))
+    assert (model.layers, model.max_context, model.kv_bytes_per_token) == (5, 512, 2 * 2 * 5 * 4 * 8)
