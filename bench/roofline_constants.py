@@ -3,8 +3,8 @@
     time = max(flops / (peak * compute), bytes / (bandwidth * memory)) + launch
     energy = idle * time + j_per_flop * flops + j_per_byte * bytes
 
-Data: aiconfigurator's kernel measurements (bf16 GEMM, commit 095f58a, Apache-2.0) under ``$DOVETAIL_DATA``. The split is by
-matrix: (n, k) goes to the fit when sha1("n,k") mod 100 < 5 (about 5 %), every other matrix is scored. Needs pyarrow.
+Data: aiconfigurator's kernel measurements (bf16 GEMM, commit 095f58a, Apache-2.0) under ``$DOVETAIL_DATA``. The split
+is by matrix: (n, k) goes to the fit when sha1("n,k") mod 100 < 5 (about 5 %), all others are scored. Needs pyarrow.
 
 Run: python bench/roofline_constants.py
 """
@@ -50,7 +50,7 @@ def for_fit(n: int, k: int) -> bool:
 
 
 def read(data: Path, chip: str, dtype: str = "bfloat16", width: float = 2.0) -> Gemms:
-    """The rows of the commonest kernel of a dtype; `width` is its bytes per weight and activation (results are bf16)."""
+    """The rows of a dtype's commonest kernel; `width` is its bytes per weight and activation (results are bf16)."""
     file = data / "silicon" / "aiconfigurator" / TABLES[chip] / "gemm_perf.parquet"
     table = parquet.read_table(file, filters=[("gemm_dtype", "=", dtype)]).to_pydict()
     kernel = Counter(table["kernel_source"]).most_common(1)[0][0]
@@ -142,7 +142,8 @@ def report_energy(chip: Machine, data: Path) -> None:
     gemms = read(data, chip.name)
     truth, held = measured_j(gemms), ~gemms.fit
     constants = fit_energy(gemms, truth)
-    print(f"\n{chip.name}: idle {constants[0]:.1f} W, {constants[1] * 1e12:.3f} pJ/FLOP, {constants[2] * 1e12:.1f} pJ/B")
+    idle_w, pj_per_flop, pj_per_byte = constants * np.array([1, 1e12, 1e12])
+    print(f"\n{chip.name}: idle {idle_w:.1f} W, {pj_per_flop:.3f} pJ/FLOP, {pj_per_byte:.1f} pJ/B")
     by_truth = energy_j(constants, gemms, gemms.time_s)
     print("  held-out energy, measured time: ", scores(by_truth[held], truth[held]))
     time_s = roofline_s(fit_time(gemms, chip), gemms, chip)
@@ -160,7 +161,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Fit roofline constants to measured GEMM kernels.")
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("DOVETAIL_DATA", beside)))
     data = parser.parse_args().data
-    print(f"{'chip':<10}{'rows':>7}{'fit':>6}{'compute':>9}{'memory':>8}{'launch':>8}  {'MAPE':>12}{'>20 us':>14}{'sum':>14}{'p90':>7}")
+    head = f"{'chip':<10}{'rows':>7}{'fit':>6}{'compute':>9}{'memory':>8}{'launch':>8}"
+    print(f"{head}{'MAPE':>14}{'>20 us':>14}{'sum':>14}{'p90':>7}")
     for name in TABLES:
         chip, gemms = load_machine(name), read(data, name)
         constants = fit_time(gemms, chip)

@@ -42,8 +42,8 @@ def load_stack(name: str) -> tuple[Stack, dict[str, Source]]:
         raise DovetailError(f"unknown stack '{name}'", where="stack", hint=did_you_mean(name, list(files)))
     text = files[name].read_text(encoding="utf-8")
     file = check(parse_yaml(text, f"{name}.yaml"), StackFile, f"{name}.yaml")
-    stack = Stack(file.name, file.launch, file.step, file.packed_weights, file.compute, file.reserve)
-    return stack, _sources(file.source)
+    fields = file.model_dump(exclude={"title", "launch", "step", "source"})
+    return Stack(launch_s=file.launch, step_s=file.step, **fields), _sources(file.source)
 
 
 def stack_names() -> list[str]:
@@ -59,8 +59,9 @@ def _stack(file: MachineFile) -> tuple[Stack, dict[str, Source]]:
     if isinstance(given, str):
         return stack, sources
     rename = {"launch": "launch_s", "step": "step_s"}
-    changed = {rename.get(k, k): v for k, v in given.model_dump(exclude={"name"}, exclude_none=True).items()}
-    return replace(stack, **changed), sources
+    changed = given.model_dump(exclude={"name"}, exclude_none=True)
+    kept = {path: source for path, source in sources.items() if path.removeprefix("stack.") not in changed}
+    return replace(stack, **{rename.get(field, field): value for field, value in changed.items()}), kept
 
 
 def _energies(file: MachineFile) -> tuple[dict[str, Any], dict[str, Source]]:
@@ -107,7 +108,7 @@ def build(file: MachineFile) -> Machine:
         caches=tuple(MemoryLevel(level.name, level.capacity, level.bandwidth) for level in file.caches),
         link=file.link or 0.0, tdp_w=file.power.tdp, **energies,
         usd_per_hour=file.price.rent * 3600 if file.price else NAN,
-        area_mm2=file.area or NAN, process_nm=file.process * 1e9 if file.process else NAN,
+        area_mm2=file.area or NAN, process_nm=round(file.process * 1e9, 6) if file.process else NAN,
         efficiency=efficiency, stack=stack, engines=file.engines,
         sources=stack_sources | energy_sources | efficiency_sources | given,
     )  # fmt: skip

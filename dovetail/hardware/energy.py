@@ -1,8 +1,9 @@
-"""Energy of a chip that nobody has measured, derived from its power limit, its peaks and its memory: one place, one rule.
+"""Energy of a chip that nobody has measured, derived from its power limit, peaks and memory: one place, one rule.
 
-The rule is anchored on the one chip with measured board power, an H200 SXM (GEMM kernels, aiconfigurator dataset, commit
-095f58a; `bench/roofline_constants.py` prints the fit): `H200_IDLE_W`, `H200_J_PER_FLOP` (bf16) and `H200_J_PER_BYTE`.
-Everything made here is `modelled`.
+The rule is anchored on the one chip with measured board power, an H200 SXM (GEMM kernels, aiconfigurator dataset,
+commit 095f58a; `bench/roofline_constants.py` prints the fit): `H200_IDLE_W`, `H200_J_PER_FLOP` (bf16) and
+`H200_J_PER_BYTE`. Everything made here is `modelled`. At full peak the sum exceeds the power limit, as it does on the
+chip, which lowers its clock: whoever adds the parts caps them at ``tdp_w`` times the time.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ def idle_w(tdp_w: float) -> float:
 
 
 def j_per_flop(tdp_w: float, peak: Mapping[str, float]) -> dict[str, float]:
-    """Dynamic energy per FLOP by dtype: at any dtype's peak the arithmetic draws the share of the limit it draws on an H200.
+    """Dynamic energy per FLOP by dtype: at its peak, arithmetic draws the share of the limit it draws on an H200.
 
     So energy falls with the peak's rise from dtype to dtype, and from chip to chip with peak per watt.
     """

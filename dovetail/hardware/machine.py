@@ -48,7 +48,8 @@ class Stack(ByContent):
     kv_passes : Number
         How often each cached byte moves in a step: 1 with paged kernels, more where the cache is concatenated anew.
     pointwise_passes : Number
-        How often the operands of one pointwise operator move: 1 when fused, more where eager code makes several kernels of it.
+        How often the operands of one pointwise operator move: 1 when fused, more where eager code makes several
+        kernels of it.
     """
 
     name: str
@@ -65,8 +66,8 @@ class Stack(ByContent):
 class Efficiency(ByContent):
     """How much of its peaks a chip reaches: named constants, measured where `kind` says so.
 
-    `attention` is the compute efficiency of attention relative to that of matrix products. `spread` is the relative half-width
-    of a 90 % interval on a time made from these constants.
+    `attention` is the compute efficiency of attention relative to that of matrix products. `spread` is the relative
+    half-width of a 90 % interval on a time made from these constants.
     """
 
     compute: Number = 0.7

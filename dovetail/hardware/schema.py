@@ -56,6 +56,7 @@ FlopPerSecond = Annotated[float, _positive("flop/s")]
 Watts = Annotated[float, _positive("W")]
 Seconds = Annotated[float, _positive("s", zero=True)]
 Share = Annotated[float, _positive("", most=1.0)]
+Passes = Annotated[float, _positive("")]
 Fraction = Annotated[float, _positive("", most=1.0, zero=True)]
 
 
@@ -118,8 +119,8 @@ class StackSection(_Section):
     reserve: Fraction | None = None
     packed_weights: bool | None = None
     compute: str | None = None
-    kv_passes: Annotated[float, _positive("")] | None = None
-    pointwise_passes: Annotated[float, _positive("")] | None = None
+    kv_passes: Passes | None = None
+    pointwise_passes: Passes | None = None
 
 
 class SourceSection(_Section):
@@ -166,6 +167,8 @@ class StackFile(_Section):
     reserve: Fraction
     packed_weights: bool
     compute: str = ""
+    kv_passes: Passes
+    pointwise_passes: Passes
     source: Sources
 
 
@@ -177,7 +180,8 @@ def _known_at(model: type[BaseModel], path: tuple[Any, ...]) -> list[str]:
     for step in path:
         if not isinstance(step, str) or step not in model.model_fields:
             continue
-        nested = [t for t in _parts(model.model_fields[step].annotation) if isinstance(t, type) and issubclass(t, BaseModel)]
+        parts = _parts(model.model_fields[step].annotation)
+        nested = [part for part in parts if isinstance(part, type) and issubclass(part, BaseModel)]
         if not nested:
             return []
         model = nested[0]
@@ -248,12 +252,13 @@ def _check_sources(file: MachineFile | StackFile, where: str) -> None:
     known = {p for path in numbers for p in (path, path.rpartition(".")[0], path.split(".")[0]) if p}
     for given in file.source:
         if given not in known:
-            hint = did_you_mean(given, sorted(known))
-            raise DovetailError("this source belongs to no number of the file", where=f"{where}: source.{given}", hint=hint)
+            what = "this source belongs to no number of the file"
+            raise DovetailError(what, where=f"{where}: source.{given}", hint=did_you_mean(given, sorted(known)))
 
 
 def _check_dense(file: MachineFile, where: str) -> None:
-    texts = {f"source.{k}": v if isinstance(v, str) else v.text for k, v in file.source.items() if k.split(".")[0] == "peak"}
+    peaks = {path: source for path, source in file.source.items() if path.split(".")[0] == "peak"}
+    texts = {f"source.{path}": s if isinstance(s, str) else s.text for path, s in peaks.items()}
     for path, text in {**texts, "note": file.note}.items():
         if _SPARSE.search(text) and not _DENSE.search(text):
             raise DovetailError(

@@ -46,12 +46,13 @@ def parse_yaml(text: str, where: str) -> dict[str, Any]:
         Not YAML, not a mapping, or a key given twice.
     """
     try:
-        data = yaml.load(text, Loader=_loader())  # noqa: S506 - a subclass of the safe loader
+        data = yaml.load(text, Loader=_loader())
     except yaml.YAMLError as error:
         raise _unreadable(error, where) from None
     if not isinstance(data, dict):
         found = "nothing" if data is None else f"a {type(data).__name__}"
-        raise DovetailError("this is not a mapping of fields", where=where, why=f"it holds {found}", hint="name: …, peak: …")
+        what = "this is not a mapping of fields"
+        raise DovetailError(what, where=where, why=f"it holds {found}", hint="name: …, peak: …")
     return {str(key): value for key, value in data.items()}
 
 
@@ -61,5 +62,6 @@ def read_yaml(path: Path) -> dict[str, Any]:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         why = getattr(error, "strerror", None) or "it is not UTF-8 text"
-        raise DovetailError("cannot read this file", where=str(path), why=why, hint="give the path of a YAML file") from None
+        hint = "give the path of a YAML file"
+        raise DovetailError("cannot read this file", where=str(path), why=why, hint=hint) from None
     return parse_yaml(text, str(path))
