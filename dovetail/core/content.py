@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
+from pathlib import PurePath
 from typing import Any
 
 import numpy as np
@@ -31,7 +32,7 @@ def _feed(sink: Any, value: Any) -> None:
             _feed(sink, item)
     elif isinstance(value, np.generic):
         _feed(sink, value.item())
-    elif value is None or isinstance(value, str | int | float | bool | bytes):
+    elif value is None or isinstance(value, str | int | float | bool | bytes | PurePath):
         sink.update(f"{type(value).__name__}:{value!r};".encode())
     else:
         raise TypeError(type_error.format(type(value).__name__))

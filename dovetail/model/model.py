@@ -33,7 +33,11 @@ class Model(ByContent):
     config : mapping
         The fields of its ``config.json``.
     folder : Path or None
-        Where its weights and tokenizer are, when they are on this disk.
+        The folder of its ``config.json`` on this disk, where its weights and tokenizer are too.
+
+    Notes
+    -----
+    Graphs hold the weights in the config's `dtype`, whatever a ``quantization_config`` says: formats are set by recipes.
     """
 
     name: str
@@ -42,8 +46,8 @@ class Model(ByContent):
     folder: Path | None = None
 
     @staticmethod
-    def load(source: str | os.PathLike[str] | Mapping[str, Any]) -> Model:
-        """The model of a zoo name or hub id, a folder, a config file, or the fields of a config.
+    def load(source: str | os.PathLike[str] | Mapping[str, Any] | Model) -> Model:
+        """The model of a zoo name or hub id, a folder, a config file, or the fields of a config; a model is itself.
 
         A hub id is looked for in the zoo, then as a path, then in the local Hugging Face cache; nothing is downloaded.
 
@@ -52,6 +56,8 @@ class Model(ByContent):
         DovetailError
             No such model, an unknown architecture, or a field that is missing or does not fit.
         """
+        if isinstance(source, Model):
+            return source
         if isinstance(source, Mapping):
             name = str(source.get("_name_or_path") or source.get("model_type") or "config")
             return _from_fields(name, source, "config")

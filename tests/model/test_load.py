@@ -53,6 +53,9 @@ def test_folder_file_and_dict_agree(tmp_path: Path) -> None:
     assert by_folder.name == by_file.name == "my-model"
     assert by_folder.folder == by_file.folder == folder.resolve()
     assert by_fields.folder is None
+    assert Model.load(by_folder) is by_folder
+    assert by_folder == by_file
+    assert hash(by_folder) == hash(by_file)
     assert by_folder.graph(2, 3, 4) == by_file.graph(2, 3, 4) == by_fields.graph(2, 3, 4)
     renamed = file.rename(folder / "acme--tiny.json")
     assert Model.load(renamed).name == "acme--tiny"
@@ -100,7 +103,8 @@ def test_a_folder_without_a_config(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "why"),
     [
-        (b"{", "cannot be read"), (b"", "cannot be read"), (b"[1, 2]", "a list"), (b"null", "NoneType"), (b"\xff\xfe", "read"),
+        (b"{", "cannot be read"), (b"", "cannot be read"), (b"[1, 2]", "a list"), (b"null", "NoneType"), 
+        (b"\xff\xfe", "cannot be read"),
         (b"[" * 200_000, "cannot be read"), (b'{"a": ' + b"1" * (5 << 20) + b"}", "too large"), (b"{}", "model_type"),
     ],
 )  # fmt: skip
