@@ -1,0 +1,182 @@
+"""What a report is made of: plain values, so that any verb can fill it and nothing here needs a model or a machine.
+
+Numbers are SI; `unit` is a dimension of `dovetail.core.units` (``"s"``, ``"byte"``, ``"USD/Mtok"``), ``"%"`` for a
+fraction shown in percent, ``"x"`` for a ratio, or a plain word. Infinite and missing (NaN) numbers are allowed
+everywhere: they are left out of the drawing and shown in its table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+Better = Literal["lower", "higher"]
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """The first screen: what to do, what limits it, what it costs, how sure we are, and what to type next."""
+
+    answer: str
+    bottleneck: str
+    price: str
+    confidence: str
+    next_command: str
+    facts: Sequence[tuple[str, str]] = ()  # (name, value with unit), at most about eight
+
+
+@dataclass(frozen=True, slots=True)
+class RooflinePoint:
+    """One operator: arithmetic intensity (flop/byte), attained flop/s, what bounds it, its share of the time."""
+
+    name: str
+    intensity: float
+    flops_per_s: float
+    bound: str  # "memory", "compute", "overhead"
+    share: float | None = None  # in [0, 1]
+
+
+@dataclass(frozen=True, slots=True)
+class Roof:
+    """Peaks by dtype (flop/s) and bandwidths by memory level (byte/s) of one machine."""
+
+    name: str
+    peaks: Mapping[str, float]
+    bandwidths: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Roofline:
+    """Figure: operators under the roof of one machine."""
+
+    title: str
+    roof: Roof
+    points: Sequence[RooflinePoint]
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ParetoPoint:
+    """One design: two objectives, the group that colours it, and optional intervals (low, high) of each objective."""
+
+    label: str
+    x: float
+    y: float
+    group: str = ""
+    on_front: bool = False
+    winner: bool = False
+    x_interval: tuple[float, float] | None = None
+    y_interval: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Pareto:
+    """Figure: every design by two objectives, with the front and the winner."""
+
+    title: str
+    x_title: str
+    x_unit: str
+    y_title: str
+    y_unit: str
+    points: Sequence[ParetoPoint]
+    x_better: Better = "lower"
+    y_better: Better = "lower"
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryBar:
+    """Bytes by part (weights, KV cache, activations …) against the bytes there are."""
+
+    label: str
+    parts: Mapping[str, float]
+    capacity: float
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """Figure: memory of each design, part by part, against its capacity."""
+
+    title: str
+    bars: Sequence[MemoryBar]
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CrossoverSeries:
+    """Gain of one method (baseline time / its time) at one context length, for each batch."""
+
+    method: str
+    context: float
+    batch: Sequence[float]
+    gain: Sequence[float]
+
+
+@dataclass(frozen=True, slots=True)
+class Crossover:
+    """Figure: at which batch does each method stop paying? `heat_method` is drawn as batch x context too."""
+
+    title: str
+    baseline: str
+    series: Sequence[CrossoverSeries]
+    heat_method: str = ""  # empty: the method whose answer changes most over batch and context
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class MeasuredRow:
+    """One prediction beside its measurement; `error` is predicted / measured - 1, worked out when ``None``."""
+
+    what: str
+    metric: str
+    predicted: float
+    low: float
+    high: float
+    measured: float
+    unit: str
+    error: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """Figure: predicted beside measured; `goal` is the error asked for (0.15 is 15 %)."""
+
+    title: str
+    rows: Sequence[MeasuredRow]
+    goal: float = 0.15
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A plain table; cells are text already formatted with units. Columns in `numeric` are set flush right."""
+
+    title: str
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    numeric: Sequence[int] = ()
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Commands:
+    """Commands to copy: (what it does, command)."""
+
+    title: str
+    commands: Sequence[tuple[str, str]]
+    note: str = ""
+
+
+Section = Roofline | Pareto | Memory | Crossover | Measured | Table | Commands
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """One report: the summary first, then sections in the order given, then how it was made."""
+
+    title: str
+    summary: Summary
+    sections: Sequence[Section] = ()
+    manifest: Mapping[str, object] = field(default_factory=dict)
+    subtitle: str = ""

@@ -1,0 +1,31 @@
+"""Which functions draw, tell and tabulate each kind of section."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from dovetail.app.report import crossover, measured, memory, pareto, roofline
+from dovetail.app.report.data import Crossover, Measured, Memory, Pareto, Roofline, Table
+from dovetail.app.report.markup import Raw
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """How one kind of figure is shown: its charts, its sentence, all its data, and the few rows that answer."""
+
+    charts: Callable[[Any, str], Raw]
+    says: Callable[[Any], str]
+    table: Callable[[Any], Table]
+    brief: Callable[[Any], Table]
+    answer_first: bool = False  # whether the few rows stand open under the chart
+
+
+KINDS: dict[type, Kind] = {
+    Roofline: Kind(roofline.charts, roofline.says, roofline.table, roofline.table),
+    Pareto: Kind(pareto.charts, pareto.says, pareto.table, pareto.brief),
+    Memory: Kind(memory.charts, memory.says, memory.table, memory.brief),
+    Crossover: Kind(crossover.charts, crossover.says, crossover.table, crossover.brief, answer_first=True),
+    Measured: Kind(measured.charts, measured.says, measured.table, measured.table, answer_first=True),
+}
