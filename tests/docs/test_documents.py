@@ -50,10 +50,12 @@ def execute(command: list[str] | str, folder: Path) -> str:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A copy of the package (weights by link) and a ``dovetail`` command that runs it."""
+    """A copy of the package (weights by link) and its tests, and a ``dovetail`` command that runs it."""
     weights = ROOT / "dovetail" / "model" / "embedded"
     shutil.copytree(ROOT / "dovetail", tmp_path / "dovetail", ignore=shutil.ignore_patterns("embedded", "__pycache__"))
     (tmp_path / "dovetail" / "model" / "embedded").symlink_to(weights)
+    shutil.copytree(ROOT / "tests", tmp_path / "tests", ignore=shutil.ignore_patterns("docs", "__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
     (tmp_path / "bin").mkdir()
     for name, call in {"dovetail": "-m dovetail", "python": ""}.items():
         (tmp_path / "bin" / name).write_text(f'#!/bin/sh\nexec "{sys.executable}" {call} "$@"\n')
