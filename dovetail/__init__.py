@@ -15,26 +15,31 @@ from dovetail.core.version import __version__
 TYPE_CHECKING = False  # type checkers read it as true; importing typing for it would be most of the import's cost
 if TYPE_CHECKING:
     from dovetail.core.errors import DovetailError
-    from dovetail.design import build, calibrate, estimate, explain, measure
+    from dovetail.design.build import build
+    from dovetail.design.calibrate import calibrate_host as calibrate
+    from dovetail.design.compress import compress
+    from dovetail.design.estimate import estimate
+    from dovetail.design.explain import explain
+    from dovetail.design.measure import measure
     from dovetail.hardware import load_machine
     from dovetail.model import Model
-    from dovetail.recipe import Recipe, compress
-    from dovetail.search import search
+    from dovetail.recipe import Recipe
+    from dovetail.search.codesign import search_space as search
     from dovetail.workload import Workload
 
 _HOMES = {
-    "DovetailError": "core.errors",
-    "Model": "model",
-    "Recipe": "recipe",
-    "Workload": "workload",
-    "build": "design",
-    "calibrate": "design",
-    "compress": "recipe",
-    "estimate": "design",
-    "explain": "design",
-    "load_machine": "hardware",
-    "measure": "design",
-    "search": "search",
+    "DovetailError": "core.errors:DovetailError",
+    "Model": "model:Model",
+    "Recipe": "recipe:Recipe",
+    "Workload": "workload:Workload",
+    "build": "design.build:build",
+    "calibrate": "design.calibrate:calibrate_host",
+    "compress": "design.compress:compress",
+    "estimate": "design.estimate:estimate",
+    "explain": "design.explain:explain",
+    "load_machine": "hardware:load_machine",
+    "measure": "design.measure:measure",
+    "search": "search:",  # the room itself, which can be called: its name and the verb's are one
 }
 
 __all__ = [
@@ -57,7 +62,10 @@ __all__ = [
 def __getattr__(name: str) -> object:
     if name not in _HOMES:
         raise AttributeError(f"module 'dovetail' has no attribute '{name}'")
-    value = getattr(import_module(f"dovetail.{_HOMES[name]}"), name)
+    module, _, attribute = _HOMES[name].partition(":")
+    value: object = import_module(f"dovetail.{module}")
+    if attribute:
+        value = getattr(value, attribute)
     globals()[name] = value
     return value
 
