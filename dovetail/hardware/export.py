@@ -99,14 +99,15 @@ _PLAIN = ("name", "title", "vendor", "kind", "year", "engines")
 
 
 def machine_to_yaml(machine: Machine, sources: Mapping[str, Source | str] | None = None) -> str:
-    """The YAML text of one machine; reading it gives an equal machine.
+    """The YAML text of one chip; reading it gives an equal machine (of `count` 1).
 
     Parameters
     ----------
     machine : Machine
         One machine (scalars, not arrays of design points).
     sources : mapping of str to Source or str, optional
-        Sources by dotted path, over those the machine carries. A string is a datasheet's name.
+        Sources by dotted path, over those the machine carries for the same path and below it. A string is a
+        datasheet's name.
 
     Raises
     ------
@@ -116,8 +117,9 @@ def machine_to_yaml(machine: Machine, sources: Mapping[str, Source | str] | None
     from dovetail.hardware.schema import MachineFile, check
 
     data = _mapping(machine)
-    told: dict[str, Source | str] = {**machine.sources, **(sources or {})}
-    given = {path: Source("datasheet", s) if isinstance(s, str) else s for path, s in told.items()}
+    new = {path: Source("datasheet", s) if isinstance(s, str) else s for path, s in (sources or {}).items()}
+    old = {path: s for path, s in machine.sources.items() if not any(path.startswith(f"{told}.") for told in new)}
+    given = old | new
     paths = _paths(data) - set(_PLAIN)
     data["source"] = {k: {"kind": s.kind, "text": s.text} for k, s in given.items() if k in paths}
     check(data, MachineFile, machine.name)

@@ -7,10 +7,10 @@ What is guessed is `modelled`; `dovetail calibrate --host` measures it and saves
 from __future__ import annotations
 
 import hashlib
-import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from dovetail.core.files import cache_folder
 from dovetail.hardware import energy
 from dovetail.hardware.build import NAN, load_stack
 from dovetail.hardware.detect import HostFacts, detect
@@ -107,5 +107,4 @@ def calibration_path(root: Path = Path("/")) -> Path:
     """Where this computer's calibration is kept: one file per CPU model and number of cores."""
     facts = detect(root)
     key = hashlib.sha256(f"{facts.model}|{facts.cores}".encode()).hexdigest()[:12]
-    cache = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Path(cache) / "dovetail" / f"host-{key}.yaml"
+    return cache_folder() / f"host-{key}.yaml"

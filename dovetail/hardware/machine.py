@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from dovetail.core.content import ByContent
-from dovetail.core.errors import DovetailError, did_you_mean
+from dovetail.core.errors import INFEASIBLE, DovetailError, did_you_mean
 from dovetail.core.formats import Number
 from dovetail.core.quantity import Kind
 
@@ -125,7 +125,7 @@ class Machine(ByContent):
         """Dense peak for a dtype. Raises `DovetailError` naming the dtypes this machine has."""
         if dtype not in self.peak:
             hint = did_you_mean(dtype, list(self.peak))
-            raise DovetailError(f"{self.name} has no {dtype} arithmetic", where=f"peak.{dtype}", hint=hint)
+            raise DovetailError(f"{self.name} has no {dtype} arithmetic", where=f"peak.{dtype}", hint=hint, exit_code=INFEASIBLE)
         return self.peak[dtype]
 
     def source(self, path: str) -> Source:

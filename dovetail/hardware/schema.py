@@ -196,7 +196,7 @@ def _parts(annotation: Any) -> Iterator[Any]:
 
 def _explain(error: ValidationError, model: type[BaseModel], where: str) -> DovetailError:
     """The first finding, with unknown keys before the rest: a misspelt field is also a missing one."""
-    first = min(error.errors(include_url=False), key=lambda finding: _URGENCY.get(finding["type"], len(_URGENCY)))
+    first = min(error.errors(include_url=False), key=lambda found: (_URGENCY.get(found["type"], 3), -len(found["loc"])))
     loc = tuple(step for step in first["loc"] if step not in _TAGS)
     path = ".".join(str(step) for step in loc)
     place = f"{where}: {path}"
@@ -210,7 +210,12 @@ def _explain(error: ValidationError, model: type[BaseModel], where: str) -> Dove
     if first["type"] == "missing":
         return DovetailError("this field is missing", where=place, hint=_ADD.get(path, f"add '{path}: …'"))
     why = first["msg"][:1].lower() + first["msg"][1:]
-    return DovetailError("this value does not fit", where=place, why=why, hint=_ADD.get(path, "see docs/machines.md"))
+    return DovetailError(
+        "this value does not fit",
+        where=place,
+        why=why,
+        hint=_ADD.get(path, "compare with a chip of the zoo in hardware/chips"),
+    )
 
 
 _URGENCY = {"extra_forbidden": 0, "dovetail": 1, "missing": 2}
