@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from dovetail.core.lazy import require
-from dovetail.recipe.rounding import pack
+from dovetail.runtime.packed import PARTS, pack
 
 if TYPE_CHECKING:
     import torch
@@ -15,11 +15,8 @@ if TYPE_CHECKING:
 def packed_tensors(name: str, steps: torch.Tensor, scale: torch.Tensor, bits: int) -> dict[str, torch.Tensor]:
     """What is stored for the matrix `name` (``….weight``): packed words, scales, and the shape (metadata, not payload)."""
     torch = require("torch", "torch", to="pack weights")
-    return {
-        f"{name}_packed": pack(steps, bits),
-        f"{name}_scale": scale,
-        f"{name}_shape": torch.tensor(steps.shape, dtype=torch.int64),
-    }
+    shape = torch.tensor(steps.shape, dtype=torch.int64)
+    return {name + part: tensor for part, tensor in zip(PARTS, (pack(steps, bits), scale, shape))}
 
 
 def quantization_config(bits: int, group: int, ignored: Iterable[str]) -> dict[str, Any]:

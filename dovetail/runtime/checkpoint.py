@@ -109,11 +109,8 @@ class Checkpoint:
 
     @property
     def payload_bytes(self) -> int:
-        """Stored bytes of elements and scales: what `Graph.weight_bytes` predicts.
-
-        The file's header and the ``weight_shape`` of each packed matrix (16 bytes, read once at load) are metadata, not payload.
-        """
-        return sum(info.bytes for name, info in self.infos().items() if not name.endswith(_METADATA))
+        """`payload` of the tensors as the transforms leave them."""
+        return payload(self.infos())
 
     def sha256(self) -> str:
         """Hash of the safetensors files, in the order of their names."""
@@ -149,19 +146,27 @@ class Checkpoint:
                 for name, tensor in self.tensors():
                     writer.add(name, tensor)
             write_json(part / "config.json", self.config)
-            write_json(part / RECORD, self._record(recipe))
+            write_json(part / RECORD, self._record(recipe, infos))
             for pattern in _BESIDE:
                 for file in filter(Path.is_file, self.folder.glob(pattern)):
                     shutil.copyfile(file, part / file.name)
         return target
 
-    def _record(self, recipe: Any) -> dict[str, Any]:
+    def _record(self, recipe: Any, infos: Mapping[str, TensorInfo]) -> dict[str, Any]:
         return {
             "base": {"name": self.folder.name, "sha256": self.sha256(), "record": record(self.folder)},
             "recipe": recipe,
-            "payload_bytes": self.payload_bytes,
+            "payload_bytes": payload(infos),
             "versions": versions(),
         }
+
+
+def payload(infos: Mapping[str, TensorInfo]) -> int:
+    """Stored bytes of elements and scales: what `Graph.weight_bytes` predicts.
+
+    The file's header and the ``weight_shape`` of each packed matrix (16 bytes, read once at load) are metadata, not payload.
+    """
+    return sum(info.bytes for name, info in infos.items() if not name.endswith(_METADATA))
 
 
 def record(folder: str | Path) -> dict[str, Any] | None:

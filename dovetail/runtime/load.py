@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from dovetail.core.errors import INFEASIBLE, DovetailError, did_you_mean
 from dovetail.core.lazy import require
 from dovetail.runtime.checkpoint import Checkpoint
+from dovetail.runtime.packed import dense_tensors, packed_bits
 
 if TYPE_CHECKING:
     import torch
@@ -66,11 +67,8 @@ def load(folder: str | Path, dtype: str = "fp32", *, attention: str = "sdpa", de
     if device == "cpu":
         _check_memory(checkpoint, getattr(torch, DTYPES[dtype]).itemsize)
     path = checkpoint.folder
-    rest = {"attn_implementation": attention, **_unpacked(transformers, checkpoint)}
     try:
-        model = transformers.AutoModelForCausalLM.from_pretrained(
-            str(path), dtype=getattr(torch, DTYPES[dtype]), local_files_only=True, trust_remote_code=False, **rest
-        )
+        model = _module(transformers, checkpoint, getattr(torch, DTYPES[dtype]), attention)
     except (ValueError, KeyError, OSError, RuntimeError, ImportError, AttributeError, TypeError) as error:
         why = " ".join(str(error).split())[:300]
         hint = "a causal language model that transformers knows without code of its own"
@@ -89,10 +87,29 @@ def _libraries() -> tuple[ModuleType, ModuleType]:
     return torch, transformers
 
 
-def _unpacked(transformers: ModuleType, checkpoint: Checkpoint) -> dict[str, Any]:
-    """Unpack at load, not in the first forward pass, so that what is timed is the same in every pass."""
-    quantised = checkpoint.config.get("quantization_config")
-    if not quantised or quantised.get("quant_method") != "compressed-tensors":
+def _module(transformers: ModuleType, checkpoint: Checkpoint, dtype: torch.dtype, attention: str) -> Any:
+    """The module with dense weights.
+
+    Packed integers are unpacked here: transformers would leave every linear layer behind an offloading wrapper that costs
+    more than a small matrix product does, and its scales in memory. The weights are the same, bit for bit.
+    """
+    rest = {"dtype": dtype, "attn_implementation": attention}
+    here = {"local_files_only": True, "trust_remote_code": False}
+    path, bits = str(checkpoint.folder), packed_bits(checkpoint.config)
+    if bits is None:
+        return transformers.AutoModelForCausalLM.from_pretrained(path, **rest, **here, **_dequantised(transformers, checkpoint))
+    config = transformers.AutoConfig.from_pretrained(path, **here)
+    del config.quantization_config
+    kind = transformers.MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
+    model = kind.from_pretrained(None, config=config, state_dict=dict(dense_tensors(checkpoint, bits, dtype)), **rest)
+    if (checkpoint.folder / "generation_config.json").is_file():
+        model.generation_config = transformers.GenerationConfig.from_pretrained(path, local_files_only=True)
+    return model
+
+
+def _dequantised(transformers: ModuleType, checkpoint: Checkpoint) -> dict[str, Any]:
+    """Other formats of compressed-tensors: unpack at load, not in the first pass, so that every pass costs the same."""
+    if (checkpoint.config.get("quantization_config") or {}).get("quant_method") != "compressed-tensors":
         return {}
     require("compressed_tensors", "torch", to="unpack quantised weights")
     require("loguru", "torch").logger.disable("compressed_tensors")
@@ -109,22 +126,14 @@ def _tokenizer(transformers: ModuleType, path: Path) -> Any:
         raise DovetailError("the tokenizer cannot be loaded", where=str(path), why=why) from error
 
 
-def unpacked_elements(checkpoint: Checkpoint) -> int:
-    """Elements of all tensors once packed ones are unpacked (an upper bound within one 32-bit word a row)."""
-    bits = _packed_bits(checkpoint.config)
-    return sum(
-        info.elements * 32 // bits if name.endswith("_packed") else info.elements
-        for name, info in checkpoint.stored.items()
-    )
-
-
-def _packed_bits(config: Any) -> int:
-    groups = (config.get("quantization_config") or {}).get("config_groups") or {}
-    return min((int((g.get("weights") or {}).get("num_bits") or 8) for g in groups.values()), default=8)
+def dense_elements(checkpoint: Checkpoint) -> int:
+    """Elements of all tensors once packed ones are unpacked (rows end within a word: an upper bound)."""
+    bits = packed_bits(checkpoint.config) or 8
+    return sum(i.elements * 32 // bits if n.endswith("_packed") else i.elements for n, i in checkpoint.stored.items())
 
 
 def _check_memory(checkpoint: Checkpoint, item_bytes: int) -> None:
-    needed, free = unpacked_elements(checkpoint) * item_bytes, available_memory()
+    needed, free = dense_elements(checkpoint) * item_bytes, available_memory()
     if free is not None and needed > free:
         why = f"{needed / 1e9:.1f} GB of weights, {free / 1e9:.1f} GB are free"
         hint = "dtype='bf16', a smaller model, or `estimate`, which needs no weights"

@@ -1,0 +1,145 @@
+"""The decode loop: one prefill, then one token at a time over a KV cache; greedy, or sampled with a seed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from dovetail.core.errors import DovetailError
+from dovetail.core.lazy import require
+from dovetail.runtime.load import Loaded
+
+if TYPE_CHECKING:
+    import torch
+
+Choose = Callable[["torch.Tensor"], int]  # logits (vocabulary,) to a token
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """What `generate` made, and how long it took.
+
+    `steps` forward passes followed the prefill; `cache_bytes` is what the KV cache held at the end.
+    """
+
+    tokens: tuple[int, ...]
+    prefill_s: float
+    decode_s: float
+    steps: int
+    cache_bytes: int
+
+    @property
+    def tokens_per_s(self) -> float:
+        """Decoded tokens per second, the prefill and the token it yields left out; over everything for a single token."""
+        if self.steps:
+            return (len(self.tokens) - 1) / self.decode_s
+        return len(self.tokens) / self.prefill_s
+
+    @property
+    def tokens_per_step(self) -> float:
+        """Tokens that one decode step yields: 1 without speculation."""
+        return (len(self.tokens) - 1) / self.steps if self.steps else 1.0
+
+
+def generate(
+    loaded: Loaded,
+    prompt_ids: Sequence[int],
+    max_new: int,
+    *,
+    temperature: float = 0.0,
+    seed: int = 0,
+    stop: frozenset[int] | None = None,
+    on_token: Callable[[int], None] | None = None,
+) -> Generation:
+    """Continue a prompt.
+
+    Parameters
+    ----------
+    prompt_ids : sequence of int
+        At least one token.
+    max_new : int
+        Most tokens to make, at least one.
+    temperature : float
+        0 takes the likeliest token; above, tokens are sampled from ``softmax(logits / temperature)`` with `seed`.
+    stop : set of int
+        Tokens that end the text (and belong to it); by default the model's own end tokens.
+    on_token : callable
+        Called with every token as it comes.
+
+    Raises
+    ------
+    DovetailError
+        An empty prompt, a token outside the vocabulary, or more tokens than the model's context holds.
+    """
+    torch = require("torch", "torch", to="run a model")
+    check_context(loaded, prompt_ids, max_new)
+    choose, ends = _chooser(temperature, seed), end_tokens(loaded) if stop is None else stop
+    tokens: list[int] = []
+    with torch.inference_mode():
+        started = time.perf_counter()
+        logits, cache = step(loaded, torch.tensor([list(prompt_ids)], device=loaded.device), new_cache(loaded))
+        prefilled = time.perf_counter()
+        while True:
+            tokens.append(choose(logits[0, -1]))
+            if on_token:
+                on_token(tokens[-1])
+            if tokens[-1] in ends or len(tokens) == max_new:
+                break
+            logits, cache = step(loaded, torch.tensor([tokens[-1:]], device=loaded.device), cache)
+        done = time.perf_counter()
+    return Generation(tuple(tokens), prefilled - started, done - prefilled, len(tokens) - 1, cache_bytes(cache))
+
+
+def new_cache(loaded: Loaded) -> Any:
+    """An empty KV cache; layers with a sliding window keep their window only."""
+    cache_type = require("transformers", "torch", to="run a model").DynamicCache
+    return cache_type(config=loaded.model.config)
+
+
+def step(loaded: Loaded, ids: torch.Tensor, cache: Any) -> tuple[torch.Tensor, Any]:
+    """One forward pass over `ids` (B, T): logits (B, 1, V) of the last position, and the cache, T longer."""
+    out = loaded.model(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
+    return out.logits, out.past_key_values
+
+
+def cache_bytes(cache: Any) -> int:
+    """Bytes of the keys and values a cache holds."""
+    held = [tensor for layer in cache.layers for tensor in (layer.keys, layer.values) if tensor is not None]
+    return sum(tensor.numel() * tensor.element_size() for tensor in held)
+
+
+def end_tokens(loaded: Loaded) -> frozenset[int]:
+    """Tokens after which the model's text is over."""
+    ends = loaded.model.generation_config.eos_token_id
+    return frozenset([ends] if isinstance(ends, int) else ends or ())
+
+
+def check_context(loaded: Loaded, prompt_ids: Sequence[int], max_new: int) -> None:
+    """Raise `DovetailError` unless prompt and output fit the model's vocabulary and context."""
+    if not prompt_ids or max_new < 1:
+        what = "the prompt has no token" if not prompt_ids else f"cannot make {max_new} tokens"
+        raise DovetailError(what, where=str(loaded.folder), hint="a prompt of at least one token, --max-new of at least 1")
+    if (worst := max(prompt_ids, key=lambda t: abs(t - loaded.vocabulary / 2))) not in range(loaded.vocabulary):
+        why = f"the vocabulary has {loaded.vocabulary} tokens"
+        raise DovetailError(f"token {worst} does not exist", where=str(loaded.folder), why=why)
+    if (asked := len(prompt_ids) + max_new) > loaded.max_context:
+        why = f"{len(prompt_ids)} of the prompt and {max_new} new are {asked} tokens, the model holds {loaded.max_context}"
+        hint = f"--max-new {loaded.max_context - len(prompt_ids)}" if len(prompt_ids) < loaded.max_context else "less text"
+        raise DovetailError("beyond the model's context", where=str(loaded.folder), why=why, hint=hint)
+
+
+def _chooser(temperature: float, seed: int) -> Choose:
+    torch = require("torch", "torch", to="run a model")
+    if temperature < 0:
+        raise DovetailError(f"a temperature of {temperature}", where="temperature", hint="0 (greedy) or above")
+    if temperature == 0:
+        return lambda logits: int(logits.argmax())
+    source = torch.Generator().manual_seed(seed)
+
+    def sample(logits: torch.Tensor) -> int:
+        chances = torch.softmax(logits.double().cpu() / temperature, -1)
+        return int(torch.multinomial(chances, 1, generator=source))
+
+    return sample
