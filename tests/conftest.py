@@ -1,7 +1,10 @@
 """What all tests share: quiet threads, no network, repeatable hypothesis, and where the optional data lies."""
 
+import atexit
 import os
+import shutil
 import socket
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +15,9 @@ from hypothesis import settings
 ROOT = Path(__file__).parents[1]
 for _name, _value in {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}.items():
     os.environ.setdefault(_name, _value)
+
+os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="dovetail-tests-")  # no test reads this computer's calibration
+atexit.register(shutil.rmtree, os.environ["XDG_CACHE_HOME"], ignore_errors=True)
 
 settings.register_profile("dovetail", deadline=None, derandomize=True, max_examples=60)
 settings.load_profile("dovetail")

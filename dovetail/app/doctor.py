@@ -15,9 +15,11 @@ from dovetail.app.extras import extras
 from dovetail.app.output import table
 from dovetail.core.units import show
 from dovetail.core.version import __version__
+from dovetail.hardware.detect import HostFacts, detect
+from dovetail.hardware.host import calibration_path
 
 Row = dict[str, Any]
-_SIMD = ("avx2", "avx512f", "avx512_bf16", "avx512_vnni", "amx_int8", "amx_bf16", "asimd", "sve")
+_SIMD = ("avx2", "avx512f", "avx512_bf16", "avx512_vnni", "amx_int8", "amx_bf16", "neon", "asimd", "sve", "bf16")
 _TOOLS = (
     # name, commands that will do, what it adds, how it comes (Debian package)
     ("C++ compiler", ("g++", "clang++"), "compiled kernels, checks of HLS code", "apt install g++"),
@@ -35,7 +37,8 @@ def checkup() -> dict[str, Any]:
     Every row has ``name``, ``status`` (``ok``, ``limited``, ``missing``) and ``found``; what is not ``ok`` also says
     what it would add (``adds``) and how to get it (``install``). Nothing heavy is imported and nothing is changed.
     """
-    machine = [_python(), _cores(), _memory(), _simd(), _gpu(), _energy()]
+    facts = detect()
+    machine = [_python(), _cores(facts), _memory(facts), _simd(facts), _gpu(), _energy(), _calibration()]
     return {"dovetail": __version__, "machine": machine, "tools": [_tool(*t) for t in _TOOLS], "extras": extras()}
 
 
@@ -66,24 +69,26 @@ def _python() -> Row:
     return _row("Python", f"{platform.python_version()} ({sys.executable})")
 
 
-def _cores() -> Row:
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return _row("cores", f"{usable} usable of {os.cpu_count()}, {_cpuinfo('model name') or platform.machine()}")
+def _cores(facts: HostFacts) -> Row:
+    return _row("cores", f"{facts.cores} of {facts.model}")
 
 
-def _memory() -> Row:
-    sizes = {name.strip(): value for name, _, value in (line.partition(":") for line in _lines("/proc/meminfo"))}
-    if "MemTotal" not in sizes:
-        return _row("memory", "size unknown", "limited", adds="whether a model fits")
-    total, free = (float(sizes.get(key, "0 kB").split()[0]) * 1024 for key in ("MemTotal", "MemAvailable"))
-    return _row("memory", f"{show(total, 'byte')}, {show(free, 'byte')} available")
+def _memory(facts: HostFacts) -> Row:
+    return _row("memory", show(facts.memory, "byte"))
 
 
-def _simd() -> Row:
-    flags = set((_cpuinfo("flags") or _cpuinfo("Features")).split())
-    known = [name for name in _SIMD if name in flags]
+def _simd(facts: HostFacts) -> Row:
+    known = [name for name in _SIMD if name in facts.flags]
     adds = "fast integer and bf16 arithmetic"
     return _row("vector units", ", ".join(known)) if known else _row("vector units", "none known", "limited", adds=adds)
+
+
+def _calibration() -> Row:
+    path = calibration_path()
+    if path.is_file():
+        return _row("calibration", str(path))
+    adds, install = "predictions for 'host' from measured constants", "dovetail calibrate --host"
+    return _row("calibration", "", "missing", adds=adds, install=install)
 
 
 def _gpu() -> Row:
@@ -110,17 +115,6 @@ def _tool(name: str, commands: Sequence[str], adds: str, install: str) -> Row:
     beside = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
     path = next((p for p in (shutil.which(command, path=beside) for command in commands) if p), None)
     return _row(name, path or "", "ok" if path else "missing", adds=adds, install=install)
-
-
-def _cpuinfo(key: str) -> str:
-    return next((line.partition(":")[2].strip() for line in _lines("/proc/cpuinfo") if line.startswith(key)), "")
-
-
-def _lines(path: str) -> list[str]:
-    try:
-        return Path(path).read_text().splitlines()
-    except OSError:
-        return []
 
 
 def _say(*command: str) -> str:
