@@ -9,11 +9,11 @@ from dovetail.core.lazy import require
 from dovetail.runtime.packed import PARTS, pack
 
 if TYPE_CHECKING:
-    import torch
+    from torch import Tensor
 
 
-def packed_tensors(name: str, steps: torch.Tensor, scale: torch.Tensor, bits: int) -> dict[str, torch.Tensor]:
-    """What is stored for the matrix `name` (``….weight``): packed words, scales, and the shape (metadata, not payload)."""
+def packed_tensors(name: str, steps: Tensor, scale: Tensor, bits: int) -> dict[str, Tensor]:
+    """What is stored for the matrix `name` (``….weight``): packed words, scales, and its shape as metadata."""
     torch = require("torch", "torch", to="pack weights")
     shape = torch.tensor(steps.shape, dtype=torch.int64)
     return {name + part: tensor for part, tensor in zip(PARTS, (pack(steps, bits), scale, shape))}

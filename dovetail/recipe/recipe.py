@@ -59,7 +59,7 @@ class Recipe:
     def load(cls, source: Recipe | str | Path | Sequence[Any] | Mapping[str, Any]) -> Recipe:
         """A recipe from a name, a YAML file, a list of methods, or ``{"name": …, "methods": […]}``.
 
-        A name may carry parameters: ``w4a16-rtn:group=64``. A list holds method objects, names, or ``{name: parameters}``.
+        A name may carry parameters: ``w4a16-rtn:group=64``. A list holds methods, names, or ``{name: parameters}``.
 
         Raises
         ------

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 from dovetail.core.lazy import require
 
 if TYPE_CHECKING:
-    import torch
+    from torch import Tensor
 
 
-def absmax_scale(weight: torch.Tensor, bits: int, group: int = 0) -> torch.Tensor:
+def absmax_scale(weight: Tensor, bits: int, group: int = 0) -> Tensor:
     """Scales that spread ``2**bits`` levels over ``[-absmax, absmax]`` of each group of a row.
 
     ``absmax / ((2**bits - 1) / 2)``, as compressed-tensors and llm-compressor have it: the largest positive weight is
@@ -34,13 +34,15 @@ def absmax_scale(weight: torch.Tensor, bits: int, group: int = 0) -> torch.Tenso
     rows, cols = weight.shape
     peak = weight.float().abs().reshape(rows, -1, group or cols).amax(-1)
     scale = (peak / ((2**bits - 1) / 2)).to(weight.dtype)
-    return torch.where(scale == 0, torch.ones_like(scale), scale)
+    safe: Tensor = torch.where(scale == 0, torch.ones_like(scale), scale)
+    return safe
 
 
-def quantise(weight: torch.Tensor, scale: torch.Tensor, bits: int) -> torch.Tensor:
+def quantise(weight: Tensor, scale: Tensor, bits: int) -> Tensor:
     """Nearest integers (ties to even) of ``weight / scale``, clamped to `bits`: int8 (rows, cols)."""
     torch = require("torch", "torch", to="quantise")
     top = 2 ** (bits - 1)
     groups = weight.float().reshape(*scale.shape, -1)
     steps = torch.round(groups / scale.float().unsqueeze(-1)).clamp(-top, top - 1)
-    return steps.to(torch.int8).reshape(weight.shape)
+    found: Tensor = steps.to(torch.int8).reshape(weight.shape)
+    return found

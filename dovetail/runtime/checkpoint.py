@@ -18,9 +18,9 @@ from dovetail.core.manifest import versions
 from dovetail.runtime.tensorfile import TORCH_NAMES, TensorInfo, TensorWriter, describe, read_header, read_tensor
 
 if TYPE_CHECKING:
-    import torch
+    from torch import Tensor
 
-Transform = Callable[[str, "torch.Tensor"], Mapping[str, "torch.Tensor"]]
+Transform = Callable[[str, "Tensor"], Mapping[str, "Tensor"]]
 
 RECORD = "dovetail.json"  # what made a folder: base hash, recipe, versions
 WEIGHTS = "model.safetensors"
@@ -45,8 +45,8 @@ class Checkpoint:
     stored : mapping of str to TensorInfo
         The tensors on disk.
     transforms : tuple of callables
-        Each turns (name, tensor) into the tensors stored instead; it must yield the same names, shapes and dtypes on torch's
-        meta device, which is how sizes are known before any work is done.
+        Each turns (name, tensor) into the tensors stored instead; it must yield the same names, shapes and dtypes on
+        torch's meta device, which is how sizes are known before any work is done.
     """
 
     folder: Path
@@ -61,7 +61,7 @@ class Checkpoint:
         Raises
         ------
         DovetailError
-            No config, no safetensors, a shard missing, a file truncated, overlong or corrupt: which file, and its sizes.
+            No config, no safetensors, a shard missing, a file truncated, overlong or corrupt: which, and its sizes.
         """
         path = Path(folder).expanduser()
         config = _json(path / "config.json", hint="a Hugging Face model folder")
@@ -76,7 +76,7 @@ class Checkpoint:
         return cls(path, config, stored)
 
     def map(self, transform: Transform) -> Checkpoint:
-        """The checkpoint with every tensor (as previous transforms leave it) replaced by what `transform` makes of it."""
+        """The checkpoint with every tensor, as earlier transforms leave it, replaced by what `transform` makes."""
         return replace(self, transforms=(*self.transforms, transform))
 
     def with_quantization(self, config: Mapping[str, Any]) -> Checkpoint:
@@ -85,7 +85,7 @@ class Checkpoint:
             raise DovetailError("already quantised", where=str(self.folder), hint="start from the dense checkpoint")
         return replace(self, config={**self.config, "quantization_config": dict(config)})
 
-    def tensors(self) -> Iterator[tuple[str, torch.Tensor]]:
+    def tensors(self) -> Iterator[tuple[str, Tensor]]:
         """Every tensor as the transforms leave it, one source tensor in memory at a time."""
         for info in self.stored.values():
             yield from self._changed(info.name, read_tensor(info)).items()
@@ -101,8 +101,8 @@ class Checkpoint:
             found |= {name: describe(name, tensor) for name, tensor in self._changed(info.name, empty).items()}
         return found
 
-    def _changed(self, name: str, tensor: torch.Tensor) -> dict[str, torch.Tensor]:
-        def through(now: dict[str, torch.Tensor], change: Transform) -> dict[str, torch.Tensor]:
+    def _changed(self, name: str, tensor: Tensor) -> dict[str, Tensor]:
+        def through(now: dict[str, Tensor], change: Transform) -> dict[str, Tensor]:
             return {new: t for old, tensor in now.items() for new, t in change(old, tensor).items()}
 
         return reduce(through, self.transforms, {name: tensor})
@@ -134,7 +134,7 @@ class Checkpoint:
         Raises
         ------
         DovetailError
-            `out` is somebody else's folder or the source itself, or the disk is too small: said before anything is written.
+            `out` is somebody else's folder or the source itself, or the disk is too small: before anything is written.
         """
         target = Path(out).expanduser()
         _check_target(self.folder, target)
@@ -164,7 +164,7 @@ class Checkpoint:
 def payload(infos: Mapping[str, TensorInfo]) -> int:
     """Stored bytes of elements and scales: what `Graph.weight_bytes` predicts.
 
-    The file's header and the ``weight_shape`` of each packed matrix (16 bytes, read once at load) are metadata, not payload.
+    The file's header and the ``weight_shape`` of each packed matrix (16 bytes, read once) are metadata, not payload.
     """
     return sum(info.bytes for name, info in infos.items() if not name.endswith(_METADATA))
 

@@ -12,9 +12,9 @@ from dovetail.core.lazy import require
 from dovetail.runtime.load import Loaded
 
 if TYPE_CHECKING:
-    import torch
+    from torch import Tensor
 
-Choose = Callable[["torch.Tensor"], int]  # logits (vocabulary,) to a token
+Choose = Callable[["Tensor"], int]  # logits (vocabulary,) to a token
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +98,7 @@ def new_cache(loaded: Loaded) -> Any:
     return cache_type(config=loaded.model.config)
 
 
-def step(loaded: Loaded, ids: torch.Tensor, cache: Any) -> tuple[torch.Tensor, Any]:
+def step(loaded: Loaded, ids: Tensor, cache: Any) -> tuple[Tensor, Any]:
     """One forward pass over `ids` (B, T): logits (B, 1, V) of the last position, and the cache, T longer."""
     out = loaded.model(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
     return out.logits, out.past_key_values
@@ -120,13 +120,17 @@ def check_context(loaded: Loaded, prompt_ids: Sequence[int], max_new: int) -> No
     """Raise `DovetailError` unless prompt and output fit the model's vocabulary and context."""
     if not prompt_ids or max_new < 1:
         what = "the prompt has no token" if not prompt_ids else f"cannot make {max_new} tokens"
-        raise DovetailError(what, where=str(loaded.folder), hint="a prompt of at least one token, --max-new of at least 1")
+        raise DovetailError(
+            what, where=str(loaded.folder), hint="a prompt of at least one token, --max-new of at least 1"
+        )
     if (worst := max(prompt_ids, key=lambda t: abs(t - loaded.vocabulary / 2))) not in range(loaded.vocabulary):
         why = f"the vocabulary has {loaded.vocabulary} tokens"
         raise DovetailError(f"token {worst} does not exist", where=str(loaded.folder), why=why)
     if (asked := len(prompt_ids) + max_new) > loaded.max_context:
         why = f"{len(prompt_ids)} of the prompt and {max_new} new are {asked} tokens, the model holds {loaded.max_context}"
-        hint = f"--max-new {loaded.max_context - len(prompt_ids)}" if len(prompt_ids) < loaded.max_context else "less text"
+        hint = (
+            f"--max-new {loaded.max_context - len(prompt_ids)}" if len(prompt_ids) < loaded.max_context else "less text"
+        )
         raise DovetailError("beyond the model's context", where=str(loaded.folder), why=why, hint=hint)
 
 
@@ -138,7 +142,7 @@ def _chooser(temperature: float, seed: int) -> Choose:
         return lambda logits: int(logits.argmax())
     source = torch.Generator().manual_seed(seed)
 
-    def sample(logits: torch.Tensor) -> int:
+    def sample(logits: Tensor) -> int:
         chances = torch.softmax(logits.double().cpu() / temperature, -1)
         return int(torch.multinomial(chances, 1, generator=source))
 

@@ -1,4 +1,4 @@
-"""Joules over a block, from counters in the hardware: RAPL for CPU packages, NVML for NVIDIA GPUs; None without one."""
+"""Joules over a block, from counters in the hardware: RAPL for CPU packages, NVML for NVIDIA GPUs; else None."""
 
 from __future__ import annotations
 
@@ -88,5 +88,7 @@ class EnergyMeter:
         self._counter = Nvml() if self._device == "cuda" else Rapl()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.joules = self._counter.joules()

@@ -49,7 +49,7 @@ def load(folder: str | Path, dtype: str = "fp32", *, attention: str = "sdpa", de
     Parameters
     ----------
     folder : path
-        Hugging Face folder; its headers are checked first. Packed weights are unpacked to `dtype` at load, as transformers does.
+        Hugging Face folder; its headers are checked first. Packed weights are unpacked to `dtype`, as transformers does.
     dtype : str
         ``fp32``, ``bf16``, ``fp16`` or ``fp64``.
     attention : str
@@ -97,7 +97,9 @@ def _module(transformers: ModuleType, checkpoint: Checkpoint, dtype: torch.dtype
     here = {"local_files_only": True, "trust_remote_code": False}
     path, bits = str(checkpoint.folder), packed_bits(checkpoint.config)
     if bits is None:
-        return transformers.AutoModelForCausalLM.from_pretrained(path, **rest, **here, **_dequantised(transformers, checkpoint))
+        return transformers.AutoModelForCausalLM.from_pretrained(
+            path, **rest, **here, **_dequantised(transformers, checkpoint)
+        )
     config = transformers.AutoConfig.from_pretrained(path, **here)
     del config.quantization_config
     kind = transformers.MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -28,14 +29,14 @@ class PeakMemory:
     bytes: int | None = None
 
     def __enter__(self) -> PeakMemory:
-        try:
+        with suppress(OSError):  # a read-only /proc: the mark stays where it was, as the class says
             _RESET.write_text("5")
-        except OSError:
-            pass  # a read-only /proc: the mark stays where it was, as the class says
         self._start = resident_bytes("VmRSS")
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         peak = resident_bytes("VmHWM")
         if peak is not None and self._start is not None:
             self.bytes = max(0, peak - self._start)

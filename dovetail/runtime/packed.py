@@ -16,6 +16,7 @@ from dovetail.runtime.tensorfile import read_tensor
 
 if TYPE_CHECKING:
     import torch
+    from torch import Tensor
 
 _WORD = 32
 PARTS = ("_packed", "_scale", "_shape")  # what is stored for one matrix, after its name
@@ -27,13 +28,14 @@ def _slots(bits: int) -> list[tuple[int, int, int]]:
     return [(word, shift, max(0, shift + bits - _WORD)) for word, shift in places]
 
 
-def pack(steps: torch.Tensor, bits: int) -> torch.Tensor:
+def pack(steps: Tensor, bits: int) -> Tensor:
     """Pack int8 (rows, cols) into int32 (rows, ceil(cols * bits / 32)), without gaps within a row."""
     torch = require("torch", "torch", to="pack weights")
     rows, cols = steps.shape
     width, blocks = -(-cols * bits // _WORD), -(-cols // _WORD)
     if steps.is_meta:
-        return torch.empty(rows, width, dtype=torch.int32, device="meta")  # what follows is slow there: ~100 operations
+        shape: Tensor = torch.empty(rows, width, dtype=torch.int32, device="meta")
+        return shape  # the hundred small operations that follow are slow there, and needless
     codes = torch.nn.functional.pad(steps.long() + 2 ** (bits - 1), (0, blocks * _WORD - cols))
     codes = codes.reshape(rows, blocks, _WORD)
     words = torch.zeros(rows, blocks, bits, dtype=torch.int64, device=steps.device)
@@ -43,10 +45,11 @@ def pack(steps: torch.Tensor, bits: int) -> torch.Tensor:
             words[..., word + 1] |= codes[..., i] >> (bits - spill)
     words = words & (2**_WORD - 1)
     signed = torch.where(words >= 2 ** (_WORD - 1), words - 2**_WORD, words)
-    return signed.to(torch.int32).reshape(rows, -1)[:, :width].contiguous()
+    packed: Tensor = signed.to(torch.int32).reshape(rows, -1)[:, :width].contiguous()
+    return packed
 
 
-def unpack(words: torch.Tensor, bits: int, cols: int) -> torch.Tensor:
+def unpack(words: Tensor, bits: int, cols: int) -> Tensor:
     """The int8 (rows, cols) that `pack` packed."""
     torch = require("torch", "torch", to="unpack weights")
     rows, width = words.shape
@@ -59,10 +62,11 @@ def unpack(words: torch.Tensor, bits: int, cols: int) -> torch.Tensor:
         if spill:
             codes[..., i] |= stream[..., word + 1] << (bits - spill)
     codes = (codes & (2**bits - 1)) - 2 ** (bits - 1)
-    return codes.to(torch.int8).reshape(rows, -1)[:, :cols]
+    steps: Tensor = codes.to(torch.int8).reshape(rows, -1)[:, :cols]
+    return steps
 
 
-def dequantise(steps: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
+def dequantise(steps: Tensor, scale: Tensor) -> Tensor:
     """``steps * scale`` in the dtype of the scale: what unpacked execution multiplies with."""
     groups = steps.to(scale.dtype).reshape(*scale.shape, -1)
     return (groups * scale.unsqueeze(-1)).reshape(steps.shape)
@@ -79,7 +83,7 @@ def packed_bits(config: Mapping[str, Any]) -> int | None:
     return int(weights["num_bits"]) if plain and not schemes[0].get("input_activations") else None
 
 
-def dense_tensors(checkpoint: Checkpoint, bits: int, dtype: torch.dtype) -> Iterator[tuple[str, torch.Tensor]]:
+def dense_tensors(checkpoint: Checkpoint, bits: int, dtype: torch.dtype) -> Iterator[tuple[str, Tensor]]:
     """Every tensor of a packed checkpoint as floats of `dtype`, packed matrices unpacked one at a time.
 
     Raises
@@ -100,5 +104,5 @@ def dense_tensors(checkpoint: Checkpoint, bits: int, dtype: torch.dtype) -> Iter
         yield stem, dequantise(unpack(words, bits, int(shape[-1])), scale.to(dtype))
 
 
-def _cast(tensor: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+def _cast(tensor: Tensor, dtype: torch.dtype) -> Tensor:
     return tensor.to(dtype) if tensor.is_floating_point() else tensor

@@ -77,7 +77,8 @@ def perplexity(
     context = min(512, loaded.max_context) if context is None else context
     stride = max(1, context // 2) if stride is None else stride
     _check_windows(loaded, context, stride)
-    pieces, scored_bytes = [], 0
+    pieces: list[tuple[float, int]] = []
+    scored_bytes = 0
     texts = [text] if isinstance(text, str) else text
     for document in texts:
         ids, size = _encoded(loaded, document)

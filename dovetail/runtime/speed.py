@@ -15,7 +15,7 @@ from dovetail.runtime.memory import PeakMemory
 from dovetail.runtime.timing import Timing, repeat
 
 if TYPE_CHECKING:
-    import torch
+    from torch import Tensor
 
 _CHUNK = 512  # tokens of the untimed prefill that fills a cache: bounds the memory of its scores
 _STEPS = 8  # decode steps that are timed as one repeat
@@ -89,12 +89,12 @@ def decode_speed(loaded: Loaded, context: int, *, batch: int = 1, budget_s: floa
     return _measured(loaded, decode, rewind, budget_s, batch, context, 1, steps)
 
 
-def filled_cache(loaded: Loaded, ids: torch.Tensor) -> Any:
+def filled_cache(loaded: Loaded, ids: Tensor) -> Any:
     """A KV cache that holds `ids` (B, T), by a prefill in chunks."""
     torch = require("torch", "torch", to="run a model")
     cache = new_cache(loaded)
     with torch.inference_mode():
-        for piece in ids.split(_CHUNK, dim=1):
+        for piece in torch.split(ids, _CHUNK, dim=1):
             cache = step(loaded, piece, cache)[1]
     return cache
 
@@ -120,11 +120,11 @@ def _measured(
     )  # fmt: skip
 
 
-def _random_tokens(loaded: Loaded, batch: int, tokens: int, seed: int) -> torch.Tensor:
+def _random_tokens(loaded: Loaded, batch: int, tokens: int, seed: int) -> Tensor:
     torch = require("torch", "torch", to="run a model")
     source = torch.Generator().manual_seed(seed)
-    ids: torch.Tensor = torch.randint(loaded.vocabulary, (batch, tokens), generator=source)
-    return ids.to(loaded.device)
+    ids: Tensor = torch.randint(loaded.vocabulary, (batch, tokens), generator=source).to(loaded.device)
+    return ids
 
 
 def _check(loaded: Loaded, tokens: int, batch: int, more: int) -> None:

@@ -1,7 +1,7 @@
 """Safetensors files: the header read and checked without torch, one tensor at a time, and a writer that streams.
 
-Layout (safetensors format, version 0.x): 8 bytes little-endian header length, a JSON header that gives each tensor's dtype,
-shape and ``[begin, end)`` in the data that follows, then the data without gaps.
+Layout: 8 bytes little-endian header length, a JSON header that gives each tensor's dtype, shape and ``[begin, end)`` in
+the data that follows, then the data without gaps.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from dovetail.core.errors import DovetailError
 from dovetail.core.lazy import require
 
 if TYPE_CHECKING:
-    import torch
+    from torch import Tensor
 
 ITEM_BYTES = {
     "F64": 8, "I64": 8, "U64": 8, "F32": 4, "I32": 4, "U32": 4, "F16": 2, "BF16": 2, "I16": 2, "U16": 2,
     "I8": 1, "U8": 1, "BOOL": 1, "F8_E4M3": 1, "F8_E5M2": 1,
 }  # fmt: skip
 TORCH_NAMES = {
-    "F64": "float64", "I64": "int64", "U64": "uint64", "F32": "float32", "I32": "int32", "U32": "uint32", "F16": "float16",
-    "BF16": "bfloat16", "I16": "int16", "U16": "uint16", "I8": "int8", "U8": "uint8", "BOOL": "bool",
+    "F64": "float64", "I64": "int64", "U64": "uint64", "F32": "float32", "I32": "int32", "U32": "uint32",
+    "F16": "float16", "BF16": "bfloat16", "I16": "int16", "U16": "uint16", "I8": "int8", "U8": "uint8", "BOOL": "bool",
     "F8_E4M3": "float8_e4m3fn", "F8_E5M2": "float8_e5m2",
 }  # fmt: skip
 _CODES = {name: code for code, name in TORCH_NAMES.items()}
@@ -54,8 +54,8 @@ class TensorInfo:
         return self.elements * ITEM_BYTES[self.dtype]
 
 
-def describe(name: str, tensor: torch.Tensor) -> TensorInfo:
-    """The `TensorInfo` of a tensor in memory (or on torch's meta device). Raises `DovetailError` for a dtype files cannot hold."""
+def describe(name: str, tensor: Tensor) -> TensorInfo:
+    """The `TensorInfo` of a tensor, which may be on the meta device. Raises `DovetailError` for a dtype no file holds."""
     kind = str(tensor.dtype).removeprefix("torch.")
     if kind not in _CODES:
         raise DovetailError(f"{kind} cannot be stored in safetensors", where=name)
@@ -122,12 +122,13 @@ def _placed(path: Path, header: dict[str, Any], start: int, size: int) -> dict[s
     return {info.name: info for info in infos}
 
 
-def read_tensor(info: TensorInfo) -> torch.Tensor:
+def read_tensor(info: TensorInfo) -> Tensor:
     """One tensor as its own copy in memory."""
     torch = require("torch", "torch", to="read weights")
     dtype = getattr(torch, TORCH_NAMES[info.dtype])
     if not info.elements or info.file is None:
-        return torch.empty(info.shape, dtype=dtype)
+        empty: Tensor = torch.empty(info.shape, dtype=dtype)
+        return empty
     data = bytearray(info.bytes)
     try:
         with info.file.open("rb", buffering=0) as file:
@@ -139,7 +140,8 @@ def read_tensor(info: TensorInfo) -> torch.Tensor:
         raise DovetailError("cannot be read", where=str(info.file), why=error.strerror or str(error)) from None
     if got < len(data):
         raise DovetailError(f"ends inside '{info.name}'", where=str(info.file), why=f"{got:,} of {len(data):,} bytes")
-    return torch.frombuffer(data, dtype=dtype).reshape(info.shape)
+    tensor: Tensor = torch.frombuffer(data, dtype=dtype).reshape(info.shape)
+    return tensor
 
 
 class TensorWriter:
@@ -174,7 +176,7 @@ class TensorWriter:
         os.posix_fallocate(self._file.fileno(), 0, self.bytes)  # a full disk is met now, not after hours
         return self
 
-    def add(self, name: str, tensor: torch.Tensor) -> None:
+    def add(self, name: str, tensor: Tensor) -> None:
         """Write one of the tensors announced. Raises `ValueError` if it is not what was announced."""
         torch = require("torch", "torch", to="write weights")
         info = self._missing.pop(name)

@@ -11,7 +11,7 @@ from dovetail.recipe.method import Form, method
 from dovetail.recipe.targets import graph_of, map_targets, targets_in
 
 if TYPE_CHECKING:
-    import torch
+    from torch import Tensor
 
     from dovetail.runtime.checkpoint import Checkpoint
 
@@ -21,7 +21,7 @@ _SCOPES = ("row", "tensor")
 @method("magnitude")
 @dataclass(frozen=True, slots=True)
 class Magnitude:
-    """Zero the smallest `fraction` of each row, or of each matrix. Zeros are stored as zeros: no byte is saved by itself."""
+    """Zero the smallest `fraction` of each row, or of each matrix. Zeros are stored: no byte is saved by itself."""
 
     fraction: float = 0.5  # between 0 and 1
     per: str = "row"  # row: every output keeps equally many inputs; tensor: one threshold a matrix
@@ -31,7 +31,9 @@ class Magnitude:
 
     def __post_init__(self) -> None:
         if not 0 < self.fraction < 1:
-            raise DovetailError(f"cannot prune {self.fraction}", where="magnitude.fraction", hint="0.5: above 0, below 1")
+            raise DovetailError(
+                f"cannot prune {self.fraction}", where="magnitude.fraction", hint="0.5: above 0, below 1"
+            )
         if self.per not in _SCOPES:
             hint = did_you_mean(self.per, list(_SCOPES))
             raise DovetailError(f"unknown scope '{self.per}'", where="magnitude.per", hint=hint)
@@ -54,14 +56,14 @@ class Magnitude:
         graph, inputs_first = graph_of(checkpoint.config)
         targets = targets_in(checkpoint.stored, graph, str(checkpoint.folder))
 
-        def pruned(name: str, tensor: torch.Tensor) -> dict[str, torch.Tensor]:
+        def pruned(name: str, tensor: Tensor) -> dict[str, Tensor]:
             if name not in targets:
                 return {name: tensor}
             return {name: self._pruned(tensor.T).T.contiguous() if inputs_first else self._pruned(tensor)}
 
         return checkpoint.map(pruned)
 
-    def _pruned(self, weight: torch.Tensor) -> torch.Tensor:
+    def _pruned(self, weight: Tensor) -> Tensor:
         """`weight` (outputs, inputs) with exactly ``round(fraction * n)`` zeros in each row, or in all."""
         rows = weight if self.per == "row" else weight.reshape(1, -1)
         count = round(self.fraction * rows.shape[1])

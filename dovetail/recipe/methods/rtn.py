@@ -16,7 +16,7 @@ from dovetail.recipe.rounding import absmax_scale, quantise
 from dovetail.recipe.targets import columns, graph_of, map_targets, targets_in, tensor_names
 
 if TYPE_CHECKING:
-    import torch
+    from torch import Tensor
 
     from dovetail.runtime.checkpoint import Checkpoint
 
@@ -80,14 +80,16 @@ class RTN:
         self._check_groups(graph)
         targets = targets_in(checkpoint.stored, graph, where)
 
-        def rounded(name: str, tensor: torch.Tensor) -> dict[str, torch.Tensor]:
+        def rounded(name: str, tensor: Tensor) -> dict[str, Tensor]:
             return self._packed(name, tensor) if name in targets else {name: tensor}
 
-        ignored = (name.removesuffix(".weight") for name in tensor_names(graph, target=False) if name.endswith(".weight"))
+        ignored = (
+            name.removesuffix(".weight") for name in tensor_names(graph, target=False) if name.endswith(".weight")
+        )
         dense = {"lm_head", *(name for name in ignored if "embed" not in name)}
         return checkpoint.with_quantization(quantization_config(self.bits, self.group, dense)).map(rounded)
 
-    def _packed(self, name: str, weight: torch.Tensor) -> dict[str, torch.Tensor]:
+    def _packed(self, name: str, weight: Tensor) -> dict[str, Tensor]:
         if not weight.is_meta and not weight.isfinite().all():
             raise DovetailError("holds a weight that is not finite", where=name, hint="a checkpoint that is not broken")
         scale = absmax_scale(weight, self.bits, self.group)
