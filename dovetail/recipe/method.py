@@ -6,7 +6,7 @@ parameters a recipe may give. It has
 - ``rewrite(graph)``: the predicting face;
 - ``on_weights(checkpoint)``: the doing face, where it changes stored tensors;
 - ``takes`` and ``leaves`` (class variables, optional): the form weights must have before, and have after, ``"dense"``
-  or ``"packed"``. A recipe whose forms do not meet is refused when it is made. Without them any form is taken, and kept.
+  or ``"packed"``. A recipe whose forms do not meet is refused when it is made. Without them any form is taken and kept.
 - ``examples(columns)`` (class method): a few representative instances that fit matrices with these numbers of columns.
   The shared test runs each of them through both faces, so a new method is covered by existing.
 """

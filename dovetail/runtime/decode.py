@@ -32,7 +32,7 @@ class Generation:
 
     @property
     def tokens_per_s(self) -> float:
-        """Decoded tokens per second, the prefill and the token it yields left out; over everything for a single token."""
+        """Decoded tokens per second without the prefill and the token it yields; of the prefill where that is all."""
         if self.steps:
             return (len(self.tokens) - 1) / self.decode_s
         return len(self.tokens) / self.prefill_s
@@ -127,10 +127,9 @@ def check_context(loaded: Loaded, prompt_ids: Sequence[int], max_new: int) -> No
         why = f"the vocabulary has {loaded.vocabulary} tokens"
         raise DovetailError(f"token {worst} does not exist", where=str(loaded.folder), why=why)
     if (asked := len(prompt_ids) + max_new) > loaded.max_context:
-        why = f"{len(prompt_ids)} of the prompt and {max_new} new are {asked} tokens, the model holds {loaded.max_context}"
-        hint = (
-            f"--max-new {loaded.max_context - len(prompt_ids)}" if len(prompt_ids) < loaded.max_context else "less text"
-        )
+        held = loaded.max_context
+        why = f"{len(prompt_ids)} of the prompt and {max_new} new are {asked} tokens, the model holds {held}"
+        hint = f"--max-new {held - len(prompt_ids)}" if len(prompt_ids) < held else "a shorter prompt"
         raise DovetailError("beyond the model's context", where=str(loaded.folder), why=why, hint=hint)
 
 

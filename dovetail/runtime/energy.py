@@ -47,7 +47,7 @@ class Rapl:
 
 
 class Nvml:
-    """Energy of the first NVIDIA GPU since it was made, by ``nvmlDeviceGetTotalEnergyConsumption`` (Volta and later)."""
+    """Energy of the first NVIDIA GPU since it was made, by NVML's counter (Volta and later)."""
 
     def __init__(self) -> None:
         self._total = _nvml_counter()
@@ -77,7 +77,7 @@ def _nvml_counter() -> Callable[[], int | None] | None:
 
 
 class EnergyMeter:
-    """Context manager: `joules` of the device ("cpu" or "cuda") inside the block, everything it did included; or None."""
+    """Context manager: `joules` of the whole device ("cpu" or "cuda") inside the block, or None."""
 
     joules: float | None = None
 

@@ -21,7 +21,7 @@ DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16", "fp64": "flo
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Loaded:
-    """A model ready to run: the `transformers` module in eval mode, its tokenizer (None without one), and where from."""
+    """A model ready to run: the `transformers` module in eval mode, its tokenizer or None, and where from."""
 
     model: Any
     tokenizer: Any
@@ -49,7 +49,7 @@ def load(folder: str | Path, dtype: str = "fp32", *, attention: str = "sdpa", de
     Parameters
     ----------
     folder : path
-        Hugging Face folder; its headers are checked first. Packed weights are unpacked to `dtype`, as transformers does.
+        Hugging Face folder; its headers are checked first. Packed weights are unpacked to `dtype`.
     dtype : str
         ``fp32``, ``bf16``, ``fp16`` or ``fp64``.
     attention : str
@@ -90,8 +90,8 @@ def _libraries() -> tuple[ModuleType, ModuleType]:
 def _module(transformers: ModuleType, checkpoint: Checkpoint, dtype: torch.dtype, attention: str) -> Any:
     """The module with dense weights.
 
-    Packed integers are unpacked here: transformers would leave every linear layer behind an offloading wrapper that costs
-    more than a small matrix product does, and its scales in memory. The weights are the same, bit for bit.
+    Packed integers are unpacked here: transformers would leave every linear layer behind an offloading wrapper that
+    costs more than a small matrix product does, and its scales in memory. The weights are the same, bit for bit.
     """
     rest = {"dtype": dtype, "attn_implementation": attention}
     here = {"local_files_only": True, "trust_remote_code": False}

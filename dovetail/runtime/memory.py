@@ -11,7 +11,7 @@ _RESET = Path("/proc/self/clear_refs")  # writing 5 sets VmHWM to what is reside
 
 
 def resident_bytes(field: str = "VmRSS", status: Path = _STATUS) -> int | None:
-    """A field of ``/proc/self/status`` in bytes: ``VmRSS`` (resident now) or ``VmHWM`` (most so far); None where unknown."""
+    """A field of ``/proc/self/status`` in bytes: ``VmRSS`` (resident now), ``VmHWM`` (most so far); None if unknown."""
     try:
         lines = status.read_text().splitlines()
     except OSError:
@@ -23,7 +23,7 @@ def resident_bytes(field: str = "VmRSS", status: Path = _STATUS) -> int | None:
 class PeakMemory:
     """Context manager: `bytes` is how far resident memory rose inside above what it was at the start.
 
-    None where the kernel tells nothing. Where the mark cannot be reset, a peak below an earlier one shows as less than it was.
+    None where the kernel tells nothing. Where the mark cannot be reset, it is that of the whole process so far.
     """
 
     bytes: int | None = None

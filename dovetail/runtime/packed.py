@@ -1,7 +1,7 @@
 """Integers packed into 32-bit words, as compressed-tensors' ``pack-quantized`` stores them, and back to floats.
 
-An integer of `bits` is offset by ``2**(bits-1)``; a row is one little-endian stream of bits without gaps, so 32 integers
-fill `bits` words.
+An integer of `bits` is offset by ``2**(bits-1)``; a row is one little-endian stream of bits without gaps, so 32
+integers fill `bits` words.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Perplexity of a text over sliding windows, with a bootstrap interval over its documents.
 
-Each window holds `context` tokens and starts `stride` after the one before; only tokens no earlier window scored count, so
-every token but a text's first is scored once, with at least ``context - stride`` tokens before it from the second window on.
+Each window holds `context` tokens and starts `stride` after the one before; only tokens no earlier window scored count.
+So every token but a text's first is scored once, from the second window on with ``context - stride`` or more before it.
 """
 
 from __future__ import annotations
