@@ -14,7 +14,7 @@ type_error = "cannot hash a {} by content"
 
 
 def _feed(sink: Any, value: Any) -> None:
-    if isinstance(value, np.ndarray):
+    if isinstance(value, np.ndarray) and not value.dtype.hasobject:
         sink.update(f"array{value.dtype.str}{value.shape}".encode() + np.ascontiguousarray(value).tobytes())
     elif is_dataclass(value) and not isinstance(value, type):
         sink.update(type(value).__qualname__.encode())
@@ -22,7 +22,7 @@ def _feed(sink: Any, value: Any) -> None:
             sink.update(field.name.encode())
             _feed(sink, getattr(value, field.name))
     elif isinstance(value, Mapping):
-        sink.update(b"{")
+        sink.update(f"{{{len(value)}".encode())
         for key in sorted(value, key=str):
             _feed(sink, key)
             _feed(sink, value[key])

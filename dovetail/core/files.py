@@ -14,6 +14,12 @@ from typing import Any
 from dovetail.core.errors import DovetailError
 
 
+def cache_folder() -> Path:
+    """Where measurements of this computer are kept: ``$XDG_CACHE_HOME/dovetail``, else ``~/.cache/dovetail``."""
+    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return Path(base) / "dovetail"
+
+
 def _failed(path: Path, error: OSError) -> DovetailError:
     return DovetailError(
         f"could not write {path.name}",
@@ -69,7 +75,12 @@ def whole_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
         old = part.with_name(part.name + ".old")
         if target.exists():
             os.replace(target, old)
-        os.replace(part, target)
+        try:
+            os.replace(part, target)
+        except BaseException:
+            if old.exists():
+                os.replace(old, target)
+            raise
         shutil.rmtree(old, ignore_errors=True)
     except OSError as error:
         raise _failed(target, error) from error

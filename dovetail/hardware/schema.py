@@ -233,7 +233,8 @@ _ADD = {
 def _numbers(value: Any, path: str = "") -> Iterator[str]:
     """Dotted paths of the numbers of a validated file; list items count as their list."""
     if isinstance(value, BaseModel):
-        value = {name: getattr(value, name) for name in value.model_fields_set}
+        given = (name for name in type(value).model_fields if name in value.model_fields_set)  # in the order of the form
+        value = {name: getattr(value, name) for name in given}
     if isinstance(value, dict):
         for key, item in value.items():
             yield from _numbers(item, f"{path}.{key}" if path else str(key))

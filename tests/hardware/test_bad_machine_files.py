@@ -1,4 +1,4 @@
-"""What a user gets wrong in a machine's YAML: one clear error each, with the file, the dotted path and what to write."""
+"""What a user gets wrong in a machine's YAML: one clear error each, with file, dotted path and what to write."""
 
 import pytest
 import yaml

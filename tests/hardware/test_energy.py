@@ -25,9 +25,18 @@ def test_energy_follows_power_and_peak(tdp_w, flops, factor):
     assert energy.j_per_flop(tdp_w, {"bf16": factor * flops})["bf16"] == pytest.approx(base["bf16"] / factor)
 
 
-@pytest.mark.parametrize("name, technology", [
-    ("HBM2e", "HBM"), ("HBM3", "HBM"), ("GDDR6X", "GDDR6X"), ("GDDR6", "GDDR6"), ("LPDDR5", "LPDDR"), ("DDR5", "DDR"), ("memory", "DDR"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "technology"),
+    [
+        ("HBM2e", "HBM"),
+        ("HBM3", "HBM"),
+        ("GDDR6X", "GDDR6X"),
+        ("GDDR6", "GDDR6"),
+        ("LPDDR5", "LPDDR"),
+        ("DDR5", "DDR"),
+        ("memory", "DDR"),
+    ],
+)
 def test_memory_technologies(name, technology):
     assert energy.memory_technology(name) == technology
     assert str(energy.PJ_PER_BIT[technology][0]) in energy.j_per_byte_source(name) or technology in ("DDR", "LPDDR")

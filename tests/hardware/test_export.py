@@ -26,10 +26,15 @@ def test_round_trip(machine):
 @given(POSITIVE, POSITIVE, POSITIVE, POSITIVE, POSITIVE, st.floats(1e-6, 1.0))
 def test_round_trip_keeps_every_bit(flops, capacity, bandwidth, watts, seconds, fraction):
     machine = replace(
-        BASE, peak={"bf16": flops}, j_per_flop={"bf16": 1 / flops}, tdp_w=watts, idle_w=watts / 3,
-        memory=replace(BASE.memory, capacity=capacity, bandwidth=bandwidth), stack=replace(BASE.stack, launch_s=seconds),
+        BASE,
+        peak={"bf16": flops},
+        j_per_flop={"bf16": 1 / flops},
+        tdp_w=watts,
+        idle_w=watts / 3,
+        memory=replace(BASE.memory, capacity=capacity, bandwidth=bandwidth),
+        stack=replace(BASE.stack, launch_s=seconds),
         efficiency=replace(BASE.efficiency, compute=fraction, memory=fraction),
-    )  # fmt: skip
+    )
     sources = {
         path: Source("measured", "timed here") for path in ("peak", "memory", "power", "energy", "stack", "efficiency")
     }

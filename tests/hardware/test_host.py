@@ -1,4 +1,4 @@
-"""This computer as a machine: read from a made-up /proc and /sys, where every number is known."""
+"""The host as a machine: read from a made-up /proc and /sys, where every number is known."""
 
 from pathlib import Path
 
@@ -33,7 +33,7 @@ def computer(root, flags="avx avx2 fma", threads=2, cores=4, sockets=2, mhz="200
     text = "".join(CPU.format(index=i, socket=s, core=c, mhz=mhz, flags=flags) for i, (s, c) in enumerate(cpus))
     write(root, "proc/cpuinfo", text)
     write(root, "proc/meminfo", f"MemTotal:       {memory_kb} kB\nMemFree: 1 kB\n")
-    for index, (socket, core) in enumerate(cpus):
+    for index, (socket, _core) in enumerate(cpus):
         own = f"{index - index % threads}-{index - index % threads + threads - 1}"
         for number, (level, kind, size, shared) in enumerate(
             [
@@ -49,7 +49,7 @@ def computer(root, flags="avx avx2 fma", threads=2, cores=4, sockets=2, mhz="200
     return root
 
 
-@pytest.mark.parametrize("flags, per_cycle, bf16", [
+@pytest.mark.parametrize(("flags", "per_cycle", "bf16"), [
     ("sse4_2", 8, 0), ("avx", 16, 0), ("avx avx2 fma", 32, 0), ("avx2 avx512f", 64, 0),
     ("avx2 avx512f avx512_bf16", 64, 128), ("avx512f avx512_bf16 amx_bf16", 64, 1024),
 ])  # fmt: skip
@@ -83,7 +83,7 @@ def test_the_frequency_driver_is_believed_over_the_current_clock(tmp_path):
 
 
 def test_an_arm_server(tmp_path):
-    """No model name, no core ids, no clock in /proc/cpuinfo: processors count as cores, the clock is assumed and says so."""
+    """No model name, no core ids, no clock in /proc/cpuinfo: processors are cores, the clock is assumed and says so."""
     one = "processor\t: {}\nBogoMIPS\t: 243.75\nFeatures\t: fp asimd bf16\nCPU part\t: 0xd40\n\n"
     write(tmp_path, "proc/cpuinfo", "".join(one.format(i) for i in range(4)))
     host = host_machine(tmp_path)
