@@ -233,7 +233,7 @@ _ADD = {
 def _numbers(value: Any, path: str = "") -> Iterator[str]:
     """Dotted paths of the numbers of a validated file; list items count as their list."""
     if isinstance(value, BaseModel):
-        given = (name for name in type(value).model_fields if name in value.model_fields_set)  # in the order of the form
+        given = (name for name in type(value).model_fields if name in value.model_fields_set)  # in their order
         value = {name: getattr(value, name) for name in given}
     if isinstance(value, dict):
         for key, item in value.items():
