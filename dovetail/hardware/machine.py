@@ -125,7 +125,9 @@ class Machine(ByContent):
         """Dense peak for a dtype. Raises `DovetailError` naming the dtypes this machine has."""
         if dtype not in self.peak:
             hint = did_you_mean(dtype, list(self.peak))
-            raise DovetailError(f"{self.name} has no {dtype} arithmetic", where=f"peak.{dtype}", hint=hint, exit_code=INFEASIBLE)
+            raise DovetailError(
+                f"{self.name} has no {dtype} arithmetic", where=f"peak.{dtype}", hint=hint, exit_code=INFEASIBLE
+            )
         return self.peak[dtype]
 
     def source(self, path: str) -> Source:
