@@ -150,13 +150,17 @@ class Measured:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A plain table; cells are text already formatted with units. Columns in `numeric` are set flush right."""
+    """A plain table; cells are text already formatted with units. Columns in `numeric` are set flush right.
+
+    `more` counts the rows left out of `rows`, where there are too many to show.
+    """
 
     title: str
     header: Sequence[str]
     rows: Sequence[Sequence[str]]
     numeric: Sequence[int] = ()
     note: str = ""
+    more: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -133,7 +133,7 @@ def _bar(bar: MemoryBar, top: float, scale: Scale, looks: dict[str, str], relati
         spot += value
         amount, part = say(value, "byte"), box(x1, top, max(x2 - x1, 0.5), height, f"fill {looks[name]}")
         marks.append(hover(f"{name}: {amount}", part))
-        inside.append(_inside(name, amount, x1, x2, top + 16, looks[name]))
+        inside.append(_inside(name, amount, x1, min(x2, room) if over(bar) else x2, top + 16))
     if over(bar):
         marks.append(box(room, top, taken - room, height, "over", fill=f"url(#{ident}-over)"))
     if _capacity(bar):
@@ -142,7 +142,7 @@ def _bar(bar: MemoryBar, top: float, scale: Scale, looks: dict[str, str], relati
     return join([*marks, *inside, words])
 
 
-def _inside(name: str, amount: str, x1: float, x2: float, base: float, look: str) -> Raw | None:
-    """A part's words when there is room; the key and the pointer name it always."""
+def _inside(name: str, amount: str, x1: float, x2: float, base: float) -> Raw | None:
+    """A part's words when there is room off the stripes; the key and the pointer name it always."""
     words = next((w for w in (f"{name} {amount}", amount) if width_of(w) + 10 <= x2 - x1), None)
-    return words_at((x1 + x2) / 2, base, words, "middle", f"on {look}") if words else None
+    return words_at((x1 + x2) / 2, base, words, "middle", "on") if words else None

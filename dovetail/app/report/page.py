@@ -73,7 +73,7 @@ def _content(section: Section, ident: str) -> Iterable[Raw | None]:
         if kind.answer_first:
             yield html_table(kind.brief(section), under=section.title)
         if not kind.answer_first or kind.brief is not kind.table:
-            count = f"Data of this figure: {len(table.rows):,} rows"
+            count = f"Data of this figure: {len(table.rows) + table.more:,} rows"
             yield el("details", el("summary", count), html_table(table, under=section.title))
 
 

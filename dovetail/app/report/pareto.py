@@ -26,6 +26,7 @@ from dovetail.app.report.svg import (
 )
 
 WIDTH, HEIGHT = 940, 460
+MOST_ROWS = 400  # of the table; the whole is in result.json
 MOST_DRAWN = 1500  # dominated points beyond this many are thinned: the eye sees no more, the file would
 
 
@@ -47,14 +48,14 @@ def _ranked(points: Sequence[ParetoPoint]) -> list[ParetoPoint]:
 
 
 def table(figure: Pareto) -> Table:
-    """Every design, the winner and the front first."""
+    """The designs, the winner and the front first."""
     header = ("design", "group", figure.x_title, figure.y_title, "front")
     rows = [
         (p.label, p.group, say(p.x, figure.x_unit), say(p.y, figure.y_unit),
          "winner" if p.winner else "yes" if p.on_front else "no")
-        for p in _ranked(figure.points)
+        for p in _ranked(figure.points)[:MOST_ROWS]
     ]  # fmt: skip
-    return Table(figure.title, header, rows, (2, 3))
+    return Table(figure.title, header, rows, (2, 3), more=max(len(figure.points) - MOST_ROWS, 0))
 
 
 def brief(figure: Pareto) -> Table:

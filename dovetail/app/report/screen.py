@@ -61,7 +61,7 @@ def show_table(table: Table, *, console: Console | None = None) -> None:
     for row in table.rows[:MOST_ROWS]:
         grid.add_row(*(_text(cell) for cell in row[:MOST_COLUMNS]))
     console.print(grid)
-    rows, columns = len(table.rows) - MOST_ROWS, len(table.header) - MOST_COLUMNS
+    rows, columns = max(len(table.rows) - MOST_ROWS, 0) + table.more, len(table.header) - MOST_COLUMNS
     left = [f"{n} more {what}" for n, what in ((rows, "rows"), (columns, "columns")) if n > 0]
     if left:
         console.print(f"{' and '.join(left)} in report.html", style="dim")

@@ -40,7 +40,7 @@ def html_table(value: Table, most: int = 400, *, under: str = "") -> Raw:
     """A table with row headers, numbers flush right, at most `most` rows; a caption equal to `under` is only spoken."""
     head = el("tr", *(el("th", name, scope="col", class_=_side(value, i)) for i, name in enumerate(value.header)))
     rows = [_row(value, row) for row in list(value.rows)[:most]]
-    more = len(value.rows) - most
+    more = max(len(value.rows) - most, 0) + value.more
     rest = el("p", f"{more:,} more rows are in result.json.", class_="quiet") if more > 0 else None
     caption = el("caption", value.title, class_="hidden" if value.title == under else None)
     body = el("table", caption, el("thead", head), el("tbody", *rows))

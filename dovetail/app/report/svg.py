@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 import unicodedata
+from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 from dovetail.app.report.markup import Raw, clean, el, join, num
 from dovetail.app.report.scales import Scale, fit, tick_words
@@ -16,25 +18,26 @@ _NARROW = set("iljtfrI.,:;|!'()[]/ -·")
 _WIDE = set("mwMW@%—∞")
 
 
+def _letter(letter: str) -> float:
+    """Width of a letter in units of the text's height."""
+    if unicodedata.east_asian_width(letter) in "WF":
+        return 1.05
+    return 0.38 if letter in _NARROW else 0.9 if letter in _WIDE else 0.68 if letter.isupper() else 0.58
+
+
 def width_of(words: str, size: float = SIZE) -> float:
     """Width of `words` in pixels, a little generous: fonts differ and labels must not touch."""
-    units = 0.0
-    for letter in words:
-        if unicodedata.east_asian_width(letter) in "WF":
-            units += 1.05
-        else:
-            units += 0.38 if letter in _NARROW else 0.9 if letter in _WIDE else 0.68 if letter.isupper() else 0.58
-    return units * size
+    return sum(map(_letter, words)) * size
 
 
 def shorten(words: str, most: float, size: float = SIZE) -> str:
     """`words` cut with an ellipsis so that they take at most `most` pixels."""
     words = " ".join(clean(words).split())
-    if width_of(words, size) <= most:
+    widths = list(accumulate(map(_letter, words)))
+    if not widths or widths[-1] * size <= most:
         return words
-    while words and width_of(words + "…", size) > most:
-        words = words[:-1]
-    return words.rstrip() + "…"
+    room = most / size - _letter("…")
+    return words[: bisect_right(widths, room)].rstrip() + "…"
 
 
 def colour(index: int) -> str:
@@ -85,7 +88,8 @@ def hover(words: str, *marks: object) -> Raw:
 
 
 def picture(width: float, height: float, ident: str, title: str, says: str, *body: object) -> Raw:
-    """A complete SVG with its title and text alternative."""
+    """A complete SVG with its title and text alternative, neither ever empty."""
+    title, says = title if title.strip() else "Figure", says if says.strip() else "Figure"
     return el("svg", el("title", title, id=f"{ident}-t"), el("desc", says, id=f"{ident}-d"), *body,
               xmlns="http://www.w3.org/2000/svg", viewBox=f"0 0 {num(width)} {num(height)}", role="img",
               aria_labelledby=f"{ident}-t {ident}-d", width=num(width), height=num(height))  # fmt: skip
