@@ -37,7 +37,7 @@ class Model(ByContent):
 
     Notes
     -----
-    Graphs hold the weights in the config's `dtype`, whatever a ``quantization_config`` says: formats are set by recipes.
+    Graphs hold weights in the config's `dtype`, whatever a ``quantization_config`` says: formats are set by recipes.
     """
 
     name: str

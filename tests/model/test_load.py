@@ -103,7 +103,7 @@ def test_a_folder_without_a_config(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "why"),
     [
-        (b"{", "cannot be read"), (b"", "cannot be read"), (b"[1, 2]", "a list"), (b"null", "NoneType"), 
+        (b"{", "cannot be read"), (b"", "cannot be read"), (b"[1, 2]", "a list"), (b"null", "NoneType"),
         (b"\xff\xfe", "cannot be read"),
         (b"[" * 200_000, "cannot be read"), (b'{"a": ' + b"1" * (5 << 20) + b"}", "too large"), (b"{}", "model_type"),
     ],
