@@ -1,11 +1,11 @@
-"""Blocks and tables as bytes: compressed NumPy archives, read back to the last bit and never unpickled."""
+"""Blocks and tables as bytes: a line of JSON, then every array compressed together; read back to the last bit."""
 
 from __future__ import annotations
 
-import io
 import json
 import math
-from collections.abc import Iterator
+import zlib
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -15,48 +15,48 @@ from dovetail.search.answer import Columns, Label
 from dovetail.search.block import Block, Miss
 from dovetail.search.space import Structure
 
-_COLUMN = "column:"  # keeps metric names apart from the block's own arrays
+_INDEX, _COSTS = "#index", "#costs"  # no metric starts with #
 
 
-def pack(table: Columns) -> bytes:
-    """A table of columns as bytes."""
-    sink = io.BytesIO()
-    np.savez_compressed(sink, **{_COLUMN + name: values for name, values in table.items()})  # type: ignore[arg-type]
-    return sink.getvalue()
+def pack(table: Columns, head: Mapping[str, Any] | None = None) -> bytes:
+    """Arrays by name as bytes, with a JSON head of their own."""
+    arrays = {name: np.ascontiguousarray(values) for name, values in table.items()}
+    layout = [[name, values.dtype.str, values.shape] for name, values in arrays.items()]
+    text = json.dumps({"arrays": layout, "head": head or {}}).encode()
+    return text + b"\n" + zlib.compress(b"".join(values.tobytes() for values in arrays.values()), 1)
 
 
-def unpack(data: bytes) -> Columns:
-    """The table that `pack` was given."""
-    with np.load(io.BytesIO(data), allow_pickle=False) as archive:
-        return {name.removeprefix(_COLUMN): archive[name] for name in archive.files if name.startswith(_COLUMN)}
+def unpack(data: bytes) -> tuple[Columns, dict[str, Any]]:
+    """The arrays and the head that `pack` was given."""
+    text, _, packed = data.partition(b"\n")
+    about, raw, place = json.loads(text), zlib.decompress(packed), 0
+    table: Columns = {}
+    for name, dtype, shape in about["arrays"]:
+        count = math.prod(shape)
+        table[name] = np.frombuffer(raw, np.dtype(dtype), count, place).reshape(shape)
+        place += table[name].nbytes
+    return table, about["head"]
 
 
 def pack_block(block: Block) -> bytes:
-    """A block as bytes: a JSON head, a newline, and its arrays."""
+    """A block as bytes."""
     head = {
         "place": [block.structure, block.start, block.stop],
         "feasible": block.feasible, "infeasible": dict(block.infeasible),
         "miss": asdict(block.miss) if block.miss else None,
         "kinds": dict(block.label.kinds), "source": block.label.source,
     }  # fmt: skip
-    sink = io.BytesIO()
-    columns: dict[str, Any] = {_COLUMN + name: values for name, values in block.rows.items()}
-    np.savez_compressed(sink, index=block.index, costs=block.costs, **columns)
-    return json.dumps(head).encode() + b"\n" + sink.getvalue()
+    return pack({_INDEX: block.index, _COSTS: block.costs, **block.rows}, head)
 
 
 def unpack_block(data: bytes) -> Block:
     """The block that `pack_block` was given."""
-    text, _, arrays = data.partition(b"\n")
-    head = json.loads(text)
-    with np.load(io.BytesIO(arrays), allow_pickle=False) as archive:
-        index, costs = archive["index"], archive["costs"]
+    rows, head = unpack(data)
+    index, costs = rows.pop(_INDEX), rows.pop(_COSTS)
     miss = Miss(**head["miss"]) if head["miss"] else None
+    label = Label(head["kinds"], head["source"])
     structure, start, stop = head["place"]
-    return Block(
-        structure, start, stop, head["feasible"], head["infeasible"], index, costs, unpack(arrays), miss,
-        Label(head["kinds"], head["source"]),
-    )  # fmt: skip
+    return Block(structure, start, stop, head["feasible"], head["infeasible"], index, costs, rows, miss, label)
 
 
 def front_rows(data: bytes) -> Columns:

@@ -36,11 +36,12 @@ class Candidate:
         return f"{self.structure} at " + ", ".join(f"{name} {value:g}" for name, value in self.point.items())
 
     def to_json(self) -> dict[str, Any]:
-        """The stable JSON object: names and axes bare, physical metrics as quantities."""
+        """The stable JSON object: physical metrics as quantities; names, axes and pure numbers bare."""
         s = self.structure
         out: dict[str, Any] = {"model": s.model, "recipe": s.recipe, "machine": s.machine}
         out |= {name: _plain(value) for name, value in self.point.items()}
-        bounds = {name + side for name in self.metrics for side in ("_low", "_high")}
+        physical = (name for name in self.metrics if name in METRICS and METRICS[name].dimension)
+        bounds = {name + side for name in physical for side in ("_low", "_high")}  # inside their quantity
         return out | {name: self._quantity(name) for name in self.metrics if name not in bounds}
 
     def _quantity(self, name: str) -> Any:

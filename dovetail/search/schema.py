@@ -56,6 +56,8 @@ def _form(value: Any) -> str:
 
 def _plain(value: Any) -> Any:
     """NumPy arrays and scalars of Python callers as the lists and numbers of a file."""
+    if isinstance(value, np.ndarray) and value.dtype.kind == "f" and (value == np.floor(value)).all():
+        value = value.astype(np.int64)
     return value.tolist() if isinstance(value, np.ndarray | np.generic) else value
 
 
@@ -97,12 +99,7 @@ class SpaceFile(BaseModel):
     machines: Names
     workload: WorkloadFile
     constraints: Lines = []
-    objectives: Annotated[Lines, Field(min_length=1, max_length=5)] = [
-        "quality",
-        "tpot",
-        "energy_per_token",
-        "usd_per_mtok",
-    ]
+    objectives: Annotated[Lines, Field(min_length=1, max_length=5)] = list(_OBJECTIVES)
     pick: str = "knee"
     reference: str = "none"
 

@@ -124,7 +124,7 @@ class Study:
         keys = self._run(lambda db: db.execute("SELECT structure, start, stop FROM blocks ORDER BY 1, 2, 3").fetchall())
         for key in keys:
             kept, every, _ = self._row(key)
-            yield structures[key[0]], packing.unpack(every) if every is not None else packing.front_rows(kept)
+            yield structures[key[0]], packing.unpack(every)[0] if every is not None else packing.front_rows(kept)
 
     def _row(self, key: tuple[int, int, int]) -> tuple[bytes, bytes | None, int]:
         row: tuple[bytes, bytes | None, int] = self._run(lambda db: db.execute(_SELECT, key).fetchone())
