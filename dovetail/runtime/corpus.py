@@ -1,33 +1,38 @@
 """English and Python text that every CPython carries, split by file into train, validation and test.
 
-The embedded model was trained on the `train` split; perplexity on `test` is therefore measured on files it never saw. The
-text needs no download: the sources of the standard library, the topics of `pydoc` and the docstrings of the modules
+The embedded model was trained on the `train` split; perplexity on `test` is therefore measured on files it never saw.
+The text needs no download: the sources of the standard library, the topics of `pydoc` and the docstrings of the modules
 written in C. Another Python version gives slightly other text; the split of a name never changes.
 
-Left out: tests; `encodings` (one template filled with a code-page table per file); files that are only tables
-(`html/entities`, `msilib/schema`, `msilib/sequence`; three quarters of `locale` are one) or generated at build time (`_sysconfigdata_*`, `config-*`).
+Left out: tests; `encodings` (one template filled with a code-page table per file); files that are tables
+(`html/entities`, `msilib/schema`, `msilib/sequence`; three quarters of `locale`) or that the build generates
+(`_sysconfigdata_*`, `config-*`).
 """
 
 import hashlib
 import importlib
 import inspect
+import os
 import sys
 import sysconfig
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Literal, get_args
 
+from dovetail.core.errors import DovetailError, did_you_mean
+
 Split = Literal["train", "validation", "test"]
 
 _SHARE = {"train": 0.92, "validation": 0.03, "test": 0.05}
-_SKIPPED_FOLDERS = frozenset({"test", "tests", "idle_test", "site-packages", "dist-packages", "__pycache__", "encodings"})
+_PACKAGES = {"site-packages", "dist-packages", "__pycache__"}
+_SKIPPED_FOLDERS = frozenset({"test", "tests", "idle_test", "encodings"} | _PACKAGES)
 _TABLES = {"html/entities.py", "msilib/schema.py", "msilib/sequence.py", "locale.py"}
-_SKIPPED_FILES = frozenset(_TABLES | {"pydoc_data/topics.py"})          # the topics are documents of their own
-_SKIPPED_PREFIXES = ("_sysconfigdata", "config-")
-_SKIPPED_MODULES = ("_test", "_xx", "xx", "readline", "_tkinter")      # test fixtures; those that touch the terminal
+_SKIPPED_FILES = frozenset(_TABLES | {"pydoc_data/topics.py"})  # the topics are documents of their own
+_SKIPPED_MODULES = ("_test", "_xx", "xx", "readline", "_tkinter")  # test fixtures; those that touch the terminal
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +56,11 @@ def documents(split: Split) -> list[Document]:
 
     Raises
     ------
-    ValueError
+    DovetailError
         If `split` is not one of `train`, `validation`, `test`.
     """
     if split not in get_args(Split):
-        raise ValueError(f"unknown split {split!r}: choose one of {', '.join(get_args(Split))}")
+        raise DovetailError(f"no split '{split}'", where="corpus", hint=did_you_mean(split, list(get_args(Split))))
     readers = {**_source_files(), **_topics(), **_extension_modules()}
     texts = ((name, readers[name]()) for name in sorted(readers) if split_of(name) == split)
     return [Document(name, text) for name, text in texts if text.strip()]
@@ -80,24 +85,25 @@ Reader = Callable[[], str]
 def _source_files() -> dict[str, Reader]:
     root = Path(sysconfig.get_path("stdlib"))
     found: dict[str, Reader] = {}
-    for path in root.rglob("*.py"):
-        relative = path.relative_to(root)
-        skipped = _SKIPPED_FOLDERS.intersection(relative.parts) or relative.parts[0].startswith(_SKIPPED_PREFIXES)
-        if not skipped and relative.as_posix() not in _SKIPPED_FILES:
-            found[relative.as_posix()] = lambda path=path: path.read_text("utf-8", errors="ignore")
+    for folder, folders, files in os.walk(root):
+        folders[:] = [name for name in folders if name not in _SKIPPED_FOLDERS and not name.startswith("config-")]
+        for path in (Path(folder) / name for name in files if name.endswith(".py")):
+            name = path.relative_to(root).as_posix()
+            if name not in _SKIPPED_FILES and not name.startswith("_sysconfigdata"):
+                found[name] = partial(path.read_text, "utf-8", errors="ignore")
     return found
 
 
 def _topics() -> dict[str, Reader]:
     from pydoc_data.topics import topics
 
-    return {f"topics/{name}": lambda text=text: text.strip() + "\n" for name, text in topics.items()}
+    return {f"topics/{name}": partial("{}\n".format, text.strip()) for name, text in topics.items()}
 
 
 def _extension_modules() -> dict[str, Reader]:
     folder = Path(sysconfig.get_path("platstdlib")) / "lib-dynload"
     names = {path.name.partition(".")[0] for path in folder.glob("*.so")} | set(sys.builtin_module_names)
-    return {f"c/{name}": lambda name=name: _module_text(name) for name in names if not name.startswith(_SKIPPED_MODULES)}
+    return {f"c/{name}": partial(_module_text, name) for name in names if not name.startswith(_SKIPPED_MODULES)}
 
 
 def _module_text(name: str) -> str:
@@ -119,5 +125,5 @@ def _described(path: str, thing: object, classes_open: bool = True) -> Iterator[
     if not isinstance(thing, ModuleType) and not (inspect.isclass(thing) and classes_open):
         return
     for key, member in sorted(vars(thing).items()):
-        if inspect.isroutine(member) or inspect.isclass(member) and isinstance(thing, ModuleType):
+        if inspect.isroutine(member) or (inspect.isclass(member) and isinstance(thing, ModuleType)):
             yield from _described(f"{path}.{key}", member)
