@@ -1,5 +1,6 @@
 """Studies: killed, shared, damaged or mistaken for another, they lose nothing and say what happened."""
 
+import contextlib
 import csv
 import json
 import os
@@ -37,6 +38,15 @@ def start(root: Path, study: Path, pause: float) -> "subprocess.Popen[str]":
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=env)
 
 
+def held(study: Path) -> int:
+    """Blocks that another process has committed; -1 while there is no file or table yet."""
+    try:
+        with contextlib.closing(sqlite3.connect(f"file:{study}?mode=ro", uri=True)) as db:
+            return int(db.execute("SELECT count(*) FROM blocks").fetchone()[0])
+    except sqlite3.Error:
+        return -1
+
+
 def test_a_study_changes_nothing_and_resumes_everything(toy: ModuleType, expected: Result, tmp_path: Path) -> None:
     first, second = run(toy, tmp_path / "a.study"), run(toy, tmp_path / "a.study")
     assert first.to_json() == second.to_json() == expected.to_json()
@@ -57,17 +67,19 @@ def test_killed_at_any_moment_it_resumes_to_the_same_result(
     toy: ModuleType, expected: Result, tmp_path: Path, root: Path
 ) -> None:
     study, chance = tmp_path / "killed.study", random.Random(7)
-    for _ in range(4):
-        process = start(root, study, 0.01)
+    for blocks in (0, 12, 30):
+        process = start(root, study, 0.003)
         patience = time.monotonic() + 30
-        while not study.exists() and time.monotonic() < patience and process.poll() is None:
-            time.sleep(0.002)
-        time.sleep(chance.random() * 0.25)  # from the first page of the file to somewhere among the 48 blocks
+        while held(study) < blocks and time.monotonic() < patience and process.poll() is None:
+            time.sleep(0.001)
+        time.sleep(chance.random() * 0.01)  # anywhere between two commits, or within one
         process.send_signal(signal.SIGKILL)
         process.communicate()
+        assert process.returncode == -signal.SIGKILL
     result = run(toy, study)
     assert json.dumps(result.to_json()) == json.dumps(expected.to_json())
     assert result.notes == ()
+    assert result.resumed >= 30
 
 
 def test_two_writers_at_once_agree(toy: ModuleType, expected: Result, tmp_path: Path, root: Path) -> None:

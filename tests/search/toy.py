@@ -53,8 +53,9 @@ def main() -> None:
         time.sleep(pause)
         return evaluate(structure, columns)
 
+    space = Space.of(**KEYS)
     with Study(sys.argv[1]) as study:
-        print(json.dumps(search(Space.of(**KEYS), slowly, study, block=5).to_json()))
+        print(json.dumps(search(space, slowly, study, block=5).to_json()))
 
 
 if __name__ == "__main__":
