@@ -4,7 +4,7 @@ For one operator with F FLOPs, S bytes streamed (weights, KV) and A bytes of act
 
     compute = F / (peak * compute efficiency)
     memory  = S / bandwidth(S resident or not) + A / bandwidth(A)
-    time    = max(compute, memory) + (1 - overlap) * min(compute, memory) + launch
+    time    = max(compute, memory) + (1 - overlap) * min(compute, memory) + unpacking + launch
 
 and bytes sent over the link for an all-reduce
 
@@ -22,7 +22,7 @@ import numpy as np
 from dovetail.core.formats import Number
 from dovetail.cost.traffic import Traffic, streamed_bytes, traffic
 from dovetail.hardware.machine import Machine
-from dovetail.model.graph import Attention, Collective, Graph, Operator
+from dovetail.model.graph import Attention, Collective, Graph, Linear, Operator
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +95,8 @@ def operator_cost(operator: Operator, work: Traffic, resident: Number, machine: 
     busy = np.maximum(compute, memory)
     if np.any(np.asarray(efficiency.overlap) != 1.0):
         busy = busy + (1.0 - efficiency.overlap) * np.minimum(compute, memory)
+    if machine.stack.unpack_flops and isinstance(operator, Linear):
+        busy = busy + work.unpacked * (machine.stack.unpack_flops / machine.peak_of(work.dtype))
     link = work.sent * (1.0 / machine.link) if isinstance(operator, Collective) else 0.0
     time = (busy + link + machine.stack.launch_s) * repeat
     dynamic = (work.flops * machine.j_per_flop[work.dtype] + main_bytes * machine.j_per_byte) * repeat

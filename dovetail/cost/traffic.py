@@ -54,6 +54,7 @@ class Traffic:
     streamed: Number
     activations: Number
     sent: Number = 0.0
+    unpacked: Number = 0.0  # weights unpacked by a fused kernel, in elements
 
 
 def traffic(operator: Operator, machine: Machine) -> Traffic:
@@ -63,7 +64,9 @@ def traffic(operator: Operator, machine: Machine) -> Traffic:
     if isinstance(operator, Linear):
         share = np.minimum(operator.active, operator.experts) / operator.experts if operator.experts > 1 else 1.0
         streamed = sum(resident_bytes(w, machine) for w in operator.weights) * share
-        return Traffic(dtype, operator.executed_flops, streamed, operator.m * ((operator.k + operator.n) * size))
+        moved = operator.m * ((operator.k + operator.n) * size)
+        packed = sum(w.elements for w in operator.weights if w.format.packed) if machine.stack.packed_weights else 0.0
+        return Traffic(dtype, operator.executed_flops, streamed, moved, unpacked=packed * share)
     if isinstance(operator, Attention):
         kv_size = dtype_bytes(
             compute_dtype(operator.kv_format, machine) if operator.kv_format == "bf16" else operator.kv_format

@@ -47,8 +47,8 @@ class Estimate:
         """What binds when a scalar design does not fit."""
         return why_not(self.model, self.machine, self.workload, self.metrics.memory)
 
-    def quantity(self, name: str, value: float, unit: str, *, inverse: bool = False) -> Quantity:
-        """`value` with the interval that the machine's efficiency spread gives a time (or its inverse)."""
+    def quantity(self, value: float, unit: str) -> Quantity:
+        """`value` with the interval that the machine's efficiency spread gives a time, or anything proportional or inverse to it."""
         spread = 1.0 + float(np.max(self.machine.efficiency.spread))
         return Quantity(
             float(value), float(value) / spread, float(value) * spread, unit, self.kind, f"{MODEL}, {self.machine.name}"
@@ -56,25 +56,25 @@ class Estimate:
 
     @property
     def ttft(self) -> Quantity:
-        return self.quantity("ttft", self.metrics.ttft_s, "s")
+        return self.quantity(self.metrics.ttft_s, "s")
 
     @property
     def tpot(self) -> Quantity:
-        return self.quantity("tpot", self.metrics.tpot_s, "s")
+        return self.quantity(self.metrics.tpot_s, "s")
 
     @property
     def throughput(self) -> Quantity:
-        return self.quantity("throughput", self.metrics.throughput, "tok/s")
+        return self.quantity(self.metrics.throughput, "tok/s")
 
     @property
     def energy_per_token(self) -> Quantity:
-        return self.quantity("energy_per_token", self.metrics.energy_per_token_j, "J/tok")
+        return self.quantity(self.metrics.energy_per_token_j, "J/tok")
 
     @property
     def usd_per_mtok(self) -> Quantity | None:
         """Price per million output tokens; None where the machine has no rent."""
         price = float(self.metrics.usd_per_token) * 1e6
-        return None if np.isnan(price) else self.quantity("usd_per_mtok", price, "USD/Mtok")
+        return None if np.isnan(price) else self.quantity(price, "USD/Mtok")
 
     def memory(self) -> dict[str, Quantity]:
         """Bytes on each chip by what they hold, and their total; exact but for the activations' upper bound."""

@@ -65,12 +65,12 @@ def _operator(estimate: Estimate, cost: OperatorCost) -> Quantity:
         f"{cost.repeat} x (max(compute {float(cost.compute_s) / cost.repeat:.3g} s, memory {float(cost.memory_s) / cost.repeat:.3g} s)"
         f" + link {float(cost.link_s) / cost.repeat:.3g} s + launch); bound by {cost.bound}"
     )
-    whole = estimate.quantity(cost.name, float(cost.time_s), "s")
+    whole = estimate.quantity(float(cost.time_s), "s")
     return Quantity(whole.value, whole.low, whole.high, "s", whole.kind, "", formula, (*busy, launch))
 
 
-def _step(estimate: Estimate, graph: Graph, cost: GraphCost, what: str) -> Quantity:
-    whole = estimate.quantity(what, float(cost.time_s), "s")
+def _step(estimate: Estimate, graph: Graph, cost: GraphCost) -> Quantity:
+    whole = estimate.quantity(float(cost.time_s), "s")
     order = sorted(cost.operators, key=lambda o: -float(o.time_s))
     parts = tuple((o.name, _operator(estimate, o)) for o in order)
     parts += (
@@ -82,11 +82,11 @@ def _step(estimate: Estimate, graph: Graph, cost: GraphCost, what: str) -> Quant
 
 
 def _ttft(estimate: Estimate) -> Quantity:
-    return _step(estimate, estimate.steps.prefill_graph, estimate.steps.prefill, "ttft")
+    return _step(estimate, estimate.steps.prefill_graph, estimate.steps.prefill)
 
 
 def _tpot(estimate: Estimate) -> Quantity:
-    step = _step(estimate, estimate.steps.decode_graph, estimate.steps.decode, "decode step at the mean context")
+    step = _step(estimate, estimate.steps.decode_graph, estimate.steps.decode)
     per_step = exact(float(estimate.steps.decode_graph.tokens_per_step), "", "modelled", "the recipe")
     whole = estimate.tpot
     parts = (("decode step at the mean context", step), ("tokens per step", per_step))

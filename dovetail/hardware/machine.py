@@ -47,6 +47,8 @@ class Stack(ByContent):
         Fraction of the memory the stack leaves free.
     kv_passes : Number
         How often each cached byte moves in a step: 1 with paged kernels, more where the cache is concatenated anew.
+    unpack_flops : Number
+        What a fused kernel spends to unpack one packed weight, in FLOPs at the compute dtype's peak, not hidden behind the rest.
     pointwise_passes : Number
         How often the operands of one pointwise operator move: 1 when fused, more where eager code makes several
         kernels of it.
@@ -60,6 +62,7 @@ class Stack(ByContent):
     reserve: float = 0.1
     kv_passes: Number = 1.0
     pointwise_passes: Number = 1.0
+    unpack_flops: Number = 0.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)

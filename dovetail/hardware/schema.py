@@ -121,6 +121,7 @@ class StackSection(_Section):
     compute: str | None = None
     kv_passes: Passes | None = None
     pointwise_passes: Passes | None = None
+    unpack_flops: Annotated[float, _positive("", zero=True)] | None = None
 
 
 class SourceSection(_Section):
@@ -169,6 +170,7 @@ class StackFile(_Section):
     compute: str = ""
     kv_passes: Passes
     pointwise_passes: Passes
+    unpack_flops: Annotated[float, _positive("", zero=True)] = 0.0
     source: Sources
 
 

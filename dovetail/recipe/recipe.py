@@ -108,6 +108,11 @@ class Recipe:
         methods = build(steps, where)
         return cls("+".join(map(_name, methods)) or "none", methods)
 
+    def describe(self) -> str:
+        """The methods in words: ``rtn(bits=4, group=128)``."""
+        words = (f"{_name(m)}({', '.join(f'{k}={v}' for k, v in asdict(m).items())})" for m in self.methods)  # type: ignore[call-overload]
+        return ", then ".join(words) or "the model as it is"
+
     def to_json(self) -> dict[str, Any]:
         """What `load` reads back."""
         return {"name": self.name, "methods": [{_name(m): asdict(m)} for m in self.methods]}  # type: ignore[call-overload]

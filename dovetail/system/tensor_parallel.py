@@ -9,8 +9,9 @@ import numpy as np
 from dovetail.core.errors import DovetailError
 from dovetail.model.graph import Attention, Cache, Collective, Graph, Linear, Operator, Pointwise, Weight
 
-_SPLIT_INPUTS = ("o", "down")  # row-parallel: partial sums need an all-reduce
+_SPLIT_INPUTS = ("o", "down", "experts_down")  # row-parallel: partial sums need an all-reduce
 _WHOLE = ("router",)
+_SPLIT_POINTWISE = ("activation", "rotary", "qk_norm", "embed")
 
 
 def tensor_parallel(graph: Graph, ways: int) -> Graph:
@@ -28,8 +29,7 @@ def tensor_parallel(graph: Graph, ways: int) -> Graph:
     operators: list[Operator] = []
     for operator in graph.operators:
         operators.append(_split(operator, ways))
-        role = operator.name.rsplit(".", 1)[-1]
-        if isinstance(operator, Linear) and role in _SPLIT_INPUTS:
+        if isinstance(operator, Linear) and _role(operator) in _SPLIT_INPUTS:
             rows = graph.batch * graph.tokens
             elements = rows * graph.hidden
             operators.append(
@@ -41,7 +41,7 @@ def tensor_parallel(graph: Graph, ways: int) -> Graph:
 
 
 def _split(operator: Operator, ways: int) -> Operator:
-    role = operator.name.rsplit(".", 1)[-1]
+    role = _role(operator)
     if isinstance(operator, Linear) and role not in _WHOLE:
         inputs = role in _SPLIT_INPUTS
         weights = tuple(_part(w, ways, inputs) for w in operator.weights)
@@ -59,10 +59,15 @@ def _split(operator: Operator, ways: int) -> Operator:
                 hint="a divisor of the heads",
             )
         return replace(operator, heads=operator.heads // ways, kv_heads=np.maximum(operator.kv_heads / ways, 1))
-    if isinstance(operator, Pointwise) and role in ("activation", "rotary", "embed"):
+    if isinstance(operator, Pointwise) and role in _SPLIT_POINTWISE:
         weights = tuple(_part(w, ways, inputs=False) for w in operator.weights)
         return replace(operator, weights=weights, read=operator.read / ways, written=operator.written / ways)
     return operator
+
+
+def _role(operator: Operator) -> str:
+    """The operator's name without the kind of layer it belongs to (``qkv@28`` is ``qkv``)."""
+    return operator.name.partition("@")[0]
 
 
 def _part(weight: Weight, ways: int, inputs: bool) -> Weight:

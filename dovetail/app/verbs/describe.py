@@ -64,11 +64,18 @@ def _models() -> tuple[list[str], list[list[Any]]]:
 
 
 def _machines(vendor: str, min_memory: str) -> tuple[list[str], list[list[Any]]]:
-    from dovetail.core.units import parse
-    from dovetail.hardware.summary import COLUMNS, rows
+    from math import isnan
 
-    least = parse(min_memory, "byte", where="--min-memory") if min_memory else 0.0
-    return list(COLUMNS), [list(row) for row in rows(vendor=vendor, min_memory=least)]
+    from dovetail.core.units import show as words
+    from dovetail.hardware.summary import summary
+
+    rows = []
+    for m in summary(vendor=vendor, min_memory=min_memory or 0):
+        bf16 = "–" if isnan(m["bf16"]) else words(m["bf16"], "flop/s")
+        rent = "–" if isnan(m["usd_per_hour"]) else f"${m['usd_per_hour']:.2f}"
+        memory, speed = words(m["memory"], "byte"), words(m["bandwidth"], "byte/s")
+        rows.append([m["name"], memory, speed, bf16, words(m["tdp"], "W"), rent, m["kind"]])
+    return ["machine", "memory", "bandwidth", "bf16 peak", "TDP", "$/h", "kind"], rows
 
 
 def _recipes() -> tuple[list[str], list[list[Any]]]:

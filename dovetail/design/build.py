@@ -1,0 +1,87 @@
+"""`build`: a design as a folder: the compressed checkpoint, how to serve it, the machine, and what is predicted of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from dovetail.core.errors import INFEASIBLE, DovetailError
+from dovetail.core.files import whole_folder, write_json, write_text
+from dovetail.core.manifest import manifest
+from dovetail.design.compress import weights_of
+from dovetail.design.estimate import Estimate, estimate
+from dovetail.hardware import machine_to_yaml
+from dovetail.hardware.machine import Machine
+from dovetail.model import Model
+from dovetail.recipe.recipe import Recipe
+from dovetail.system.engines import Served, vllm_serve
+from dovetail.workload import Workload
+
+DESIGN = "design.json"
+Report = Callable[[str], None]
+
+
+def build(
+    model: Model | str,
+    on: Machine | str,
+    workload: Workload,
+    recipe: Recipe | str,
+    out: Path,
+    report: Report = lambda line: None,
+) -> dict[str, Any]:
+    """Write a design to `out`, whole or not at all.
+
+    The folder holds ``checkpoint/`` (a Hugging Face folder that `transformers` loads), ``serve.sh`` where an engine can serve it,
+    ``machine.yaml``, ``design.json`` (the choice and its prediction) and ``manifest.json``.
+
+    Raises
+    ------
+    DovetailError
+        The design is infeasible (exit code 3, with what binds), or its weights are not here.
+    """
+    found = estimate(model, on, workload, recipe)
+    if not found.feasible:
+        raise DovetailError(
+            "this design does not fit", where=f"{found.model.name} on {found.machine.name}", why="; ".join(found.why),
+            hint="another recipe, machine or batch", exit_code=INFEASIBLE,
+        )  # fmt: skip
+    source = weights_of(found.model)
+    with whole_folder(out) as part:
+        report(f"writing the checkpoint ({found.recipe.name})")
+        done = found.recipe.apply(source, part / "checkpoint")
+        served = _serve(found, out)
+        if served.command:
+            write_text(
+                part / "serve.sh", f"#!/bin/sh\n# {found.model.name} on {found.machine.title}\nexec {served.command}\n"
+            )
+            (part / "serve.sh").chmod(0o755)
+        write_text(part / "machine.yaml", machine_to_yaml(found.machine))
+        write_json(part / DESIGN, _design(found, source))
+        write_json(part / "manifest.json", manifest("build", [source / "config.json", source / "model.safetensors"]))
+    files = {"checkpoint/": f"{done.bytes_after:,} bytes of weights, loads in transformers", DESIGN: "the choice and its prediction",
+             "machine.yaml": found.machine.title}  # fmt: skip
+    if served.command:
+        files["serve.sh"] = "the command below"
+    return {
+        "path": str(out), "model": found.model.name, "machine": found.machine.name, "recipe": found.recipe.name,
+        "bytes_before": done.bytes_before, "bytes_after": done.bytes_after, "files": files, "serve": served.command,
+        "serve_why": served.why, "prediction": found.to_json(),
+    }  # fmt: skip
+
+
+def _serve(found: Estimate, out: Path) -> Served:
+    work = found.workload
+    return vllm_serve(
+        out / "checkpoint", found.steps.decode_graph, found.machine,
+        context=int(work.total_tokens), batch=int(work.batch), ways=found.plan.ways(found.machine),
+    )  # fmt: skip
+
+
+def _design(found: Estimate, source: Path) -> dict[str, Any]:
+    work = found.workload
+    return {
+        "model": found.model.name, "source": str(source), "recipe": found.recipe.to_json(), "machine": found.machine.name,
+        "workload": {"batch": int(work.batch), "prompt": int(work.prompt), "output": int(work.output)},
+        "prediction": found.to_json(),
+    }  # fmt: skip

@@ -1,0 +1,64 @@
+"""`compress`: a recipe applied to real weights, with quality measured before and after."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from dovetail.core.errors import DovetailError
+from dovetail.core.quantity import Quantity, exact
+from dovetail.design.quality import measured_quality, quality_text
+from dovetail.model import Model
+from dovetail.recipe.recipe import Recipe
+from dovetail.runtime.perplexity import Quality
+
+Report = Callable[[str], None]
+
+
+def weights_of(model: Model) -> Path:
+    """The folder that holds a model's weights. Raises `DovetailError` when only its config is known."""
+    if model.folder is None:
+        raise DovetailError(
+            f"the weights of {model.name} are not here",
+            where=model.name,
+            hint="give a Hugging Face folder with safetensors",
+        )
+    return model.folder
+
+
+def as_quantity(quality: Quality, label: str) -> Quantity:
+    """Perplexity with its bootstrap interval."""
+    low, high = quality.perplexity_interval
+    return Quantity(quality.perplexity, low, high, "", "measured", f"{quality.tokens} tokens of {label}")
+
+
+def compress(
+    model: Model | str, recipe: Recipe | str, out: Path, *, text: Path | None = None, report: Report = lambda line: None
+) -> dict[str, Any]:
+    """Apply `recipe` to the weights of `model`, write a folder that `transformers` loads, measure quality on both sides.
+
+    Returns
+    -------
+    dict
+        ``perplexity_before, perplexity_after, bytes_before, bytes_after, path`` and more; quantities as JSON objects.
+
+    Raises
+    ------
+    DovetailError
+        Weights that are not here or broken, a recipe that does not fit the model, a full disk (nothing half-written).
+    """
+    found = model if isinstance(model, Model) else Model.load(model)
+    how, folder = Recipe.load(recipe), weights_of(found)
+    label = quality_text(text)[1]
+    report(f"applying {how.name} to {found.name}")
+    done = how.apply(folder, out)
+    before = measured_quality(folder, text=text, report=report)
+    after = measured_quality(folder, how, text=text, applied=done.path, report=report)
+    size = "payload of the safetensors file: elements and scales"
+    return {
+        "model": found.name, "recipe": how.name, "path": str(done.path), "seconds": done.seconds, "text": label,
+        "perplexity_before": as_quantity(before, label).to_json(), "perplexity_after": as_quantity(after, label).to_json(),
+        "bytes_before": exact(done.bytes_before, "byte", "measured", size).to_json(),
+        "bytes_after": exact(done.bytes_after, "byte", "measured", size).to_json(),
+    }  # fmt: skip

@@ -1,0 +1,69 @@
+"""Every metric of a (model, recipe, machine) on columns of workloads: what a search asks of a design."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from dovetail.core.content import digest
+from dovetail.design.estimate import MODEL, estimate
+from dovetail.design.points import table
+from dovetail.design.resolve import Plan, as_machine, as_model, as_recipe
+from dovetail.hardware.machine import Machine
+from dovetail.runtime.perplexity import Quality
+from dovetail.workload import Workload
+
+Qualities = Mapping[tuple[str, str], Quality]
+_TIMED = ("ttft", "tpot", "e2e", "energy_per_token", "usd_per_mtok")  # metrics whose interval is the machine's spread
+
+
+@lru_cache(maxsize=512)
+def _machine(name: str) -> Machine:
+    return as_machine(name)
+
+
+class DesignEvaluator:
+    """Evaluates structures (anything with `model`, `recipe` and `machine` names) by the cost model.
+
+    Parameters
+    ----------
+    qualities : mapping of (model, recipe) to Quality
+        Measured quality; a structure without one has no ``perplexity``.
+    """
+
+    def __init__(self, qualities: Qualities | None = None) -> None:
+        self.qualities = dict(qualities or {})
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes when the measured qualities or this computer's calibration do, which makes a stored study stale."""
+        return digest([[list(key), quality.perplexity] for key, quality in sorted(self.qualities.items())])
+
+    def __call__(self, structure: Any, columns: Mapping[str, np.ndarray]) -> dict[str, Any]:
+        """Metrics of every row, arrays (rows,), under the names of `design.points.flat`."""
+        model, machine = as_model(structure.model), _machine(structure.machine)
+        work = Workload(prompt=columns["prompt"], output=columns["output"], batch=columns["batch"])
+        found: dict[str, Any] = dict(table(model, machine, as_recipe(structure.recipe), Plan(), work))
+        capacity = float(machine.memory.capacity) * (1.0 - machine.stack.reserve)
+        too_long = np.asarray(work.total_tokens) > model.max_context
+        found["limit"] = np.where(too_long, "context", "memory")
+        found["excess"] = np.maximum(found["memory"] / capacity, np.asarray(work.total_tokens) / model.max_context)
+        found["why"] = lambda row: self._why(structure, columns, row)
+        spread = 1.0 + float(machine.efficiency.spread)
+        for name in _TIMED:
+            found[f"{name}_low"], found[f"{name}_high"] = found[name] / spread, found[name] * spread
+        kind = "calibrated" if machine.source("efficiency").kind in ("measured", "calibrated") else "modelled"
+        found["kinds"], found["source"] = dict.fromkeys(_TIMED, kind), MODEL
+        quality = self.qualities.get((structure.model, structure.recipe))
+        if quality is not None:
+            low, high = quality.perplexity_interval
+            found |= {"perplexity": quality.perplexity, "perplexity_low": low, "perplexity_high": high}
+            found["kinds"]["perplexity"] = "measured"
+        return found
+
+    def _why(self, structure: Any, columns: Mapping[str, np.ndarray], row: int) -> str:
+        point = Workload(**{name: float(columns[name][row]) for name in ("prompt", "output", "batch")})
+        return "; ".join(estimate(structure.model, structure.machine, point, structure.recipe).why)

@@ -1,0 +1,126 @@
+"""Fit a machine's named constants to measured steps: robust, bounded, in log space, by coordinate search.
+
+Few constants, each with a physical meaning and a range; the loss is the mean absolute log error, so that one disturbed
+measurement cannot pull the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from dovetail.cost import evaluate
+from dovetail.hardware.machine import Machine
+from dovetail.model.graph import Graph
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """Measured steps that share a graph's structure: `graph` holds arrays of shape (steps,), `seconds` their times."""
+
+    graph: Graph
+    seconds: np.ndarray
+    labels: np.ndarray  # (steps,): the model each step belongs to, left out together when scoring
+
+
+@dataclass(frozen=True, slots=True)
+class Constant:
+    """One constant that is fitted: where it stands in a machine, its range, and what it means."""
+
+    name: str
+    low: float
+    high: float
+    unit: str
+    meaning: str
+    get: Callable[[Machine], float]
+    put: Callable[[Machine, float], Machine]
+
+
+def _efficiency(name: str) -> tuple[Callable[[Machine], float], Callable[[Machine, float], Machine]]:
+    return (
+        lambda m: float(getattr(m.efficiency, name)),
+        lambda m, v: replace(m, efficiency=replace(m.efficiency, **{name: v})),
+    )
+
+
+def _stack(name: str) -> tuple[Callable[[Machine], float], Callable[[Machine, float], Machine]]:
+    return lambda m: float(getattr(m.stack, name)), lambda m, v: replace(m, stack=replace(m.stack, **{name: v}))
+
+
+def _cache_bandwidth(machine: Machine) -> float:
+    return float(machine.caches[0].bandwidth)
+
+
+def _with_cache_bandwidth(machine: Machine, value: float) -> Machine:
+    return replace(machine, caches=(replace(machine.caches[0], bandwidth=value), *machine.caches[1:]))
+
+
+CONSTANTS: tuple[Constant, ...] = (
+    Constant(
+        "compute efficiency", 0.02, 1.0, "", "share of the peak that large products reach", *_efficiency("compute")
+    ),
+    Constant(
+        "attention efficiency", 0.02, 2.0, "", "attention's share relative to products", *_efficiency("attention")
+    ),
+    Constant(
+        "memory efficiency", 0.05, 1.0, "", "share of the memory bandwidth that weights reach", *_efficiency("memory")
+    ),
+    Constant("overlap", 0.01, 1.0, "", "1: arithmetic hides memory time; 0: they add up", *_efficiency("overlap")),
+    Constant(
+        "cache bandwidth", 5e9, 4e12, "byte/s", "of the last-level cache", _cache_bandwidth, _with_cache_bandwidth
+    ),
+    Constant("launch", 1e-7, 5e-4, "s", "one operator's fixed time in this software", *_stack("launch_s")),
+    Constant("step", 1e-6, 2e-2, "s", "one forward pass's fixed time in this software", *_stack("step_s")),
+    Constant("KV passes", 1.0, 20.0, "", "times each cached byte moves in a step", *_stack("kv_passes")),
+    Constant("pointwise passes", 1.0, 60.0, "", "times a pointwise operand moves", *_stack("pointwise_passes")),
+)
+
+
+def log_errors(machine: Machine, observations: Sequence[Observation]) -> np.ndarray:
+    """ln(predicted / measured) of every step, shape (all steps,)."""
+    predicted = [
+        np.broadcast_to(evaluate(o.graph, machine, detail=False).time_s, o.seconds.shape) for o in observations
+    ]
+    measured = np.concatenate([o.seconds for o in observations])
+    return np.asarray(np.log(np.concatenate(predicted) / measured))
+
+
+def fit(
+    machine: Machine, observations: Sequence[Observation], *, weights: np.ndarray | None = None, sweeps: int = 40
+) -> Machine:
+    """`machine` with every constant of `CONSTANTS` moved to where the (weighted) mean absolute log error is least.
+
+    Each sweep tries each constant a factor up and down; the factor shrinks when a sweep finds nothing. Deterministic.
+    """
+    constants = [c for c in CONSTANTS if machine.caches or c.name != "cache bandwidth"]
+
+    def loss_of(trial: Machine) -> float:
+        return float(np.average(np.abs(log_errors(trial, observations)), weights=weights))
+
+    best, loss, factor = machine, loss_of(machine), 2.0
+    for _ in range(sweeps):
+        improved = False
+        for constant in constants:
+            for move in (factor, 1.0 / factor):
+                value = float(np.clip(constant.get(best) * move, constant.low, constant.high))
+                trial = constant.put(best, value)
+                found = loss_of(trial)
+                if found < loss * (1 - 1e-5):
+                    best, loss, improved = trial, found, True
+        if not improved:
+            factor = factor**0.5
+            if factor < 1.02:
+                break
+    return best
+
+
+def held_out(machine: Machine, observations: Sequence[Observation]) -> np.ndarray:
+    """Relative errors of every step when its own model was left out of the fit, shape (all steps,)."""
+    labels = np.concatenate([o.labels for o in observations])
+    errors = np.empty(labels.shape)
+    for label in np.unique(labels):
+        fitted = fit(machine, observations, weights=(labels != label).astype(float))
+        errors[labels == label] = np.expm1(log_errors(fitted, observations)[labels == label])
+    return errors

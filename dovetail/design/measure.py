@@ -1,0 +1,132 @@
+"""`measure`: run a built design on this computer and put each prediction beside its measurement."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dovetail.core.errors import DovetailError
+from dovetail.core.quantity import Quantity, exact
+from dovetail.design.build import DESIGN
+from dovetail.design.estimate import Estimate, estimate
+from dovetail.hardware.machine import Machine
+from dovetail.model import Model
+from dovetail.recipe.recipe import Recipe
+from dovetail.runtime.checkpoint import Checkpoint
+from dovetail.runtime.load import Loaded, load
+from dovetail.runtime.speed import Speed, decode_speed, prefill_speed
+from dovetail.workload import Workload
+
+Report = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One metric, predicted beside measured; `what` is the design it belongs to."""
+
+    what: str
+    metric: str
+    predicted: Quantity
+    measured: Quantity | None
+
+    @property
+    def error(self) -> float | None:
+        """Predicted over measured, less one; None without a measurement."""
+        return self.predicted.value / self.measured.value - 1 if self.measured and self.measured.value else None
+
+    def to_json(self) -> dict[str, Any]:
+        measured = self.measured.to_json() if self.measured else None
+        return {
+            "what": self.what, "metric": self.metric, "predicted": self.predicted.to_json(), "measured": measured,
+            "error": self.error,
+        }  # fmt: skip
+
+
+def measure(folder: Path, seconds: float = 5.0, report: Report = lambda line: None) -> dict[str, Any]:
+    """Measure the checkpoint of a built design here: stored bytes, prefill and decode speed, memory, energy where readable.
+
+    The design's own batch and prompt are used, halved until the prediction says that a step takes at most `seconds`.
+
+    Raises
+    ------
+    DovetailError
+        Not a folder that `build` wrote, or a broken checkpoint.
+    """
+    design = _design(folder)
+    model, recipe = Model.load(design["source"]), Recipe.load(design["recipe"])
+    asked = Workload(**design["workload"])
+    found = within(model, recipe, "host", asked, seconds)
+    report(f"loading {folder / 'checkpoint'}")
+    loaded = load(folder / "checkpoint")
+    report("measuring prefill and decode")
+    rows = [stored_bytes(found, folder / "checkpoint"), *speed_rows(found, loaded, seconds)]
+    return {
+        "path": str(folder), "designed_for": design["machine"], "measured_on": found.machine.title,
+        "workload": {name: int(getattr(found.workload, name)) for name in ("batch", "prompt", "output")},
+        "rows": [row.to_json() for row in rows],
+    }  # fmt: skip
+
+
+def within(model: Model, recipe: Recipe, on: Machine | str, work: Workload, seconds: float) -> Estimate:
+    """The estimate of `work` on this computer, its batch and then its prompt halved until a prefill takes at most `seconds`."""
+    batch, prompt = int(work.batch), int(work.prompt)
+    while True:
+        found = estimate(model, on, Workload(prompt=prompt, output=work.output, batch=batch), recipe)
+        if float(found.metrics.ttft_s) <= seconds or (batch, prompt) == (1, 1):
+            return found
+        batch, prompt = (batch // 2, prompt) if batch > 1 else (1, max(1, prompt // 2))
+
+
+def stored_bytes(found: Estimate, checkpoint: Path) -> Row:
+    """Payload of the weights on disk: the graph's formats against the file."""
+    graph = found.recipe.rewrite(found.model.graph(batch=1, tokens=1, context=0))
+    predicted = exact(float(graph.weight_bytes()), "byte", "modelled", "formats of the graph, scales included")
+    measured = exact(Checkpoint.open(checkpoint).payload_bytes, "byte", "measured", "safetensors headers")
+    return Row(found.recipe.name, "stored weights", predicted, measured)
+
+
+def speed_rows(found: Estimate, loaded: Loaded, seconds: float) -> list[Row]:
+    """Prefill and decode tokens per second of a scalar estimate for this computer beside their measurement."""
+    work = found.workload
+    batch, prompt, context = int(work.batch), int(work.prompt), int(work.mean_context)
+    prefill = prefill_speed(loaded, prompt, batch=batch, budget_s=seconds)
+    decode = decode_speed(loaded, context, batch=batch, budget_s=seconds)
+    rows = [
+        _speed_row(found, f"prefill, {batch} x {prompt} tokens", batch * prompt / float(found.metrics.ttft_s), prefill),
+        _speed_row(found, f"decode, batch {batch}, context {context}", batch / float(found.metrics.tpot_s), decode),
+    ]
+    for name, speed in (("prefill", prefill), ("decode", decode)):
+        if speed.j_per_token is not None:
+            joules = exact(speed.j_per_token, "J/tok", "measured", "energy counters of the package")
+            rows.append(Row(found.recipe.name, f"{name} energy per token", _energy(found, name), joules))
+    return rows
+
+
+def _speed_row(found: Estimate, metric: str, value: float, speed: Speed) -> Row:
+    source = f"{speed.repeats} repeats, {speed.threads} threads, median and quartiles"
+    measured = Quantity(speed.tokens_per_s, speed.low, speed.high, "tok/s", "measured", source)
+    return Row(found.recipe.name, metric, found.quantity(value, "tok/s"), measured)
+
+
+def _energy(found: Estimate, phase: str) -> Quantity:
+    batch, prompt = float(found.workload.batch), float(found.workload.prompt)
+    joules = (
+        found.steps.prefill.energy_j / (batch * prompt) if phase == "prefill" else found.steps.decode.energy_j / batch
+    )
+    return found.quantity(float(joules), "J/tok")
+
+
+def _design(folder: Path) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = json.loads((folder / DESIGN).read_text())
+        return found
+    except (OSError, ValueError) as error:
+        raise DovetailError(
+            "this is not a built design",
+            where=str(folder),
+            why=f"{DESIGN}: {error}",
+            hint="dovetail build MODEL --on host --out DIR",
+        ) from None

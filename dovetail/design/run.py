@@ -1,0 +1,67 @@
+"""`run`: continue a text with a model on this computer, a recipe applied for real."""
+
+from __future__ import annotations
+
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from dovetail.core.errors import DovetailError
+from dovetail.core.quantity import exact
+from dovetail.design.compress import weights_of
+from dovetail.model import Model
+from dovetail.recipe.recipe import Recipe
+from dovetail.runtime.decode import generate
+from dovetail.runtime.load import load
+
+
+def run(
+    model: Model | str,
+    prompt_file: Path,
+    *,
+    recipe: Recipe | str = "none",
+    max_new: int = 128,
+    temperature: float = 0.0,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Generate up to `max_new` tokens after the text in `prompt_file`.
+
+    Returns
+    -------
+    dict
+        ``text, tokens, tokens_per_s, tokens_per_step, cache_bytes``.
+
+    Raises
+    ------
+    DovetailError
+        A prompt that is empty, not UTF-8 or beyond the context; weights that are not here.
+    """
+    found = model if isinstance(model, Model) else Model.load(model)
+    how, folder, prompt = Recipe.load(recipe), weights_of(found), _prompt(prompt_file)
+    with ExitStack() as stack:
+        if how.methods:
+            scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dovetail-")))
+            folder = how.apply(folder, scratch / "applied").path
+        loaded = load(folder)
+        if loaded.tokenizer is None:
+            raise DovetailError("no tokenizer", where=str(folder), hint="a folder with tokenizer.json")
+        made = generate(loaded, loaded.tokenizer(prompt).input_ids, max_new, temperature=temperature, seed=seed)
+    return {
+        "model": found.name, "recipe": how.name, "text": loaded.tokenizer.decode(list(made.tokens), skip_special_tokens=True),
+        "tokens": len(made.tokens),
+        "tokens_per_s": exact(made.tokens_per_s, "tok/s", "measured", "this run, prefill left out").to_json(),
+        "tokens_per_step": made.tokens_per_step,
+        "cache_bytes": exact(made.cache_bytes, "byte", "measured", "tensors of the KV cache at the end").to_json(),
+    }  # fmt: skip
+
+
+def _prompt(path: Path) -> str:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        why = getattr(error, "strerror", None) or "it is not UTF-8 text"
+        raise DovetailError("cannot read the prompt", where=str(path), why=why, hint="a UTF-8 text file") from error
+    if not text.strip():
+        raise DovetailError("the prompt is empty", where=str(path), hint="some text to continue")
+    return text

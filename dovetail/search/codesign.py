@@ -1,0 +1,55 @@
+"""Search a space by the cost model, with quality measured where the model runs here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from dovetail.core.errors import DovetailError
+from dovetail.design.evaluator import DesignEvaluator
+from dovetail.design.quality import measured_quality
+from dovetail.model import Model
+from dovetail.runtime.perplexity import Quality
+from dovetail.search.exact import search
+from dovetail.search.result import Result
+from dovetail.search.space import Space
+from dovetail.search.study import Study
+
+Report = Callable[[str], None]
+
+
+def search_space(source: Path | Space, study: Path | None = None, report: Report = lambda line: None) -> Result:
+    """The exact front of a space in YAML (or a `Space`), evaluated by the cost model.
+
+    Perplexity is measured on this machine for every (model, recipe) when an objective or constraint names it; the figures are
+    kept by content, so that a second search does not measure again.
+
+    Raises
+    ------
+    DovetailError
+        A space that cannot be read, or perplexity asked for a model without weights here.
+    """
+    space = source if isinstance(source, Space) else Space.load(source)
+    qualities = _qualities(space, report) if _needs_quality(space) else {}
+    kept = Study(study) if study else None
+    return search(space, DesignEvaluator(qualities), kept)
+
+
+def _needs_quality(space: Space) -> bool:
+    named = {o.metric for o in space.objectives} | {c.metric for c in space.constraints}
+    return "perplexity" in named
+
+
+def _qualities(space: Space, report: Report) -> dict[tuple[str, str], Quality]:
+    found: dict[tuple[str, str], Quality] = {}
+    for name in space.models:
+        model = Model.load(name)
+        if model.folder is None:
+            raise DovetailError(
+                f"perplexity of {name} cannot be measured: its weights are not here",
+                where="objectives",
+                hint="give a folder with weights, or leave perplexity out of objectives and constraints",
+            )
+        for recipe in dict.fromkeys((space.reference, *space.recipes)):
+            found[name, recipe] = measured_quality(model.folder, recipe, report=report)
+    return found

@@ -1,0 +1,49 @@
+"""How to serve a checkpoint: the command line of an engine, or why it cannot serve it."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+
+from dovetail.hardware.machine import Machine
+from dovetail.model.graph import Graph
+
+# Weight-only integers that vLLM's compressed-tensors kernels read (WNA16: Marlin and Machete), vLLM documentation, 2026.
+VLLM_BITS = (4, 8)
+VLLM_GROUPS = (0, 32, 64, 128)
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A command that serves a checkpoint, or an empty one and the reason."""
+
+    command: str
+    why: str = ""
+
+
+def vllm_serve(folder: Path, graph: Graph, machine: Machine, *, context: int, batch: int, ways: int) -> Served:
+    """The ``vllm serve`` command for a checkpoint folder.
+
+    Parameters
+    ----------
+    graph : Graph
+        The model after its recipe: its stored formats decide whether vLLM has kernels for them.
+    context, batch, ways : int
+        Longest request in tokens, requests at once, chips that share a layer.
+    """
+    if "vllm" not in machine.engines:
+        return Served("", f"vLLM does not run on {machine.title}")
+    for weight, _ in graph.weights():
+        stored = weight.format
+        if stored.packed and (stored.bits not in VLLM_BITS or stored.group not in VLLM_GROUPS):
+            return Served(
+                "", f"vLLM reads packed weights of {VLLM_BITS} bits in groups of {VLLM_GROUPS}, not {stored.name}"
+            )
+    parts = [
+        "vllm", "serve", str(folder), "--host", "127.0.0.1", "--max-model-len", str(context), "--max-num-seqs", str(batch),
+        "--gpu-memory-utilization", f"{1 - machine.stack.reserve:g}",
+    ]  # fmt: skip
+    if ways > 1:
+        parts += ["--tensor-parallel-size", str(ways)]
+    return Served(shlex.join(parts))
