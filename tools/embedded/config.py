@@ -9,7 +9,7 @@ from transformers import LlamaConfig
 class Shape:
     """A Llama with grouped-query attention; every linear has columns divisible by 128."""
 
-    layers: int = 5
+    layers: int = 4
     hidden: int = 256
     intermediate: int = 768
     heads: int = 8
@@ -27,12 +27,26 @@ class Shape:
     def to_hf(self) -> LlamaConfig:
         """Return the same shape as the configuration that `transformers` reads."""
         return LlamaConfig(
-            vocab_size=self.vocabulary, hidden_size=self.hidden, intermediate_size=self.intermediate,
-            num_hidden_layers=self.layers, num_attention_heads=self.heads, num_key_value_heads=self.kv_heads,
-            head_dim=self.head_dim, max_position_embeddings=self.context, rms_norm_eps=self.norm_eps,
-            rope_parameters={"rope_type": "default", "rope_theta": self.rope_theta}, hidden_act="silu",
-            tie_word_embeddings=True, attention_bias=False, mlp_bias=False, initializer_range=0.02,
-            bos_token_id=0, eos_token_id=0, pad_token_id=None, dtype="bfloat16", architectures=["LlamaForCausalLM"],
+            vocab_size=self.vocabulary,
+            hidden_size=self.hidden,
+            intermediate_size=self.intermediate,
+            num_hidden_layers=self.layers,
+            num_attention_heads=self.heads,
+            num_key_value_heads=self.kv_heads,
+            head_dim=self.head_dim,
+            max_position_embeddings=self.context,
+            rms_norm_eps=self.norm_eps,
+            rope_parameters={"rope_type": "default", "rope_theta": self.rope_theta},
+            hidden_act="silu",
+            tie_word_embeddings=True,
+            attention_bias=False,
+            mlp_bias=False,
+            initializer_range=0.02,
+            bos_token_id=0,
+            eos_token_id=0,
+            pad_token_id=None,
+            dtype="bfloat16",
+            architectures=["LlamaForCausalLM"],
         )
 
 
@@ -48,15 +62,22 @@ class Phase:
 class Training:
     """Warm-up, stable rate, linear decay to zero (WSD); Muon for matrices, AdamW for the embedding and the norms."""
 
-    phases: tuple[Phase, ...] = (Phase(512, 16_000_000), Phase(2048, 3_000_000), Phase(8192, 1_000_000))
-    batch_tokens: int = 8192
-    warmup_steps: int = 60
-    decay_tokens: int = 8_000_000
-    muon_rate: float = 0.02
+    phases: tuple[Phase, ...] = (
+        Phase(256, 3_000_000),
+        Phase(512, 2_000_000),
+        Phase(2048, 800_000),
+        Phase(8192, 200_000),
+    )
+    batch_tokens: int = 4096
+    micro_tokens: int = 2048  # of one forward and backward: activations stay in the last-level cache
+    warmup_steps: int = 80
+    decay_tokens: int = 3_000_000
+    muon_rate: float = 5e-3
     muon_momentum: float = 0.95
-    muon_weight_decay: float = 0.02
-    adam_rate: float = 4e-3
+    muon_weight_decay: float = 0.05
+    adam_rate: float = 3e-3
     adam_betas: tuple[float, float] = (0.9, 0.95)
+    adam_clip: float = 1.0  # on the gradient norm of the embedding and the norms; Muon needs none
     seed: int = 20261122
     shape: Shape = field(default_factory=Shape)
 

@@ -11,7 +11,7 @@ from tools.embedded.config import Shape
 
 
 def rope_tables(shape: Shape, length: int) -> tuple[Tensor, Tensor]:
-    """Return cosine and sine `(length, head_dim)` of rotary position embedding (arXiv 2104.09864), halves not interleaved."""
+    """Return cosine and sine `(length, head_dim)` of rotary positions (arXiv 2104.09864), halves not interleaved."""
     exponent = torch.arange(0, shape.head_dim, 2) / shape.head_dim
     angle = torch.outer(torch.arange(length), shape.rope_theta**-exponent)
     angle = torch.cat([angle, angle], dim=-1)
@@ -96,10 +96,10 @@ class Llama(nn.Module):
     def __init__(self, shape: Shape) -> None:
         super().__init__()
         self.model = Backbone(shape)
-        residual_std = 0.02 / (2 * shape.layers) ** 0.5
+        into_residual = ("o_proj.weight", "down_proj.weight")
         for name, weight in self.named_parameters():
             if weight.ndim == 2:
-                nn.init.normal_(weight, std=residual_std if name.endswith(("o_proj.weight", "down_proj.weight")) else 0.02)
+                nn.init.normal_(weight, std=0.02 / (2 * shape.layers) ** 0.5 if name.endswith(into_residual) else 0.02)
 
     def logits(self, ids_BT: Tensor) -> Tensor:
         """Return next-token logits `(B, T, V)`."""

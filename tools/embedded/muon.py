@@ -1,7 +1,7 @@
 """Muon: momentum whose matrix updates are orthogonalised (Jordan et al. 2024; scaling of arXiv 2502.16982).
 
-`torch.optim.Muon` runs the Newton-Schulz iteration in bfloat16, which x86 processors without AMX emulate slowly. This one
-keeps float32 and batches the matrices of one shape over the layers.
+`torch.optim.Muon` runs the Newton-Schulz iteration in bfloat16, which x86 processors without AMX emulate slowly. This
+one keeps float32 and batches the matrices of one shape over the layers.
 """
 
 from collections import defaultdict
@@ -9,7 +9,7 @@ from collections import defaultdict
 import torch
 from torch import Tensor
 
-COEFFICIENTS = (3.4445, -4.7750, 2.0315)     # quintic that pushes singular values into about [0.7, 1.2] in five rounds
+COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # quintic that pushes singular values into about [0.7, 1.2] in five rounds
 ROUNDS = 5
 
 
@@ -43,8 +43,9 @@ class Muon(torch.optim.Optimizer):
 
     def _step_stack(self, group: dict, shape: torch.Size, weights: list[Tensor]) -> None:
         for weight in weights:
-            velocity = self.state[weight].setdefault("velocity", torch.zeros_like(weight))
-            velocity.lerp_(weight.grad, 1 - group["momentum"])
+            if not self.state[weight]:
+                self.state[weight]["velocity"] = torch.zeros_like(weight)
+            self.state[weight]["velocity"].lerp_(weight.grad, 1 - group["momentum"])
         looked_ahead = [w.grad.lerp(self.state[w]["velocity"], group["momentum"]) for w in weights]
         rate = group["lr"]
         for weight, update in zip(weights, orthogonalized(torch.stack(looked_ahead)), strict=True):

@@ -16,23 +16,27 @@ from dovetail.runtime.corpus import documents
 
 END_OF_TEXT = "<|endoftext|>"
 VOCABULARY = 4096
-PIECES = "|".join([
-    r"\n[\n ]*",                            # line breaks and the indentation after them
-    r"[ .]?[\p{L}_]+",                      # words and identifiers: " def", ".append", "__init__"
-    r"\p{N}",                               # one digit at a time
-    r" ?[^\s\p{L}\p{N}_]+",                 # punctuation and operators
-    r" +(?!\S)",                            # alignment inside a line, all but the last blank
-    r"\s",
-])
+PIECES = "|".join(
+    [
+        r"\n[\n ]*",  # line breaks and the indentation after them
+        r"[ .]?[\p{L}_]+",  # words and identifiers: " def", ".append", "__init__"
+        r"\p{N}",  # one digit at a time
+        r" ?[^\s\p{L}\p{N}_]+",  # punctuation and operators
+        r" +(?!\S)",  # alignment inside a line, all but the last blank
+        r"\s",
+    ]
+)
 
 
 def train(texts: list[str], vocabulary: int = VOCABULARY) -> Tokenizer:
     """Return a byte-level BPE tokenizer trained on `texts`; token 0 is `<|endoftext|>`."""
     tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([
-        pre_tokenizers.Split(Regex(PIECES), behavior="isolated"),
-        pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-    ])
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(PIECES), behavior="isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=vocabulary,
