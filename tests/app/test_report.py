@@ -7,6 +7,7 @@ import dataclasses
 import hashlib
 import io
 import itertools
+import json
 import math
 import re
 import subprocess
@@ -26,6 +27,7 @@ from dovetail.app.report import crossover, measured, memory, scales, screen
 from dovetail.app.report.labels import Placer, spread
 from dovetail.app.report.markup import el
 from dovetail.app.report.svg import shorten, width_of
+from dovetail.app.report.verb import keep
 from dovetail.core.errors import DovetailError
 
 GB = 1e9
@@ -493,3 +495,50 @@ def test_colours_can_be_read_and_told_apart_with_any_colour_vision(theme: str) -
     for matrix in (np.eye(3), *map(np.array, DICHROMACY.values())):
         seen = [lab(matrix @ linear(c)) for c in series]
         assert min(float(np.linalg.norm(a - b)) for a, b in itertools.combinations(seen, 2)) >= 12
+
+
+def quantity(value: float | None, unit: str) -> dict[str, object]:
+    return {"value": value, "low": value, "high": value, "unit": unit, "kind": "modelled", "source": "here"}
+
+
+ESTIMATE = {
+    "model": "m", "machine": "h100-sxm", "chips": 2, "recipe": "none", "feasible": True, "why": [],
+    "workload": {"batch": 8.0, "prompt": 64.0, "output": 9.0},
+    "tpot": quantity(0.012, "s"), "throughput": quantity(2400.0, "tok/s"), "usd_per_mtok": quantity(0.4, "USD/Mtok"),
+    "memory": {"weights": quantity(16e9, "byte"), "kv_cache": quantity(4e9, "byte"), "total": quantity(20e9, "byte")},
+    "memory_capacity": quantity(80e9, "byte"), "bottleneck": {"prefill": "compute", "decode": "memory"},
+}  # fmt: skip
+MEASURE = {"rows": [
+    {"what": "w4", "metric": "tpot", "predicted": quantity(1.1, "s"), "measured": quantity(1.0, "s"), "error": 0.1},
+    {"what": "w4", "metric": "energy", "predicted": quantity(1.1, "J"), "measured": None, "error": None},
+]}  # fmt: skip
+SEARCH = {
+    "space": "s", "points": 12, "objectives": ["min tpot", "max quality"], "feasible": True, "why": "",
+    "winner": {"model": "m", "recipe": "w4", "machine": "c", "tpot": quantity(0.01, "s"), "quality": 3.0},
+    "front": [{"model": "m", "recipe": "w4", "machine": "c", "tpot": quantity(0.01, "s"), "quality": 3.0},
+              {"model": "m", "recipe": "bf16", "machine": "c", "tpot": quantity(0.02, "s"), "quality": 4.0}],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("verb", "data", "expected"), [
+    ("estimate", ESTIMATE, ("m on 2 x h100-sxm with recipe none: 12 ms a token", "decode: memory", "60 GB free")),
+    ("estimate", ESTIMATE, ("--on '2 x h100-sxm' --recipe none --batch 8 --prompt 64 --output 9",)),
+    ("estimate", {**ESTIMATE, "feasible": False, "why": ["KV cache is too big"]}, ("Infeasible: KV cache is too big",)),
+    ("measure", MEASURE, ("Median error 10", "0 of 1 lie within", "calibrate --host")),
+    ("search", SEARCH, ("The winner of 12 designs: m · w4 · c", "2 of 2 designs are on", "--recipe w4 --out")),
+    ("search", {**SEARCH, "winner": None, "front": [], "feasible": False, "why": "slow"}, ("Infeasible: slow",)),
+    ("ls", {"models": [{"model": "a", "layers": 3}, {"model": "<b>", "layers": None}]}, ("<b>", "layers")),
+    ("show", {}, ("show",)),
+])  # fmt: skip
+def test_every_verb_keeps_a_report_beside_its_json(
+    tmp_path: Path, verb: str, data: dict[str, object], expected: tuple[str, ...]
+) -> None:
+    source = tmp_path / "space.yaml"
+    source.write_text("x: 1")
+    page = keep(verb, data, tmp_path / "out", [source]).read_text(encoding="utf-8")
+    words = " ".join(" ".join(check_page(page).text).replace("\u00a0", " ").split())
+    for part in expected:
+        assert part in words
+    assert json.loads((tmp_path / "out" / "result.json").read_text()) == data
+    made = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    assert made["inputs"][str(source)] == hashlib.sha256(b"x: 1").hexdigest()

@@ -12,7 +12,7 @@ from dovetail.app.report.data import Crossover, CrossoverSeries, Table
 from dovetail.app.report.heatmap import heat_map
 from dovetail.app.report.labels import spread
 from dovetail.app.report.markup import Raw, el, join
-from dovetail.app.report.scales import drawable, ratio, say
+from dovetail.app.report.scales import drawable, evenly, ratio, say
 from dovetail.app.report.svg import (
     Axis,
     Plot,
@@ -117,7 +117,7 @@ def table(figure: Crossover) -> Table:
 def brief(figure: Crossover) -> Table:
     """The answer: where each method stops paying, by context (at most seven contexts, evenly chosen)."""
     contexts = _contexts(figure)
-    chosen = contexts[:: -(-len(contexts) // 7)] if len(contexts) > 7 else contexts
+    chosen = evenly(contexts, 7)
     known = {(s.method, s.context): verdict(s) for s in figure.series}
     rows = [(m, *(known.get((m, c), "–") for c in chosen)) for m in _methods(figure)]
     return Table("Where each method pays", ("method", *(f"context {say(c)}" for c in chosen)), rows)
@@ -125,8 +125,7 @@ def brief(figure: Crossover) -> Table:
 
 def charts(figure: Crossover, ident: str) -> Raw:
     """One panel for each context, then one method over batch and context."""
-    contexts = _contexts(figure)
-    panels = contexts[:: -(-len(contexts) // MOST_PANELS)] if len(contexts) > MOST_PANELS else contexts
+    panels = evenly(_contexts(figure), MOST_PANELS)
     width = WIDE if len(panels) <= 1 else NARROW
     room = Room(
         width,
@@ -173,7 +172,8 @@ def _panel(figure: Crossover, context: float, ident: str, room: Room) -> Raw:
     paths = [[frame.at(b, g) for b, g in points(s)] for s in lines]
     drawn = [_line(s, path, i, looks[s.method]) for i, (s, path) in enumerate(zip(lines, paths, strict=True))]
     flags = _flags([(s, c) for s in lines for c in crossings(s)], frame, looks, room.width)
-    tails = _ends([path[-1] for path in paths], [_end(s) for s in lines], [looks[s.method] for s in lines], frame)
+    floor = frame.bottom - LANE * room.lanes - 8
+    tails = _ends([(path[-1], _end(s), looks[s.method]) for s, path in zip(lines, paths, strict=True)], frame, floor)
     title = f"Context {say(context)} tokens"
     words = f"{title}. " + "; ".join(f"{s.method}: {verdict(s)}" for s in lines)
     body = (frame.axes, *_even(frame), *drawn, *tails, *flags)
@@ -220,10 +220,10 @@ def _flags(found: Found, frame: Plot, looks: dict[str, str], width: float) -> It
         yield hover(f"{series.method} {words}", thread, dot, words_at(left, base, words, class_=f"ink {look}"))
 
 
-def _ends(tails: list[tuple[float, float]], words: list[str], looks: list[str], frame: Plot) -> Iterable[Raw]:
-    """Each line's name at its right end, moved apart, with a thin leader where it moved."""
-    tails, words, looks = [*tails, (frame.right, frame.y(1.0))], [*words, "no gain"], [*looks, "even-words"]
-    spots = spread([y for _, y in tails], 14, frame.top - 6, frame.bottom - 4)
-    for tail, label, look, y in zip(tails, words, looks, spots, strict=True):
-        yield polyline([tail, (frame.right + 4, tail[1]), (frame.right + 12, y)], f"leader {look}")
+def _ends(tails: list[tuple[tuple[float, float], str, str]], frame: Plot, floor: float) -> Iterable[Raw]:
+    """Each line's name at its right end, moved apart down to `floor`, with a thin leader where it moved."""
+    tails = [*tails, ((frame.right, frame.y(1.0)), "no gain", "even-words")]
+    spots = spread([at[1] for at, _, _ in tails], 14, frame.top - 6, floor)
+    for (at, label, look), y in zip(tails, spots, strict=True):
+        yield polyline([at, (frame.right + 4, at[1]), (frame.right + 12, y)], f"leader {look}")
         yield words_at(frame.right + 15, y + 4, label, class_=f"ink {look}")

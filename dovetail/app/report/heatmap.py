@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from dovetail.app.report.data import Crossover
 from dovetail.app.report.markup import Raw, el, join
-from dovetail.app.report.scales import drawable, ratio, say
+from dovetail.app.report.scales import drawable, evenly, ratio, say
 from dovetail.app.report.svg import box, hover, line, picture, words_at
 
 WIDTH, ROW, MOST_COLUMNS, MOST_ROWS = 940, 34, 14, 12
@@ -17,10 +17,6 @@ _BINS = ("h0", "h1", "h2", "h3", "h4", "h5", "h6")
 def bin_of(gain: float) -> str:
     """Class of a cell's colour: seven steps from half (``h0``) to double (``h6``) speed, the middle one near 1."""
     return _BINS[sum(gain >= edge for edge in _EDGES)]
-
-
-def _thin(values: Sequence[float], most: int) -> list[float]:
-    return list(values[:: -(-len(values) // most)]) if len(values) > most else list(values)
 
 
 def _cells(figure: Crossover, method: str) -> dict[tuple[float, float], float]:
@@ -36,8 +32,8 @@ def _cells(figure: Crossover, method: str) -> dict[tuple[float, float], float]:
 def heat_map(figure: Crossover, method: str, ident: str) -> Raw | None:
     """Gain of `method` by batch (columns) and context (rows); ``None`` with fewer than two of either."""
     cells = _cells(figure, method)
-    rows = _thin(sorted({c for c, _ in cells}, reverse=True), MOST_ROWS)
-    columns = _thin(sorted({b for _, b in cells}), MOST_COLUMNS)
+    rows = evenly(sorted({c for c, _ in cells}, reverse=True), MOST_ROWS)
+    columns = evenly(sorted({b for _, b in cells}), MOST_COLUMNS)
     if len(rows) < 2 or len(columns) < 2:
         return None
     left, top, width = 84.0, 20.0, (WIDTH - 100) / len(columns)

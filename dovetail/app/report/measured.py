@@ -68,7 +68,7 @@ def table(figure: Measured) -> Table:
          say(r.measured, r.unit), percent(error_of(r)), "yes" if inside(r) else "no")
         for r in figure.rows
     ]  # fmt: skip
-    header = ("what", "metric", "predicted", "interval", "measured", "error", "held")
+    header = ("what", "metric", "predicted", "interval", "measured", "error", "in interval")
     return Table(figure.title, header, rows, (2, 3, 4, 5))
 
 

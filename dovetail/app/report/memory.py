@@ -136,6 +136,8 @@ def _bar(bar: MemoryBar, top: float, scale: Scale, looks: dict[str, str], relati
         inside.append(_inside(name, amount, x1, min(x2, room) if over(bar) else x2, top + 16))
     if over(bar):
         marks.append(box(room, top, taken - room, height, "over", fill=f"url(#{ident}-over)"))
+    if used(bar) / unit > scale.high * 1.001:  # longer than the axis: a cut through the bar says so
+        marks.append(line(taken - 14, top + height + 4, taken - 7, top - 4, "cut"))
     if _capacity(bar):
         marks.append(line(room, top - 4, room, top + height + 4, "capacity"))
     words = words_at(max(room, taken) + 8, top + 16, verdict(bar), class_="bad" if over(bar) else "quiet")

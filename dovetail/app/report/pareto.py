@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 
 from dovetail.app.report.data import Pareto, ParetoPoint, Table
 from dovetail.app.report.labels import Placer
-from dovetail.app.report.markup import Raw, join
-from dovetail.app.report.scales import say, wants_log
+from dovetail.app.report.markup import Raw, el, join
+from dovetail.app.report.scales import evenly, say, wants_log
 from dovetail.app.report.svg import (
     COLOURS,
     Axis,
@@ -26,7 +26,7 @@ from dovetail.app.report.svg import (
 )
 
 WIDTH, HEIGHT = 940, 460
-MOST_ROWS = 400  # of the table; the whole is in result.json
+MOST_LABELS, MOST_ROWS = 14, 400  # of the table; the whole is in result.json
 MOST_DRAWN = 1500  # dominated points beyond this many are thinned: the eye sees no more, the file would
 
 
@@ -34,7 +34,7 @@ def says(figure: Pareto) -> str:
     """What the figure shows, in one sentence."""
     front = sum(p.on_front for p in figure.points)
     winner = next((p for p in figure.points if p.winner), None)
-    words = f"{front:,} of {len(figure.points):,} designs are on the front"
+    words = f"{front:,} of {len(figure.points):,} designs {'is' if front == 1 else 'are'} on the front"
     if winner is None:
         return f"{words}; none is marked as the winner." if figure.points else "No design to show."
     return (
@@ -81,12 +81,13 @@ def charts(figure: Pareto, ident: str) -> Raw:
     stairs = _stairs(figure, frame, [p for p in chosen if p.on_front], placer)
     corner = _corner(figure, frame, placer)
     dim = join(_dominated(figure, frame, p, groups[p.group]) for p in _thinned(others))
-    marks = join(_chosen(figure, frame, p, groups[p.group], placer) for p in chosen)
-    named = key((name or "design", i, colour(i)) for name, i in list(groups.items())[:COLOURS])
+    named = {id(p) for p in [p for p in chosen if p.winner] + evenly([p for p in chosen if not p.winner], MOST_LABELS)}
+    marks = join(_chosen(figure, frame, p, groups[p.group], placer if id(p) in named else None) for p in chosen)
+    legend = key((name or "design", i, colour(i)) for name, i in list(groups.items())[:COLOURS])
     more = len(groups) - COLOURS
-    named = join([named, Raw(f'<p class="quiet">and {more} more groups in grey</p>')]) if more > 0 else named
+    rest = el("p", f"and {more} more groups in grey", class_="quiet") if more > 0 else None
     svg = picture(WIDTH, HEIGHT, ident, figure.title, says(figure), frame.axes, corner, dim, stairs, marks)
-    return join([named if len(groups) > 1 else None, svg])
+    return join([*((legend, rest) if len(groups) > 1 else ()), svg])
 
 
 def _frame(figure: Pareto) -> Plot:
@@ -149,11 +150,12 @@ def _whiskers(frame: Plot, point: ParetoPoint) -> Iterable[tuple[tuple[float, fl
         yield (x, frame.y(point.y_interval[0])), (x, frame.y(point.y_interval[1]))
 
 
-def _chosen(figure: Pareto, frame: Plot, point: ParetoPoint, slot: int, placer: Placer) -> Raw:
+def _chosen(figure: Pareto, frame: Plot, point: ParetoPoint, slot: int, placer: Placer | None) -> Raw:
     x, y = frame.at(point.x, point.y)
     ring = marker(x, y, 0, "ring", 10) if point.winner else None
     words = shorten(point.label, 230)
-    label = placer.place(x, y, f"★ {words}" if point.winner else words, "strong" if point.winner else "", gap=11)
+    words, look = (f"★ {words}", "strong") if point.winner else (words, "")
+    label = placer.place(x, y, words, look, gap=11) if placer else None
     shape = marker(x, y, slot, f"fill {colour(slot)}", 5)
     lines = (line(*start, *end, "whisker") for start, end in _whiskers(frame, point))
     return hover(_words(figure, point), *lines, ring, shape, label)

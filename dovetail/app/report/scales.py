@@ -6,9 +6,11 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
+from typing import TypeVar
 
 from dovetail.core import units
 
+T = TypeVar("T")
 LIMIT = 1e300  # beyond it, differences overflow; nobody reads a chart there
 MOST_TICKS = 8
 
@@ -26,7 +28,7 @@ def say(value: float | None, unit: str = "", digits: int = 3) -> str:
     if value is None or not math.isfinite(value):
         return units.show(math.nan if value is None else value)
     if unit == "%":
-        return f"{value * 100:.{digits}g} %"
+        return f"{value * 100:,.0f} %" if 10 <= abs(value) < 1e7 else f"{value * 100:.{digits}g} %"
     if unit == "x":
         return f"{value:.{digits if abs(value) >= 1 else digits - 1}g}×"
     if unit.startswith("USD") and _physical(unit):
@@ -38,6 +40,13 @@ def say(value: float | None, unit: str = "", digits: int = 3) -> str:
         return units.show(value, unit, digits)
     plain = f"{value:,.0f}" if size >= 1000 and value == int(value) and size < 1e7 else f"{value:.{max(digits, 4)}g}"
     return f"{plain} {unit}".strip()
+
+
+def evenly(values: Sequence[T], most: int) -> list[T]:
+    """At most `most` of `values`, evenly spread, the first and the last among them."""
+    if len(values) <= most:
+        return list(values)
+    return [values[round(i * (len(values) - 1) / (most - 1))] for i in range(most)]
 
 
 def ratio(value: float) -> str:

@@ -27,8 +27,8 @@ def keep(words: str) -> str:
 
 
 def command(words: str) -> Raw:
-    """A command that can be scrolled and, where scripts run, copied."""
-    return el("div", el("pre", el("code", words), tabindex=0, aria_label="command"), class_="command")
+    """A command, whole, and where scripts run with a button to copy it."""
+    return el("div", el("pre", el("code", words)), class_="command")
 
 
 def commands(section: Commands) -> Raw:

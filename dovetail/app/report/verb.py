@@ -1,0 +1,183 @@
+"""What ``--out DIR`` keeps of any verb: ``result.json``, ``manifest.json`` and a report made from the same JSON."""
+
+from __future__ import annotations
+
+import math
+import shlex
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from dovetail.app.report import measured
+from dovetail.app.report.data import (
+    Measured,
+    MeasuredRow,
+    Memory,
+    MemoryBar,
+    Pareto,
+    ParetoPoint,
+    Report,
+    Section,
+    Summary,
+    Table,
+)
+from dovetail.app.report.page import write_report
+from dovetail.app.report.scales import say
+from dovetail.core.files import write_json
+from dovetail.core.manifest import manifest
+
+Data = Mapping[str, Any]
+_FACTS = {"ttft": "TTFT", "tpot": "TPOT", "throughput": "throughput", "energy_per_token": "energy per token"}
+_NEXT = {
+    "show": "dovetail estimate {name} --on h100-sxm",
+    "estimate": "dovetail explain tpot {model} --on '{chips} x {machine}' --recipe {recipe} "
+    "--batch {workload[batch]:g} --prompt {workload[prompt]:g} --output {workload[output]:g}",
+    "search": "dovetail build {winner[model]} --on {winner[machine]} --recipe {winner[recipe]} --out out",
+    "measure": "dovetail calibrate --host",
+}
+
+
+def keep(verb: str, data: Data, out: Path, inputs: Sequence[Path] = ()) -> Path:
+    """Write the three files of an answer into `out`; returns the path of the report. `data` is finite JSON."""
+    made = manifest(shlex.join(["dovetail", *sys.argv[1:]]), inputs)
+    write_json(out / "result.json", data)
+    write_json(out / "manifest.json", made)
+    return write_report(report_of(verb, data, made), out / "report.html")
+
+
+def report_of(verb: str, data: Data, made: Data) -> Report:
+    """The report of any verb's JSON: its quantities, lists, memory, front and measurements, whichever it has."""
+    parts = [part for part in (_measured(data), _front(data), _memory(data), _numbers(data)) if part]
+    named = {key: value for key, value in data.items() if not (key == "rows" and _measured(data))}
+    title = f"{verb}: {data.get('model') or data.get('name') or data.get('space') or 'answer'}"
+    return Report(title, _summary(verb, data), (*parts, *_lists(named)), made)
+
+
+def is_quantity(value: object) -> bool:
+    """Whether a JSON value is a physical quantity."""
+    return isinstance(value, Mapping) and {"value", "unit"} <= set(value)
+
+
+def words(value: object) -> str:
+    """A JSON value for a reader: a quantity with its unit, a number, a name, or nested names and values."""
+    if isinstance(value, Mapping):
+        if is_quantity(value):
+            return say(_number(value), value["unit"])
+        return "; ".join(f"{name}: {words(inner)}" for name, inner in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(map(words, value))
+    if isinstance(value, bool) or value is None:
+        return {True: "yes", False: "no"}.get(value, "–") if value is not None else "–"
+    return say(float(value)) if isinstance(value, int | float) else str(value)
+
+
+def _number(value: object, key: str = "value") -> float:
+    """The number in a JSON value; NaN where there is none."""
+    found = value.get(key) if isinstance(value, Mapping) else value
+    return float(found) if isinstance(found, int | float) else math.nan
+
+
+def _quantities(data: Data, prefix: str = "") -> Iterator[tuple[str, Data]]:
+    for name, value in data.items():
+        if is_quantity(value):
+            yield prefix + name, value
+        elif isinstance(value, Mapping):
+            yield from _quantities(value, f"{prefix}{name}.")
+
+
+def _summary(verb: str, data: Data) -> Summary:
+    kinds = dict.fromkeys(str(q["kind"]) for _, q in _quantities(data) if q.get("kind"))
+    price = data.get("usd_per_mtok") or (data.get("winner") or {}).get("usd_per_mtok")
+    facts = [(shown, words(data[name])) for name, shown in _FACTS.items() if data.get(name)]
+    return Summary(
+        answer=_answer(verb, data),
+        bottleneck=words(data.get("bottleneck") or data.get("binding") or None),
+        price=f"{words(price)} (output tokens)" if price else "–",
+        confidence=", ".join(kinds) or "–",
+        next_command=_next(verb, data),
+        facts=facts,
+    )
+
+
+def _answer(verb: str, data: Data) -> str:
+    if data.get("feasible") is False:
+        return f"Infeasible: {words(data.get('why') or 'no reason given')}"
+    if section := _measured(data):
+        return measured.says(section)
+    if winner := data.get("winner"):
+        return f"The winner of {words(data.get('points'))} designs: {_label(winner)}."
+    if data.get("tpot"):
+        place = f"{words(data.get('chips', 1))} x {data.get('machine')} with recipe {data.get('recipe')}"
+        return f"{data.get('model')} on {place}: {words(data['tpot'])} a token, {words(data.get('throughput'))}."
+    return f"{verb}: " + "; ".join(
+        f"{k} {words(v)}" for k, v in list(data.items())[:4] if not isinstance(v, list | Mapping)
+    )
+
+
+def _next(verb: str, data: Data) -> str:
+    try:
+        return _NEXT.get(verb, "dovetail --help").format(**data)
+    except (KeyError, TypeError, ValueError):  # an answer without a winner, say
+        return "dovetail --help"
+
+
+def _label(candidate: Data) -> str:
+    return " · ".join(f"{k} {words(v)}" if isinstance(v, int | float) else str(v)
+                      for k, v in candidate.items() if isinstance(v, str | int | float))[:120]  # fmt: skip
+
+
+def _numbers(data: Data) -> Table | None:
+    rows = [(name, words(q), measured.interval(_number(q, "low"), _number(q, "high"), q["unit"]),
+             str(q.get("kind") or "–"), str(q.get("source") or "–")) for name, q in _quantities(data)]  # fmt: skip
+    return Table("Numbers", ("name", "value", "interval", "kind", "source"), rows, (1, 2)) if rows else None
+
+
+def _memory(data: Data) -> Memory | None:
+    parts = data.get("memory")
+    if not isinstance(parts, Mapping) or not any(map(is_quantity, parts.values())):
+        return None
+    sizes = {name.replace("_", " "): _number(q) for name, q in parts.items() if name != "total" and is_quantity(q)}
+    label = str(data.get("machine") or data.get("name") or "memory")
+    return Memory("Memory", [MemoryBar(label, sizes, _number(data.get("memory_capacity")))])
+
+
+def _measured(data: Data) -> Measured | None:
+    rows = data.get("rows")
+    if not isinstance(rows, list) or not all(isinstance(r, Mapping) and is_quantity(r.get("predicted")) for r in rows):
+        return None
+    return Measured("Predicted beside measured", [_row(row) for row in rows]) if rows else None
+
+
+def _row(row: Data) -> MeasuredRow:
+    predicted = row["predicted"]
+    low, high = _number(predicted, "low"), _number(predicted, "high")
+    return MeasuredRow(
+        str(row.get("what", "")), str(row.get("metric", "")), _number(predicted), low, high,
+        _number(row.get("measured")), predicted["unit"], row.get("error"),
+    )  # fmt: skip
+
+
+def _front(data: Data) -> Pareto | None:
+    """The front by its first two objectives (``"min tpot"`` and the like)."""
+    front, names = data.get("front"), [str(o).split()[-1] for o in data.get("objectives") or ()]
+    if not front or len(names) < 2 or not all(isinstance(c, Mapping) and {*names[:2]} <= set(c) for c in front):
+        return None
+    x, y = names[:2]
+    units = [front[0][n]["unit"] if is_quantity(front[0][n]) else "" for n in (x, y)]
+    better: list[Any] = ["higher" if str(o).startswith("max") else "lower" for o in data["objectives"][:2]]
+    winner = data.get("winner")
+    points = [
+        ParetoPoint(_label(c), _number(c[x]), _number(c[y]), str(c.get("recipe", "")), True, c == winner) for c in front
+    ]
+    return Pareto("Pareto front", x, units[0], y, units[1], points, better[0], better[1])
+
+
+def _lists(data: Data) -> Iterator[Section]:
+    """Every list of objects as a table of its first eight names."""
+    for name, value in data.items():
+        if isinstance(value, list) and value and all(isinstance(v, Mapping) for v in value):
+            header = list(dict.fromkeys(key for row in value for key in row))[:8]
+            rows = [tuple(words(row.get(key)) for key in header) for row in value[:400]]
+            numeric = [i for i, key in enumerate(header) if i and all(not isinstance(r.get(key), str) for r in value)]
+            yield Table(name.replace("_", " "), header, rows, numeric, more=max(len(value) - 400, 0))
