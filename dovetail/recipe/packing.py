@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from dovetail.core.lazy import require
 from dovetail.runtime.packed import PARTS, pack
+from dovetail.runtime.tensorfile import TensorInfo
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -17,6 +18,14 @@ def packed_tensors(name: str, steps: Tensor, scale: Tensor, bits: int) -> dict[s
     torch = require("torch", "torch", to="pack weights")
     shape = torch.tensor(steps.shape, dtype=torch.int64)
     return {name + part: tensor for part, tensor in zip(PARTS, (pack(steps, bits), scale, shape))}
+
+
+def packed_infos(matrix: TensorInfo, bits: int, group: int) -> tuple[TensorInfo, ...]:
+    """What `packed_tensors` yields for a matrix, without its weights."""
+    rows, cols = matrix.shape
+    name, groups = matrix.name, cols // group if group else 1
+    found = ("I32", (rows, -(-cols * bits // 32))), (matrix.dtype, (rows, groups)), ("I64", (2,))
+    return tuple(TensorInfo(name + part, dtype, shape) for part, (dtype, shape) in zip(PARTS, found))
 
 
 def quantization_config(bits: int, group: int, ignored: Iterable[str]) -> dict[str, Any]:

@@ -5,22 +5,21 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
-from functools import reduce
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dovetail.core.errors import INFEASIBLE, DovetailError
 from dovetail.core.files import whole_folder, write_json
-from dovetail.core.lazy import require
 from dovetail.core.manifest import versions
-from dovetail.runtime.tensorfile import TORCH_NAMES, TensorInfo, TensorWriter, describe, read_header, read_tensor
+from dovetail.runtime.tensorfile import TensorInfo, TensorWriter, read_header, read_tensor
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 Transform = Callable[[str, "Tensor"], Mapping[str, "Tensor"]]
+Forecast = Callable[[TensorInfo], Sequence[TensorInfo]]
 
 RECORD = "dovetail.json"  # what made a folder: base hash, recipe, versions
 WEIGHTS = "model.safetensors"
@@ -44,15 +43,15 @@ class Checkpoint:
         ``config.json``, with what `with_quantization` added.
     stored : mapping of str to TensorInfo
         The tensors on disk.
-    transforms : tuple of callables
-        Each turns (name, tensor) into the tensors stored instead; it must yield the same names, shapes and dtypes on
-        torch's meta device, which is how sizes are known before any work is done.
+    transforms : tuple of (transform, forecast)
+        Each transform turns (name, tensor) into the tensors stored instead, and its forecast says which those are, so that
+        sizes are known before any work is done.
     """
 
     folder: Path
     config: Mapping[str, Any]
     stored: Mapping[str, TensorInfo]
-    transforms: tuple[Transform, ...] = field(default=())
+    transforms: tuple[tuple[Transform, Forecast], ...] = ()
 
     @classmethod
     def open(cls, folder: str | Path) -> Checkpoint:
@@ -75,9 +74,12 @@ class Checkpoint:
             stored |= infos
         return cls(path, config, stored)
 
-    def map(self, transform: Transform) -> Checkpoint:
-        """The checkpoint with every tensor, as earlier transforms leave it, replaced by what `transform` makes."""
-        return replace(self, transforms=(*self.transforms, transform))
+    def map(self, transform: Transform, forecast: Forecast | None = None) -> Checkpoint:
+        """The checkpoint with every tensor, as earlier transforms leave it, replaced by what `transform` makes.
+
+        `forecast` says which tensors those are; without it names, shapes and dtypes stay.
+        """
+        return replace(self, transforms=(*self.transforms, (transform, forecast or (lambda info: (info,)))))
 
     def with_quantization(self, config: Mapping[str, Any]) -> Checkpoint:
         """The checkpoint declaring a ``quantization_config``. Raises `DovetailError` when it declares one already."""
@@ -91,21 +93,17 @@ class Checkpoint:
             yield from self._changed(info.name, read_tensor(info)).items()
 
     def infos(self) -> dict[str, TensorInfo]:
-        """Names, dtypes and shapes as the transforms leave them, worked out without reading a weight."""
-        if not self.transforms:
-            return dict(self.stored)
-        torch = require("torch", "torch", to="transform weights")
-        found: dict[str, TensorInfo] = {}
-        for info in self.stored.values():
-            empty = torch.empty(info.shape, dtype=getattr(torch, TORCH_NAMES[info.dtype]), device="meta")
-            found |= {name: describe(name, tensor) for name, tensor in self._changed(info.name, empty).items()}
-        return found
+        """Names, dtypes and shapes as the transforms leave them, by their forecasts: no weight is read."""
+        found = list(self.stored.values())
+        for _, forecast in self.transforms:
+            found = [new for old in found for new in forecast(old)]
+        return {info.name: info for info in found}
 
     def _changed(self, name: str, tensor: Tensor) -> dict[str, Tensor]:
-        def through(now: dict[str, Tensor], change: Transform) -> dict[str, Tensor]:
-            return {new: t for old, tensor in now.items() for new, t in change(old, tensor).items()}
-
-        return reduce(through, self.transforms, {name: tensor})
+        now = {name: tensor}
+        for transform, _ in self.transforms:
+            now = {new: t for old, one in now.items() for new, t in transform(old, one).items()}
+        return now
 
     @property
     def payload_bytes(self) -> int:

@@ -33,9 +33,6 @@ def pack(steps: Tensor, bits: int) -> Tensor:
     torch = require("torch", "torch", to="pack weights")
     rows, cols = steps.shape
     width, blocks = -(-cols * bits // _WORD), -(-cols // _WORD)
-    if steps.is_meta:
-        shape: Tensor = torch.empty(rows, width, dtype=torch.int32, device="meta")
-        return shape  # the hundred small operations that follow are slow there, and needless
     codes = torch.nn.functional.pad(steps.long() + 2 ** (bits - 1), (0, blocks * _WORD - cols))
     codes = codes.reshape(rows, blocks, _WORD)
     words = torch.zeros(rows, blocks, bits, dtype=torch.int64, device=steps.device)

@@ -1,7 +1,8 @@
 """Perplexity of a text over sliding windows, with a bootstrap interval over its documents.
 
-Each window holds `context` tokens and starts `stride` after the one before; only tokens no earlier window scored count.
-So every token but a text's first is scored once, from the second window on with ``context - stride`` or more before it.
+Each window reads `context` tokens, predicts the token after each, and starts `stride` after the one before; only tokens
+that no earlier window scored count. So every token but a text's first is scored once, and from the second window on with
+more than ``context - stride`` tokens before it.
 """
 
 from __future__ import annotations
@@ -98,9 +99,9 @@ def token_nats(loaded: Loaded, ids: Sequence[int], context: int, stride: int) ->
 
 
 def _check_windows(loaded: Loaded, context: int, stride: int) -> None:
-    if not 2 <= context <= loaded.max_context:
+    if not 1 <= context <= loaded.max_context:
         why = f"the model holds {loaded.max_context} tokens"
-        raise DovetailError(f"a window of {context} tokens", where="context", why=why, hint="2 up to that")
+        raise DovetailError(f"a window of {context} tokens", where="context", why=why, hint="1 up to that")
     if not 1 <= stride <= context:
         raise DovetailError(f"windows {stride} tokens apart", where="stride", hint=f"1 to {context}, the window itself")
 
@@ -119,17 +120,18 @@ def _scores(loaded: Loaded, ids: Sequence[int], context: int, stride: int) -> It
     """Nats of the newly scored tokens, window by window."""
     torch = require("torch", "torch", to="measure perplexity")
     done = 1
-    for begin in range(0, max(1, len(ids) - 1), stride):
-        end = min(begin + context, len(ids))
-        if end <= done:
+    for begin in range(0, len(ids) - 1, stride):
+        end = min(begin + context, len(ids) - 1)  # inputs [begin, end) predict tokens begin + 1 … end
+        if end < done:
             break
         window = torch.tensor([list(ids[begin:end])], device=loaded.device)
+        wanted = torch.tensor(list(ids[done : end + 1]), device=loaded.device)
         with torch.inference_mode():
-            logits = loaded.model(input_ids=window, use_cache=False, logits_to_keep=end - done + 1).logits[0, :-1]
-        wide = logits if logits.dtype == torch.float64 else logits.float()
-        nats = torch.nn.functional.cross_entropy(wide, window[0, done - begin :], reduction="none")
+            logits = loaded.model(input_ids=window, use_cache=False, logits_to_keep=len(wanted)).logits[0]
+            wide = logits if logits.dtype == torch.float64 else logits.float()
+            nats = torch.nn.functional.cross_entropy(wide, wanted, reduction="none")
         yield nats.double().cpu().numpy()
-        done = end
+        done = end + 1
 
 
 def _quality(pieces: list[tuple[float, int]], scored_bytes: int) -> Quality:

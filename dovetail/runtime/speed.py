@@ -66,7 +66,7 @@ def prefill_speed(loaded: Loaded, tokens: int, *, batch: int = 1, budget_s: floa
 def decode_speed(loaded: Loaded, context: int, *, batch: int = 1, budget_s: float = 2.0, seed: int = 0) -> Speed:
     """Measure decode steps of `batch` sequences that hold `context` tokens, the choice of the likeliest token included.
 
-    An untimed prefill of random tokens fills the cache, which is cut back to `context` before each repeat of some steps.
+    An untimed prefill of random tokens fills the cache, which is cut back to `context` before each repeat of few steps.
 
     Raises
     ------

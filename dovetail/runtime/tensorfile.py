@@ -55,7 +55,7 @@ class TensorInfo:
 
 
 def describe(name: str, tensor: Tensor) -> TensorInfo:
-    """The `TensorInfo` of a tensor, meta ones too. Raises `DovetailError` for a dtype no file holds."""
+    """The `TensorInfo` of a tensor in memory. Raises `DovetailError` for a dtype no file holds."""
     kind = str(tensor.dtype).removeprefix("torch.")
     if kind not in _CODES:
         raise DovetailError(f"{kind} cannot be stored in safetensors", where=name)

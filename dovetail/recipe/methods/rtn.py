@@ -11,7 +11,7 @@ from dovetail.core.errors import INFEASIBLE, DovetailError
 from dovetail.core.formats import packed_int
 from dovetail.model.graph import Graph, Weight
 from dovetail.recipe.method import Form, method
-from dovetail.recipe.packing import packed_tensors, quantization_config
+from dovetail.recipe.packing import packed_infos, packed_tensors, quantization_config
 from dovetail.recipe.rounding import absmax_scale, quantise
 from dovetail.recipe.targets import columns, graph_of, map_targets, targets_in, tensor_names
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from dovetail.runtime.checkpoint import Checkpoint
+    from dovetail.runtime.tensorfile import TensorInfo
 
 
 @method("rtn")
@@ -83,14 +84,17 @@ class RTN:
         def rounded(name: str, tensor: Tensor) -> dict[str, Tensor]:
             return self._packed(name, tensor) if name in targets else {name: tensor}
 
+        def forecast(info: TensorInfo) -> tuple[TensorInfo, ...]:
+            return packed_infos(info, self.bits, self.group) if info.name in targets else (info,)
+
         ignored = (
             name.removesuffix(".weight") for name in tensor_names(graph, target=False) if name.endswith(".weight")
         )
         dense = {"lm_head", *(name for name in ignored if "embed" not in name)}
-        return checkpoint.with_quantization(quantization_config(self.bits, self.group, dense)).map(rounded)
+        return checkpoint.with_quantization(quantization_config(self.bits, self.group, dense)).map(rounded, forecast)
 
     def _packed(self, name: str, weight: Tensor) -> dict[str, Tensor]:
-        if not weight.is_meta and not weight.isfinite().all():
+        if not weight.isfinite().all():
             raise DovetailError("holds a weight that is not finite", where=name, hint="a checkpoint that is not broken")
         scale = absmax_scale(weight, self.bits, self.group)
         return packed_tensors(name, quantise(weight, scale, self.bits), scale, self.bits)

@@ -1,0 +1,171 @@
+"""What a method says it does to the graph is what it does to the checkpoint: every registered method, by existing.
+
+The packed weights are decoded here bit by bit with NumPy, apart from the package's own packing and unpacking.
+"""
+
+import json
+from collections.abc import Callable, Iterator
+from functools import cache
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch.utils.flop_counter import FlopCounterMode
+
+from dovetail.model import Model
+from dovetail.model.graph import Attention, Graph, Linear
+from dovetail.recipe.method import METHODS
+from dovetail.recipe.recipe import Recipe
+from dovetail.runtime.checkpoint import Checkpoint, payload
+from dovetail.runtime.load import load
+from dovetail.runtime.tensorfile import read_header
+
+_COLUMNS = {
+    "stories260K": (64, 172),
+    "llama": (128, 256),
+    "qwen2": (128, 256),
+    "mixtral": (128, 256),
+    "embedded": (128,),
+}
+BATCH, TOKENS = 2, 6
+
+
+def every_case() -> Iterator[Any]:
+    """Every example of every method on two models, and a composition of each pair that is allowed on one."""
+    for model in _COLUMNS:
+        examples = [example for name in METHODS for example in METHODS[name].examples(_COLUMNS[model])]
+        few = examples if model in ("stories260K", "llama") else examples[:: max(1, len(examples) // 3)]
+        for example in few:
+            yield pytest.param(model, (example,), id=f"{model}-{example}")
+    firsts = [METHODS[name].examples(_COLUMNS["llama"])[0] for name in METHODS]
+    for first, second in product(firsts, firsts):
+        if first.leaves == second.takes:
+            yield pytest.param("llama", (first, second), id=f"llama-{first}-then-{second}")
+
+
+CASES = list(every_case())
+
+
+class Done:
+    """A recipe applied to a model: both faces, side by side."""
+
+    def __init__(self, source: Path, methods: tuple[Any, ...], out: Path) -> None:
+        self.source, self.recipe = source, Recipe.load(list(methods))
+        self.applied = self.recipe.apply(source, out)
+        self.tensors = load_file(out / "model.safetensors")
+        self.before = load_file(source / "model.safetensors")
+        self.graph = self.graph_of(source, 1)
+
+    def graph_of(self, folder: Path, tokens: int) -> Graph:
+        model = Model.load(json.loads((folder / "config.json").read_text()))
+        return self.recipe.rewrite(model.graph(batch=BATCH, tokens=tokens, context=0, logit_tokens=tokens))
+
+
+@pytest.fixture(scope="module")
+def done(model_folder: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Done]:
+    @cache
+    def apply(model: str, methods: tuple[Any, ...]) -> Done:
+        return Done(model_folder(model), methods, tmp_path_factory.mktemp("recipe") / "out")
+
+    return apply
+
+
+def decoded(words: torch.Tensor, scale: torch.Tensor, cols: int, bits: int) -> np.ndarray:
+    """Floats of a packed matrix, from the words' bits in order: little-endian integers offset by half their range."""
+    stream = np.unpackbits(words.numpy().view(np.uint8), axis=1, bitorder="little")[:, : cols * bits]
+    codes = stream.reshape(len(words), cols, bits) @ (1 << np.arange(bits))
+    per_group = np.repeat(scale.double().numpy(), cols // scale.shape[1], axis=1)
+    return np.asarray((codes - 2 ** (bits - 1)) * per_group)
+
+
+def dense_weights(made: Done) -> dict[str, np.ndarray]:
+    """All matrices of the changed checkpoint as float64."""
+    packed = {n.removesuffix("_packed") for n in made.tensors if n.endswith("_packed")}
+    formats = {w.name.format(layer=i, expert=e): w.format for w, layers in made.graph.weights()
+               for i in layers or (0,) for e in range(w.experts)}  # fmt: skip
+    floats = {n: t.double().numpy() for n, t in made.tensors.items() if n.rpartition("_")[0] not in packed}
+    for name in packed:
+        cols = int(made.tensors[f"{name}_shape"][1])
+        floats[name] = decoded(made.tensors[f"{name}_packed"], made.tensors[f"{name}_scale"], cols, formats[name].bits)
+    return floats
+
+
+@pytest.mark.parametrize(("model", "methods"), CASES)
+def test_stored_payload_bytes_are_as_predicted(done: Callable[..., Done], model: str, methods: tuple[Any, ...]) -> None:
+    made = done(model, methods)
+    stored = sum(t.numel() * t.element_size() for n, t in made.tensors.items() if not n.endswith("weight_shape"))
+    assert made.graph.weight_bytes() == stored == made.applied.bytes_after
+    assert payload(read_header(made.applied.path / "model.safetensors")) == stored
+    assert made.applied.bytes_before == sum(t.numel() * t.element_size() for t in made.before.values())
+
+
+@pytest.mark.parametrize(("model", "methods"), CASES)
+def test_kept_fractions_are_as_predicted(done: Callable[..., Done], model: str, methods: tuple[Any, ...]) -> None:
+    """Exactly the promised zeros (to the nearest element a row); rounding may add more, and only rounding."""
+    made = done(model, methods)
+    dense = dense_weights(made)
+    for weight, layers in made.graph.weights():
+        for layer, expert in product(layers or (0,), range(weight.experts)):
+            name = weight.name.format(layer=layer, expert=expert)
+            matrix = np.atleast_2d(dense[name])
+            zeros, promised = np.count_nonzero(matrix == 0), (1 - weight.format.density) * matrix.size
+            original = np.count_nonzero(made.before[name].double().numpy() == 0)
+            assert zeros >= promised - 0.5 * len(matrix)
+            if not weight.format.packed:
+                assert zeros <= max(promised + 0.5 * len(matrix), original)
+
+
+@pytest.mark.parametrize(("model", "methods"), CASES)
+def test_transformers_loads_it_with_the_logits_of_its_weights(
+    done: Callable[..., Done], model: str, methods: tuple[Any, ...]
+) -> None:
+    """Logits within 1e-4 of the largest (fp32 sums in another order) of the module holding the decoded weights."""
+    made = done(model, methods)
+    ids = torch.randint(90, (BATCH, TOKENS), generator=torch.Generator().manual_seed(0))
+    reference = load(made.source)
+    floats = {n: torch.from_numpy(t).float() for n, t in dense_weights(made).items()}
+    reference = reference.model.__class__.from_pretrained(None, config=reference.model.config, state_dict=floats)
+    with torch.inference_mode():
+        expected = reference.eval()(ids).logits
+        theirs = reload(made.applied.path)(ids).logits
+        ours = load(made.applied.path).model(ids).logits
+    tolerance = 1e-4 * float(expected.abs().max())
+    torch.testing.assert_close(theirs, expected, rtol=0, atol=tolerance)
+    torch.testing.assert_close(ours, expected, rtol=0, atol=tolerance)
+
+
+def reload(folder: Path) -> Any:
+    """What a user of transformers does with the folder."""
+    from transformers import AutoModelForCausalLM
+
+    return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+
+
+def products(graph: Graph) -> float:
+    """FLOPs of matrix products and attention: what torch's counter sees."""
+    return float(sum(o.dense_flops * o.repeat for o in graph.operators if isinstance(o, Linear | Attention)))
+
+
+@pytest.mark.parametrize(("model", "methods"), [c for c in CASES if "mixtral" not in str(c.id)])
+def test_executed_flops_are_as_predicted(done: Callable[..., Done], model: str, methods: tuple[Any, ...]) -> None:
+    """Torch's counter on the executed model with eager attention; rotary angles, made by a product, aside."""
+    made = done(model, methods)
+    loaded = load(made.applied.path, attention="eager")
+    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+        loaded.model(torch.ones(BATCH, TOKENS, dtype=torch.int64))
+    counts = counter.get_flop_counts()
+    angles = sum(sum(ops.values()) for module, ops in counts.items() if module.endswith("rotary_emb"))
+    assert products(made.graph_of(made.source, TOKENS)) == counter.get_total_flops() - angles
+
+
+def test_every_method_names_examples_that_fit(model_folder: Callable[[str], Path]) -> None:
+    assert {"rtn", "magnitude"} <= set(METHODS)
+    for name in METHODS:
+        examples = METHODS[name].examples((128, 256))
+        assert len(set(examples)) == len(examples) > 0
+        assert all(type(example) is METHODS[name] for example in examples)
+    assert Checkpoint.open(model_folder("llama")).payload_bytes > 0
