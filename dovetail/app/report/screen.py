@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from dovetail.app.report.data import Commands, Report, Section, Summary, Table
 from dovetail.app.report.figures import KINDS
 from dovetail.app.report.markup import clean
-from dovetail.core.lazy import require
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -18,7 +17,9 @@ WIDTH, MOST_COLUMNS, MOST_ROWS = 100, 8, 14
 
 def terminal(file: Any = None) -> Console:
     """A console at most 100 characters wide, on `file` or on standard output; plain where that is no terminal."""
-    console: Console = require("rich.console", "base").Console(file=file, highlight=False, markup=False, emoji=False)
+    from rich.console import Console
+
+    console = Console(file=file, highlight=False, markup=False, emoji=False)
     console.width = min(console.width, WIDTH) if console.is_terminal else WIDTH
     return console
 
@@ -41,9 +42,11 @@ def show(report: Report, *, quiet: bool = False, console: Console | None = None)
 def show_summary(summary: Summary, *, console: Console | None = None) -> None:
     """Print the first screen; the next command comes last, where the reader's eyes and prompt are."""
     console = console or terminal()
+    from rich.table import Table as Grid
+
     lines = [("Answer", summary.answer), ("Bottleneck", summary.bottleneck), ("Price", summary.price),
              ("Confidence", summary.confidence)]  # fmt: skip
-    grid = require("rich.table", "base").Table.grid(padding=(0, 2))
+    grid = Grid.grid(padding=(0, 2))
     grid.add_column(style="dim", no_wrap=True)
     grid.add_column(overflow="fold")
     for name, words in [*lines, *summary.facts]:
@@ -53,9 +56,11 @@ def show_summary(summary: Summary, *, console: Console | None = None) -> None:
 
 def show_table(table: Table, *, console: Console | None = None) -> None:
     """Print at most 8 columns and 14 rows of `table`, and say what was left out."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table as Grid
+
     console = console or terminal()
-    heads = require("rich.box", "base").SIMPLE_HEAD
-    grid = require("rich.table", "base").Table(box=heads, pad_edge=False, padding=(0, 1), collapse_padding=True)
+    grid = Grid(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1), collapse_padding=True)
     for i, name in enumerate(table.header[:MOST_COLUMNS]):
         grid.add_column(_text(name, "bold"), justify="right" if i in table.numeric else "left", overflow="fold")
     for row in table.rows[:MOST_ROWS]:
@@ -94,4 +99,6 @@ def one_line(words: object) -> str:
 
 
 def _text(words: object, style: str = "") -> Any:
-    return require("rich.text", "base").Text(one_line(words), style=style)
+    from rich.text import Text
+
+    return Text(one_line(words), style=style)
