@@ -44,7 +44,7 @@ class Checkpoint:
     stored : mapping of str to TensorInfo
         The tensors on disk.
     transforms : tuple of (transform, forecast)
-        Each transform turns (name, tensor) into the tensors stored instead, and its forecast says which those are, so that
+        Each transform turns (name, tensor) into the tensors stored instead; its forecast says which those are, so that
         sizes are known before any work is done.
     """
 

@@ -16,7 +16,7 @@ from dovetail.runtime.perplexity import perplexity, token_nats
 
 TEXT = (
     "Once upon a time, there was a little girl named Lily. She loved to play outside in the park. One day, she saw a "
-    "big, red ball. She wanted to play with it, but it was too high. Lily's mom said she could play with the ball later."
+    "big, red ball. She wanted to play with it, but it was too high. Mom said she could play with the ball later."
 )
 
 
