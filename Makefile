@@ -41,11 +41,13 @@ clean:
 	rm -rf .venv .make out build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# .venv/.unfinished says that an installation was interrupted, .venv/.folder where the folder lay: either way start again.
+# .venv/.unfinished says that an installation was interrupted, .venv/.folder where it was made: if not here, start again.
+MOVED := [ -e .venv/.folder ] && [ "$$(cat .venv/.folder)" != "$(CURDIR)" ]
+$(shell if $(MOVED); then rm -f $(RUN) $(DEV); fi)
+
 # torch goes first and by itself, so that whichever build of exactly this version pip finds nearest is the one used.
 $(RUN): pyproject.toml
-	@if [ -e .venv/.unfinished ] || { [ -e .venv/.folder ] && [ "$$(cat .venv/.folder)" != "$(CURDIR)" ]; } \
-	  || ! $(PY) -m pip --version >/dev/null 2>&1; then $(call make_venv); fi
+	@if [ -e .venv/.unfinished ] || { $(MOVED); } || ! $(PY) -m pip --version >/dev/null 2>&1; then $(call make_venv); fi
 	@touch .venv/.unfinished
 	$(PY) -m pip install --quiet 'torch==2.13.0'
 	$(PY) -m pip install --quiet --editable '.[torch]'
@@ -53,15 +55,18 @@ $(RUN): pyproject.toml
 
 $(DEV): $(RUN)
 	@touch .venv/.unfinished
-	$(PY) -m pip install --quiet --editable '.[torch,dev]'
+	$(PY) -m pip install --quiet $$($(PY) -c "$(DEV_REQUIREMENTS)")
 	@rm -rf .venv/.unfinished '$(CACHE)/pip'; touch $@
+
+DEV_REQUIREMENTS := import tomllib; p = tomllib.load(open('pyproject.toml', 'rb')); \
+  print(*p['project']['optional-dependencies']['dev'])
 
 define make_venv
   rm -rf .venv; \
-  for python in $(or $(PYTHON),python3 python3.13 python3.12 python3.11); do \
+  for python in $(if $(PYTHON),"$(PYTHON)",python3 python3.13 python3.12 python3.11); do \
     "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && found="$$python" && break; \
   done; \
-  [ -n "$${found:-}" ] || { echo "dovetail needs Python 3.11 or newer, and found $$(python3 --version 2>&1 || true)." \
+  [ -n "$${found:-}" ] || { echo "dovetail needs Python 3.11 or newer, and found $$("$(or $(PYTHON),python3)" --version 2>/dev/null || echo none)." \
     "Install one, or name it: make $(MAKECMDGOALS) PYTHON=/path/to/python3.11" >&2; exit 2; }; \
   "$$found" -c 'import ensurepip, venv' 2>/dev/null || { echo "$$("$$found" --version) has no venv module." \
     "Install it (on Debian and Ubuntu: apt install python3-venv) and run make again." >&2; exit 2; }; \
