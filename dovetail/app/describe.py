@@ -71,8 +71,8 @@ def describe_machine(name: str) -> dict[str, Any]:
         "link": quantity("link", m.link, "byte/s"), "tdp": quantity("power.tdp", m.tdp_w, "W"), "idle": quantity("power.idle", m.idle_w, "W"),
         "rent": quantity("price", m.usd_per_hour / 3600, "USD/s"), "area": quantity("area", m.area_mm2, "mm2"),
         "efficiency": {n: quantity(f"efficiency.{n}", getattr(m.efficiency, n), "") for n in ("compute", "memory", "overlap", "spread")},
-        "stack": {"name": m.stack.name, "launch": quantity("stack.launch_s", m.stack.launch_s, "s"),
-                  "step": quantity("stack.step_s", m.stack.step_s, "s")},
+        "stack": {"name": m.stack.name, "launch": quantity("stack.launch", m.stack.launch_s, "s"),
+                  "step": quantity("stack.step", m.stack.step_s, "s")},
         "engines": list(m.engines),
     }  # fmt: skip
 

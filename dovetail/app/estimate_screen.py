@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 from dovetail.app.output import table
@@ -23,41 +24,57 @@ def estimate_screen(found: Estimate, quiet: bool) -> None:
     on = f"{chip.count} x {chip.name}" if chip.count > 1 else chip.name
     question = f"batch {work.batch}, prompt {work.prompt}, output {work.output}, recipe {found.recipe.name}"
     if found.feasible:
-        print(
-            f"{found.model.name} on {on}: {show(found.tpot.value, 's')} a token, {found.throughput.value:,.0f} tok/s  ({question})"
-        )
+        speed = f"{show(found.tpot.value, 's')} a token, {found.throughput.value:,.0f} tok/s"
+        print(f"{found.model.name} on {on}: {speed}  ({question})")
     else:
-        print(f"{found.model.name} on {on}: does not fit  ({question})")
+        print(f"{found.model.name} on {on}: infeasible  ({question})")
         for reason in found.why:
             print(f"  because {reason}")
     if quiet:
         return
+    if found.feasible:
+        _predictions(found)
+    free = float(held.capacity) - float(held.total)
+    words = f"{show(free, 'byte')} of {show(float(held.capacity), 'byte')} free"
+    if free < 0:
+        words = f"{show(-free, 'byte')} more than the {show(float(held.capacity), 'byte')} there are"
+    print(
+        f"memory      {show(float(held.weights), 'byte')} weights + {show(float(held.kv_cache), 'byte')} KV cache + "
+        f"{show(float(held.activations), 'byte')} activations; {words}"
+    )
+    for phase, bound in found.bottleneck().items():
+        print(f"bottleneck  {phase}: {bound}")
+    source = chip.source("efficiency").text
+    print(wrapped(f"confidence  {found.kind}, within a factor {1 + chip.efficiency.spread:.2f}; efficiency: {source}"))
+    print(f"next        {_next_command(found)}")
+
+
+def wrapped(text: str, indent: int = 12) -> str:
+    """`text` folded to 100 characters, later lines indented."""
+    return fill(text, 100, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False)
+
+
+def _predictions(found: Estimate) -> None:
     price = found.usd_per_mtok
     rows = [
         ["time to first token (whole batch)", show(found.ttft.value, "s"), _interval(found.ttft)],
         ["time per output token", show(found.tpot.value, "s"), _interval(found.tpot)],
         ["throughput", show(found.throughput.value, "tok/s"), _interval(found.throughput)],
         ["energy per output token", show(found.energy_per_token.value, "J/tok"), _interval(found.energy_per_token)],
-        [
-            "price per million output tokens",
-            show(price.value, "USD/Mtok") if price else "no rent known",
-            _interval(price) if price else "",
-        ],
+        ["price per million output tokens", show(price.value, "USD/Mtok"), _interval(price)]
+        if price
+        else ["price", "no rent known", ""],
     ]
     table(["", "predicted", "90 % interval"], rows)
-    free = float(held.capacity) - float(held.total)
-    print(
-        f"memory      {show(float(held.weights), 'byte')} weights + {show(float(held.kv_cache), 'byte')} KV cache + "
-        f"{show(float(held.activations), 'byte')} activations; {show(free, 'byte')} of {show(float(held.capacity), 'byte')} free"
-    )
-    for phase, words in found.bottleneck().items():
-        print(f"bottleneck  {phase}: {words}")
-    print(f"confidence  {found.kind}; efficiency from {chip.source('efficiency').text}"[:200])
-    next_recipe = "" if found.recipe.name == "none" else f" --recipe {found.recipe.name}"
-    print(
-        f"next        dovetail explain tpot {found.model.name} --on '{on}' --batch {work.batch} --prompt {work.prompt} "
-        f"--output {work.output}{next_recipe}"
-    )
+
+
+def _next_command(found: Estimate) -> str:
+    work, chip = found.workload, found.machine
+    on = f"'{chip.count} x {chip.name}'" if chip.count > 1 else chip.name
+    lengths = f"--batch {work.batch} --prompt {work.prompt} --output {work.output}"
+    recipe = "" if found.recipe.name == "none" else f" --recipe {found.recipe.name}"
+    metric = "tpot" if found.feasible else "memory"
+    return f"dovetail explain {metric} {found.model.name} --on {on} {lengths}{recipe}"
 
 
 def print_tree(name: str, root: Quantity, depth: int) -> None:

@@ -59,17 +59,14 @@ def finite(value: Any) -> Any:
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[object]], title: str = "") -> None:
     """Print a table of at most 8 columns within 100 characters; numbers stand right."""
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
+    from dovetail.app.report import Table
+    from dovetail.app.report.screen import show_table
 
-    grid = Table(title=title or None, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
-    for i, column in enumerate(columns):
-        numeric = i > 0 and all(_numeric(str(row[i])) for row in rows)
-        grid.add_column(column, justify="right" if numeric else "left", overflow="fold")
-    for row in rows:
-        grid.add_row(*[str(cell) for cell in row])
-    Console(width=100, highlight=False, markup=False).print(grid)
+    cells = [[str(cell) for cell in row] for row in rows]
+    numeric = [i for i in range(1, len(columns)) if cells and all(_numeric(row[i]) for row in cells)]
+    if title:
+        print(title)
+    show_table(Table(title, columns, cells, numeric=numeric), most=len(cells))
 
 
 def _numeric(text: str) -> bool:

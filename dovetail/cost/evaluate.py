@@ -9,8 +9,8 @@ For one operator with F FLOPs, S bytes streamed (weights, KV) and A bytes of act
 and bytes sent over the link for an all-reduce
 
 The streamed bytes of a whole step stay in the last cache where they fit; beyond its capacity the resident part falls
-linearly to nothing at twice the capacity, as a least-recently-used cache swept in a circle loses its lines. The roofline
-is Williams, Waterman and Patterson, CACM 52(4), 2009.
+linearly to nothing at twice the capacity, as a least-recently-used cache swept in a circle loses its lines. The
+roofline is Williams, Waterman and Patterson, CACM 52(4), 2009.
 """
 
 from __future__ import annotations
@@ -27,13 +27,14 @@ from dovetail.model.graph import Attention, Collective, Graph, Linear, Operator
 
 @dataclass(frozen=True, slots=True)
 class OperatorCost:
-    """One operator kind, all its repetitions: seconds by cause, FLOPs, main-memory bytes and joules."""
+    """One operator kind, all its repetitions: seconds by cause, FLOPs, bytes by level and joules."""
 
     name: str
     repeat: int
     dtype: str
     flops: Number
     bytes: Number
+    cache_bytes: Number
     compute_s: Number
     memory_s: Number
     link_s: Number
@@ -50,7 +51,7 @@ class OperatorCost:
 
 @dataclass(frozen=True, slots=True)
 class GraphCost:
-    """One step of a graph on a machine; arrays have the graph's shape. `operators` is empty unless detail was asked for."""
+    """One step of a graph on a machine; arrays have the graph's shape. `operators` is empty without detail."""
 
     time_s: Number
     energy_j: Number
@@ -59,13 +60,15 @@ class GraphCost:
     operators: tuple[OperatorCost, ...] = ()
 
     def bottleneck(self) -> str:
-        """What most of the time of a scalar step goes to, in words."""
-        shares: dict[str, float] = {}
+        """What most of the time of a scalar step goes to, in words; the step's own fixed time is one of the candidates."""
+        total = float(np.max(self.time_s))
+        shares = {"step overhead": total - sum(float(np.max(o.time_s)) for o in self.operators)}
         for o in self.operators:
             shares[o.bound] = shares.get(o.bound, 0.0) + float(np.max(o.time_s))
         bound = max(shares, key=lambda b: shares[b])
-        top = max((o for o in self.operators if o.bound == bound), key=lambda o: float(np.max(o.time_s)))
-        return f"{bound} ({shares[bound] / float(np.max(self.time_s)):.0%} of the time; most in {top.name})"
+        top = max((o for o in self.operators if o.bound == bound), key=lambda o: float(np.max(o.time_s)), default=None)
+        most = f"; most in {top.name}" if top else ""
+        return f"{bound} ({shares[bound] / total:.0%} of the time{most})"
 
 
 def _resident_share(streamed: Number, machine: Machine) -> Number:
@@ -102,8 +105,8 @@ def operator_cost(operator: Operator, work: Traffic, resident: Number, machine: 
     dynamic = (work.flops * machine.j_per_flop[work.dtype] + main_bytes * machine.j_per_byte) * repeat
     energy = np.minimum(time * machine.idle_w + dynamic, time * machine.tdp_w)
     return OperatorCost(
-        operator.name, repeat, work.dtype, work.flops * repeat, main_bytes * repeat, compute * repeat, memory * repeat,
-        link * repeat, machine.stack.launch_s * repeat, time, energy,
+        operator.name, repeat, work.dtype, work.flops * repeat, main_bytes * repeat, cache_bytes * repeat,
+        compute * repeat, memory * repeat, link * repeat, machine.stack.launch_s * repeat, time, energy,
     )  # fmt: skip
 
 

@@ -31,7 +31,7 @@ class Memory:
 
 
 def kv_bytes(graph: Graph, machine: Machine) -> Number:
-    """Bytes of every cache of `graph`: layers x batch x length (at most the window) x (keys + values) x element size."""
+    """Bytes of every cache of `graph`: layers x batch x length (at most the window) x keys and values x element size."""
     total: Number = 0.0
     for cache in graph.caches:
         dtype = compute_dtype(cache.format, machine) if cache.format in ("bf16", "fp16", "fp32") else cache.format

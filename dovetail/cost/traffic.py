@@ -47,7 +47,7 @@ def resident_bytes(weight: Weight, machine: Machine) -> Number:
 
 @dataclass(frozen=True, slots=True)
 class Traffic:
-    """One operator, once: `flops` in `dtype`, bytes streamed from memory, bytes of activations, bytes sent over the link."""
+    """One operator, once: `flops` in `dtype`, bytes streamed (weights, KV), of activations, and sent over the link."""
 
     dtype: str
     flops: Number
@@ -91,5 +91,5 @@ def traffic(operator: Operator, machine: Machine) -> Traffic:
 
 
 def streamed_bytes(graph: Graph, works: list[Traffic]) -> Number:
-    """Bytes that stream through the caches in one step of `graph`: what must fit for weights and KV to stay resident."""
+    """Bytes that stream through the caches in one step of `graph`: what must fit for weights and KV to stay there."""
     return sum(w.streamed * o.repeat for o, w in zip(graph.operators, works, strict=True))

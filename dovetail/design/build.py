@@ -1,4 +1,4 @@
-"""`build`: a design as a folder: the compressed checkpoint, how to serve it, the machine, and what is predicted of it."""
+"""`build`: a design as a folder: the compressed checkpoint, how to serve it, the machine, what is predicted of it."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def build(
 ) -> dict[str, Any]:
     """Write a design to `out`, whole or not at all.
 
-    The folder holds ``checkpoint/`` (a Hugging Face folder that `transformers` loads), ``serve.sh`` where an engine can serve it,
-    ``machine.yaml``, ``design.json`` (the choice and its prediction) and ``manifest.json``.
+    The folder holds ``checkpoint/`` (a Hugging Face folder that `transformers` loads), ``serve.sh`` where an engine can
+    serve it, ``machine.yaml``, ``design.json`` (the choice and its prediction) and ``manifest.json``.
 
     Raises
     ------
@@ -59,8 +59,11 @@ def build(
         write_text(part / "machine.yaml", machine_to_yaml(found.machine))
         write_json(part / DESIGN, _design(found, source))
         write_json(part / "manifest.json", manifest("build", [source / "config.json", source / "model.safetensors"]))
-    files = {"checkpoint/": f"{done.bytes_after:,} bytes of weights, loads in transformers", DESIGN: "the choice and its prediction",
-             "machine.yaml": found.machine.title}  # fmt: skip
+    files = {
+        "checkpoint/": f"{done.bytes_after:,} bytes of weights, loads in transformers",
+        DESIGN: "the choice and its prediction",
+        "machine.yaml": found.machine.title,
+    }
     if served.command:
         files["serve.sh"] = "the command below"
     return {
@@ -81,7 +84,8 @@ def _serve(found: Estimate, out: Path) -> Served:
 def _design(found: Estimate, source: Path) -> dict[str, Any]:
     work = found.workload
     return {
-        "model": found.model.name, "source": str(source), "recipe": found.recipe.to_json(), "machine": found.machine.name,
+        "model": found.model.name, "source": str(source), "recipe": found.recipe.to_json(),
+        "machine": found.machine.name,
         "workload": {"batch": int(work.batch), "prompt": int(work.prompt), "output": int(work.output)},
         "prediction": found.to_json(),
     }  # fmt: skip

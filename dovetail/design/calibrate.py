@@ -1,7 +1,7 @@
 """`calibrate --host`: measure small random Llamas on this computer and fit the machine's constants to them.
 
-The shapes are chosen to separate the constants: narrow ones are all launch, wide ones all arithmetic or memory, long contexts
-all cache. None of them is a model anybody runs, so that predictions for real models stay predictions.
+The shapes are chosen to separate the constants: narrow ones are all launch, wide ones all arithmetic or memory, long
+contexts all cache. None of them is a model anybody runs, so that predictions for real models stay predictions.
 """
 
 from __future__ import annotations
@@ -42,8 +42,9 @@ class Shape:
     def config(self) -> dict[str, Any]:
         return {
             "model_type": "llama", "hidden_size": self.hidden, "num_hidden_layers": self.layers,
-            "intermediate_size": self.intermediate, "num_attention_heads": self.heads, "num_key_value_heads": self.kv_heads,
-            "vocab_size": self.vocab, "max_position_embeddings": 4096, "tie_word_embeddings": True, "dtype": "float32",
+            "intermediate_size": self.intermediate, "num_attention_heads": self.heads,
+            "num_key_value_heads": self.kv_heads, "vocab_size": self.vocab, "max_position_embeddings": 4096,
+            "tie_word_embeddings": True, "dtype": "float32",
         }  # fmt: skip
 
     def __str__(self) -> str:
@@ -98,7 +99,8 @@ class Calibration:
         return {
             "machine": self.machine.name, "title": self.machine.title, "path": str(self.path),
             "constants": {c.name: exact(c.value, c.unit, "measured", source).to_json() for c in self.constants},
-            "held_out_median_error": self.error, "held_out_90th_percentile": self.spread, "held_out_steps": self.held_out,
+            "held_out_median_error": self.error, "held_out_90th_percentile": self.spread,
+            "held_out_steps": self.held_out,
         }  # fmt: skip
 
 
@@ -181,7 +183,8 @@ def _random_model(shape: Shape) -> Loaded:
 
 def _signed(machine: Machine, steps: int, error: float, spread: float) -> Machine:
     """The machine with its interval set and every fitted number's source replaced by this measurement."""
-    text = f"dovetail calibrate --host, {steps} steps of {len(SHAPES)} random Llamas, {date.today()}; held-out median error {error:.0%}"
+    text = f"dovetail calibrate --host, {steps} steps of {len(SHAPES)} random Llamas, {date.today()}; "
+    text += f"held-out median error {error:.0%}"
     source = Source("calibrated", text)
     named = {path: source for path in ("efficiency", "stack", "caches") if path != "caches" or machine.caches}
     kept = {p: s for p, s in machine.sources.items() if p.split(".")[0] not in named}

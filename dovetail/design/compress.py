@@ -36,7 +36,7 @@ def as_quantity(quality: Quality, label: str) -> Quantity:
 def compress(
     model: Model | str, recipe: Recipe | str, out: Path, *, text: Path | None = None, report: Report = lambda line: None
 ) -> dict[str, Any]:
-    """Apply `recipe` to the weights of `model`, write a folder that `transformers` loads, measure quality on both sides.
+    """Apply `recipe` to the weights of `model`, write a folder that `transformers` loads, measure quality before and after.
 
     Returns
     -------
@@ -58,7 +58,8 @@ def compress(
     size = "payload of the safetensors file: elements and scales"
     return {
         "model": found.name, "recipe": how.name, "path": str(done.path), "seconds": done.seconds, "text": label,
-        "perplexity_before": as_quantity(before, label).to_json(), "perplexity_after": as_quantity(after, label).to_json(),
+        "perplexity_before": as_quantity(before, label).to_json(),
+        "perplexity_after": as_quantity(after, label).to_json(),
         "bytes_before": exact(done.bytes_before, "byte", "measured", size).to_json(),
         "bytes_after": exact(done.bytes_after, "byte", "measured", size).to_json(),
     }  # fmt: skip

@@ -45,7 +45,7 @@ class Estimate:
     @property
     def why(self) -> list[str]:
         """What binds when a scalar design does not fit."""
-        return why_not(self.model, self.machine, self.workload, self.metrics.memory)
+        return why_not(self.model, self.machine, self.workload, self.metrics.memory, self.steps.decode_graph)
 
     def quantity(self, value: float, unit: str) -> Quantity:
         """`value` with the interval that the machine's efficiency spread gives a time, or anything proportional or inverse to it."""
@@ -99,7 +99,8 @@ class Estimate:
         """The stable keys of ``dovetail estimate --json``."""
         price = self.usd_per_mtok
         return {
-            "model": self.model.name, "machine": self.machine.name, "chips": self.machine.count, "recipe": self.recipe.name,
+            "model": self.model.name, "machine": self.machine.name, "chips": self.machine.count,
+            "recipe": self.recipe.name,
             "workload": {k: float(v) for k, v in self.workload.columns().items()},
             "ttft": self.ttft.to_json(), "tpot": self.tpot.to_json(), "throughput": self.throughput.to_json(),
             "energy_per_token": self.energy_per_token.to_json(), "usd_per_mtok": price.to_json() if price else None,

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from dovetail.core.content import digest
+from dovetail.design.feasibility import without_kernel
 from dovetail.design.estimate import MODEL, estimate
 from dovetail.design.points import table
 from dovetail.design.resolve import Plan, as_machine, as_model, as_recipe
@@ -32,24 +33,32 @@ class DesignEvaluator:
     ----------
     qualities : mapping of (model, recipe) to Quality
         Measured quality; a structure without one has no ``perplexity``.
+    machines : mapping of str to Machine
+        Machines that stand for a name before the zoo is asked: a host just calibrated, a chip that is only an idea.
     """
 
-    def __init__(self, qualities: Qualities | None = None) -> None:
-        self.qualities = dict(qualities or {})
+    def __init__(self, qualities: Qualities | None = None, machines: Mapping[str, Machine] | None = None) -> None:
+        self.qualities, self.machines = dict(qualities or {}), dict(machines or {})
+
+    def machine(self, name: str) -> Machine:
+        """The machine called `name`."""
+        return self.machines.get(name) or _machine(name)
 
     @property
     def fingerprint(self) -> str:
         """Changes when the measured qualities or this computer's calibration do, which makes a stored study stale."""
-        return digest([[list(key), quality.perplexity] for key, quality in sorted(self.qualities.items())])
+        figures = [[list(key), quality.perplexity] for key, quality in sorted(self.qualities.items())]
+        return digest([figures, self.machines])
 
     def __call__(self, structure: Any, columns: Mapping[str, np.ndarray]) -> dict[str, Any]:
         """Metrics of every row, arrays (rows,), under the names of `design.points.flat`."""
-        model, machine = as_model(structure.model), _machine(structure.machine)
+        model, machine = as_model(structure.model), self.machine(structure.machine)
         work = Workload(prompt=columns["prompt"], output=columns["output"], batch=columns["batch"])
         found: dict[str, Any] = dict(table(model, machine, as_recipe(structure.recipe), Plan(), work))
         capacity = float(machine.memory.capacity) * (1.0 - machine.stack.reserve)
         too_long = np.asarray(work.total_tokens) > model.max_context
-        found["limit"] = np.where(too_long, "context", "memory")
+        lacking = without_kernel(as_recipe(structure.recipe).rewrite(model.graph()), machine)
+        found["limit"] = "kernel" if lacking else np.where(too_long, "context", "memory")
         found["excess"] = np.maximum(found["memory"] / capacity, np.asarray(work.total_tokens) / model.max_context)
         found["why"] = lambda row: self._why(structure, columns, row)
         spread = 1.0 + float(machine.efficiency.spread)
@@ -66,4 +75,4 @@ class DesignEvaluator:
 
     def _why(self, structure: Any, columns: Mapping[str, np.ndarray], row: int) -> str:
         point = Workload(**{name: float(columns[name][row]) for name in ("prompt", "output", "batch")})
-        return "; ".join(estimate(structure.model, structure.machine, point, structure.recipe).why)
+        return "; ".join(estimate(structure.model, self.machine(structure.machine), point, structure.recipe).why)

@@ -54,7 +54,7 @@ def _operator(estimate: Estimate, cost: OperatorCost) -> Quantity:
     machine = estimate.machine
     graph = ("FLOPs", exact(float(cost.flops), "flop", "modelled", "shapes of the graph"))
     moved = ("main-memory bytes", exact(float(cost.bytes), "byte", "modelled", "shapes and formats of the graph"))
-    launch = ("launch", _constant(machine, "stack.launch_s", float(machine.stack.launch_s), "s"))
+    launch = ("launch", _constant(machine, "stack.launch", float(machine.stack.launch_s), "s"))
     busy = {
         "compute": (graph, ("arithmetic", _arithmetic(machine, cost.dtype))),
         "memory": (moved, ("bandwidth", _bandwidth(machine))),
@@ -62,8 +62,8 @@ def _operator(estimate: Estimate, cost: OperatorCost) -> Quantity:
         "launch": (),
     }[cost.bound]
     formula = (
-        f"{cost.repeat} x (max(compute {float(cost.compute_s) / cost.repeat:.3g} s, memory {float(cost.memory_s) / cost.repeat:.3g} s)"
-        f" + link {float(cost.link_s) / cost.repeat:.3g} s + launch); bound by {cost.bound}"
+        f"{cost.repeat} x (max(compute {float(cost.compute_s) / cost.repeat:.3g} s, "
+        f"memory {float(cost.memory_s) / cost.repeat:.3g} s) + link {float(cost.link_s) / cost.repeat:.3g} s + launch); bound by {cost.bound}"
     )
     whole = estimate.quantity(float(cost.time_s), "s")
     return Quantity(whole.value, whole.low, whole.high, "s", whole.kind, "", formula, (*busy, launch))
@@ -74,10 +74,10 @@ def _step(estimate: Estimate, graph: Graph, cost: GraphCost) -> Quantity:
     order = sorted(cost.operators, key=lambda o: -float(o.time_s))
     parts = tuple((o.name, _operator(estimate, o)) for o in order)
     parts += (
-        ("step overhead", _constant(estimate.machine, "stack.step_s", float(estimate.machine.stack.step_s), "s")),
+        ("step overhead", _constant(estimate.machine, "stack.step", float(estimate.machine.stack.step_s), "s")),
     )
-    formula = f"sum of {len(order)} operator kinds + step overhead; batch {float(graph.batch):g}, {float(graph.tokens):g} new tokens"
-    formula += f" after {float(graph.context):g} cached"
+    formula = f"sum of {len(order)} operator kinds + step overhead; batch {float(graph.batch):g}, "
+    formula += f"{float(graph.tokens):g} new tokens after {float(graph.context):g} cached"
     return Quantity(whole.value, whole.low, whole.high, "s", whole.kind, whole.source, formula, parts)
 
 
@@ -136,10 +136,14 @@ def _energy(estimate: Estimate) -> Quantity:
         ("idle power", _constant(machine, "power.idle", float(machine.idle_w), "W")),
         ("power limit", _constant(machine, "power.tdp", float(machine.tdp_w), "W")),
         ("energy per byte", _constant(machine, "energy.per_byte", float(machine.j_per_byte), "J/byte")),
-        *((f"energy per {d} FLOP", _constant(machine, "energy.per_flop", float(machine.j_per_flop[d]), "J/flop")) for d in _dtypes(estimate)),
+        *(
+            (f"energy per {d} FLOP", _constant(machine, "energy.per_flop", float(machine.j_per_flop[d]), "J/flop"))
+            for d in _dtypes(estimate)
+        ),
         ("ttft", _ttft(estimate)), ("tpot", _tpot(estimate)),
     )  # fmt: skip
-    formula = "sum over operators of min(idle x time + per_flop x FLOPs + per_byte x bytes, limit x time) x chips / output tokens"
+    formula = "sum over operators of min(idle x time + per_flop x FLOPs + per_byte x bytes, limit x time) "
+    formula += "x chips / output tokens"
     return Quantity(whole.value, whole.low, whole.high, whole.unit, whole.kind, whole.source, formula, parts)
 
 
@@ -175,5 +179,6 @@ def _memory(estimate: Estimate) -> Quantity:
 
 
 METRICS: dict[str, Callable[[Estimate], Quantity]] = {
-    "ttft": _ttft, "tpot": _tpot, "throughput": _throughput, "usd_per_mtok": _price, "energy_per_token": _energy, "memory": _memory,
+    "ttft": _ttft, "tpot": _tpot, "throughput": _throughput,
+    "usd_per_mtok": _price, "energy_per_token": _energy, "memory": _memory,
 }  # fmt: skip

@@ -8,10 +8,20 @@ from dovetail.core.units import show
 from dovetail.cost import Memory
 from dovetail.hardware.machine import Machine
 from dovetail.model import Model
+from dovetail.model.graph import Graph
 from dovetail.workload import Workload
 
 
-def why_not(model: Model, machine: Machine, work: Workload, held: Memory) -> list[str]:
+def without_kernel(graph: Graph, machine: Machine) -> str:
+    """The first packed weight format that the machine's stack has no kernel for; empty when it executes them all."""
+    stack = machine.stack
+    if not (stack.packed_weights and stack.packed_bits):
+        return ""
+    formats = (weight.format for weight, _ in graph.weights())
+    return next((f.name for f in formats if f.packed and f.bits not in stack.packed_bits), "")
+
+
+def why_not(model: Model, machine: Machine, work: Workload, held: Memory, graph: Graph) -> list[str]:
     """Sentences that name each constraint a scalar design breaks; empty when it fits."""
     reasons: list[str] = []
     needed = float(work.total_tokens)
@@ -20,6 +30,10 @@ def why_not(model: Model, machine: Machine, work: Workload, held: Memory) -> lis
             f"prompt + output need {needed:,.0f} tokens of context, {model.name} has {model.max_context:,}; "
             f"shorten the prompt by {needed - model.max_context:,.0f} tokens"
         )
+    lacking = without_kernel(graph, machine)
+    if lacking:
+        bits = " and ".join(map(str, machine.stack.packed_bits))
+        reasons.append(f"{machine.stack.name} has no kernel for {lacking} weights; packed weights of {bits} bits have one")
     if not bool(held.fits):
         reasons.append(_memory_reason(machine, work, held))
     return reasons

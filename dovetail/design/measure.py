@@ -46,7 +46,7 @@ class Row:
 
 
 def measure(folder: Path, seconds: float = 5.0, report: Report = lambda line: None) -> dict[str, Any]:
-    """Measure the checkpoint of a built design here: stored bytes, prefill and decode speed, memory, energy where readable.
+    """Measure the checkpoint of a built design here: stored bytes, prefill and decode speed, energy where readable.
 
     The design's own batch and prompt are used, halved until the prediction says that a step takes at most `seconds`.
 
@@ -62,7 +62,7 @@ def measure(folder: Path, seconds: float = 5.0, report: Report = lambda line: No
     report(f"loading {folder / 'checkpoint'}")
     loaded = load(folder / "checkpoint")
     report("measuring prefill and decode")
-    rows = [stored_bytes(found, folder / "checkpoint"), *speed_rows(found, loaded, seconds)]
+    rows = [stored_bytes(found, folder / "checkpoint"), *speed_rows(found, *speeds(found.workload, loaded, seconds))]
     return {
         "path": str(folder), "designed_for": design["machine"], "measured_on": found.machine.title,
         "workload": {name: int(getattr(found.workload, name)) for name in ("batch", "prompt", "output")},
@@ -71,7 +71,7 @@ def measure(folder: Path, seconds: float = 5.0, report: Report = lambda line: No
 
 
 def within(model: Model, recipe: Recipe, on: Machine | str, work: Workload, seconds: float) -> Estimate:
-    """The estimate of `work` on this computer, its batch and then its prompt halved until a prefill takes at most `seconds`."""
+    """The estimate of `work` here, its batch and then its prompt halved until a prefill takes at most `seconds`."""
     batch, prompt = int(work.batch), int(work.prompt)
     while True:
         found = estimate(model, on, Workload(prompt=prompt, output=work.output, batch=batch), recipe)
@@ -88,12 +88,17 @@ def stored_bytes(found: Estimate, checkpoint: Path) -> Row:
     return Row(found.recipe.name, "stored weights", predicted, measured)
 
 
-def speed_rows(found: Estimate, loaded: Loaded, seconds: float) -> list[Row]:
-    """Prefill and decode tokens per second of a scalar estimate for this computer beside their measurement."""
-    work = found.workload
+def speeds(work: Workload, loaded: Loaded, seconds: float) -> tuple[Speed, Speed]:
+    """Measured prefill of a scalar workload, and decode at its mean context, about `seconds` each."""
     batch, prompt, context = int(work.batch), int(work.prompt), int(work.mean_context)
     prefill = prefill_speed(loaded, prompt, batch=batch, budget_s=seconds)
-    decode = decode_speed(loaded, context, batch=batch, budget_s=seconds)
+    return prefill, decode_speed(loaded, context, batch=batch, budget_s=seconds)
+
+
+def speed_rows(found: Estimate, prefill: Speed, decode: Speed) -> list[Row]:
+    """A scalar estimate for this computer beside the `speeds` of its workload."""
+    work = found.workload
+    batch, prompt, context = int(work.batch), int(work.prompt), int(work.mean_context)
     rows = [
         _speed_row(found, f"prefill, {batch} x {prompt} tokens", batch * prompt / float(found.metrics.ttft_s), prefill),
         _speed_row(found, f"decode, batch {batch}, context {context}", batch / float(found.metrics.tpot_s), decode),

@@ -8,6 +8,7 @@ import numpy as np
 
 from dovetail.core.formats import Number
 from dovetail.cost import GraphCost, Memory, evaluate, memory
+from dovetail.design.feasibility import without_kernel
 from dovetail.design.resolve import Plan
 from dovetail.hardware.machine import Machine
 from dovetail.model import Model
@@ -23,8 +24,8 @@ BLOCK = 4096  # points evaluated together: 32 KiB a column
 class Metrics:
     """One design on the points of a workload; every field has the workload's broadcast shape.
 
-    ``ttft_s`` is the prefill of the whole batch in one pass, without queueing; ``tpot_s`` the mean over a request's output;
-    energy, money and throughput are of the whole system (all chips) at that batch, per output token.
+    ``ttft_s`` is the prefill of the whole batch in one pass, without queueing; ``tpot_s`` the mean over a request's
+    output; energy, money and throughput are of the whole system (all chips) at that batch, per output token.
     """
 
     ttft_s: Number
@@ -71,9 +72,10 @@ def metrics(model: Model, machine: Machine, recipe: Recipe, plan: Plan, work: Wo
     last = tensor_parallel(recipe.rewrite(model.graph(batch=share, tokens=1, context=work.total_tokens - 1)), ways)
     held = memory(found.prefill_graph, last, machine)
     usd = e2e * (machine.usd_per_hour * machine.count / 3600.0)
+    runs = held.fits & (np.asarray(work.total_tokens) <= model.max_context) & (not without_kernel(last, machine))
     return Metrics(
         ttft, tpot, e2e, tokens / e2e, energy / tokens, usd / tokens, energy / e2e, held,
-        held.fits & (np.asarray(work.total_tokens) <= model.max_context),
+        runs,
     )  # fmt: skip
 
 

@@ -13,7 +13,7 @@ from dovetail.recipe.recipe import Recipe
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How the work is laid out over the chips: `tp` chips share every layer, ``count / tp`` replicas serve side by side."""
+    """How the work is laid out: `tp` chips share every layer, ``count / tp`` replicas serve side by side."""
 
     tp: int = 0  # 0: all chips of the machine
 

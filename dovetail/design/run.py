@@ -48,7 +48,8 @@ def run(
             raise DovetailError("no tokenizer", where=str(folder), hint="a folder with tokenizer.json")
         made = generate(loaded, loaded.tokenizer(prompt).input_ids, max_new, temperature=temperature, seed=seed)
     return {
-        "model": found.name, "recipe": how.name, "text": loaded.tokenizer.decode(list(made.tokens), skip_special_tokens=True),
+        "model": found.name, "recipe": how.name,
+        "text": loaded.tokenizer.decode(list(made.tokens), skip_special_tokens=True),
         "tokens": len(made.tokens),
         "tokens_per_s": exact(made.tokens_per_s, "tok/s", "measured", "this run, prefill left out").to_json(),
         "tokens_per_step": made.tokens_per_step,

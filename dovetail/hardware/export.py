@@ -79,10 +79,10 @@ def _stack(stack: Stack) -> dict[str, Any]:
     for field in fields(stack):
         value = getattr(stack, field.name)
         seconds = field.name.endswith("_s")
-        number = seconds or not isinstance(value, str | bool)
+        number = seconds or not isinstance(value, str | bool | tuple)
         where = f"stack.{field.name}"
         data[field.name.removesuffix("_s") if seconds else field.name] = (
-            _number(value, "s" if seconds else "", where) if number else value
+            _number(value, "s" if seconds else "", where) if number else list(value) if isinstance(value, tuple) else value
         )
     return data
 

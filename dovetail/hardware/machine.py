@@ -41,6 +41,8 @@ class Stack(ByContent):
     packed_weights : bool
         True: weight-only formats are read packed by fused kernels. False: weights are unpacked to `compute` at load, so
         neither memory nor time falls (``transformers`` on a CPU).
+    packed_bits : tuple of int
+        Bits of packed integer weights that the stack has kernels for; empty for any.
     compute : str
         Dtype that activations and unpacked weights have when the chip or stack has no other ("" for the model's own).
     reserve : float
@@ -58,6 +60,7 @@ class Stack(ByContent):
     launch_s: Number = 0.0
     step_s: Number = 0.0
     packed_weights: bool = True
+    packed_bits: tuple[int, ...] = ()
     compute: str = ""
     reserve: float = 0.1
     kv_passes: Number = 1.0

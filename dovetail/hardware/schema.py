@@ -60,6 +60,9 @@ Passes = Annotated[float, _positive("")]
 Fraction = Annotated[float, _positive("", most=1.0, zero=True)]
 
 
+Bits = Annotated[int, Field(ge=1, le=8)]
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -118,6 +121,7 @@ class StackSection(_Section):
     step: Seconds | None = None
     reserve: Fraction | None = None
     packed_weights: bool | None = None
+    packed_bits: tuple[Bits, ...] | None = None
     compute: str | None = None
     kv_passes: Passes | None = None
     pointwise_passes: Passes | None = None
@@ -167,6 +171,7 @@ class StackFile(_Section):
     step: Seconds
     reserve: Fraction
     packed_weights: bool
+    packed_bits: tuple[Bits, ...] = ()
     compute: str = ""
     kv_passes: Passes
     pointwise_passes: Passes

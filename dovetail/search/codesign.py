@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from dovetail.core.errors import DovetailError
 from dovetail.design.evaluator import DesignEvaluator
 from dovetail.design.quality import measured_quality
+from dovetail.hardware import load_machine
 from dovetail.model import Model
 from dovetail.runtime.perplexity import Quality
 from dovetail.search.exact import search
@@ -18,21 +20,34 @@ from dovetail.search.study import Study
 Report = Callable[[str], None]
 
 
-def search_space(source: Path | Space, study: Path | None = None, report: Report = lambda line: None) -> Result:
+def search_space(
+    source: Path | str | Space, study: Path | None = None, report: Report = lambda line: None, **changes: Any
+) -> Result:
     """The exact front of a space in YAML (or a `Space`), evaluated by the cost model.
 
-    Perplexity is measured on this machine for every (model, recipe) when an objective or constraint names it; the figures are
-    kept by content, so that a second search does not measure again.
+    Perplexity is measured on this machine for every (model, recipe) when an objective or constraint names it; the
+    figures are kept by content, so that a second search does not measure again.
+
+    Parameters
+    ----------
+    study : Path
+        SQLite file that keeps finished work; the search resumes from it.
+    changes
+        Keys that replace the file's: ``objectives=["tpot"]``.
 
     Raises
     ------
     DovetailError
         A space that cannot be read, or perplexity asked for a model without weights here.
     """
-    space = source if isinstance(source, Space) else Space.load(source)
+    space = source if isinstance(source, Space) else Space.load(source, **changes)
     qualities = _qualities(space, report) if _needs_quality(space) else {}
-    kept = Study(study) if study else None
-    return search(space, DesignEvaluator(qualities), kept)
+    here = {name: load_machine(name) for name in space.machines if name == "host"}
+    evaluate = DesignEvaluator(qualities, here)
+    if study is None:
+        return search(space, evaluate)
+    with Study(study) as kept:
+        return search(space, evaluate, kept)
 
 
 def _needs_quality(space: Space) -> bool:

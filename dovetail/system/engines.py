@@ -9,8 +9,7 @@ from pathlib import Path
 from dovetail.hardware.machine import Machine
 from dovetail.model.graph import Graph
 
-# Weight-only integers that vLLM's compressed-tensors kernels read (WNA16: Marlin and Machete), vLLM documentation, 2026.
-VLLM_BITS = (4, 8)
+# Groups of packed weights that vLLM's compressed-tensors kernels read (WNA16: Marlin and Machete); their bits are the stack's.
 VLLM_GROUPS = (0, 32, 64, 128)
 
 
@@ -34,14 +33,15 @@ def vllm_serve(folder: Path, graph: Graph, machine: Machine, *, context: int, ba
     """
     if "vllm" not in machine.engines:
         return Served("", f"vLLM does not run on {machine.title}")
+    bits = machine.stack.packed_bits
     for weight, _ in graph.weights():
         stored = weight.format
-        if stored.packed and (stored.bits not in VLLM_BITS or stored.group not in VLLM_GROUPS):
-            return Served(
-                "", f"vLLM reads packed weights of {VLLM_BITS} bits in groups of {VLLM_GROUPS}, not {stored.name}"
-            )
+        if stored.packed and (stored.bits not in bits or stored.group not in VLLM_GROUPS):
+            why = f"vLLM reads packed weights of {bits} bits in groups of {VLLM_GROUPS}, not {stored.name}"
+            return Served("", why)
     parts = [
-        "vllm", "serve", str(folder), "--host", "127.0.0.1", "--max-model-len", str(context), "--max-num-seqs", str(batch),
+        "vllm", "serve", str(folder), "--host", "127.0.0.1",
+        "--max-model-len", str(context), "--max-num-seqs", str(batch),
         "--gpu-memory-utilization", f"{1 - machine.stack.reserve:g}",
     ]  # fmt: skip
     if ways > 1:

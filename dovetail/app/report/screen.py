@@ -54,8 +54,8 @@ def show_summary(summary: Summary, *, console: Console | None = None) -> None:
     console.print(grid)
 
 
-def show_table(table: Table, *, console: Console | None = None) -> None:
-    """Print at most 8 columns and 14 rows of `table`, and say what was left out."""
+def show_table(table: Table, *, console: Console | None = None, most: int = MOST_ROWS) -> None:
+    """Print at most 8 columns and `most` rows of `table`, and say what was left out."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table as Grid
 
@@ -63,10 +63,10 @@ def show_table(table: Table, *, console: Console | None = None) -> None:
     grid = Grid(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1), collapse_padding=True)
     for i, name in enumerate(table.header[:MOST_COLUMNS]):
         grid.add_column(_text(name, "bold"), justify="right" if i in table.numeric else "left", overflow="fold")
-    for row in table.rows[:MOST_ROWS]:
+    for row in table.rows[:most]:
         grid.add_row(*(_text(cell) for cell in row[:MOST_COLUMNS]))
     console.print(grid)
-    rows, columns = max(len(table.rows) - MOST_ROWS, 0) + table.more, len(table.header) - MOST_COLUMNS
+    rows, columns = max(len(table.rows) - most, 0) + table.more, len(table.header) - MOST_COLUMNS
     left = [f"{n} more {what}" for n, what in ((rows, "rows"), (columns, "columns")) if n > 0]
     if left:
         console.print(f"{' and '.join(left)} in report.html", style="dim")

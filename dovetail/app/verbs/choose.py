@@ -27,12 +27,11 @@ def search(
 ) -> None:
     """Find the exact Pareto front of a space, and the point its rule picks."""
     from dovetail.app.search_screen import search_screen
-    from dovetail.core.errors import INFEASIBLE
     from dovetail.search.codesign import search_space
 
     found = search_space(space, study, lambda line: progress(line, quiet=quiet))
-    code = 0 if found["winner"] else INFEASIBLE
-    emit(Answer("search", found, lambda: search_screen(found, quiet), code), as_json=json, out=out, inputs=[space])
+    answer = Answer("search", found.to_json(), lambda: search_screen(found, quiet), found.exit_code)
+    emit(answer, as_json=json, out=out, inputs=[space])
 
 
 def demo(
@@ -44,7 +43,7 @@ def demo(
 ) -> None:
     """Co-design the embedded model and its hardware, end to end, on this machine."""
     from dovetail.app.demo import demo as codesign
-    from dovetail.app.demo_screen import demo_screen
+    from dovetail.app.report.screen import show
 
     found = codesign(out, lambda line: progress(line, quiet=quiet))
-    emit(Answer("demo", found, lambda: demo_screen(found, out)), as_json=json)
+    emit(Answer("demo", found.data, lambda: show(found.screen, quiet=quiet)), as_json=json)

@@ -1,0 +1,212 @@
+"""The demo's flow: describe, predict, do, choose, show. Each stage is kept on disk, so that a stopped demo goes on."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from dovetail.app.demo import choices
+from dovetail.app.report import Report
+from dovetail.app.stages import Stages
+from dovetail.core.files import write_json
+from dovetail.core.manifest import manifest
+from dovetail.design.build import build
+from dovetail.design.calibrate import calibrate_host
+from dovetail.design.estimate import Estimate, estimate
+from dovetail.design.evaluator import DesignEvaluator
+from dovetail.design.measure import Row, speed_rows, speeds
+from dovetail.design.quality import measured_quality
+from dovetail.hardware import Machine, load_machine
+from dovetail.model import Model
+from dovetail.recipe.recipe import Recipe
+from dovetail.runtime.checkpoint import Checkpoint
+from dovetail.runtime.load import load
+from dovetail.runtime.perplexity import Quality
+from dovetail.runtime.speed import Speed
+from dovetail.search import Result, Space, Study, search
+from dovetail.workload import Workload
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """One recipe, applied and measured on this computer."""
+
+    recipe: str
+    bytes: int
+    quality: Quality
+    prefill: Speed
+    decode: Speed
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Everything the demo found, for the report."""
+
+    model: Model
+    host: Machine
+    tried: Mapping[str, Tried]
+    rows: tuple[Row, ...]
+    predictions: tuple[Estimate, ...]
+    result: Result
+    built: Mapping[str, Any]
+    winner: Estimate
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Demo:
+    """The demo's answer: `data` for scripts, `screen` for the terminal; the folder holds the rest."""
+
+    data: dict[str, Any]
+    screen: Report
+
+
+def demo(out: Path, say: Say = lambda line: None) -> Demo:
+    """Co-design the embedded model with its hardware and write everything to `out`.
+
+    Returns after about two minutes on two cores; a second run in the same folder goes on where the first was stopped.
+
+    Raises
+    ------
+    DovetailError
+        torch or transformers is missing, or the disk is full: what was finished is kept.
+    """
+    from dovetail.app.demo.sections import full_report, screen_report
+    from dovetail.app.report import write_report
+
+    started = time.perf_counter()
+    stages = Stages(out / "stages", say)
+    model = Model.load(choices.MODEL)
+    weights = Checkpoint.open(_folder(model)).sha256()
+    host = _calibrated(out, stages, say)
+    tried = {name: _try(name, model, weights, out, stages, say) for name in choices.RECIPES}
+    rows = (*_recipe_rows(model, host, tried), *_checks(model, host, weights, stages, say))
+    say(f"predicting {len(choices.RECIPES)} recipes on {len(choices.CHIPS) + 1} machines")
+    predictions = tuple(_predictions(model, host))
+    result = _search(out, host, tried, say)
+    winner = _winner(model, host, result)
+    built = build(model, winner.machine, winner.workload, winner.recipe, out / "winner", say)
+    found = Found(model, host, tried, rows, predictions, result, built, winner, time.perf_counter() - started)
+    notes = manifest("dovetail demo", [_folder(model) / "config.json", _folder(model) / "model.safetensors"])
+    data = as_json(found)
+    write_json(out / "result.json", data)
+    write_json(out / "manifest.json", notes)
+    write_report(full_report(found, out, notes), out / "report.html")
+    return Demo(data, screen_report(found, out))
+
+
+def _folder(model: Model) -> Path:
+    from dovetail.design.compress import weights_of
+
+    return weights_of(model)
+
+
+def _calibrated(out: Path, stages: Stages, say: Say) -> Machine:
+    """This computer's machine, measured for 20 seconds and kept beside the report."""
+    path = out / "host.yaml"
+
+    def measure() -> dict[str, Any]:
+        return calibrate_host(choices.CALIBRATION_SECONDS, path, say).to_json()
+
+    stages.run("calibration", {"computer": load_machine("host").title, "kept": path.exists()}, measure)
+    return load_machine(str(path))
+
+
+def _try(name: str, model: Model, weights: str, out: Path, stages: Stages, say: Say) -> Tried:
+    """Apply a recipe to the real weights, measure its quality and its speed here."""
+    recipe, folder = Recipe.load(name), _folder(model)
+
+    def work() -> dict[str, Any]:
+        say(f"{name}: applying to {model.name}, then measuring quality and speed here")
+        done = recipe.apply(folder, out / "checkpoints" / name)
+        quality = measured_quality(folder, recipe, applied=done.path, cache=out / "stages" / "quality")
+        prefill, decode = speeds(Workload(**choices.WORKLOAD), load(done.path), choices.SECONDS)
+        return {
+            "bytes": done.bytes_after,
+            "quality": asdict(quality),
+            "prefill": asdict(prefill),
+            "decode": asdict(decode),
+        }
+
+    kept = stages.run(f"recipe-{name}", [weights, recipe.to_json()["methods"], choices.WORKLOAD], work)
+    quality = {**kept["quality"], "documents": tuple(map(tuple, kept["quality"]["documents"]))}
+    return Tried(name, kept["bytes"], Quality(**quality), Speed(**kept["prefill"]), Speed(**kept["decode"]))
+
+
+def _recipe_rows(model: Model, host: Machine, tried: Mapping[str, Tried]) -> list[Row]:
+    """Predicted beside measured for every recipe at the demo's workload."""
+    work = Workload(**choices.WORKLOAD)
+    return [
+        row
+        for name, seen in tried.items()
+        for row in speed_rows(estimate(model, host, work, name), seen.prefill, seen.decode)
+    ]
+
+
+def _checks(model: Model, host: Machine, weights: str, stages: Stages, say: Say) -> list[Row]:
+    """Predicted beside measured for the model as it is, at other batches and contexts."""
+    loaded = None
+    rows: list[Row] = []
+    for batch, prompt in choices.CHECKS:
+        work = Workload(prompt=prompt, output=2, batch=batch)
+
+        def measure(work: Workload = work) -> dict[str, Any]:
+            nonlocal loaded
+            say(f"measuring batch {work.batch} with prompts of {work.prompt} tokens here")
+            loaded = loaded or load(_folder(model))
+            prefill, decode = speeds(work, loaded, choices.SECONDS)
+            return {"prefill": asdict(prefill), "decode": asdict(decode)}
+
+        kept = stages.run(f"check-{batch}x{prompt}", [weights, batch, prompt], measure)
+        rows += speed_rows(estimate(model, host, work), Speed(**kept["prefill"]), Speed(**kept["decode"]))
+    return rows
+
+
+def _predictions(model: Model, host: Machine) -> list[Estimate]:
+    """Every recipe on every chip and on this computer, at the demo's workload."""
+    work = Workload(**choices.WORKLOAD)
+    machines = [*(load_machine(name) for name in choices.CHIPS), host]
+    return [estimate(model, machine, work, recipe) for machine in machines for recipe in choices.RECIPES]
+
+
+def _search(out: Path, host: Machine, tried: Mapping[str, Tried], say: Say) -> Result:
+    space = Space.of(**choices.SPACE)
+    say(f"searching {space.size:,} designs for the exact front of {', '.join(map(str, space.objectives))}")
+    qualities = {(choices.MODEL, name): seen.quality for name, seen in tried.items()}
+    evaluate = DesignEvaluator(qualities, {"host": host})
+    with Study(out / f"study-{evaluate.fingerprint[:8]}.sqlite") as study:
+        return search(space, evaluate, study)
+
+
+def _winner(model: Model, host: Machine, result: Result) -> Estimate:
+    """The winner as an estimate; where the constraint left none, the nearest miss."""
+    chosen = result.winner or result.nearest
+    if chosen is None:
+        from dovetail.core.errors import INFEASIBLE, DovetailError
+
+        raise DovetailError("no design of the demo's space can be built", why=result.why, exit_code=INFEASIBLE)
+    machine = host if chosen.structure.machine == "host" else load_machine(chosen.structure.machine)
+    work = Workload(**{name: int(chosen.point[name]) for name in ("prompt", "output", "batch")})
+    return estimate(model, machine, work, chosen.structure.recipe)
+
+
+def as_json(found: Found) -> dict[str, Any]:
+    """The demo's result for scripts."""
+    errors = sorted(abs(row.error) for row in found.rows if row.error is not None)
+    return {
+        "model": found.model.name, "host": found.host.title, "seconds": found.seconds,
+        "constraint": choices.WORDS, "winner": found.result.winner.to_json() if found.result.winner else None,
+        "serve": found.built["serve"], "path": found.built["path"],
+        "recipes": [
+            {"recipe": t.recipe, "bytes": t.bytes, "perplexity": t.quality.perplexity, "bits_per_byte": t.quality.bits_per_byte,
+             "prefill_tokens_per_s": t.prefill.tokens_per_s, "decode_tokens_per_s": t.decode.tokens_per_s}
+            for t in found.tried.values()
+        ],
+        "rows": [row.to_json() for row in found.rows], "median_error": errors[len(errors) // 2] if errors else None,
+        "predictions": [e.to_json() for e in found.predictions], "search": found.result.to_json(),
+    }  # fmt: skip

@@ -1,0 +1,232 @@
+"""What the demo's report says: the first screen, and a section for each question."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING
+
+from dovetail.app.demo import choices
+from dovetail.app.figures import crossover, measured, memory_bars, roofline
+from dovetail.app.report import Commands, Pareto, ParetoPoint, Report, Section, Summary, Table
+from dovetail.core.units import show
+from dovetail.design.estimate import estimate
+from dovetail.hardware import load_machine
+from dovetail.model import Model
+from dovetail.search import Candidate
+from dovetail.search.metrics import METRICS
+from dovetail.workload import Workload
+
+if TYPE_CHECKING:
+    from dovetail.app.demo.flow import Found
+
+MOST_POINTS = 500  # of the front that are drawn
+
+
+def full_report(found: Found, out: Path, manifest: Mapping[str, object]) -> Report:
+    """Everything, for the page."""
+    large = Model.load(choices.LARGE_MODEL)
+    chip = load_machine(choices.LARGE_CHIP)
+    scales = (choices.CROSSOVER_RECIPES, choices.CROSSOVER_BATCHES, choices.CROSSOVER_CONTEXTS)
+    single = estimate(large, chip, Workload(prompt=2048, output=256, batch=8))
+    sections: list[Section] = [
+        _measured(found),
+        _recipes(found),
+        crossover(large, chip, *scales, note="Predicted time per output token of the recipe 'none' over that of each method."),
+        crossover(
+            found.model, found.winner.machine, *scales,
+            note="A model of four million parameters is launch overhead at small batches and KV cache at large ones: little is left to gain.",
+        ),
+        _pareto(found),
+        _predictions(found),
+        memory_bars(_same_workload(found), f"Memory at the winner's workload on {found.winner.machine.title}"),
+        roofline(estimate(found.model, found.host, Workload(**choices.WORKLOAD)), f"Roofline of {found.model.name} on this computer"),
+        roofline(single, f"Roofline of {large.name} on {chip.title}", "Batch 8, 2,048 tokens of prompt, 256 of output."),
+        _certificate(found),
+        _commands(out, found),
+    ]  # fmt: skip
+    subtitle = f"{found.model.parameters:,} parameters, {choices.WORDS}"
+    return Report(
+        "Dovetail demo: a model and its hardware, chosen together", _summary(found, out), sections, manifest, subtitle
+    )
+
+
+def screen_report(found: Found, out: Path) -> Report:
+    """One screen, for the terminal."""
+    return Report("Dovetail demo", _summary(found, out), [_recipes(found), _worst(found)])
+
+
+def _errors(found: Found) -> list[float]:
+    return [abs(r.error) for r in found.rows if r.error is not None]
+
+
+def _summary(found: Found, out: Path) -> Summary:
+    w = found.winner
+    work = w.workload
+    quality = found.tried[w.recipe.name].quality.perplexity / found.tried["none"].quality.perplexity - 1
+    answer = (
+        f"{w.recipe.name} on {w.machine.title} at batch {work.batch}, prompts of {work.prompt:,} tokens: {show(w.tpot.value, 's')} a token, "
+        f"{w.throughput.value:,.0f} tok/s, perplexity {quality:+.1%}"
+    )
+    if found.result.winner is None:
+        answer = f"nothing meets the constraint ({found.result.why}); nearest: {answer}"
+    price = w.usd_per_mtok
+    words = f"{show(price.value, 'USD/Mtok')} of output" if price else "no rent known"
+    interval = f", between {show(price.low, 'USD/Mtok')} and {show(price.high, 'USD/Mtok')}" if price else ""
+    errors = _errors(found)
+    confidence = (
+        f"{w.kind} on {w.machine.name}; on this computer {len(errors)} predictions are off by {median(errors):.0%} (median), "
+        f"{max(errors):.0%} at worst"
+    )
+    facts = [
+        ("Constraint", choices.WORDS),
+        ("Searched", f"{found.result.points:,} designs, exact front of {len(found.result.front):,}, {found.result.evaluated:,} evaluated"),
+        ("Weights", f"{show(found.tried['none'].bytes, 'byte')} before, {show(found.tried[w.recipe.name].bytes, 'byte')} after"),
+        ("Energy", f"{show(w.energy_per_token.value, 'J/tok')}"),
+        ("Serve", found.built["serve"] or found.built["serve_why"]),
+        ("Report", str(out / "report.html")),
+        ("Took", f"{found.seconds:.0f} s"),
+    ]  # fmt: skip
+    decode = w.bottleneck()["decode"]
+    return Summary(
+        answer, f"decode: {decode}", words + interval, confidence, f"dovetail measure {out / 'winner'}", facts
+    )
+
+
+def _recipes(found: Found) -> Table:
+    base = found.tried["none"]
+    rows = [
+        [
+            t.recipe, show(t.bytes, "byte"), f"{t.quality.perplexity:.3f}",
+            f"{t.quality.perplexity / base.quality.perplexity - 1:+.1%}", f"{t.quality.bits_per_byte:.3f}",
+            f"{t.prefill.tokens_per_s:,.0f}", f"{t.decode.tokens_per_s:,.1f}",
+        ]
+        for t in found.tried.values()
+    ]  # fmt: skip
+    header = ["recipe", "weights", "perplexity", "change", "bits/byte", "prefill tok/s", "decode tok/s"]
+    note = (
+        f"Applied for real and measured on this computer ({base.prefill.threads} threads), held-out text, {base.quality.tokens:,} tokens. "
+        "transformers unpacks weights at load on a CPU, so recipes change size and quality here, not speed."
+    )
+    return Table("Five recipes, applied and measured here", header, rows, numeric=(1, 2, 3, 4, 5, 6), note=note)
+
+
+def _measured(found: Found) -> Section:
+    errors = _errors(found)
+    return measured(
+        found.rows,
+        "Predicted beside measured, on this computer",
+        f"Constants from a {choices.CALIBRATION_SECONDS:.0f}-second calibration on other, random models; median error {median(errors):.0%}.",
+    )
+
+
+def _worst(found: Found) -> Table:
+    rows = sorted((r for r in found.rows if r.error is not None), key=lambda r: -abs(r.error or 0))
+    cells = [
+        [
+            r.what,
+            r.metric,
+            show(r.predicted.value, r.predicted.unit),
+            show(r.measured.value, r.measured.unit),
+            f"{r.error:+.0%}",
+        ]
+        for r in rows[:4]
+        if r.measured is not None
+    ]
+    title = f"Predicted beside measured here: the four worst of {len(rows)}"
+    return Table(title, ["recipe", "metric", "predicted", "measured", "error"], cells, numeric=(2, 3, 4))
+
+
+def _pareto(found: Found) -> Pareto:
+    front = list(found.result.front)
+    step = max(1, len(front) // MOST_POINTS)
+    drawn = [c for i, c in enumerate(front) if i % step == 0 or c == found.result.winner]
+    x, y = (METRICS[name] for name in ("usd_per_mtok", "tpot"))
+    best = _staircase(drawn, x.name, y.name)
+    points = [
+        ParetoPoint(
+            _label(c), _value(c, x.name), _value(c, y.name), c.structure.recipe, id(c) in best, c == found.result.winner
+        )
+        for c in drawn
+    ]
+    note = (
+        f"{len(front):,} designs form the exact front in four objectives (perplexity, time, energy, price); {len(drawn)} are drawn. "
+        "The line joins those that no other beats in the two shown."
+    )
+    return Pareto(
+        "The exact Pareto front",
+        "price per million output tokens",
+        "USD/Mtok",
+        "time per output token",
+        "s",
+        points,
+        note=note,
+    )
+
+
+def _value(candidate: Candidate, name: str) -> float:
+    return float(candidate[name])
+
+
+def _staircase(candidates: list[Candidate], x: str, y: str) -> set[int]:
+    kept, lowest = set(), float("inf")
+    for c in sorted(candidates, key=lambda c: (_value(c, x), _value(c, y))):
+        if _value(c, y) < lowest:
+            lowest = _value(c, y)
+            kept.add(id(c))
+    return kept
+
+
+def _label(c: Candidate) -> str:
+    return f"{c.structure.recipe} on {c.structure.machine}, batch {float(c['batch']):g}, prompt {float(c['prompt']):g}"
+
+
+def _predictions(found: Found) -> Table:
+    rows = []
+    for e in found.predictions:
+        price = e.usd_per_mtok
+        rows.append([
+            e.machine.name, e.recipe.name, show(e.ttft.value, "s"), show(e.tpot.value, "s"), show(e.energy_per_token.value, "J/tok"),
+            show(e.memory()["total"].value, "byte"), show(price.value, "USD/Mtok") if price else "–", e.kind,
+        ])  # fmt: skip
+    header = ["machine", "recipe", "TTFT", "TPOT", "energy", "memory", "price", "kind"]
+    words = ", ".join(f"{name} {value}" for name, value in choices.WORKLOAD.items())
+    return Table("Every recipe on every machine, predicted", header, rows, numeric=(2, 3, 4, 5, 6), note=f"At {words}.")
+
+
+def _same_workload(found: Found) -> list:  # type: ignore[type-arg]
+    return [estimate(found.model, found.winner.machine, found.winner.workload, name) for name in choices.RECIPES]
+
+
+def _certificate(found: Found) -> Table:
+    r = found.result
+    rows = [
+        ["points of the space", f"{r.points:,}"],
+        ["evaluated", f"{r.evaluated:,}"],
+        ["meet every constraint", f"{r.feasible:,}"],
+    ]
+    rows += [[f"pruned unevaluated: {why}", f"{points:,}"] for why, points in r.pruned]
+    rows += [
+        [f"infeasible: {what}", f"{points:,}"] for what, points in sorted(r.infeasible.items(), key=lambda p: -p[1])
+    ]
+    return Table(
+        "What makes the front exact",
+        ["", "designs"],
+        rows,
+        numeric=(1,),
+        note="Every point was evaluated or excluded by its own axis.",
+    )
+
+
+def _commands(out: Path, found: Found) -> Commands:
+    w = found.winner
+    commands = [
+        ("measure the winner's checkpoint here", f"dovetail measure {out / 'winner'}"),
+        ("where its time per token comes from",
+         f"dovetail explain tpot {found.model.name} --on {w.machine.name} --recipe {w.recipe.name} --batch {w.workload.batch}"),
+        ("the same question for a model of yours", "dovetail estimate Qwen/Qwen3-8B --on h200-sxm --batch 32 --prompt 2048 --output 256"),
+    ]  # fmt: skip
+    if found.built["serve"]:
+        commands.insert(0, ("serve the winner", found.built["serve"]))
+    return Commands("Next", commands)
