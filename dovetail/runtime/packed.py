@@ -7,6 +7,7 @@ integers fill `bits` words.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from dovetail.core.errors import DovetailError
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _WORD = 32
+_ELEMENTS_AT_ONCE = 1 << 18
 PARTS = ("_packed", "_scale", "_shape")  # what is stored for one matrix, after its name
 
 
@@ -31,6 +33,18 @@ def _slots(bits: int) -> list[tuple[int, int, int]]:
 def pack(steps: Tensor, bits: int) -> Tensor:
     """Pack int8 (rows, cols) into int32 (rows, ceil(cols * bits / 32)), without gaps within a row."""
     torch = require("torch", "torch", to="pack weights")
+    packed: Tensor = torch.cat(
+        [_packed(torch, piece, bits) for piece in torch.split(steps, _rows_at_once(steps.shape[1]))]
+    )
+    return packed
+
+
+def _rows_at_once(cols: int) -> int:
+    """Rows to work on together, so that the 64-bit temporaries of a large matrix stay at megabytes."""
+    return max(1, _ELEMENTS_AT_ONCE // cols)
+
+
+def _packed(torch: ModuleType, steps: Tensor, bits: int) -> Tensor:
     rows, cols = steps.shape
     width, blocks = -(-cols * bits // _WORD), -(-cols // _WORD)
     codes = torch.nn.functional.pad(steps.long() + 2 ** (bits - 1), (0, blocks * _WORD - cols))
@@ -98,7 +112,15 @@ def dense_tensors(checkpoint: Checkpoint, bits: int, dtype: torch.dtype) -> Iter
         if lost := [stem + part for part in PARTS if stem + part not in stored]:
             raise DovetailError(f"no tensor '{lost[0]}'", where=str(checkpoint.folder), why=f"'{name}' needs it")
         words, scale, shape = (read_tensor(stored[stem + part]) for part in PARTS)
-        yield stem, dequantise(unpack(words, bits, int(shape[-1])), scale.to(dtype))
+        yield stem, _dense(words, scale.to(dtype), int(shape[-1]), bits)
+
+
+def _dense(words: Tensor, scale: Tensor, cols: int, bits: int) -> Tensor:
+    whole = scale.new_empty(len(words), cols)
+    rows = _rows_at_once(cols)
+    for i in range(0, len(words), rows):
+        whole[i : i + rows] = dequantise(unpack(words[i : i + rows], bits, cols), scale[i : i + rows])
+    return whole
 
 
 def _cast(tensor: Tensor, dtype: torch.dtype) -> Tensor:

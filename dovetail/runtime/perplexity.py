@@ -1,8 +1,8 @@
 """Perplexity of a text over sliding windows, with a bootstrap interval over its documents.
 
 Each window reads `context` tokens, predicts the token after each, and starts `stride` after the one before; only tokens
-that no earlier window scored count. So every token but a text's first is scored once, and from the second window on with
-more than ``context - stride`` tokens before it.
+that no earlier window scored count. Every token but a text's first is scored once, from the second window on with more
+than ``context - stride`` tokens before it.
 """
 
 from __future__ import annotations

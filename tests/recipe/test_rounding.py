@@ -66,6 +66,13 @@ def test_packing_loses_nothing_and_is_one_stream_of_bits(bits: int, cols: int, r
     assert (unpack(words, bits, cols).numpy() == steps).all()
 
 
+def test_large_matrices_are_packed_in_pieces_without_a_seam() -> None:
+    from compressed_tensors.compressors.pack_quantized.helpers import pack_to_int32
+
+    steps = torch.randint(-4, 4, (700, 1024), generator=torch.Generator().manual_seed(0)).to(torch.int8)
+    assert torch.equal(pack(steps, 3), pack_to_int32(steps, 3))
+
+
 @given(bits=st.sampled_from(BITS), seed=st.integers(0, 50), dtype=st.sampled_from([torch.float32, torch.bfloat16]))
 def test_no_level_is_nearer_than_the_one_chosen(bits: int, seed: int, dtype: torch.dtype) -> None:
     """Brute force in float64 over all levels, with the scale that is stored."""
