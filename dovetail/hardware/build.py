@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache
 from importlib import resources
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 from dovetail.core.errors import DovetailError, did_you_mean
 from dovetail.hardware import energy
 from dovetail.hardware.machine import Efficiency, Machine, MemoryLevel, Source, Stack
+from dovetail.hardware.shipped import in_si
 from dovetail.hardware.yamlfile import parse_yaml, read_yaml
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from dovetail.hardware.schema import MachineFile
-
 NAN = float("nan")
+_RENAMED = {"launch": "launch_s", "step": "step_s"}
 _DEFAULT_STACK = {"gpu": "vllm", "tpu": "vllm", "npu": "vllm", "cpu": "transformers"}
 _GUESS = Source("modelled", "no measurement of this chip: usual fractions of the peaks, wide interval")
 
@@ -29,21 +28,18 @@ def zoo_files(folder: str) -> dict[str, Any]:
 
 
 def _sources(given: dict[str, Any]) -> dict[str, Source]:
-    return {k: Source("datasheet", v) if isinstance(v, str) else Source(v.kind, v.text) for k, v in given.items()}
+    return {k: Source("datasheet", v) if isinstance(v, str) else Source(v["kind"], v["text"]) for k, v in given.items()}
 
 
 @cache
 def load_stack(name: str) -> tuple[Stack, dict[str, Source]]:
     """A software stack of the zoo and its sources by field. Raises `DovetailError` for an unknown name."""
-    from dovetail.hardware.schema import StackFile, check
-
     files = zoo_files("stacks")
     if name not in files:
         raise DovetailError(f"unknown stack '{name}'", where="stack", hint=did_you_mean(name, list(files)))
-    text = files[name].read_text(encoding="utf-8")
-    file = check(parse_yaml(text, f"{name}.yaml"), StackFile, f"{name}.yaml")
-    fields = file.model_dump(exclude={"title", "launch", "step", "source"})
-    return Stack(launch_s=file.launch, step_s=file.step, **fields), _sources(file.source)
+    file = in_si(parse_yaml(files[name].read_text(encoding="utf-8"), f"{name}.yaml"))
+    fields = {_RENAMED.get(k, k): v for k, v in file.items() if k not in ("title", "source")}
+    return Stack(**fields), _sources(file["source"])
 
 
 def stack_names() -> list[str]:
@@ -51,78 +47,77 @@ def stack_names() -> list[str]:
     return sorted(zoo_files("stacks"))
 
 
-def _stack(file: MachineFile) -> tuple[Stack, dict[str, Source]]:
+def _stack(file: Mapping[str, Any]) -> tuple[Stack, dict[str, Source]]:
     """The stack the file names, with the file's own constants over the stack's."""
-    given = file.stack or _DEFAULT_STACK.get(file.kind, "bare")
-    stack, known = load_stack(given if isinstance(given, str) else given.name)
+    given = file.get("stack") or _DEFAULT_STACK.get(file.get("kind", "gpu"), "bare")
+    stack, known = load_stack(given if isinstance(given, str) else given["name"])
     sources = {f"stack.{field}": source for field, source in known.items()}
     if isinstance(given, str):
         return stack, sources
-    rename = {"launch": "launch_s", "step": "step_s"}
-    changed = given.model_dump(exclude={"name"}, exclude_none=True)
+    changed = {field: value for field, value in given.items() if field != "name"}
     kept = {path: source for path, source in sources.items() if path.removeprefix("stack.") not in changed}
-    return replace(stack, **{rename.get(field, field): value for field, value in changed.items()}), kept
+    return replace(stack, **{_RENAMED.get(field, field): value for field, value in changed.items()}), kept
 
 
-def _energies(file: MachineFile) -> tuple[dict[str, Any], dict[str, Source]]:
+def _energies(file: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Source]]:
     """idle_w, j_per_flop and j_per_byte: the file's where given, derived where not."""
-    given = file.energy
-    flop = energy.j_per_flop(file.power.tdp, file.peak) | (dict(given.per_flop or {}) if given else {})
-    byte = given.per_byte if given and given.per_byte else None
+    given, power, kind = file.get("energy", {}), file["power"], file["memory"].get("type", "memory")
+    flop = energy.j_per_flop(power["tdp"], file["peak"]) | given.get("per_flop", {})
     derived = Source("modelled", energy.ENERGY_SOURCE)
     sources = {
         "power.idle": derived,
         "energy.per_flop": derived,
-        "energy.per_byte": Source("modelled", energy.j_per_byte_source(file.memory.type)),
+        "energy.per_byte": Source("modelled", energy.j_per_byte_source(kind)),
     }
     values = {
-        "idle_w": file.power.idle or energy.idle_w(file.power.tdp),
+        "idle_w": power.get("idle") or energy.idle_w(power["tdp"]),
         "j_per_flop": flop,
-        "j_per_byte": byte or energy.j_per_byte(file.memory.type),
+        "j_per_byte": given.get("per_byte") or energy.j_per_byte(kind),
     }
     given_fields = {
-        "power.idle": file.power.idle,
-        "energy.per_flop": given and given.per_flop and len(given.per_flop) == len(flop),
-        "energy.per_byte": byte,
+        "power.idle": power.get("idle"),
+        "energy.per_flop": len(given.get("per_flop", {})) == len(flop),
+        "energy.per_byte": given.get("per_byte"),
     }
     return values, {path: source for path, source in sources.items() if not given_fields[path]}
 
 
-def _efficiency(file: MachineFile) -> tuple[Efficiency, dict[str, Source]]:
-    if file.efficiency is None:
-        return Efficiency(), {"efficiency": _GUESS}
-    return Efficiency(**file.efficiency.model_dump()), {}
-
-
-def build(file: MachineFile) -> Machine:
-    """The `Machine` of a validated file."""
+def build(file: Mapping[str, Any]) -> Machine:
+    """The `Machine` of a validated file: a nested mapping, numbers in SI, absent where the file leaves them out."""
     stack, stack_sources = _stack(file)
     energies, energy_sources = _energies(file)
-    efficiency, efficiency_sources = _efficiency(file)
-    given = _sources(file.source)
-    if file.energy and file.energy.per_flop and "energy.per_flop" in energy_sources and "energy" in given:
-        given |= {f"energy.per_flop.{dtype}": given["energy"] for dtype in file.energy.per_flop}
+    given, flops = _sources(file["source"]), file.get("energy", {}).get("per_flop", {})
+    if flops and "energy.per_flop" in energy_sources and "energy" in given:
+        given |= {f"energy.per_flop.{dtype}": given["energy"] for dtype in flops}
+    guessed = {} if "efficiency" in file else {"efficiency": _GUESS}
+    memory, price = file["memory"], file.get("price")
     return Machine(
-        name=file.name, title=file.title or file.name, kind=file.kind, vendor=file.vendor, year=file.year or 0,
-        peak=dict(file.peak), memory=MemoryLevel(file.memory.type, file.memory.capacity, file.memory.bandwidth),
-        caches=tuple(MemoryLevel(level.name, level.capacity, level.bandwidth) for level in file.caches),
-        link=file.link or 0.0, tdp_w=file.power.tdp, **energies,
-        usd_per_hour=file.price.rent * 3600 if file.price else NAN,
-        area_mm2=file.area or NAN, process_nm=round(file.process * 1e9, 6) if file.process else NAN,
-        efficiency=efficiency, stack=stack, engines=file.engines,
-        sources=stack_sources | energy_sources | efficiency_sources | given,
+        name=file["name"], title=file.get("title") or file["name"], kind=file.get("kind", "gpu"),
+        vendor=file.get("vendor", ""), year=file.get("year") or 0, peak=dict(file["peak"]),
+        memory=MemoryLevel(memory.get("type", "memory"), memory["capacity"], memory["bandwidth"]),
+        caches=tuple(MemoryLevel(c["name"], c["capacity"], c["bandwidth"]) for c in file.get("caches", ())),
+        link=file.get("link") or 0.0, tdp_w=file["power"]["tdp"], **energies,
+        usd_per_hour=price["rent"] * 3600 if price else NAN,
+        area_mm2=file.get("area") or NAN, process_nm=round(file["process"] * 1e9, 6) if file.get("process") else NAN,
+        efficiency=Efficiency(**file.get("efficiency", {})), stack=stack, engines=tuple(file.get("engines", ())),
+        sources=stack_sources | energy_sources | guessed | given,
     )  # fmt: skip
+
+
+def shipped_machine(text: str, where: str) -> Machine:
+    """The machine of a YAML that ships: held to the schema by tests, not at every start."""
+    return build(in_si(parse_yaml(text, where)))
 
 
 def machine_from_text(text: str, where: str) -> Machine:
     """The machine a YAML text describes; `where` names it in errors. Raises `DovetailError`."""
     from dovetail.hardware.schema import MachineFile, check
 
-    return build(check(parse_yaml(text, where), MachineFile, where))
+    return build(check(parse_yaml(text, where), MachineFile, where).model_dump(exclude_none=True))
 
 
 def machine_from_file(path: Path) -> Machine:
     """The machine a YAML file describes. Raises `DovetailError`."""
     from dovetail.hardware.schema import MachineFile, check
 
-    return build(check(read_yaml(path), MachineFile, str(path)))
+    return build(check(read_yaml(path), MachineFile, str(path)).model_dump(exclude_none=True))

@@ -82,7 +82,11 @@ def _stack(stack: Stack) -> dict[str, Any]:
         number = seconds or not isinstance(value, str | bool | tuple)
         where = f"stack.{field.name}"
         data[field.name.removesuffix("_s") if seconds else field.name] = (
-            _number(value, "s" if seconds else "", where) if number else list(value) if isinstance(value, tuple) else value
+            _number(value, "s" if seconds else "", where)
+            if number
+            else list(value)
+            if isinstance(value, tuple)
+            else value
         )
     return data
 

@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 
 from dovetail.core.errors import DovetailError, did_you_mean
-from dovetail.hardware.build import machine_from_file, machine_from_text, zoo_files
+from dovetail.hardware.build import machine_from_file, shipped_machine, zoo_files
 from dovetail.hardware.machine import Machine
 
 ALIASES = {
@@ -27,7 +27,7 @@ def machine_names() -> list[str]:
 
 @cache
 def _zoo_machine(name: str) -> Machine:
-    return machine_from_text(zoo_files("chips")[name].read_text(encoding="utf-8"), f"{name}.yaml")
+    return shipped_machine(zoo_files("chips")[name].read_text(encoding="utf-8"), f"{name}.yaml")
 
 
 def machines() -> list[Machine]:

@@ -175,7 +175,7 @@ class StackFile(_Section):
     compute: str = ""
     kv_passes: Passes
     pointwise_passes: Passes
-    unpack_flops: Annotated[float, _positive("", zero=True)] = 0.0
+    unpack_flops: Annotated[float, _positive("", zero=True)]
     source: Sources
 
 

@@ -29,7 +29,7 @@ class Workload(ByContent):
     Raises
     ------
     DovetailError
-        A value is not a whole finite number in range; names the field and the value.
+        A value is not a whole finite number in range (names the field and the value), or shapes do not broadcast.
     """
 
     prompt: Number = 1024
@@ -37,13 +37,24 @@ class Workload(ByContent):
     batch: Number = 1
 
     def __post_init__(self) -> None:
-        for name in ("prompt", "output", "batch"):
-            _check(name, getattr(self, name))
+        for name in _FIELDS:
+            object.__setattr__(self, name, _checked(name, getattr(self, name)))
+        shapes = [np.shape(getattr(self, name)) for name in _FIELDS]
+        try:
+            np.broadcast_shapes(*shapes)
+        except ValueError:
+            why = ", ".join(f"{name} {shape}" for name, shape in zip(_FIELDS, shapes))
+            raise DovetailError("prompt, output and batch do not broadcast", where="workload", why=why) from None
 
     @property
     def total_tokens(self) -> Number:
-        """Tokens in the cache when a request ends, its last token excluded (it is never attended)."""
+        """Tokens of a finished request: what the model's context must hold."""
         return self.prompt + self.output
+
+    @property
+    def cached_tokens(self) -> Number:
+        """Tokens in the KV cache when a request ends: all but the last one, which is never fed back."""
+        return self.total_tokens - 1
 
     @property
     def decode_steps(self) -> Number:
@@ -67,25 +78,27 @@ class Workload(ByContent):
         The shape of `prompt` and `output` is (prompt quantiles * output quantiles,).
         """
         first, second = np.meshgrid(prompt.tokens, output.tokens, indexing="ij")
-        return Workload(prompt=first.ravel(), output=np.maximum(second.ravel(), 1), batch=batch)
+        return Workload(prompt=np.maximum(first.ravel(), 1), output=np.maximum(second.ravel(), 1), batch=batch)
 
     def columns(self) -> dict[str, np.ndarray]:
         """prompt, output and batch broadcast to one shape."""
-        names = ("prompt", "output", "batch")
-        return dict(zip(names, np.broadcast_arrays(self.prompt, self.output, self.batch), strict=True))
+        return dict(zip(_FIELDS, np.broadcast_arrays(self.prompt, self.output, self.batch), strict=True))
 
 
-def _check(name: str, value: Any) -> None:
-    try:
-        array = np.asarray(value, dtype=float)
-    except (TypeError, ValueError):
-        raise DovetailError(
-            f"{name} must be a number or an array of numbers", where=name, why=f"got {value!r}"
-        ) from None
-    bad = ~(np.isfinite(array) & (array >= 1) & (array <= 1e9))
+_FIELDS = ("prompt", "output", "batch")
+_MOST = 10**9
+
+
+def _checked(name: str, value: Any) -> Number:
+    """`value` as a Python scalar or a 64-bit array, so that no product of fields can overflow."""
+    array = np.asarray(value)
+    if array.dtype.kind not in "iuf":
+        raise DovetailError(f"{name} must be a number or an array of numbers", where=name, why=f"got {value!r}"[:80])
+    bad = ~((array >= 1) & (array <= _MOST) & (array == np.floor(array)))
     if array.size == 0 or bad.any():
-        worst = array[bad].flat[0] if array.size else "nothing"
-        hint = f"a {name} of at least 1" + (" request" if name == "batch" else " token")
-        raise DovetailError(
-            f"{name} must be between 1 and 10^9", where=name, why=f"got {worst:g}" if array.size else "", hint=hint
-        )
+        why = f"got {array[bad].flat[0]:g}" if array.size else "got nothing"
+        hint = f"a {name} of at least 1 " + ("request" if name == "batch" else "token")
+        raise DovetailError(f"{name} must be a whole number from 1 to 10^9", where=name, why=why, hint=hint)
+    if array.ndim == 0:
+        return array.item()
+    return array.astype(np.int64 if array.dtype.kind in "iu" else np.float64, copy=False)

@@ -1,0 +1,36 @@
+"""The YAML files that ship, read without the schema: tests hold every one of them to it, so a start need not.
+
+A user's file always goes through `dovetail.hardware.schema`; that it gives the same machine is tested for each shipped file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from dovetail.core import units
+
+# Dotted fields that are numbers with a unit, and their dimension; * is any one key.
+DIMENSIONS: dict[str, str] = {
+    "process": "m", "area": "mm2", "peak.*": "flop/s", "memory.capacity": "byte", "memory.bandwidth": "byte/s",
+    "caches.capacity": "byte", "caches.bandwidth": "byte/s", "link": "byte/s", "power.*": "W",
+    "energy.per_flop.*": "J/flop", "energy.per_byte": "J/byte", "price.rent": "USD/s", "efficiency.*": "", "stack.launch": "s", "stack.step": "s",
+    "launch": "s", "step": "s", "reserve": "", "kv_passes": "", "pointwise_passes": "", "unpack_flops": "",
+    "stack.reserve": "", "stack.kv_passes": "", "stack.pointwise_passes": "", "stack.unpack_flops": "",
+}  # fmt: skip
+
+
+def in_si(data: Mapping[str, Any], path: str = "") -> dict[str, Any]:
+    """A shipped file's mapping with every number in SI, as the schema leaves it."""
+    return {key: _value(value, f"{path}.{key}" if path else key) for key, value in data.items()}
+
+
+def _value(value: Any, path: str) -> Any:
+    if path == "source":
+        return value
+    if isinstance(value, Mapping):
+        return in_si(value, path)
+    if isinstance(value, list):
+        return tuple(in_si(item, path) if isinstance(item, Mapping) else item for item in value)
+    dimension = DIMENSIONS.get(path, DIMENSIONS.get(f"{path.rpartition('.')[0]}.*"))
+    return value if dimension is None else units.parse(value, dimension, where=path)
