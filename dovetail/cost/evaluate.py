@@ -19,6 +19,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dovetail.core.errors import INFEASIBLE, DovetailError
 from dovetail.core.formats import Number
 from dovetail.cost.traffic import Traffic, streamed_bytes, traffic
 from dovetail.hardware.machine import Machine
@@ -60,7 +61,7 @@ class GraphCost:
     operators: tuple[OperatorCost, ...] = ()
 
     def bottleneck(self) -> str:
-        """What most of the time of a scalar step goes to, in words; the step's own fixed time is one of the candidates."""
+        """What most of the time of a scalar step goes to, in words; the step's own fixed time is a candidate."""
         total = float(np.max(self.time_s))
         shares = {"step overhead": total - sum(float(np.max(o.time_s)) for o in self.operators)}
         for o in self.operators:
@@ -84,6 +85,15 @@ def _per_byte(machine: Machine) -> tuple[Number, Number]:
     return main, np.minimum(cache, main)
 
 
+def _link(machine: Machine) -> Number:
+    if not np.all(np.asarray(machine.link) > 0):
+        raise DovetailError(
+            f"{machine.name} has no link to other chips", where="link",
+            hint="one chip, or add link (bytes/s per direction) to its YAML", exit_code=INFEASIBLE,
+        )  # fmt: skip
+    return machine.link
+
+
 def operator_cost(operator: Operator, work: Traffic, resident: Number, machine: Machine) -> OperatorCost:
     """Cost of all repetitions of one operator; `resident` is the share of streamed bytes that never leave the cache."""
     main, cache = _per_byte(machine)
@@ -100,7 +110,7 @@ def operator_cost(operator: Operator, work: Traffic, resident: Number, machine: 
         busy = busy + (1.0 - efficiency.overlap) * np.minimum(compute, memory)
     if machine.stack.unpack_flops and isinstance(operator, Linear):
         busy = busy + work.unpacked * (machine.stack.unpack_flops / machine.peak_of(work.dtype))
-    link = work.sent * (1.0 / machine.link) if isinstance(operator, Collective) else 0.0
+    link = work.sent / _link(machine) if isinstance(operator, Collective) else 0.0
     time = (busy + link + machine.stack.launch_s) * repeat
     dynamic = (work.flops * machine.j_per_flop[work.dtype] + main_bytes * machine.j_per_byte) * repeat
     energy = np.minimum(time * machine.idle_w + dynamic, time * machine.tdp_w)
@@ -125,7 +135,7 @@ def evaluate(graph: Graph, machine: Machine, *, detail: bool = True) -> GraphCos
     Raises
     ------
     DovetailError
-        The machine has no arithmetic for a dtype of the graph.
+        The machine has no arithmetic for a dtype of the graph, or no link for its collectives.
     """
     works = [traffic(o, machine) for o in graph.operators]
     resident = _resident_share(streamed_bytes(graph, works), machine)

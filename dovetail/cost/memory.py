@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from dovetail.core.formats import Number, dtype_bytes
-from dovetail.cost.traffic import compute_dtype, resident_bytes
+from dovetail.cost.traffic import compute_dtype, kv_element_bytes, resident_bytes
 from dovetail.hardware.machine import Machine
-from dovetail.model.graph import Graph, Linear
+from dovetail.model.graph import Cache, Graph, Linear
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,14 +30,10 @@ class Memory:
         return self.total <= self.capacity
 
 
-def kv_bytes(graph: Graph, machine: Machine) -> Number:
-    """Bytes of every cache of `graph`: layers x batch x length (at most the window) x keys and values x element size."""
-    total: Number = 0.0
-    for cache in graph.caches:
-        dtype = compute_dtype(cache.format, machine) if cache.format in ("bf16", "fp16", "fp32") else cache.format
-        length = cache.length if cache.window is None else np.minimum(cache.length, cache.window)
-        total = total + cache.batch * length * (cache.elements_per_token * dtype_bytes(dtype))
-    return total
+def cache_bytes(cache: Cache, machine: Machine) -> Number:
+    """Bytes of one cache: layers x batch x length (at most the window) x keys and values x element size."""
+    length = cache.length if cache.window is None else np.minimum(cache.length, cache.window)
+    return cache.batch * length * (cache.elements_per_token * kv_element_bytes(cache.format, machine))
 
 
 def activation_bytes(graph: Graph, machine: Machine) -> Number:
@@ -55,4 +51,5 @@ def memory(prefill: Graph, full: Graph, machine: Machine) -> Memory:
     """Memory of one chip: activations of `prefill`, caches of `full` (the last decode step), weights of either."""
     weights = sum(resident_bytes(w, machine) * (len(layers) or 1) for w, layers in full.weights())
     capacity = machine.memory.capacity * (1.0 - machine.stack.reserve)
-    return Memory(weights, kv_bytes(full, machine), activation_bytes(prefill, machine), capacity)
+    caches = sum(cache_bytes(c, machine) for c in full.caches)
+    return Memory(weights, caches, activation_bytes(prefill, machine), capacity)

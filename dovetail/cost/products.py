@@ -61,7 +61,8 @@ def matmul(
 
 
 def _size(name: str, value: Number) -> np.ndarray:
-    array = np.asarray(value, dtype=float)
+    array = np.asarray(value)
+    array = array.astype(float) if array.dtype.kind in "iuf" else np.full(1, np.nan)
     if array.size == 0 or not np.all(np.isfinite(array)) or array.min() < 1:
         raise DovetailError(f"{name} must be at least 1 and finite", where=name, why=f"got {value!r}"[:80])
     return array

@@ -11,7 +11,8 @@ from dovetail.core.formats import DTYPE_BYTES, Number, dtype_bytes
 from dovetail.hardware.machine import Machine
 from dovetail.model.graph import Attention, Collective, Graph, Linear, Operator, Pointwise, Weight
 
-_STAND_INS = {"bf16": ("fp16",), "fp16": ("bf16",)}
+_FLOATS = ("bf16", "fp16", "fp32")
+_STAND_INS = {"bf16": ("fp16", "fp32"), "fp16": ("bf16", "fp32")}
 
 
 def compute_dtype(act: str, machine: Machine) -> str:
@@ -24,13 +25,11 @@ def compute_dtype(act: str, machine: Machine) -> str:
     DovetailError
         None of these has a peak on the machine.
     """
-    if machine.stack.compute and act in ("bf16", "fp16", "fp32"):
+    if machine.stack.compute and act in _FLOATS:
         return machine.stack.compute
-    for candidate in (act, *_STAND_INS.get(act, ()), "fp32" if act in ("bf16", "fp16") else act):
-        if candidate in machine.peak:
-            return candidate
-    machine.peak_of(act)
-    raise DovetailError(f"{machine.name} cannot compute in {act}")
+    found = next((dtype for dtype in (act, *_STAND_INS.get(act, ())) if dtype in machine.peak), act)
+    machine.peak_of(found)
+    return found
 
 
 def resident_bytes(weight: Weight, machine: Machine) -> Number:
@@ -42,7 +41,14 @@ def resident_bytes(weight: Weight, machine: Machine) -> Number:
     if stack.packed_weights and not (stack.compute and not weight.format.packed):
         return weight.payload_bytes
     dtype = weight.format.scale if weight.format.packed else weight.format.dtype
+    if dtype not in _FLOATS:  # scales of a narrower dtype do not say what the weights unpack to
+        dtype = "bf16"
     return weight.elements * dtype_bytes(compute_dtype(dtype, machine))
+
+
+def kv_element_bytes(format: str, machine: Machine) -> float:
+    """Bytes of one cached element: plain floats as the machine computes on them, narrower formats as they are."""
+    return dtype_bytes(compute_dtype(format, machine) if format in _FLOATS else format)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,15 +74,10 @@ def traffic(operator: Operator, machine: Machine) -> Traffic:
         packed = sum(w.elements for w in operator.weights if w.format.packed) if machine.stack.packed_weights else 0.0
         return Traffic(dtype, operator.executed_flops, streamed, moved, unpacked=packed * share)
     if isinstance(operator, Attention):
-        kv_size = dtype_bytes(
-            compute_dtype(operator.kv_format, machine) if operator.kv_format == "bf16" else operator.kv_format
-        )
-        span = (
-            operator.kv_len
-            if operator.window is None
-            else np.minimum(operator.kv_len, operator.window + operator.tokens)
-        )
-        element = 2 * kv_size * machine.stack.kv_passes
+        span = operator.kv_len  # keys that at least one query sees
+        if operator.window is not None:
+            span = np.minimum(span, operator.tokens + (operator.window - 1))
+        element = 2 * kv_element_bytes(operator.kv_format, machine) * machine.stack.kv_passes
         streamed = operator.batch * span * (operator.kv_heads * operator.head_dim * element)
         queries = operator.batch * operator.tokens * (2 * operator.heads * operator.head_dim * size)
         return Traffic(dtype, operator.executed_flops, streamed, queries)

@@ -9,7 +9,7 @@ from pathlib import Path
 from dovetail.hardware.machine import Machine
 from dovetail.model.graph import Graph
 
-# Groups of packed weights that vLLM's compressed-tensors kernels read (WNA16: Marlin and Machete); their bits are the stack's.
+# Groups of packed weights that vLLM's compressed-tensors kernels read (WNA16: Marlin, Machete); bits are the stack's.
 VLLM_GROUPS = (0, 32, 64, 128)
 
 

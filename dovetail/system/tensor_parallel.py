@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from dovetail.core.errors import DovetailError
-from dovetail.model.graph import Attention, Cache, Collective, Graph, Linear, Operator, Pointwise, Weight
+from dovetail.core.errors import INFEASIBLE, DovetailError
+from dovetail.core.formats import Number
+from dovetail.model.graph import Attention, Collective, Graph, Linear, Operator, Pointwise, Weight
 
 _SPLIT_INPUTS = ("o", "down", "experts_down")  # row-parallel: partial sums need an all-reduce
 _WHOLE = ("router",)
@@ -17,52 +18,70 @@ _SPLIT_POINTWISE = ("activation", "rotary", "qk_norm", "embed")
 def tensor_parallel(graph: Graph, ways: int) -> Graph:
     """What one of `ways` chips does of `graph`: shapes divided, collectives added after row-parallel products.
 
-    KV heads are copied where there are fewer of them than chips.
+    KV heads, and the rows of the projections that make them, are copied where there are fewer of them than chips.
 
     Raises
     ------
     DovetailError
-        The query heads do not divide by `ways`.
+        The query heads do not divide by `ways`, or the KV heads neither divide by it nor into it.
     """
     if ways == 1:
         return graph
+    attention = {o.layers: o for o in graph.operators if isinstance(o, Attention)}
+    for heads in attention.values():
+        _check(heads, ways)
     operators: list[Operator] = []
     for operator in graph.operators:
-        operators.append(_split(operator, ways))
+        operators.append(_split(operator, ways, attention.get(operator.layers)))
         if isinstance(operator, Linear) and _role(operator) in _SPLIT_INPUTS:
-            rows = graph.batch * graph.tokens
-            elements = rows * graph.hidden
-            operators.append(
-                Collective(
-                    f"{operator.name}.all_reduce", operator.layers, elements=elements, ways=ways, act=operator.act
-                )
-            )
-    return replace(graph, operators=tuple(operators), caches=tuple(_share(c, ways) for c in graph.caches))
+            elements = graph.batch * graph.tokens * graph.hidden
+            name = f"{operator.name}.all_reduce"
+            operators.append(Collective(name, operator.layers, elements=elements, ways=ways, act=operator.act))
+    caches = tuple(replace(c, kv_heads=_kv_heads(c.kv_heads, ways)) for c in graph.caches)
+    return replace(graph, operators=tuple(operators), caches=caches)
 
 
-def _split(operator: Operator, ways: int) -> Operator:
+def _check(attention: Attention, ways: int) -> None:
+    heads, kv_heads = np.asarray(attention.heads), np.asarray(attention.kv_heads)
+    if np.any(heads % ways) or np.any((kv_heads % ways != 0) & (ways % kv_heads != 0)):
+        raise DovetailError(
+            f"{attention.heads} attention heads with {attention.kv_heads} KV heads do not divide over {ways} chips",
+            where="tp", hint="a number of chips that divides the heads, and divides or is divided by the KV heads",
+            exit_code=INFEASIBLE,
+        )  # fmt: skip
+
+
+def _kv_heads(kv_heads: Number, ways: int) -> Number:
+    return kv_heads // np.minimum(kv_heads, ways)
+
+
+def _split(operator: Operator, ways: int, attention: Attention | None) -> Operator:
     role = _role(operator)
+    if isinstance(operator, Linear) and role == "qkv" and attention is not None:
+        return _split_heads(operator, ways, attention)
+    if isinstance(operator, Linear) and role in _SPLIT_INPUTS:
+        weights = tuple(w if _is_vector(w) else replace(w, cols=w.cols / ways) for w in operator.weights)
+        return replace(operator, weights=weights, k=operator.k / ways)
     if isinstance(operator, Linear) and role not in _WHOLE:
-        inputs = role in _SPLIT_INPUTS
-        weights = tuple(_part(w, ways, inputs) for w in operator.weights)
-        return replace(
-            operator,
-            weights=weights,
-            k=operator.k / ways if inputs else operator.k,
-            n=operator.n if inputs else operator.n / ways,
-        )
+        return replace(operator, weights=tuple(_outputs(w, ways) for w in operator.weights), n=operator.n / ways)
     if isinstance(operator, Attention):
-        if np.any(np.asarray(operator.heads) % ways):
-            raise DovetailError(
-                f"{operator.heads} attention heads do not divide over {ways} chips",
-                where="tp",
-                hint="a divisor of the heads",
-            )
-        return replace(operator, heads=operator.heads // ways, kv_heads=np.maximum(operator.kv_heads / ways, 1))
+        return replace(operator, heads=operator.heads // ways, kv_heads=_kv_heads(operator.kv_heads, ways))
     if isinstance(operator, Pointwise) and role in _SPLIT_POINTWISE:
-        weights = tuple(_part(w, ways, inputs=False) for w in operator.weights)
+        weights = tuple(w if _is_vector(w) else _outputs(w, ways) for w in operator.weights)
         return replace(operator, weights=weights, read=operator.read / ways, written=operator.written / ways)
     return operator
+
+
+def _split_heads(qkv: Linear, ways: int, attention: Attention) -> Linear:
+    """Q by query heads, K and V by KV heads: those are copied where there are fewer heads than chips."""
+    queries, keys = attention.heads * attention.head_dim, attention.kv_heads * attention.head_dim
+    parts = np.minimum(attention.kv_heads, ways)
+
+    def part(weight: Weight) -> Weight:
+        made = weight.cols if _is_vector(weight) else weight.rows
+        return _outputs(weight, parts if np.all(np.equal(made, keys)) else ways)
+
+    return replace(qkv, weights=tuple(map(part, qkv.weights)), n=queries / ways + (qkv.n - queries) / parts)
 
 
 def _role(operator: Operator) -> str:
@@ -70,11 +89,12 @@ def _role(operator: Operator) -> str:
     return operator.name.partition("@")[0]
 
 
-def _part(weight: Weight, ways: int, inputs: bool) -> Weight:
-    if not weight.linear and weight.rows == 1:
-        return weight if inputs else replace(weight, cols=weight.cols / ways)
-    return replace(weight, cols=weight.cols / ways) if inputs else replace(weight, rows=weight.rows / ways)
+def _is_vector(weight: Weight) -> bool:
+    return not weight.linear and np.ndim(weight.rows) == 0 and weight.rows == 1
 
 
-def _share(cache: Cache, ways: int) -> Cache:
-    return replace(cache, kv_heads=np.maximum(cache.kv_heads / ways, 1))
+def _outputs(weight: Weight, parts: Number) -> Weight:
+    """One of `parts` of a matrix's rows, or of its bias."""
+    if _is_vector(weight):
+        return replace(weight, cols=weight.cols / parts)
+    return replace(weight, rows=weight.rows / parts)
