@@ -10,6 +10,7 @@ SHELL := /bin/bash
 PY := .venv/bin/python
 RUN := .venv/.ready-run
 DEV := .venv/.ready-dev
+BENCH := .venv/.ready-bench
 CACHE := $(CURDIR)/.make
 
 # Nothing is kept outside this folder.
@@ -32,8 +33,9 @@ lint: $(DEV)
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
 
-bench: $(DEV)
-	@for script in bench/*.py; do [ -e "$$script" ] || continue; echo "== $$script"; $(PY) "$$script"; done
+bench: $(BENCH)
+	@failed=; for script in bench/*.py; do echo "== $$script"; $(PY) "$$script" || failed="$$failed $$script"; done; \
+	[ -z "$$failed" ] || { echo "could not run:$$failed" >&2; exit 1; }
 
 setup: $(DEV)
 
@@ -43,7 +45,7 @@ clean:
 
 # .venv/.unfinished says that an installation was interrupted, .venv/.folder where it was made: if not here, start again.
 MOVED := [ -e .venv/.folder ] && [ "$$(cat .venv/.folder)" != "$(CURDIR)" ]
-$(shell if $(MOVED); then rm -f $(RUN) $(DEV); fi)
+$(shell if $(MOVED); then rm -f $(RUN) $(DEV) $(BENCH); fi)
 
 # torch goes first and by itself, so that whichever build of exactly this version pip finds nearest is the one used.
 $(RUN): pyproject.toml
@@ -53,13 +55,13 @@ $(RUN): pyproject.toml
 	$(PY) -m pip install --quiet --editable '.[torch]'
 	@rm -rf .venv/.unfinished '$(CACHE)/pip'; printf %s "$(CURDIR)" > .venv/.folder; touch $@
 
-$(DEV): $(RUN)
+$(DEV) $(BENCH): .venv/.ready-%: $(RUN)
 	@touch .venv/.unfinished
-	$(PY) -m pip install --quiet $$($(PY) -c "$(DEV_REQUIREMENTS)")
+	$(PY) -m pip install --quiet $$($(PY) -c "$(REQUIREMENTS)" $*)
 	@rm -rf .venv/.unfinished '$(CACHE)/pip'; touch $@
 
-DEV_REQUIREMENTS := import tomllib; p = tomllib.load(open('pyproject.toml', 'rb')); \
-  print(*p['project']['optional-dependencies']['dev'])
+REQUIREMENTS := import sys, tomllib; p = tomllib.load(open('pyproject.toml', 'rb')); \
+  print(*p['project']['optional-dependencies'][sys.argv[1]])
 
 define make_venv
   rm -rf .venv; \

@@ -23,6 +23,7 @@ ADDS = {
     "plot": "figures in notebooks and in the terminal",
     "studio": "the browser interface",
     "cluster": "sweeps and measurements on many machines",
+    "bench": "side-by-side benches on public measurements",
     "dev": "tests, lint and types",
 }
 _REQUIREMENT = re.compile(r"\s*(?P<name>[A-Za-z0-9._-]+)\s*(?:\[(?P<extras>[^\]]+)\])?\s*(?:==\s*(?P<pin>[^\s;,]+))?")
