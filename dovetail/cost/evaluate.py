@@ -23,7 +23,7 @@ from dovetail.core.errors import INFEASIBLE, DovetailError
 from dovetail.core.formats import Number
 from dovetail.cost.traffic import Traffic, streamed_bytes, traffic
 from dovetail.hardware.machine import Machine
-from dovetail.model.graph import Attention, Collective, Graph, Linear, Operator
+from dovetail.model.graph import Attention, Collective, Graph, Operator
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +39,7 @@ class OperatorCost:
     compute_s: Number
     memory_s: Number
     link_s: Number
+    unpack_s: Number
     launch_s: Number
     time_s: Number
     energy_j: Number
@@ -108,15 +109,15 @@ def operator_cost(operator: Operator, work: Traffic, resident: Number, machine: 
     busy = np.maximum(compute, memory)
     if np.any(np.asarray(efficiency.overlap) != 1.0):
         busy = busy + (1.0 - efficiency.overlap) * np.minimum(compute, memory)
-    if machine.stack.unpack_flops and isinstance(operator, Linear):
-        busy = busy + work.unpacked * (machine.stack.unpack_flops / machine.peak_of(work.dtype))
+    unpack = work.unpacked * (machine.stack.unpack_flops / machine.peak_of(work.dtype))
     link = work.sent / _link(machine) if isinstance(operator, Collective) else 0.0
-    time = (busy + link + machine.stack.launch_s) * repeat
+    time = (busy + unpack + link + machine.stack.launch_s) * repeat
     dynamic = (work.flops * machine.j_per_flop[work.dtype] + main_bytes * machine.j_per_byte) * repeat
     energy = np.minimum(time * machine.idle_w + dynamic, time * machine.tdp_w)
     return OperatorCost(
         operator.name, repeat, work.dtype, work.flops * repeat, main_bytes * repeat, cache_bytes * repeat,
-        compute * repeat, memory * repeat, link * repeat, machine.stack.launch_s * repeat, time, energy,
+        compute * repeat, memory * repeat, link * repeat, unpack * repeat, machine.stack.launch_s * repeat,
+        time, energy,
     )  # fmt: skip
 
 

@@ -84,7 +84,7 @@ def _serve(found: Estimate, out: Path) -> Served:
 def _design(found: Estimate, source: Path) -> dict[str, Any]:
     work = found.workload
     return {
-        "model": found.model.name, "source": str(source), "recipe": found.recipe.to_json(),
+        "model": found.model.name, "source": str(source.resolve()), "recipe": found.recipe.to_json(),
         "machine": found.machine.name,
         "workload": {"batch": int(work.batch), "prompt": int(work.prompt), "output": int(work.output)},
         "prediction": found.to_json(),

@@ -95,10 +95,10 @@ class Calibration:
     path: Path
 
     def to_json(self) -> dict[str, Any]:
-        source = self.machine.source("efficiency").text
+        source = self.machine.source("efficiency")
         return {
             "machine": self.machine.name, "title": self.machine.title, "path": str(self.path),
-            "constants": {c.name: exact(c.value, c.unit, "measured", source).to_json() for c in self.constants},
+            "constants": {c.name: exact(c.value, c.unit, source.kind, source.text).to_json() for c in self.constants},
             "held_out_median_error": self.error, "held_out_90th_percentile": self.spread,
             "held_out_steps": self.held_out,
         }  # fmt: skip

@@ -36,7 +36,7 @@ def as_quantity(quality: Quality, label: str) -> Quantity:
 def compress(
     model: Model | str, recipe: Recipe | str, out: Path, *, text: Path | None = None, report: Report = lambda line: None
 ) -> dict[str, Any]:
-    """Apply `recipe` to the weights of `model`, write a folder that `transformers` loads, measure quality before and after.
+    """Apply `recipe` to the weights of `model`, write a folder that `transformers` loads, measure quality both times.
 
     Returns
     -------

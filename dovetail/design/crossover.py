@@ -7,11 +7,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dovetail.core.errors import DovetailError, did_you_mean
 from dovetail.design.points import table
 from dovetail.design.resolve import Plan, as_recipe
 from dovetail.hardware.machine import Machine
 from dovetail.model import Model
 from dovetail.workload import Workload
+
+_TIMES = ("tpot", "ttft", "e2e")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +45,14 @@ def gains(
     """Gain in `metric` (``tpot``, ``ttft`` or ``e2e``) of each recipe over `baseline`, for every context and batch.
 
     Decode happens at the context given: prompts of that length, two output tokens.
+
+    Raises
+    ------
+    DovetailError
+        A metric that is not a time; names the nearest.
     """
+    if metric not in _TIMES:
+        raise DovetailError(f"unknown metric '{metric}'", where="metric", hint=did_you_mean(metric, list(_TIMES)))
     batch, context = (a.ravel() for a in np.meshgrid(np.asarray(batches), np.asarray(contexts), indexing="xy"))
     work = Workload(prompt=context, output=2, batch=batch)
 

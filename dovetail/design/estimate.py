@@ -45,10 +45,14 @@ class Estimate:
     @property
     def why(self) -> list[str]:
         """What binds when a scalar design does not fit."""
-        return why_not(self.model, self.machine, self.workload, self.metrics.memory, self.steps.decode_graph)
+        held, graph = self.metrics.memory, self.steps.last_graph
+        return why_not(self.model, self.machine, self.plan, self.workload, held, graph)
 
     def quantity(self, value: float, unit: str) -> Quantity:
-        """`value` with the interval that the machine's efficiency spread gives a time, or anything proportional or inverse to it."""
+        """`value` with the interval the efficiency's spread gives a time, or what is proportional or inverse to it.
+
+        Energy moves less than time (its dynamic part does not), so that its interval is on the safe side.
+        """
         spread = 1.0 + float(np.max(self.machine.efficiency.spread))
         return Quantity(
             float(value), float(value) / spread, float(value) * spread, unit, self.kind, f"{MODEL}, {self.machine.name}"
@@ -97,7 +101,8 @@ class Estimate:
 
     def to_json(self) -> dict[str, Any]:
         """The stable keys of ``dovetail estimate --json``."""
-        price = self.usd_per_mtok
+        price, source = self.usd_per_mtok, self.machine.source("memory.capacity")
+        capacity = exact(float(self.metrics.memory.capacity), "byte", source.kind, source.text)
         return {
             "model": self.model.name, "machine": self.machine.name, "chips": self.machine.count,
             "recipe": self.recipe.name,
@@ -105,10 +110,8 @@ class Estimate:
             "ttft": self.ttft.to_json(), "tpot": self.tpot.to_json(), "throughput": self.throughput.to_json(),
             "energy_per_token": self.energy_per_token.to_json(), "usd_per_mtok": price.to_json() if price else None,
             "memory": {name: q.to_json() for name, q in self.memory().items()},
-            "memory_capacity": exact(
-                float(self.metrics.memory.capacity), "byte", self.machine.source("memory").kind, self.machine.source("memory").text
-            ).to_json(),
-            "bottleneck": self.bottleneck(), "feasible": self.feasible, "why": self.why,
+            "memory_capacity": capacity.to_json(), "bottleneck": self.bottleneck(),
+            "feasible": self.feasible, "why": self.why,
         }  # fmt: skip
 
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from dovetail.core.content import digest
-from dovetail.design.feasibility import without_kernel
 from dovetail.design.estimate import MODEL, estimate
+from dovetail.design.feasibility import without_kernel
 from dovetail.design.points import table
 from dovetail.design.resolve import Plan, as_machine, as_model, as_recipe
 from dovetail.hardware.machine import Machine
@@ -18,7 +18,7 @@ from dovetail.runtime.perplexity import Quality
 from dovetail.workload import Workload
 
 Qualities = Mapping[tuple[str, str], Quality]
-_TIMED = ("ttft", "tpot", "e2e", "energy_per_token", "usd_per_mtok")  # metrics whose interval is the machine's spread
+_TIMED = ("ttft", "tpot", "e2e", "throughput", "energy_per_token", "usd_per_mtok")  # their interval is the spread
 
 
 @lru_cache(maxsize=512)

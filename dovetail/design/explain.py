@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 from dovetail.core.errors import DovetailError, did_you_mean
+from dovetail.core.formats import Number
 from dovetail.core.quantity import Quantity, exact, weakest
 from dovetail.cost import GraphCost, OperatorCost
+from dovetail.cost.memory import cache_bytes
+from dovetail.cost.traffic import resident_bytes
 from dovetail.design.estimate import Estimate
 from dovetail.hardware.machine import Machine
 from dovetail.model.graph import Graph
@@ -30,52 +35,85 @@ def _constant(machine: Machine, path: str, value: float, unit: str) -> Quantity:
     return exact(value, unit, source.kind, source.text)
 
 
+def _product(unit: str, formula: str, *parts: tuple[str, Quantity]) -> Quantity:
+    """The product of some constants."""
+    kind = weakest(*(q.kind for _, q in parts))
+    return exact(math.prod(q.value for _, q in parts), unit, kind, "", formula=formula, parts=parts)
+
+
 def _bandwidth(machine: Machine) -> Quantity:
-    parts = (
+    return _product(
+        "byte/s", "bandwidth x efficiency",
         ("memory bandwidth", _constant(machine, "memory.bandwidth", float(machine.memory.bandwidth), "byte/s")),
         ("memory efficiency", _constant(machine, "efficiency.memory", float(machine.efficiency.memory), "")),
-    )
-    value = parts[0][1].value * parts[1][1].value
-    return exact(
-        value, "byte/s", weakest(*(q.kind for _, q in parts)), "", formula="bandwidth x efficiency", parts=parts
-    )
+    )  # fmt: skip
 
 
-def _arithmetic(machine: Machine, dtype: str) -> Quantity:
-    parts = (
-        (f"{dtype} peak", _constant(machine, f"peak.{dtype}", float(machine.peak_of(dtype)), "flop/s")),
-        ("compute efficiency", _constant(machine, "efficiency.compute", float(machine.efficiency.compute), "")),
-    )
-    value = parts[0][1].value * parts[1][1].value
-    return exact(value, "flop/s", weakest(*(q.kind for _, q in parts)), "", formula="peak x efficiency", parts=parts)
+def _arithmetic(machine: Machine, cost: OperatorCost) -> Quantity:
+    peak = _constant(machine, f"peak.{cost.dtype}", float(machine.peak_of(cost.dtype)), "flop/s")
+    reached = _constant(machine, "efficiency.compute", float(machine.efficiency.compute), "")
+    parts = [(f"{cost.dtype} peak", peak), ("compute efficiency", reached)]
+    if cost.name.partition("@")[0] == "attention" and machine.efficiency.attention != 1.0:
+        relative = _constant(machine, "efficiency.attention", float(machine.efficiency.attention), "")
+        parts.append(("attention's relative efficiency", relative))
+    return _product("flop/s", " x ".join(("peak", *("efficiency",) * (len(parts) - 1))), *parts)
+
+
+def _compute(estimate: Estimate, cost: OperatorCost) -> Quantity:
+    flops = exact(float(cost.flops), "flop", "modelled", "shapes of the graph")
+    parts = (("FLOPs", flops), ("arithmetic", _arithmetic(estimate.machine, cost)))
+    return _seconds(estimate, cost.compute_s, "FLOPs / arithmetic", *parts)
+
+
+def _moved(estimate: Estimate, cost: OperatorCost) -> Quantity:
+    machine, shapes = estimate.machine, "shapes and formats of the graph"
+    main = exact(float(cost.bytes), "byte", "modelled", shapes)
+    parts = [("main-memory bytes", main), ("bandwidth", _bandwidth(machine))]
+    formula = "bytes / bandwidth"
+    if float(cost.cache_bytes) and machine.caches:
+        level = machine.caches[0]
+        parts += [
+            (f"{level.name} bytes", exact(float(cost.cache_bytes), "byte", "modelled", shapes)),
+            (f"{level.name} bandwidth", _constant(machine, "caches", float(level.bandwidth), "byte/s")),
+        ]
+        formula += f" + {level.name} bytes / {level.name} bandwidth (no slower than memory)"
+    return _seconds(estimate, cost.memory_s, formula, *parts)
+
+
+def _seconds(estimate: Estimate, value: Number, formula: str, *parts: tuple[str, Quantity]) -> Quantity:
+    whole = estimate.quantity(float(value), "s")
+    return Quantity(whole.value, whole.low, whole.high, "s", whole.kind, "", formula, parts)
 
 
 def _operator(estimate: Estimate, cost: OperatorCost) -> Quantity:
+    """All repetitions of one operator; the formula names the parts that are there."""
     machine = estimate.machine
-    graph = ("FLOPs", exact(float(cost.flops), "flop", "modelled", "shapes of the graph"))
-    moved = ("main-memory bytes", exact(float(cost.bytes), "byte", "modelled", "shapes and formats of the graph"))
-    launch = ("launch", _constant(machine, "stack.launch", float(machine.stack.launch_s), "s"))
-    busy = {
-        "compute": (graph, ("arithmetic", _arithmetic(machine, cost.dtype))),
-        "memory": (moved, ("bandwidth", _bandwidth(machine))),
-        "link": (("link", _constant(machine, "link", float(machine.link), "byte/s")),),
-        "launch": (),
-    }[cost.bound]
-    formula = (
-        f"{cost.repeat} x (max(compute {float(cost.compute_s) / cost.repeat:.3g} s, "
-        f"memory {float(cost.memory_s) / cost.repeat:.3g} s) + link {float(cost.link_s) / cost.repeat:.3g} s + launch); bound by {cost.bound}"
-    )
-    whole = estimate.quantity(float(cost.time_s), "s")
-    return Quantity(whole.value, whole.low, whole.high, "s", whole.kind, "", formula, (*busy, launch))
+    overlap = float(machine.efficiency.overlap)
+    parts = [("compute", _compute(estimate, cost)), ("memory", _moved(estimate, cost))]
+    formula = "max(compute, memory)"
+    if overlap != 1.0:
+        parts.append(("overlap", _constant(machine, "efficiency.overlap", overlap, "")))
+        formula += " + (1 - overlap) x min(compute, memory)"
+    if float(cost.unpack_s):
+        constant = _constant(machine, "stack.unpack_flops", float(machine.stack.unpack_flops), "flop")
+        per_weight = ("unpacking of one weight", constant)
+        parts.append(("unpacking", _seconds(estimate, cost.unpack_s, "weights x FLOPs / peak", per_weight)))
+        formula += " + unpacking"
+    if float(cost.link_s):
+        link = _constant(machine, "link", float(machine.link), "byte/s")
+        parts.append(("link", _seconds(estimate, cost.link_s, "bytes sent / link", ("link", link))))
+        formula += " + link"
+    launch = _constant(machine, "stack.launch", float(machine.stack.launch_s), "s")
+    parts.append(("launch", launch))
+    formula += f" + {cost.repeat} x launch; bound by {cost.bound}"
+    return _seconds(estimate, cost.time_s, formula, *parts)
 
 
 def _step(estimate: Estimate, graph: Graph, cost: GraphCost) -> Quantity:
     whole = estimate.quantity(float(cost.time_s), "s")
     order = sorted(cost.operators, key=lambda o: -float(o.time_s))
     parts = tuple((o.name, _operator(estimate, o)) for o in order)
-    parts += (
-        ("step overhead", _constant(estimate.machine, "stack.step", float(estimate.machine.stack.step_s), "s")),
-    )
+    parts += (("step overhead", _constant(estimate.machine, "stack.step", float(estimate.machine.stack.step_s), "s")),)
     formula = f"sum of {len(order)} operator kinds + step overhead; batch {float(graph.batch):g}, "
     formula += f"{float(graph.tokens):g} new tokens after {float(graph.context):g} cached"
     return Quantity(whole.value, whole.low, whole.high, "s", whole.kind, whole.source, formula, parts)
@@ -115,7 +153,7 @@ def _price(estimate: Estimate) -> Quantity:
         raise DovetailError(
             f"{estimate.machine.name} has no rent", where="price.rent", hint="add price.rent to its YAML file"
         )
-    rent = _constant(estimate.machine, "price", float(estimate.machine.usd_per_hour) / 3600, "USD/s")
+    rent = _constant(estimate.machine, "price.rent", float(estimate.machine.usd_per_hour) / 3600, "USD/s")
     chips = exact(estimate.machine.count, "", "datasheet", "the question asked")
     parts = (("rent of one chip", rent), ("chips", chips), ("throughput", _throughput(estimate)))
     return Quantity(
@@ -137,13 +175,13 @@ def _energy(estimate: Estimate) -> Quantity:
         ("power limit", _constant(machine, "power.tdp", float(machine.tdp_w), "W")),
         ("energy per byte", _constant(machine, "energy.per_byte", float(machine.j_per_byte), "J/byte")),
         *(
-            (f"energy per {d} FLOP", _constant(machine, "energy.per_flop", float(machine.j_per_flop[d]), "J/flop"))
+            (f"energy per {d} FLOP", _constant(machine, f"energy.per_flop.{d}", float(machine.j_per_flop[d]), "J/flop"))
             for d in _dtypes(estimate)
         ),
         ("ttft", _ttft(estimate)), ("tpot", _tpot(estimate)),
     )  # fmt: skip
     formula = "sum over operators of min(idle x time + per_flop x FLOPs + per_byte x bytes, limit x time) "
-    formula += "x chips / output tokens"
+    formula += "x chips (one without requests idles) / output tokens"
     return Quantity(whole.value, whole.low, whole.high, whole.unit, whole.kind, whole.source, formula, parts)
 
 
@@ -151,31 +189,37 @@ def _dtypes(estimate: Estimate) -> list[str]:
     return sorted({o.dtype for o in estimate.steps.decode.operators})
 
 
+def _weights(estimate: Estimate) -> Iterator[tuple[str, Quantity]]:
+    """Bytes of every kind of matrix, the largest first; norms and biases together."""
+    rest, matrices = 0.0, []
+    for weight, layers in estimate.steps.last_graph.weights():
+        repeat = len(layers) or 1
+        size = float(resident_bytes(weight, estimate.machine)) * repeat
+        if float(weight.rows) == 1:
+            rest += size
+            continue
+        shape = f"{float(weight.rows):g} x {float(weight.cols):g} {weight.format.name}"
+        matrices.append((weight.name, exact(size, "byte", "modelled", f"{repeat * weight.experts} of {shape}")))
+    yield from sorted(matrices, key=lambda part: -part[1].value)
+    yield "norms and biases", exact(rest, "byte", "modelled", "vectors of the graph")
+
+
+def _caches(estimate: Estimate) -> Iterator[tuple[str, Quantity]]:
+    for c in estimate.steps.last_graph.caches:
+        size = float(cache_bytes(c, estimate.machine))
+        text = f"batch {float(c.batch):g} x {float(c.length):g} tokens x {float(c.elements_per_token):g} elements"
+        yield f"layers {c.layers[0]}–{c.layers[-1]}", exact(size, "byte", "modelled", text)
+
+
 def _memory(estimate: Estimate) -> Quantity:
     held = estimate.memory()
-    tensors = tuple(
-        (weight.name, exact(float(weight.payload_bytes) * (len(layers) or 1), "byte", "modelled",
-                            f"{len(layers) or 1} x {weight.experts} of {float(weight.rows):g} x {float(weight.cols):g} {weight.format.name}"))
-        for weight, layers in sorted(estimate.steps.decode_graph.weights(), key=lambda p: -float(p[0].payload_bytes))
-        if weight.linear
-    )  # fmt: skip
-    caches = tuple(
-        (f"layers {c.layers[0]}–{c.layers[-1]}", exact(float(c.batch * c.length * c.elements_per_token), "", "modelled",
-         f"elements: batch {float(c.batch):g} x {float(c.length):g} tokens x {float(c.elements_per_token):g} ({c.format})"))
-        for c in estimate.steps.decode_graph.caches
-    )  # fmt: skip
-    weights = exact(held["weights"].value, "byte", "modelled", "stored formats, scales included", parts=tensors)
-    kv = exact(held["kv_cache"].value, "byte", "modelled", "at the end of the output", parts=caches)
-    parts = (("weights", weights), ("kv_cache", kv), ("activations", held["activations"]))
-    total = held["total"]
-    return exact(
-        total.value,
-        "byte",
-        "modelled",
-        total.source,
-        formula="weights + KV cache + activations, on each chip",
-        parts=parts,
+    weights, kv, total = held["weights"], held["kv_cache"], held["total"]
+    parts = (
+        ("weights", replace(weights, formula="sum of all tensors, scales included", parts=tuple(_weights(estimate)))),
+        ("kv_cache", replace(kv, formula="sum at the end of the output", parts=tuple(_caches(estimate)))),
+        ("activations", held["activations"]),
     )
+    return replace(total, formula="weights + KV cache + activations, on each chip", parts=parts)
 
 
 METRICS: dict[str, Callable[[Estimate], Quantity]] = {

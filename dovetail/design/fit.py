@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from dovetail.core.errors import DovetailError
 from dovetail.cost import evaluate
 from dovetail.hardware.machine import Machine
 from dovetail.model.graph import Graph
@@ -117,8 +118,13 @@ def fit(
 
 
 def held_out(machine: Machine, observations: Sequence[Observation]) -> np.ndarray:
-    """Relative errors of every step when its own model was left out of the fit, shape (all steps,)."""
+    """Relative errors of every step when its own model was left out of the fit, shape (all steps,).
+
+    Raises `DovetailError` when there is only one model, which leaves nothing to fit.
+    """
     labels = np.concatenate([o.labels for o in observations])
+    if len(np.unique(labels)) < 2:
+        raise DovetailError("only one model was measured", where="held_out", hint="at least two, to leave one out")
     errors = np.empty(labels.shape)
     for label in np.unique(labels):
         fitted = fit(machine, observations, weights=(labels != label).astype(float))

@@ -56,7 +56,7 @@ def measure(folder: Path, seconds: float = 5.0, report: Report = lambda line: No
         Not a folder that `build` wrote, or a broken checkpoint.
     """
     design = _design(folder)
-    model, recipe = Model.load(design["source"]), Recipe.load(design["recipe"])
+    model, recipe = Model.load(folder / "checkpoint"), Recipe.load(design["recipe"])
     asked = Workload(**design["workload"])
     found = within(model, recipe, "host", asked, seconds)
     report(f"loading {folder / 'checkpoint'}")
@@ -125,13 +125,13 @@ def _energy(found: Estimate, phase: str) -> Quantity:
 
 
 def _design(folder: Path) -> dict[str, Any]:
+    hint = "dovetail build MODEL --on host --out DIR"
     try:
-        found: dict[str, Any] = json.loads((folder / DESIGN).read_text())
-        return found
+        found = json.loads((folder / DESIGN).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise DovetailError(
-            "this is not a built design",
-            where=str(folder),
-            why=f"{DESIGN}: {error}",
-            hint="dovetail build MODEL --on host --out DIR",
-        ) from None
+        why = f"{DESIGN}: {getattr(error, 'strerror', None) or error}"
+        raise DovetailError("this is not a built design", where=str(folder), why=why, hint=hint) from None
+    if not isinstance(found, dict) or not {"recipe", "machine", "workload"} <= found.keys():
+        why = f"{DESIGN} does not hold a recipe, a machine and a workload"
+        raise DovetailError("this is not a built design", where=str(folder), why=why, hint=hint)
+    return found

@@ -41,41 +41,45 @@ class Metrics:
 
 @dataclass(frozen=True, slots=True)
 class Steps:
-    """The graphs of one chip that the metrics come from, with their costs."""
+    """The graphs of one chip that the metrics come from, with their costs; `last_graph` is the last decode step."""
 
     prefill_graph: Graph
     decode_graph: Graph
+    last_graph: Graph
     prefill: GraphCost
     decode: GraphCost
 
 
 def steps(model: Model, machine: Machine, recipe: Recipe, plan: Plan, work: Workload, *, detail: bool) -> Steps:
     """Prefill of the batch and the decode step at the mean context, after `recipe` and `plan`, with their costs."""
-    ways = plan.ways(machine)
-    share = np.ceil(np.asarray(work.batch) * ways / machine.count)  # requests of one replica
-    first = recipe.rewrite(model.graph(batch=share, tokens=work.prompt, context=0))
-    later = recipe.rewrite(model.graph(batch=share, tokens=1, context=work.mean_context))
-    first, later = tensor_parallel(first, ways), tensor_parallel(later, ways)
-    return Steps(first, later, evaluate(first, machine, detail=detail), evaluate(later, machine, detail=detail))
+    share = plan.share(machine, work.batch)
+
+    def graph(tokens: Number, context: Number) -> Graph:
+        whole = recipe.rewrite(model.graph(batch=share, tokens=tokens, context=context))
+        return tensor_parallel(whole, plan.ways(machine))
+
+    first, later, last = graph(work.prompt, 0), graph(1, work.mean_context), graph(1, work.cached_tokens - 1)
+    return Steps(first, later, last, evaluate(first, machine, detail=detail), evaluate(later, machine, detail=detail))
 
 
 def metrics(model: Model, machine: Machine, recipe: Recipe, plan: Plan, work: Workload, found: Steps) -> Metrics:
-    """The metrics of a design from the costs of its two steps."""
+    """The metrics of a design from the costs of its two steps.
+
+    Replicas are filled one after the other up to `Plan.share`; one left without requests idles.
+    """
     tpot = found.decode.time_s / found.decode_graph.tokens_per_step
     ttft = found.prefill.time_s
     e2e = ttft + work.decode_steps * tpot
     tokens = work.batch * work.output
     decode_energy = found.decode.energy_j / found.decode_graph.tokens_per_step * work.decode_steps
-    energy = (found.prefill.energy_j + decode_energy) * machine.count
-    ways = plan.ways(machine)
-    share = np.ceil(np.asarray(work.batch) * ways / machine.count)
-    last = tensor_parallel(recipe.rewrite(model.graph(batch=share, tokens=1, context=work.total_tokens - 1)), ways)
-    held = memory(found.prefill_graph, last, machine)
+    busy = np.ceil(work.batch / plan.share(machine, work.batch)) * plan.ways(machine)
+    energy = (found.prefill.energy_j + decode_energy) * busy + machine.idle_w * e2e * (machine.count - busy)
+    held = memory(found.prefill_graph, found.last_graph, machine)
     usd = e2e * (machine.usd_per_hour * machine.count / 3600.0)
-    runs = held.fits & (np.asarray(work.total_tokens) <= model.max_context) & (not without_kernel(last, machine))
+    runs = held.fits & (np.asarray(work.total_tokens) <= model.max_context)
+    runs = runs & (not without_kernel(found.last_graph, machine))
     return Metrics(
-        ttft, tpot, e2e, tokens / e2e, energy / tokens, usd / tokens, energy / e2e, held,
-        runs,
+        ttft, tpot, e2e, tokens / e2e, energy / tokens, usd / tokens, energy / e2e, held, runs,
     )  # fmt: skip
 
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from dovetail.core.errors import DovetailError
+from dovetail.core.formats import Number
 from dovetail.hardware import load_machine
 from dovetail.hardware.machine import Machine
 from dovetail.model import Model
@@ -27,6 +30,14 @@ class Plan:
                 hint="a divisor of the number of chips",
             )
         return tp
+
+    def replicas(self, machine: Machine) -> int:
+        """Groups of chips that serve side by side."""
+        return machine.count // self.ways(machine)
+
+    def share(self, machine: Machine, batch: Number) -> Number:
+        """Requests of the fullest replica."""
+        return np.ceil(np.asarray(batch) / self.replicas(machine))
 
 
 def as_model(model: Model | str) -> Model:
