@@ -101,10 +101,14 @@ def operator_cost(operator: Operator, work: Traffic, resident: Number, machine: 
     repeat, efficiency = operator.repeat, machine.efficiency
     fits = work.activations <= machine.caches[0].capacity / 2 if machine.caches else False
     spilled = np.where(fits, 0.0, work.activations)
-    main_bytes = work.streamed * (1.0 - resident) + spilled
-    cache_bytes = work.streamed * resident + (work.activations - spilled)
+    streamed = work.streamed * work.passes
+    main_bytes = streamed * (1.0 - resident) + spilled
+    cache_bytes = streamed * resident + (work.activations - spilled)
     reached = efficiency.compute * (efficiency.attention if isinstance(operator, Attention) else 1.0)
-    compute = work.flops * (1.0 / (machine.peak_of(work.dtype) * reached))
+    peak = machine.peak_of(work.dtype)
+    compute = work.flops * (1.0 / (peak * reached))
+    if np.any(np.asarray(efficiency.score_flops)):
+        compute = compute + work.scores * (efficiency.score_flops / (peak * efficiency.compute))
     memory = main_bytes * main + cache_bytes * cache
     busy = np.maximum(compute, memory)
     if np.any(np.asarray(efficiency.overlap) != 1.0):

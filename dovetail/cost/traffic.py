@@ -60,6 +60,8 @@ class Traffic:
     streamed: Number
     activations: Number
     sent: Number = 0.0
+    passes: Number = 1.0  # how often the streamed bytes move
+    scores: Number = 0.0  # softmax elements
     unpacked: Number = 0.0  # weights unpacked by a fused kernel, in elements
 
 
@@ -72,15 +74,19 @@ def traffic(operator: Operator, machine: Machine) -> Traffic:
         streamed = sum(resident_bytes(w, machine) for w in operator.weights) * share
         moved = operator.m * ((operator.k + operator.n) * size)
         packed = sum(w.elements for w in operator.weights if w.format.packed) if machine.stack.packed_weights else 0.0
-        return Traffic(dtype, operator.executed_flops, streamed, moved, unpacked=packed * share)
+        passes = machine.stack.weight_passes
+        repacked: Number = 1.0 if np.all(np.asarray(passes) == 1) else np.where(np.asarray(operator.m) > 1, passes, 1.0)
+        return Traffic(dtype, operator.executed_flops, streamed, moved, passes=repacked, unpacked=packed * share)
     if isinstance(operator, Attention):
         span = operator.kv_len  # keys that at least one query sees
         if operator.window is not None:
             span = np.minimum(span, operator.tokens + (operator.window - 1))
-        element = 2 * kv_element_bytes(operator.kv_format, machine) * machine.stack.kv_passes
+        element = 2 * kv_element_bytes(operator.kv_format, machine)
         streamed = operator.batch * span * (operator.kv_heads * operator.head_dim * element)
         queries = operator.batch * operator.tokens * (2 * operator.heads * operator.head_dim * size)
-        return Traffic(dtype, operator.executed_flops, streamed, queries)
+        scores = operator.batch * operator.heads * operator.tokens * operator.visible
+        passes = machine.stack.kv_passes
+        return Traffic(dtype, operator.executed_flops, streamed, queries, passes=passes, scores=scores)
     if isinstance(operator, Pointwise):
         moved = (operator.read + operator.written) * (size * machine.stack.pointwise_passes)
         return Traffic(dtype, operator.executed_flops, 0.0, moved)

@@ -58,7 +58,8 @@ def build(
             (part / "serve.sh").chmod(0o755)
         write_text(part / "machine.yaml", machine_to_yaml(found.machine))
         write_json(part / DESIGN, _design(found, source))
-        write_json(part / "manifest.json", manifest("build", [source / "config.json", source / "model.safetensors"]))
+        read = [source / "config.json", *sorted(source.glob("*.safetensors"))]
+        write_json(part / "manifest.json", manifest("build", read))
     files = {
         "checkpoint/": f"{done.bytes_after:,} bytes of weights, loads in transformers",
         DESIGN: "the choice and its prediction",

@@ -57,20 +57,23 @@ SHAPES = (
     Shape(192, 5, 512, 6, 6),
     Shape(320, 5, 896, 5, 5),
     Shape(512, 2, 1408, 8, 4, 8192),
-    Shape(896, 5, 2432, 14, 7, 8192),
+    Shape(768, 5, 2048, 12, 6, 8192),
 )
 # (batch, new tokens, context): prefill where context is 0, else one decode step
 STEPS = (
     (1, 64, 0),
     (1, 224, 0),
-    (1, 640, 0),
-    (4, 128, 0),
+    (1, 512, 0),
+    (4, 96, 0),
     (1, 1, 64),
     (1, 1, 768),
     (1, 1, 2048),
     (8, 1, 64),
     (8, 1, 448),
 )
+ROUNDS = 3
+
+Timed = tuple[Shape, tuple[int, int, int], float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,23 +134,35 @@ def calibrate_host(seconds: float = 20.0, path: Path | None = None, report: Repo
 
 
 def observe(seconds: float, report: Report = lambda line: None) -> list[Observation]:
-    """Time every step of `STEPS` on every shape of `SHAPES`; one observation for each number of layers."""
-    budget = seconds / (len(SHAPES) * len(STEPS))
-    rows: dict[int, list[tuple[Shape, tuple[int, int, int], float]]] = {}
-    for shape in SHAPES:
-        report(f"measuring a random Llama of {shape} on this computer")
-        loaded = _random_model(shape)
-        for batch, tokens, context in STEPS:
-            found = (
-                decode_speed(loaded, context, batch=batch, budget_s=budget / 2)
-                if context
-                else prefill_speed(loaded, tokens, batch=batch, budget_s=budget / 2)
-            )
-            rows.setdefault(shape.layers, []).append((shape, (batch, tokens, context), found.step_s))
+    """Time every step of `STEPS` on every shape of `SHAPES`; one observation for each number of layers.
+
+    The steps go round `ROUNDS` times and the median round counts, so that a busy moment of the computer spreads over
+    all of them instead of falling on one.
+    """
+    budget = seconds / (len(SHAPES) * len(STEPS) * ROUNDS)
+    models = [_random_model(shape) for shape in SHAPES]
+    times = np.empty((ROUNDS, len(SHAPES), len(STEPS)))
+    for turn in range(ROUNDS):
+        report(
+            f"measuring {len(STEPS)} steps of {len(SHAPES)} random Llamas on this computer, round {turn + 1} of {ROUNDS}"
+        )
+        for i, loaded in enumerate(models):
+            times[turn, i] = [_time(loaded, *step, budget) for step in STEPS]
+    seconds_of = np.median(times, axis=0)
+    rows: dict[int, list[Timed]] = {}
+    for i, shape in enumerate(SHAPES):
+        rows.setdefault(shape.layers, []).extend((shape, step, seconds_of[i, j]) for j, step in enumerate(STEPS))
     return [_observation(group) for group in rows.values()]
 
 
-def _observation(rows: Sequence[tuple[Shape, tuple[int, int, int], float]]) -> Observation:
+def _time(loaded: Loaded, batch: int, tokens: int, context: int, budget_s: float) -> float:
+    """Seconds of one step."""
+    if context:
+        return decode_speed(loaded, context, batch=batch, budget_s=budget_s, least=1).step_s
+    return prefill_speed(loaded, tokens, batch=batch, budget_s=budget_s, least=1).step_s
+
+
+def _observation(rows: Sequence[Timed]) -> Observation:
     """Steps of models with equally many layers, as one graph whose widths are arrays."""
     steps = np.array([step for _, step, _ in rows])
     model = Model.load(rows[0][0].config)

@@ -65,6 +65,7 @@ CONSTANTS: tuple[Constant, ...] = (
     Constant(
         "attention efficiency", 0.02, 2.0, "", "attention's share relative to products", *_efficiency("attention")
     ),
+    Constant("score FLOPs", 0.01, 2000.0, "", "the softmax of one score, in FLOPs", *_efficiency("score_flops")),
     Constant(
         "memory efficiency", 0.05, 1.0, "", "share of the memory bandwidth that weights reach", *_efficiency("memory")
     ),
@@ -75,6 +76,7 @@ CONSTANTS: tuple[Constant, ...] = (
     Constant("launch", 1e-7, 5e-4, "s", "one operator's fixed time in this software", *_stack("launch_s")),
     Constant("step", 1e-6, 2e-2, "s", "one forward pass's fixed time in this software", *_stack("step_s")),
     Constant("KV passes", 1.0, 20.0, "", "times each cached byte moves in a step", *_stack("kv_passes")),
+    Constant("weight passes", 1.0, 20.0, "", "times each weight moves when rows are many", *_stack("weight_passes")),
     Constant("pointwise passes", 1.0, 60.0, "", "times a pointwise operand moves", *_stack("pointwise_passes")),
 )
 
@@ -89,18 +91,23 @@ def log_errors(machine: Machine, observations: Sequence[Observation]) -> np.ndar
 
 
 def fit(
-    machine: Machine, observations: Sequence[Observation], *, weights: np.ndarray | None = None, sweeps: int = 40
+    machine: Machine,
+    observations: Sequence[Observation],
+    *,
+    weights: np.ndarray | None = None,
+    factor: float = 2.0,
+    sweeps: int = 40,
 ) -> Machine:
     """`machine` with every constant of `CONSTANTS` moved to where the (weighted) mean absolute log error is least.
 
-    Each sweep tries each constant a factor up and down; the factor shrinks when a sweep finds nothing. Deterministic.
+    Each sweep tries each constant `factor` up and down, which shrinks when a sweep finds nothing. Deterministic.
     """
     constants = [c for c in CONSTANTS if machine.caches or c.name != "cache bandwidth"]
 
     def loss_of(trial: Machine) -> float:
         return float(np.average(np.abs(log_errors(trial, observations)), weights=weights))
 
-    best, loss, factor = machine, loss_of(machine), 2.0
+    best, loss = machine, loss_of(machine)
     for _ in range(sweeps):
         improved = False
         for constant in constants:
@@ -120,6 +127,8 @@ def fit(
 def held_out(machine: Machine, observations: Sequence[Observation]) -> np.ndarray:
     """Relative errors of every step when its own model was left out of the fit, shape (all steps,).
 
+    Each fit starts from `machine`, which is to be the guess before any fit, so that nothing of the model left out is in it.
+
     Raises `DovetailError` when there is only one model, which leaves nothing to fit.
     """
     labels = np.concatenate([o.labels for o in observations])
@@ -127,6 +136,6 @@ def held_out(machine: Machine, observations: Sequence[Observation]) -> np.ndarra
         raise DovetailError("only one model was measured", where="held_out", hint="at least two, to leave one out")
     errors = np.empty(labels.shape)
     for label in np.unique(labels):
-        fitted = fit(machine, observations, weights=(labels != label).astype(float))
+        fitted = fit(machine, observations, weights=(labels != label).astype(float), sweeps=12)
         errors[labels == label] = np.expm1(log_errors(fitted, observations)[labels == label])
     return errors

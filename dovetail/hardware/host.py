@@ -97,7 +97,7 @@ def host_machine(root: Path = Path("/")) -> Machine:
         caches=_caches(facts), link=0.0, tdp_w=tdp_w, idle_w=energy.idle_w(tdp_w),
         j_per_flop=energy.j_per_flop(tdp_w, peak), j_per_byte=energy.j_per_byte("DDR"),
         usd_per_hour=USD_PER_CORE_HOUR * facts.cores, area_mm2=NAN, process_nm=NAN,
-        efficiency=Efficiency(compute=0.6, memory=0.7, spread=0.6),
+        efficiency=Efficiency(compute=0.6, memory=0.7, overlap=0.5, spread=0.6, score_flops=30.0),
         stack=replace(stack, compute="fp32", launch_s=LAUNCH_S),
         sources=_sources(facts, peaks, facts.clock_guessed),
     )  # fmt: skip

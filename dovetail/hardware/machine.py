@@ -49,6 +49,9 @@ class Stack(ByContent):
         Fraction of the memory the stack leaves free.
     kv_passes : Number
         How often each cached byte moves in a step: 1 with paged kernels, more where the cache is concatenated anew.
+    weight_passes : Number
+        How often each weight moves in a product of more than one row: 1 on GPUs, more where a library repacks the
+        matrix first. A single row always reads it once.
     unpack_flops : Number
         What a fused kernel spends to unpack one packed weight, in FLOPs at the compute dtype's peak, not hidden behind the rest.
     pointwise_passes : Number
@@ -66,6 +69,7 @@ class Stack(ByContent):
     kv_passes: Number = 1.0
     pointwise_passes: Number = 1.0
     unpack_flops: Number = 0.0
+    weight_passes: Number = 1.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -81,6 +85,7 @@ class Efficiency(ByContent):
     overlap: Number = 1.0  # 1: compute and memory overlap fully (max); 0: they add up
     spread: float = 0.4
     attention: Number = 1.0
+    score_flops: Number = 0.0  # what the softmax of one score costs, in FLOPs at the reached peak
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -111,6 +111,7 @@ class EfficiencySection(_Section):
     overlap: Fraction = 1.0
     spread: Annotated[float, _positive("")] = 0.4
     attention: Annotated[float, _positive("")] = 1.0
+    score_flops: Annotated[float, _positive("", zero=True)] = 0.0
 
 
 class StackSection(_Section):
@@ -125,6 +126,7 @@ class StackSection(_Section):
     compute: str | None = None
     kv_passes: Passes | None = None
     pointwise_passes: Passes | None = None
+    weight_passes: Passes | None = None
     unpack_flops: Annotated[float, _positive("", zero=True)] | None = None
 
 
@@ -175,6 +177,7 @@ class StackFile(_Section):
     compute: str = ""
     kv_passes: Passes
     pointwise_passes: Passes
+    weight_passes: Passes
     unpack_flops: Annotated[float, _positive("", zero=True)]
     source: Sources
 

@@ -15,8 +15,9 @@ DIMENSIONS: dict[str, str] = {
     "process": "m", "area": "mm2", "peak.*": "flop/s", "memory.capacity": "byte", "memory.bandwidth": "byte/s",
     "caches.capacity": "byte", "caches.bandwidth": "byte/s", "link": "byte/s", "power.*": "W",
     "energy.per_flop.*": "J/flop", "energy.per_byte": "J/byte", "price.rent": "USD/s", "efficiency.*": "", "stack.launch": "s", "stack.step": "s",
-    "launch": "s", "step": "s", "reserve": "", "kv_passes": "", "pointwise_passes": "", "unpack_flops": "",
-    "stack.reserve": "", "stack.kv_passes": "", "stack.pointwise_passes": "", "stack.unpack_flops": "",
+    "launch": "s", "step": "s", "reserve": "", "kv_passes": "", "pointwise_passes": "", "weight_passes": "", "unpack_flops": "",
+    "stack.reserve": "", "stack.kv_passes": "", "stack.pointwise_passes": "",
+    "stack.weight_passes": "", "stack.unpack_flops": "",
 }  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from dovetail.runtime.decode import new_cache, step
 from dovetail.runtime.energy import EnergyMeter
 from dovetail.runtime.load import Loaded
 from dovetail.runtime.memory import PeakMemory
-from dovetail.runtime.timing import Timing, repeat
+from dovetail.runtime.timing import MIN_REPEATS, Timing, repeat
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -50,7 +50,9 @@ class Speed:
     j_per_token: float | None
 
 
-def prefill_speed(loaded: Loaded, tokens: int, *, batch: int = 1, budget_s: float = 2.0, seed: int = 0) -> Speed:
+def prefill_speed(
+    loaded: Loaded, tokens: int, *, batch: int = 1, budget_s: float = 2.0, seed: int = 0, least: int = MIN_REPEATS
+) -> Speed:
     """Measure the prefill of `batch` prompts of `tokens` random tokens, logits of the last position only.
 
     Raises
@@ -60,13 +62,15 @@ def prefill_speed(loaded: Loaded, tokens: int, *, batch: int = 1, budget_s: floa
     """
     _check(loaded, tokens, batch, 0)
     ids = _random_tokens(loaded, batch, tokens, seed)
-    return _measured(loaded, lambda: step(loaded, ids, new_cache(loaded)), None, budget_s, batch, 0, tokens, 1)
+    return _measured(loaded, lambda: step(loaded, ids, new_cache(loaded)), None, budget_s, least, batch, 0, tokens, 1)
 
 
-def decode_speed(loaded: Loaded, context: int, *, batch: int = 1, budget_s: float = 2.0, seed: int = 0) -> Speed:
+def decode_speed(
+    loaded: Loaded, context: int, *, batch: int = 1, budget_s: float = 2.0, seed: int = 0, least: int = MIN_REPEATS
+) -> Speed:
     """Measure decode steps of `batch` sequences that hold `context` tokens, the choice of the likeliest token included.
 
-    An untimed prefill of random tokens fills the cache, which is cut back to `context` before each repeat of few steps.
+    The cache is filled with random keys and values, and cut back to `context` before each repeat of few steps.
 
     Raises
     ------
@@ -76,7 +80,7 @@ def decode_speed(loaded: Loaded, context: int, *, batch: int = 1, budget_s: floa
     steps = min(_STEPS, loaded.max_context - context)
     _check(loaded, context, batch, max(1, steps))
     ids = _random_tokens(loaded, batch, context, seed)
-    cache = filled_cache(loaded, ids)
+    cache = random_cache(loaded, batch, context, seed)
 
     def decode() -> None:
         newest = ids[:, -1:]
@@ -84,9 +88,27 @@ def decode_speed(loaded: Loaded, context: int, *, batch: int = 1, budget_s: floa
             newest = step(loaded, newest, cache)[0].argmax(-1)
 
     def rewind() -> None:
-        cache.crop(context)
+        if excess := cache.get_seq_length() - context:
+            cache.crop(-excess)
 
-    return _measured(loaded, decode, rewind, budget_s, batch, context, 1, steps)
+    return _measured(loaded, decode, rewind, budget_s, least, batch, context, 1, steps)
+
+
+def random_cache(loaded: Loaded, batch: int, context: int, seed: int = 0) -> Any:
+    """A KV cache of `batch` sequences of `context` tokens whose keys and values are random: no prefill is run.
+
+    Layers that keep more state than keys and values (sliding windows) are filled by a prefill of random tokens instead.
+    """
+    torch = require("torch", "torch", to="run a model")
+    with torch.inference_mode():
+        cache = step(loaded, _random_tokens(loaded, batch, 1, seed), new_cache(loaded))[1]
+        if any(type(layer).__name__ != "DynamicLayer" for layer in cache.layers):
+            return filled_cache(loaded, _random_tokens(loaded, batch, context, seed))
+        for layer in cache.layers:
+            for name in ("keys", "values"):
+                heads, width = getattr(layer, name).shape[1], getattr(layer, name).shape[3]
+                setattr(layer, name, torch.randn(batch, heads, context, width).to(getattr(layer, name)))
+    return cache
 
 
 def filled_cache(loaded: Loaded, ids: Tensor) -> Any:
@@ -100,7 +122,7 @@ def filled_cache(loaded: Loaded, ids: Tensor) -> Any:
 
 
 def _measured(
-    loaded: Loaded, work: Callable[[], object], before: Callable[[], object] | None, budget_s: float,
+    loaded: Loaded, work: Callable[[], object], before: Callable[[], object] | None, budget_s: float, least: int,
     batch: int, context: int, tokens: int, steps: int,
 ) -> Speed:  # fmt: skip
     torch = require("torch", "torch", to="run a model")
@@ -111,7 +133,7 @@ def _measured(
             torch.cuda.synchronize(loaded.device)
 
     with torch.inference_mode(), PeakMemory() as peak, EnergyMeter(loaded.device.type) as meter:
-        found: Timing = repeat(synchronised, budget_s, before=before)
+        found: Timing = repeat(synchronised, budget_s, before=before, least=least)
     made = batch * tokens * steps
     joules = None if meter.joules is None else meter.joules / (made * (found.repeats + 1))
     return Speed(

@@ -26,13 +26,14 @@ def repeat(
     budget_s: float,
     *,
     warm_up: int = 1,
+    least: int = MIN_REPEATS,
     before: Callable[[], object] | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Timing:
-    """Time `work` until `budget_s` is spent, at least `MIN_REPEATS` times; `before` prepares each repeat, untimed."""
+    """Time `work` until `budget_s` is spent, at least `least` times; `before` prepares each repeat, untimed."""
     seconds: list[float] = []
     started = clock()
-    while len(seconds) < MIN_REPEATS + warm_up or clock() - started < budget_s:
+    while len(seconds) < least + warm_up or clock() - started < budget_s:
         if before:
             before()
         begin = clock()

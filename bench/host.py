@@ -1,0 +1,81 @@
+"""Predicted against measured tokens per second on this computer, after one calibration, for three sizes of model.
+
+    python bench/host.py [--seconds 2]
+
+The calibration sees only random Llamas of other shapes (`dovetail.design.calibrate.SHAPES`). Judged on: stories260K (shared
+data, skipped where absent), the embedded model, and a random Llama of 110 million parameters. Run it on an idle machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from dovetail.design.calibrate import calibrate_host
+from dovetail.design.compress import weights_of
+from dovetail.design.estimate import estimate
+from dovetail.design.measure import speed_rows, speeds
+from dovetail.model import Model
+from dovetail.runtime.load import Loaded, load
+from dovetail.workload import Workload
+
+LARGE = {
+    "model_type": "llama", "hidden_size": 768, "num_hidden_layers": 12, "intermediate_size": 2048, "num_attention_heads": 12,
+    "num_key_value_heads": 12, "vocab_size": 32000, "max_position_embeddings": 4096, "tie_word_embeddings": True,
+    "dtype": "float32",
+}  # fmt: skip
+WORK = ((1, 128), (1, 400), (4, 256), (8, 100))  # (batch, prompt); decode follows at that batch and context
+
+
+def models() -> Iterator[tuple[str, Model, Loaded]]:
+    """Name, model and loaded module of each size."""
+    data = Path(os.environ.get("DOVETAIL_DATA", Path(__file__).parents[1] / "../shared/data"))
+    folder = data / "models" / "stories260K" / "hf"
+    if folder.exists():
+        yield "stories260K, 0.26 M", Model.load(str(folder)), load(folder)
+    else:
+        print(f"stories260K left out: no {folder}")
+    embedded = Model.load("embedded")
+    yield f"embedded, {embedded.parameters / 1e6:.1f} M", embedded, load(weights_of(embedded))
+    import torch
+    import transformers
+
+    torch.manual_seed(0)
+    config = transformers.LlamaConfig(**{k: v for k, v in LARGE.items() if k != "model_type"})
+    module = transformers.LlamaForCausalLM(config).eval()
+    model = Model.load(LARGE)
+    yield f"random Llama, {model.parameters / 1e6:.0f} M", model, Loaded(module, None, Path("random"))
+
+
+def main() -> None:
+    """Calibrate, measure, print one table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=2.0)
+    seconds = parser.parse_args().seconds
+    with tempfile.TemporaryDirectory() as scratch:
+        found = calibrate_host(path=Path(scratch) / "host.yaml", report=print)
+    print(f"\n{found.machine.title}; held-out error in calibration {found.error:.0%} (90th percentile {found.spread:.0%})")
+    for c in found.constants:
+        print(f"  {c.name:<22}{c.value:.4g} {c.unit}")
+    print(f"\n{'model':<24}{'step':<34}{'predicted':>12}{'measured':>12}{'error':>8}  tok/s")
+    errors: dict[str, list[float]] = {"prefill": [], "decode": []}
+    for name, model, loaded in models():
+        for batch, prompt in WORK:
+            work = Workload(prompt=prompt, output=2, batch=batch)
+            for row in speed_rows(estimate(model, found.machine, work), *speeds(work, loaded, seconds)):
+                if row.measured is None or row.error is None or row.predicted.unit != "tok/s":
+                    continue
+                errors[row.metric.split(",")[0]].append(abs(row.error))
+                print(f"{name:<24}{row.metric:<34}{row.predicted.value:>12,.0f}{row.measured.value:>12,.0f}{row.error:>+8.0%}")
+    print()
+    for phase, found_errors in {**errors, "both": [e for some in errors.values() for e in some]}.items():
+        print(f"median error, {phase:<8} {np.median(found_errors):.1%}  (asked: 15 %)")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,62 @@
+"""Parameter counts against the `transformers` module on the meta device: every model of the zoo, every public config at hand.
+
+    python bench/parameters.py
+
+Public configs are read from ``$DOVETAIL_DATA/configs`` (or ``../shared/data``); those of families that are not described yet
+are listed by name.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from dovetail.core.errors import DovetailError
+from dovetail.model import Model
+
+
+def counted(config: dict[str, Any]) -> int:
+    """``sum(p.numel())`` of the module that `transformers` builds."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    fields = {k: v for k, v in config.items() if k not in ("model_type", "quantization_config")}
+    with torch.device("meta"):
+        module = AutoModelForCausalLM.from_config(AutoConfig.for_model(config["model_type"], **fields))
+    return sum(p.numel() for p in module.parameters())
+
+
+def cases() -> Iterator[tuple[str, dict[str, Any]]]:
+    """Name and config of the zoo's models, then of the public files."""
+    for name in Model.names():
+        yield name, dict(Model.load(name).config)
+    data = Path(os.environ.get("DOVETAIL_DATA", Path(__file__).parents[1] / "../shared/data"))
+    for path in sorted((data / "configs" / "aiconfigurator_hf").glob("*.json")):
+        yield path.name, json.loads(path.read_text())
+
+
+def main() -> None:
+    """Print one line for each wrong or unknown model, and the totals."""
+    logging.disable(logging.WARNING)
+    right, wrong, unknown = 0, [], []
+    for name, config in cases():
+        try:
+            ours = Model.load(config).parameters
+        except DovetailError as error:
+            unknown.append(f"{name}: {error.what}")
+            continue
+        theirs = counted(config)
+        right += ours == theirs
+        if ours != theirs:
+            wrong.append(f"{name}: {ours:,} here, {theirs:,} in transformers")
+    print("\n".join(f"unknown  {line}" for line in unknown))
+    print("\n".join(f"WRONG    {line}" for line in wrong))
+    print(f"parameter counts: {right} equal, {len(wrong)} wrong, {len(unknown)} of families not described yet")
+
+
+if __name__ == "__main__":
+    main()
