@@ -53,7 +53,7 @@ def _arithmetic(machine: Machine, cost: OperatorCost) -> Quantity:
     peak = _constant(machine, f"peak.{cost.dtype}", float(machine.peak_of(cost.dtype)), "flop/s")
     reached = _constant(machine, "efficiency.compute", float(machine.efficiency.compute), "")
     parts = [(f"{cost.dtype} peak", peak), ("compute efficiency", reached)]
-    if cost.name.partition("@")[0] == "attention" and machine.efficiency.attention != 1.0:
+    if _is_attention(cost) and machine.efficiency.attention != 1.0:
         relative = _constant(machine, "efficiency.attention", float(machine.efficiency.attention), "")
         parts.append(("attention's relative efficiency", relative))
     return _product("flop/s", " x ".join(("peak", *("efficiency",) * (len(parts) - 1))), *parts)
@@ -61,8 +61,21 @@ def _arithmetic(machine: Machine, cost: OperatorCost) -> Quantity:
 
 def _compute(estimate: Estimate, cost: OperatorCost) -> Quantity:
     flops = exact(float(cost.flops), "flop", "modelled", "shapes of the graph")
-    parts = (("FLOPs", flops), ("arithmetic", _arithmetic(estimate.machine, cost)))
-    return _seconds(estimate, cost.compute_s, "FLOPs / arithmetic", *parts)
+    arithmetic = _arithmetic(estimate.machine, cost)
+    parts, formula = [("FLOPs", flops), ("arithmetic", arithmetic)], "FLOPs / arithmetic"
+    if _is_attention(cost) and float(estimate.machine.efficiency.score_flops):
+        constant = _constant(
+            estimate.machine, "efficiency.score_flops", float(estimate.machine.efficiency.score_flops), "flop"
+        )
+        rest = float(cost.compute_s) - flops.value / arithmetic.value
+        softmax = _seconds(estimate, rest, "scores x FLOPs / (peak x efficiency)", ("softmax of one score", constant))
+        parts.append(("softmax", softmax))
+        formula += " + softmax"
+    return _seconds(estimate, cost.compute_s, formula, *parts)
+
+
+def _is_attention(cost: OperatorCost) -> bool:
+    return cost.name.partition("@")[0] == "attention"
 
 
 def _moved(estimate: Estimate, cost: OperatorCost) -> Quantity:

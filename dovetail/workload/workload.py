@@ -91,7 +91,10 @@ _MOST = 10**9
 
 def _checked(name: str, value: Any) -> Number:
     """`value` as a Python scalar or a 64-bit array, so that no product of fields can overflow."""
-    array = np.asarray(value)
+    try:
+        array = np.asarray(value)
+    except ValueError:  # rows of unequal lengths
+        array = np.asarray(None)
     if array.dtype.kind not in "iuf":
         raise DovetailError(f"{name} must be a number or an array of numbers", where=name, why=f"got {value!r}"[:80])
     bad = ~((array >= 1) & (array <= _MOST) & (array == np.floor(array)))
