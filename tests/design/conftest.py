@@ -32,8 +32,8 @@ source:
 """
 LLAMA = {
     "model_type": "llama", "hidden_size": 64, "num_hidden_layers": 3, "intermediate_size": 128,
-    "num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": 256, "max_position_embeddings": 2048, "tie_word_embeddings": False,
-    "dtype": "bfloat16",
+    "num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": 256, "max_position_embeddings": 2048,
+    "tie_word_embeddings": False, "dtype": "bfloat16",
 }  # fmt: skip
 
 
