@@ -2,8 +2,9 @@
 
     python bench/host.py [--seconds 2]
 
-The calibration sees only random Llamas of other shapes (`dovetail.design.calibrate.SHAPES`). Judged on: stories260K (shared
-data, skipped where absent), the embedded model, and a random Llama of 110 million parameters. Run it on an idle machine.
+The calibration sees only random Llamas of other shapes (`dovetail.design.calibrate.SHAPES`). Judged on: stories260K
+(shared data, skipped where absent), the embedded model, and a random Llama of 110 million parameters. Run it on an idle
+machine.
 """
 
 from __future__ import annotations
@@ -13,9 +14,11 @@ import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from dovetail.core.lazy import require
 from dovetail.design.calibrate import calibrate_host
 from dovetail.design.compress import weights_of
 from dovetail.design.estimate import estimate
@@ -24,10 +27,11 @@ from dovetail.model import Model
 from dovetail.runtime.load import Loaded, load
 from dovetail.workload import Workload
 
-LARGE = {
-    "model_type": "llama", "hidden_size": 768, "num_hidden_layers": 12, "intermediate_size": 2048, "num_attention_heads": 12,
-    "num_key_value_heads": 12, "vocab_size": 32000, "max_position_embeddings": 4096, "tie_word_embeddings": True,
-    "dtype": "float32",
+LARGE: dict[str, Any] = {
+    "model_type": "llama", "hidden_size": 768, "num_hidden_layers": 12, "intermediate_size": 2048,
+    "num_attention_heads": 12,
+    "num_key_value_heads": 12, "vocab_size": 32000, "max_position_embeddings": 4096,
+    "tie_word_embeddings": True, "dtype": "float32",
 }  # fmt: skip
 WORK = ((1, 128), (1, 400), (4, 256), (8, 100))  # (batch, prompt); decode follows at that batch and context
 
@@ -43,9 +47,9 @@ def models() -> Iterator[tuple[str, Model, Loaded]]:
     embedded = Model.load("embedded")
     yield f"embedded, {embedded.parameters / 1e6:.1f} M", embedded, load(weights_of(embedded))
     import torch
-    import transformers
 
     torch.manual_seed(0)
+    transformers = require("transformers", "torch")
     config = transformers.LlamaConfig(**{k: v for k, v in LARGE.items() if k != "model_type"})
     module = transformers.LlamaForCausalLM(config).eval()
     model = Model.load(LARGE)
@@ -59,7 +63,7 @@ def main() -> None:
     seconds = parser.parse_args().seconds
     with tempfile.TemporaryDirectory() as scratch:
         found = calibrate_host(path=Path(scratch) / "host.yaml", report=print)
-    print(f"\n{found.machine.title}; held-out error in calibration {found.error:.0%} (90th percentile {found.spread:.0%})")
+    print(f"\n{found.machine.title}; held-out error {found.error:.0%} (90th percentile {found.spread:.0%})")
     for c in found.constants:
         print(f"  {c.name:<22}{c.value:.4g} {c.unit}")
     print(f"\n{'model':<24}{'step':<34}{'predicted':>12}{'measured':>12}{'error':>8}  tok/s")
@@ -71,7 +75,8 @@ def main() -> None:
                 if row.measured is None or row.error is None or row.predicted.unit != "tok/s":
                     continue
                 errors[row.metric.split(",")[0]].append(abs(row.error))
-                print(f"{name:<24}{row.metric:<34}{row.predicted.value:>12,.0f}{row.measured.value:>12,.0f}{row.error:>+8.0%}")
+                figures = f"{row.predicted.value:>12,.0f}{row.measured.value:>12,.0f}{row.error:>+8.0%}"
+                print(f"{name:<24}{row.metric:<34}{figures}")
     print()
     for phase, found_errors in {**errors, "both": [e for some in errors.values() for e in some]}.items():
         print(f"median error, {phase:<8} {np.median(found_errors):.1%}  (asked: 15 %)")

@@ -1,9 +1,9 @@
-"""Parameter counts against the `transformers` module on the meta device: every model of the zoo, every public config at hand.
+"""Parameter counts against the `transformers` module on the meta device: the zoo's models and public configs at hand.
 
     python bench/parameters.py
 
-Public configs are read from ``$DOVETAIL_DATA/configs`` (or ``../shared/data``); those of families that are not described yet
-are listed by name.
+Public configs are read from ``$DOVETAIL_DATA/configs`` (or ``../shared/data``); those of families that are not
+described yet are listed by name.
 """
 
 from __future__ import annotations
@@ -16,17 +16,20 @@ from pathlib import Path
 from typing import Any
 
 from dovetail.core.errors import DovetailError
+from dovetail.core.lazy import require
 from dovetail.model import Model
 
 
 def counted(config: dict[str, Any]) -> int:
     """``sum(p.numel())`` of the module that `transformers` builds."""
     import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
 
+    transformers = require("transformers", "torch")
     fields = {k: v for k, v in config.items() if k not in ("model_type", "quantization_config")}
     with torch.device("meta"):
-        module = AutoModelForCausalLM.from_config(AutoConfig.for_model(config["model_type"], **fields))
+        module = transformers.AutoModelForCausalLM.from_config(
+            transformers.AutoConfig.for_model(config["model_type"], **fields)
+        )
     return sum(p.numel() for p in module.parameters())
 
 

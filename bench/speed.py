@@ -4,7 +4,8 @@
 
 Commands are timed as whole processes by the operating system's accounting (median of several). A point is one
 (batch, context) of Llama-3.1-8B on an H100: every operator of prefill and decode, memory, energy and price; batch and
-context are all distinct, so that nothing can be looked up. GenZ (``pip install genz-llm``) is run where it is installed.
+context are all distinct, so that nothing can be looked up. GenZ (``pip install genz-llm``) is run where it is
+installed.
 """
 
 from __future__ import annotations
@@ -79,7 +80,11 @@ def main() -> None:
     parser.add_argument("--points", type=int, default=1 << 20)
     points = parser.parse_args().points
     rows = [("what", "got", "asked")]
-    for name, arguments, asked in (("dovetail --help", ["--help"], "0.2 s CPU"), ("dovetail estimate", ESTIMATE, "0.5 s CPU, 1 s wall")):
+    commands = (
+        ("dovetail --help", ["--help"], "0.2 s CPU"),
+        ("dovetail estimate", ESTIMATE, "0.5 s CPU, 1 s wall"),
+    )
+    for name, arguments, asked in commands:
         cpu, wall = command(arguments)
         rows.append((name, f"{cpu:.2f} s CPU, {wall:.2f} s wall", asked))
     ours = points_per_second(points)

@@ -8,16 +8,20 @@ from typing import Annotated
 
 import typer
 
+from dovetail.app.help import Verbs
 from dovetail.app.verbs import choose, describe, do, predict
 from dovetail.core.errors import USAGE, DovetailError
 
+INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+
 app = typer.Typer(
     name="dovetail",
-    help="Co-design large language models and the hardware they run on: describe, predict, do, choose, show.",
+    cls=Verbs,
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 for verbs in (describe, predict, do, choose):
     verbs.add_to(app)
@@ -37,11 +41,18 @@ def root(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    """Co-design large language models and the hardware they run on: describe, predict, do, choose, show."""
+    """Co-design large language models and the hardware they run on: describe, predict, do, choose, show.
+
+    Every verb answers on one screen, with --json for scripts and --out DIR for a report. Exit status: 0 done,
+    2 usage, 3 infeasible, 4 a check failed.
+    """
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command line and return (and, as a program, exit with) its status: 0 done, 2 usage, 3 infeasible, 4 a check failed."""
+    """Run the command line and return (as a program: exit with) its status.
+
+    0 done, 2 usage, 3 infeasible, 4 a check failed.
+    """
     code = _run(arguments)
     if arguments is None:
         sys.exit(code)
@@ -57,23 +68,33 @@ def _run(arguments: list[str] | None) -> int:
     except DovetailError as error:
         print(f"dovetail: {error}", file=sys.stderr)
         return error.exit_code
-    except KeyboardInterrupt:
-        print("\ndovetail: stopped; nothing is half-written, the same command goes on from here", file=sys.stderr)
-        return 130
-    except BrokenPipeError:
+    except (KeyboardInterrupt, typer.Abort):
+        return _interrupted()
+    except BrokenPipeError:  # `dovetail ls models | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"dovetail: {where}{error.strerror or error}.", file=sys.stderr)
+        return USAGE
     except Exception as error:
-        if hasattr(error, "format_message") and hasattr(error, "exit_code"):
-            return _usage(error)
-        if type(error).__name__ == "Abort":
-            return 130
-        raise
+        if not hasattr(error, "format_message"):  # click's errors have it
+            raise
+        return _usage(error)
+
+
+def _interrupted() -> int:
+    print("\ndovetail: stopped, nothing is left half-written; the same command keeps the stages that were finished",
+          file=sys.stderr)  # fmt: skip
+    return INTERRUPTED
 
 
 def _usage(error: Exception) -> int:
     message = error.format_message() if hasattr(error, "format_message") else str(error)
+    if type(error).__name__ == "NoArgsIsHelpError":
+        print(message, file=sys.stderr)
+        return USAGE
     context = getattr(error, "ctx", None)
     hint = f" Try: {context.command_path} --help" if context is not None else ""
-    print(f"dovetail: {message}{hint}", file=sys.stderr)
+    print(f"dovetail: {' '.join(message.split())}{hint}", file=sys.stderr)
     return USAGE

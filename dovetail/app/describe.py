@@ -1,38 +1,64 @@
-"""What `show` says of a model, a machine or a recipe."""
+"""What `show` and `ls` say of a model, a machine or a recipe."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from dovetail.app.output import folded
 from dovetail.core.errors import DovetailError, did_you_mean
+from dovetail.core.quantity import exact
 from dovetail.core.units import show
+
+if TYPE_CHECKING:
+    from dovetail.hardware import Machine
+    from dovetail.recipe.recipe import Recipe
+
+_COUNTED = re.compile(r"-?\d+\s*[x×*]\s*\S", re.IGNORECASE)  # "8 x h100-sxm"
+_EXAMPLE = "meta-llama/Llama-3.1-8B"  # whose weights show what a recipe does to sizes
 
 
 def describe(name: str) -> dict[str, Any]:
-    """The thing called `name`: a model or its folder, a machine or its YAML file, or a recipe.
+    """The thing called `name`: a model or its folder, a machine or its YAML file, a recipe or its YAML file.
 
     Raises
     ------
     DovetailError
-        Nothing has that name; the nearest names of all three kinds are offered.
+        Nothing has that name (the nearest names of all three kinds are offered), or its file cannot be read.
     """
     from dovetail.hardware import machine_names
-    from dovetail.model import Model
+    from dovetail.hardware.load import ALIASES
+    from dovetail.model import Model, find
     from dovetail.recipe.recipe import Recipe
 
-    path = Path(name)
-    if name in Model.names() or path.is_dir() or path.suffix == ".json":
-        return describe_model(name)
-    if name in machine_names() or name == "host" or " x " in name or path.suffix in (".yaml", ".yml"):
+    if Path(name).suffix in (".yaml", ".yml"):
+        return describe_recipe(name) if _holds_recipe(Path(name).expanduser()) else describe_machine(name)
+    if name.lower() in {*machine_names(), *ALIASES, "host"} or _COUNTED.match(name):
         return describe_machine(name)
-    if name in Recipe.names():
+    if name.partition(":")[0] in Recipe.names():
         return describe_recipe(name)
-    if "/" in name:
-        return describe_model(name)
-    known = [*Model.names(), *machine_names(), *Recipe.names()]
-    raise DovetailError(f"no model, machine or recipe is called '{name}'", hint=did_you_mean(name, known))
+    try:
+        find.locate(name)
+    except DovetailError:
+        known = [*Model.names(), *machine_names(), *Recipe.names()]
+        why = "not in the zoo either as a path, nor in the local Hugging Face cache" if "/" in name else ""
+        raise DovetailError(
+            f"no model, machine or recipe is called '{name}'", why=why, hint=did_you_mean(name, known)
+        ) from None
+    return describe_model(name)
+
+
+def _holds_recipe(path: Path) -> bool:
+    """Whether a YAML file is a recipe: a list of methods, or a mapping with methods; unreadable ones are not."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return False
+    return bool(re.search(r"^(methods\s*:|-\s)", text, re.MULTILINE)) and not re.search(
+        r"^peak\s*:", text, re.MULTILINE
+    )
 
 
 def describe_model(name: str) -> dict[str, Any]:
@@ -48,29 +74,35 @@ def describe_model(name: str) -> dict[str, Any]:
         "head_dim": first.attention.head_dim, "intermediate": first.feed_forward.intermediate,
         "experts": first.feed_forward.experts, "tied_embeddings": m.architecture.tied, "max_context": m.max_context,
         "dtype": m.architecture.dtype, "kv_bytes_per_token": m.kv_bytes_per_token,
+        "weights": str(m.folder) if m.folder else None,
     }  # fmt: skip
 
 
-def describe_machine(name: str) -> dict[str, Any]:
+def describe_machine(source: str | Machine) -> dict[str, Any]:
     """Numbers of a machine, each with its source."""
     from dovetail.hardware import load_machine
 
-    m = load_machine(name)
+    m = load_machine(source)
 
     def quantity(path: str, value: Any, unit: str) -> dict[str, Any]:
-        source = m.source(path)
-        return {"value": value, "low": value, "high": value, "unit": unit, "kind": source.kind, "source": source.text}
+        found = m.source(path)
+        return exact(value, unit, found.kind, found.text).to_json()
 
+    def level(path: str, held: Any) -> dict[str, Any]:
+        return {
+            "capacity": quantity(f"{path}.capacity", held.capacity, "byte"),
+            "bandwidth": quantity(f"{path}.bandwidth", held.bandwidth, "byte/s"),
+        }
+
+    efficiencies = ("compute", "memory", "overlap", "spread")
     return {
-        "what": "machine", "name": m.name, "title": m.title, "vendor": m.vendor, "kind": m.kind, "chips": m.count, "year": m.year,
-        "peak": {d: quantity(f"peak.{d}", v, "flop/s") for d, v in m.peak.items()},
-        "memory": {"capacity": quantity("memory.capacity", m.memory.capacity, "byte"),
-                   "bandwidth": quantity("memory.bandwidth", m.memory.bandwidth, "byte/s")},
-        "caches": {c.name: {"capacity": quantity("caches", c.capacity, "byte"), "bandwidth": quantity("caches", c.bandwidth, "byte/s")}
-                   for c in m.caches},
-        "link": quantity("link", m.link, "byte/s"), "tdp": quantity("power.tdp", m.tdp_w, "W"), "idle": quantity("power.idle", m.idle_w, "W"),
-        "rent": quantity("price", m.usd_per_hour / 3600, "USD/s"), "area": quantity("area", m.area_mm2, "mm2"),
-        "efficiency": {n: quantity(f"efficiency.{n}", getattr(m.efficiency, n), "") for n in ("compute", "memory", "overlap", "spread")},
+        "what": "machine", "name": m.name, "title": m.title, "vendor": m.vendor, "kind": m.kind, "chips": m.count,
+        "year": m.year, "peak": {d: quantity(f"peak.{d}", v, "flop/s") for d, v in m.peak.items()},
+        "memory": level("memory", m.memory), "caches": {c.name: level("caches", c) for c in m.caches},
+        "link": quantity("link", m.link, "byte/s"), "tdp": quantity("power.tdp", m.tdp_w, "W"),
+        "idle": quantity("power.idle", m.idle_w, "W"), "rent": quantity("price", m.usd_per_hour / 3600, "USD/s"),
+        "area": quantity("area", m.area_mm2, "mm2"),
+        "efficiency": {n: quantity(f"efficiency.{n}", getattr(m.efficiency, n), "") for n in efficiencies},
         "stack": {"name": m.stack.name, "launch": quantity("stack.launch", m.stack.launch_s, "s"),
                   "step": quantity("stack.step", m.stack.step_s, "s")},
         "engines": list(m.engines),
@@ -78,26 +110,56 @@ def describe_machine(name: str) -> dict[str, Any]:
 
 
 def describe_recipe(name: str) -> dict[str, Any]:
-    """A recipe's methods, and what they do to the bytes of a matrix."""
+    """A recipe's methods with what each does, and what they make of the weights of a well-known model."""
+    from dovetail.recipe.method import METHODS
     from dovetail.recipe.recipe import Recipe
 
     recipe = Recipe.load(name)
-    return {"what": "recipe", "name": recipe.name, "methods": recipe.to_json(), "description": recipe.describe()}
+    methods = recipe.to_json()["methods"]
+    does = [(METHODS[method].__doc__ or "").strip().partition("\n")[0] for step in methods for method in step]
+    return {
+        "what": "recipe", "name": recipe.name, "description": recipe.describe(), "methods": methods, "does": does,
+        "example": _sizes(recipe),
+    }  # fmt: skip
+
+
+def _sizes(recipe: Recipe) -> dict[str, Any] | None:
+    """Stored weights of the example before and after a recipe; None where it cannot be applied to that model."""
+    from dovetail.model import Model
+
+    graph = Model.load(_EXAMPLE).graph()
+    try:
+        after = recipe.rewrite(graph)
+    except DovetailError:
+        return None
+    sizes = {"weights_before": graph, "weights_after": after}
+    source = "formats of the graph, scales included"
+    return {"model": _EXAMPLE} | {
+        key: exact(float(g.weight_bytes()), "byte", "modelled", source).to_json() for key, g in sizes.items()
+    }
 
 
 def description(found: Mapping[str, Any], quiet: bool = False, indent: int = 0) -> None:
-    """Print a description, one fact a line: value, kind and source of every quantity."""
+    """Print a description, one fact a line: value, kind and source of every quantity; no sources when `quiet`."""
     for key, value in found.items():
-        label = " " * indent + f"{key.replace('_', ' '):<{24 - indent}}"
-        if isinstance(value, Mapping) and "unit" in value:
-            source = "" if quiet else f"   {value['kind']}: {value['source']}"
-            print(f"{label}{show(float(value['value']), value['unit'])}{source}"[:140])
-        elif isinstance(value, Mapping):
-            print(label)
+        label = " " * indent + f"{key.replace('_', ' '):<{22 - indent}}"
+        if isinstance(value, Mapping) and "unit" not in value:
+            print(label.rstrip())
             description(value, quiet, indent + 2)
-        elif isinstance(value, list):
-            print(f"{label}{', '.join(str(v) for v in value) or '–'}")
-        elif isinstance(value, int) and not isinstance(value, bool):
-            print(f"{label}{value:,}" if key != "year" else f"{label}{value}")
         else:
-            print(f"{label}{value}")
+            print(folded(label + _words(key, value, quiet), 24).rstrip())
+
+
+def _words(key: str, value: Any, quiet: bool) -> str:
+    if isinstance(value, Mapping) and "unit" in value:
+        words = show(float(value["value"]), value["unit"])
+        return words if quiet or words == "–" else f"{words:<14}  {value['kind']}: {value['source']}"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{k} {_words(k, v, quiet)}" for k, v in value.items())
+    if isinstance(value, list):
+        return "; ".join(_words(key, v, quiet) for v in value) or "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int) and key != "year":
+        return f"{value:,}"
+    return "–" if value is None else str(value)

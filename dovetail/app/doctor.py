@@ -42,11 +42,13 @@ def checkup() -> dict[str, Any]:
     return {"dovetail": __version__, "machine": machine, "tools": [_tool(*t) for t in _TOOLS], "extras": extras()}
 
 
-def print_checkup(found: dict[str, Any]) -> None:
+def print_checkup(found: dict[str, Any], quiet: bool = False) -> None:
     """Print a checkup within 100 characters: what can be done, three tables, and the next command."""
     torch = next(r for r in found["extras"] if r["name"] == "torch")
     real = "compresses, runs and measures" if torch["status"] == "ok" else f"more with {torch['install']}"
     print(f"dovetail {found['dovetail']} predicts and chooses here; {real}")
+    if quiet:
+        return
     rows = [[r["name"], r["status"], _words(r)] for r in found["machine"]]
     table(["this machine", "", "found"], rows)
     for part in ("tools", "extras"):

@@ -1,11 +1,12 @@
-"""How an estimate, a tree and a calibration look in a terminal."""
+"""How an estimate and a calibration look in a terminal."""
 
 from __future__ import annotations
 
-from textwrap import fill
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from dovetail.app.output import table
+from dovetail.app.output import command, folded, table
+from dovetail.app.question import Question
 from dovetail.core.quantity import Quantity
 from dovetail.core.units import show
 
@@ -14,88 +15,91 @@ if TYPE_CHECKING:
     from dovetail.design.calibrate import Calibration
 
 
+def estimate_screen(found: Estimate, asked: Question, quiet: bool) -> None:
+    """The first screen: the answer, the bottleneck, the price, the confidence, the next command."""
+    chip = found.machine
+    design = f"{found.model.name} on {f'{chip.count} x ' if chip.count > 1 else ''}{chip.name}"
+    speed = f"{show(found.tpot.value, 's')} a token, {found.throughput.value:,.0f} tok/s"
+    print(folded(f"{design}: {speed if found.feasible else 'infeasible'}", 2))
+    if not found.feasible:
+        print("\n".join(folded(f"because     {reason}") for reason in found.why))
+    if quiet:
+        return
+    lengths = f"batch {asked.batch:,}, prompt {asked.prompt:,}, output {asked.output:,}"
+    print(folded(f"asked       {lengths}, recipe {asked.recipe}"))
+    if found.feasible:
+        _predictions(found)
+    print(folded(_memory(found)))
+    if found.feasible:
+        for phase, bound in found.bottleneck().items():
+            print(folded(f"bottleneck  {phase}: {bound}"))
+    print(folded(_confidence(found)))
+    print(command(_next(found, asked)))
+
+
 def _interval(q: Quantity) -> str:
     return f"{show(q.low, q.unit)} – {show(q.high, q.unit)}"
 
 
-def estimate_screen(found: Estimate, quiet: bool) -> None:
-    """The first screen: the answer, the bottleneck, the price, the confidence, the next command."""
-    work, held, chip = found.workload, found.metrics.memory, found.machine
-    on = f"{chip.count} x {chip.name}" if chip.count > 1 else chip.name
-    question = f"batch {work.batch}, prompt {work.prompt}, output {work.output}, recipe {found.recipe.name}"
-    if found.feasible:
-        speed = f"{show(found.tpot.value, 's')} a token, {found.throughput.value:,.0f} tok/s"
-        print(f"{found.model.name} on {on}: {speed}  ({question})")
-    else:
-        print(f"{found.model.name} on {on}: infeasible  ({question})")
-        for reason in found.why:
-            print(f"  because {reason}")
-    if quiet:
-        return
-    if found.feasible:
-        _predictions(found)
-    free = float(held.capacity) - float(held.total)
-    words = f"{show(free, 'byte')} of {show(float(held.capacity), 'byte')} free"
-    if free < 0:
-        words = f"{show(-free, 'byte')} more than the {show(float(held.capacity), 'byte')} there are"
-    print(
-        f"memory      {show(float(held.weights), 'byte')} weights + {show(float(held.kv_cache), 'byte')} KV cache + "
-        f"{show(float(held.activations), 'byte')} activations; {words}"
-    )
-    for phase, bound in found.bottleneck().items():
-        print(f"bottleneck  {phase}: {bound}")
-    source = chip.source("efficiency").text
-    print(wrapped(f"confidence  {found.kind}, within a factor {1 + chip.efficiency.spread:.2f}; efficiency: {source}"))
-    print(f"next        {_next_command(found)}")
-
-
-def wrapped(text: str, indent: int = 12) -> str:
-    """`text` folded to 100 characters, later lines indented."""
-    return fill(text, 100, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False)
-
-
 def _predictions(found: Estimate) -> None:
     price = found.usd_per_mtok
-    rows = [
-        ["time to first token (whole batch)", show(found.ttft.value, "s"), _interval(found.ttft)],
-        ["time per output token", show(found.tpot.value, "s"), _interval(found.tpot)],
-        ["throughput", show(found.throughput.value, "tok/s"), _interval(found.throughput)],
-        ["energy per output token", show(found.energy_per_token.value, "J/tok"), _interval(found.energy_per_token)],
-        ["price per million output tokens", show(price.value, "USD/Mtok"), _interval(price)]
+    named = {
+        "time to first token (whole batch)": found.ttft, "time per output token": found.tpot,
+        "throughput": found.throughput, "energy per output token": found.energy_per_token,
+    }  # fmt: skip
+    rows = [[name, show(q.value, q.unit), _interval(q)] for name, q in named.items()]
+    rows.append(
+        ["price per million output tokens", show(price.value, price.unit), _interval(price)]
         if price
-        else ["price", "no rent known", ""],
-    ]
+        else ["price per million output tokens", "–", "no rent known"]
+    )
     table(["", "predicted", "90 % interval"], rows)
 
 
-def _next_command(found: Estimate) -> str:
-    work, chip = found.workload, found.machine
-    on = f"'{chip.count} x {chip.name}'" if chip.count > 1 else chip.name
-    lengths = f"--batch {work.batch} --prompt {work.prompt} --output {work.output}"
-    recipe = "" if found.recipe.name == "none" else f" --recipe {found.recipe.name}"
-    metric = "tpot" if found.feasible else "memory"
-    return f"dovetail explain {metric} {found.model.name} --on {on} {lengths}{recipe}"
+def _memory(found: Estimate) -> str:
+    held = found.metrics.memory
+    parts = {"weights": held.weights, "KV cache": held.kv_cache, "activations": held.activations}
+    capacity = show(float(held.capacity), "byte")
+    free = float(held.capacity) - float(held.total)
+    words = f"{show(free, 'byte')} of {capacity} free"
+    if free < 0:
+        words = f"{show(-free, 'byte')} more than the {capacity} there are"
+    each = " on each chip" if found.machine.count > 1 else ""
+    sizes = " + ".join(f"{show(float(size), 'byte')} {name}" for name, size in parts.items())
+    return f"memory      {sizes}; {words}{each}"
 
 
-def print_tree(name: str, root: Quantity, depth: int) -> None:
-    """The tree of a quantity, one number a line: value, formula, kind and source."""
-    for level, part, q in root.tree(name):
-        if depth and level > depth:
-            continue
-        origin = f"  [{q.kind}{': ' + q.source if q.source else ''}]"
-        formula = f"  = {q.formula}" if q.formula else ""
-        print(f"{'  ' * level}{part}: {show(q.value, q.unit, 4)}{formula}{origin}")
+def _confidence(found: Estimate) -> str:
+    chip = found.machine
+    words = f"{found.kind}, within a factor {1 + float(chip.efficiency.spread):.2f}"
+    words += f"; efficiency: {chip.source('efficiency').text}"
+    if found.kind == "modelled" and chip.name == "host":
+        words += "; 'dovetail calibrate --host' measures it"
+    return f"confidence  {words}"
 
 
-def tree_json(name: str, root: Quantity) -> dict[str, Any]:
-    """The tree as nested JSON: each quantity with its name, formula and parts."""
-    return {"name": name, **root.to_json(), "formula": root.formula, "parts": [tree_json(n, q) for n, q in root.parts]}
+def _next(found: Estimate, asked: Question) -> list[str]:
+    """Where the time goes when it fits; else the same question with what would fit, or what could be changed."""
+    from dovetail.design.feasibility import largest_batch
 
-
-def calibration_screen(found: Calibration) -> None:
-    """What a calibration measured, and its own error on what it did not fit."""
-    table(["constant", "value", "meaning"], [[c.name, show(c.value, c.unit), c.meaning] for c in found.constants])
-    print(
-        f"held-out error {found.error:.0%} (median over {found.held_out} held-out measurements); kept in {found.path}"
+    if found.feasible:
+        return asked.command("explain", "tpot")
+    room = found.model.max_context - asked.output
+    if asked.prompt > room:
+        return replace(asked, prompt=room).command("estimate") if room > 0 else ["dovetail", "ls", "models"]
+    if found.metrics.memory.fits:  # no kernel executes this recipe's format there
+        return ["dovetail", "ls", "recipes"]
+    fits = largest_batch(found.machine, found.plan, found.workload, found.metrics.memory)
+    return (
+        replace(asked, batch=fits).command("estimate") if 0 < fits < asked.batch else asked.command("explain", "memory")
     )
-    print("next        dovetail estimate embedded --on host")
+
+
+def calibration_screen(found: Calibration, quiet: bool) -> None:
+    """What a calibration measured, and its own error on what it did not fit."""
+    error = f"held-out error {found.error:.0%} (median of {found.held_out} steps)"
+    print(folded(f"{found.machine.title}: {error}, kept in {found.path}"))
+    if quiet:
+        return
+    table(["constant", "value", "meaning"], [[c.name, show(c.value, c.unit), c.meaning] for c in found.constants])
+    print(command(["dovetail", "estimate", "embedded", "--on", "host"]))

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import json
 import math
+import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import fill
 from typing import Annotated, Any
 
 import typer
 
+WIDTH = 100
+
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout; keys stay stable.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only the answer.")]
-Out = Annotated[Path | None, typer.Option("--out", help="Also write report.html, result.json and manifest.json here.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print the answer and nothing else.")]
+Out = Annotated[
+    Path | None,
+    typer.Option("--out", metavar="DIR", help="Also write report.html, result.json and manifest.json here."),
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +34,10 @@ class Answer:
     code: int = 0
 
 
-def emit(answer: Answer, *, as_json: bool, out: Path | None = None, inputs: Sequence[Path] = ()) -> None:
-    """Print the answer, keep it in `out`, and leave with its exit code when that is not 0."""
+def emit(
+    answer: Answer, *, as_json: bool, quiet: bool = False, out: Path | None = None, inputs: Sequence[Path] = ()
+) -> None:
+    """Keep the answer in `out`, print it, and leave with its exit code when that is not 0."""
     data = finite(answer.data)
     if out is not None:
         from dovetail.app.report.verb import keep
@@ -38,8 +47,8 @@ def emit(answer: Answer, *, as_json: bool, out: Path | None = None, inputs: Sequ
         print(json.dumps(data, indent=2, allow_nan=False))
     else:
         answer.screen()
-        if out is not None:
-            print(f"\nwritten to {out}: report.html, result.json, manifest.json", file=sys.stderr)
+    if out is not None:
+        progress(f"kept in {out}: report.html, result.json, manifest.json", quiet=quiet or as_json)
     if answer.code:
         raise typer.Exit(answer.code)
 
@@ -58,7 +67,7 @@ def finite(value: Any) -> Any:
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[object]], title: str = "") -> None:
-    """Print a table of at most 8 columns within 100 characters; numbers stand right."""
+    """Print a table of at most 8 columns within 100 characters, all of its rows; numbers stand right."""
     from dovetail.app.report import Table
     from dovetail.app.report.screen import show_table
 
@@ -66,11 +75,35 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[object]], title: str =
     numeric = [i for i in range(1, len(columns)) if cells and all(_numeric(row[i]) for row in cells)]
     if title:
         print(title)
+    sys.stdout.flush()
     show_table(Table(title, columns, cells, numeric=numeric), most=len(cells))
 
 
 def _numeric(text: str) -> bool:
     return text[:1] in "0123456789-−+$≥≤–∞." or not text
+
+
+def folded(text: str, indent: int = 12, width: int = WIDTH) -> str:
+    """`text` folded to `width` characters, later lines indented."""
+    return fill(text, width, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False)
+
+
+def command(words: Sequence[str], lead: str = "next        ") -> str:
+    """A command line to copy after `lead`, continued with backslashes where it is longer than the screen."""
+    parts: list[str] = []  # an option and its value stay together
+    for word, before in zip(words, ["", *words]):
+        if parts and before.startswith("--") and not word.startswith("--"):
+            parts[-1] += f" {shlex.quote(word)}"
+        else:
+            parts.append(shlex.quote(word))
+    lines = [lead + parts[0]]
+    for part in parts[1:]:
+        if len(lines[-1]) + len(part) + 3 > WIDTH:
+            lines[-1] += " \\"
+            lines.append(" " * (len(lead) + 2) + part)
+        else:
+            lines[-1] += f" {part}"
+    return "\n".join(lines)
 
 
 def progress(message: str, *, quiet: bool) -> None:

@@ -2,38 +2,64 @@
 
 from __future__ import annotations
 
-from dovetail.app.output import table
-from dovetail.search import Result
+from collections.abc import Sequence
+
+from dovetail.app.output import command, folded, table
+from dovetail.app.question import Question
+from dovetail.search import Candidate, Result
 from dovetail.search.metrics import METRICS
 
-MOST_ROWS = 12
+MOST_ROWS, MOST_COLUMNS = 12, 8
 
 
 def search_screen(found: Result, quiet: bool) -> None:
-    """The winner or what binds, the counts, and the first designs of the front."""
+    """The winner or what binds, the counts, the first designs of the front, the confidence, the next command."""
+    best = found.winner or found.nearest
     if found.winner:
-        metrics = ", ".join(
-            f"{o.metric} {METRICS[o.metric].show(float(found.winner[o.metric]))}" for o in found.objectives
-        )
-        print(f"winner      {found.winner}: {metrics}")
+        shown = ", ".join(f"{o.metric} {_shown(found.winner, o.metric)}" for o in found.objectives)
+        print(folded(f"winner      {found.winner}: {shown}"))
     else:
-        print(f"no winner   {found.why}")
+        print(folded(f"no winner   {found.why}"))
     if quiet:
         return
-    print(
-        f"searched    {found.points:,} points, {found.evaluated:,} evaluated, {found.feasible:,} feasible; front of {len(found.front):,}"
-    )
+    print(f"picked by   {found.rule}" + "".join(f", {c}" for c in found.constraints))
+    counts = f"{found.points:,} points, {found.evaluated:,} evaluated, {found.feasible:,} feasible"
+    print(f"searched    {counts}; exact front of {len(found.front):,}")
     for what, points in sorted(found.infeasible.items(), key=lambda p: -p[1])[:4]:
         print(f"infeasible  {points:,} by {what}")
-    rows = [
-        [c.structure.recipe, c.structure.machine, f"{float(c['batch']):g}", f"{float(c['prompt']):g}",
-         *(METRICS[o.metric].show(float(c[o.metric])) for o in found.objectives[:4])]
-        for c in found.front[:MOST_ROWS]
-    ]  # fmt: skip
-    if rows:
-        shown = f"the first {len(rows)} of {len(found.front):,}" if len(found.front) > len(rows) else "all"
-        table(
-            ["recipe", "machine", "batch", "prompt", *(o.metric for o in found.objectives[:4])],
-            rows,
-            f"Pareto front ({shown})",
-        )
+    for note in found.notes:
+        print(folded(f"note        {note}"))
+    if found.front:
+        _front(found)
+    if best:
+        kinds = ", ".join(f"{o.metric} {best.label.kinds.get(o.metric, 'modelled')}" for o in found.objectives)
+        print(folded(f"confidence  {kinds}"))
+        print(command(_next(best)))
+
+
+def _front(found: Result) -> None:
+    drawn = found.front[:MOST_ROWS]
+    names = [name for name in ("model", "recipe", "machine", "batch", "prompt", "output") if _varies(name, found.front)]
+    columns = [*names, *(o.metric for o in found.objectives)][:MOST_COLUMNS]
+    shown = f"the first {len(drawn)} of {len(found.front):,}" if len(found.front) > len(drawn) else "all of it"
+    table(columns, [[_cell(c, name) for name in columns] for c in drawn], f"Pareto front ({shown})")
+
+
+def _varies(name: str, front: Sequence[Candidate]) -> bool:
+    return len(front) == 1 or len({_cell(c, name) for c in front}) > 1
+
+
+def _cell(candidate: Candidate, name: str) -> str:
+    if name in ("model", "recipe", "machine"):
+        return str(getattr(candidate.structure, name))
+    return f"{float(candidate[name]):g}" if name in candidate.point else _shown(candidate, name)
+
+
+def _shown(candidate: Candidate, metric: str) -> str:
+    return METRICS[metric].show(float(candidate[metric]))
+
+
+def _next(best: Candidate) -> list[str]:
+    s = best.structure
+    lengths = {name: int(float(best[name])) for name in ("batch", "prompt", "output") if name in best.point}
+    return Question(s.model, s.machine, recipe=s.recipe, **lengths).command("estimate")

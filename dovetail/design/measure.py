@@ -45,10 +45,13 @@ class Row:
         }  # fmt: skip
 
 
-def measure(folder: Path, seconds: float = 5.0, report: Report = lambda line: None) -> dict[str, Any]:
+def measure(
+    folder: Path, seconds: float = 5.0, report: Report = lambda line: None, on: Machine | str = "host"
+) -> dict[str, Any]:
     """Measure the checkpoint of a built design here: stored bytes, prefill and decode speed, energy where readable.
 
     The design's own batch and prompt are used, halved until the prediction says that a step takes at most `seconds`.
+    `on` is what predicts this computer: its calibration, or a YAML file that a calibration wrote elsewhere.
 
     Raises
     ------
@@ -58,7 +61,7 @@ def measure(folder: Path, seconds: float = 5.0, report: Report = lambda line: No
     design = _design(folder)
     model, recipe = Model.load(folder / "checkpoint"), Recipe.load(design["recipe"])
     asked = Workload(**design["workload"])
-    found = within(model, recipe, "host", asked, seconds)
+    found = within(model, recipe, on, asked, seconds)
     report(f"loading {folder / 'checkpoint'}")
     loaded = load(folder / "checkpoint")
     report("measuring prefill and decode")

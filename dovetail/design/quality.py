@@ -56,10 +56,8 @@ def measured_quality(
     words, label = quality_text(text)
     key = digest([Checkpoint.open(folder).sha256(), how.to_json()["methods"], words, CONTEXT])[:24]
     kept = (cache or cache_folder() / "quality") / f"{key}.json"
-    if kept.exists():
-        return Quality(
-            **{**(found := json.loads(kept.read_text())), "documents": tuple(map(tuple, found["documents"]))}
-        )
+    if earlier := _read(kept):
+        return earlier
     report(f"measuring the quality of {how.name} on {label}")
     with tempfile.TemporaryDirectory(prefix="dovetail-") as scratch:
         if applied is None:
@@ -70,3 +68,12 @@ def measured_quality(
         found = perplexity(loaded, words, context=min(CONTEXT, loaded.max_context))
     write_json(kept, asdict(found))
     return found
+
+
+def _read(path: Path) -> Quality | None:
+    """A kept measurement; None where there is none, or a damaged one that is measured again."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        return Quality(**{**found, "documents": tuple(map(tuple, found["documents"]))})
+    except (OSError, ValueError, TypeError, KeyError):
+        return None

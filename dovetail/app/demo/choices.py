@@ -31,7 +31,7 @@ SPACE: dict[str, Any] = {
 }
 WORDS = "at most 6 MB of weights, perplexity within 3 %, under 20 ms a token, prompts above 1,000 tokens; the cheapest"
 
-# A model of a usual size, for the crossover plot: where a 4-million-parameter model is all launch, this one shows the physics.
+# A model of a usual size, for the crossover plot: where four million parameters are all launch, this shows the physics.
 LARGE_MODEL, LARGE_CHIP = "Qwen/Qwen3-8B", "h100-sxm"
 CROSSOVER_BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 CROSSOVER_CONTEXTS = (512, 2048, 8000)

@@ -6,20 +6,25 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from dovetail.app.demo import choices
+from dovetail.app.output import finite
 from dovetail.app.report import Report
 from dovetail.app.stages import Stages
+from dovetail.core.errors import INFEASIBLE, DovetailError
 from dovetail.core.files import write_json
 from dovetail.core.manifest import manifest
 from dovetail.design.build import build
 from dovetail.design.calibrate import calibrate_host
+from dovetail.design.compress import weights_of
 from dovetail.design.estimate import Estimate, estimate
 from dovetail.design.evaluator import DesignEvaluator
 from dovetail.design.measure import Row, speed_rows, speeds
 from dovetail.design.quality import measured_quality
 from dovetail.hardware import Machine, load_machine
+from dovetail.hardware.detect import detect
 from dovetail.model import Model
 from dovetail.recipe.recipe import Recipe
 from dovetail.runtime.checkpoint import Checkpoint
@@ -30,6 +35,7 @@ from dovetail.search import Result, Space, Study, search
 from dovetail.workload import Workload
 
 Say = Callable[[str], None]
+HOST = "host.yaml"  # this computer, calibrated: kept beside the report, so that the user's own calibration stays
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +88,7 @@ def demo(out: Path, say: Say = lambda line: None) -> Demo:
     started = time.perf_counter()
     stages = Stages(out / "stages", say)
     model = Model.load(choices.MODEL)
-    weights = Checkpoint.open(_folder(model)).sha256()
+    weights = Checkpoint.open(weights_of(model)).sha256()
     host = _calibrated(out, stages, say)
     tried = {name: _try(name, model, weights, out, stages, say) for name in choices.RECIPES}
     rows = (*_recipe_rows(model, host, tried), *_checks(model, host, weights, stages, say))
@@ -92,34 +98,35 @@ def demo(out: Path, say: Say = lambda line: None) -> Demo:
     winner = _winner(model, host, result)
     built = build(model, winner.machine, winner.workload, winner.recipe, out / "winner", say)
     found = Found(model, host, tried, rows, predictions, result, built, winner, time.perf_counter() - started)
-    notes = manifest("dovetail demo", [_folder(model) / "config.json", _folder(model) / "model.safetensors"])
-    data = as_json(found)
+    notes = manifest("dovetail demo", [weights_of(model) / "config.json", *weights_of(model).glob("*.safetensors")])
+    data = finite(as_json(found))
     write_json(out / "result.json", data)
     write_json(out / "manifest.json", notes)
     write_report(full_report(found, out, notes), out / "report.html")
     return Demo(data, screen_report(found, out))
 
 
-def _folder(model: Model) -> Path:
-    from dovetail.design.compress import weights_of
-
-    return weights_of(model)
-
-
 def _calibrated(out: Path, stages: Stages, say: Say) -> Machine:
-    """This computer's machine, measured for 20 seconds and kept beside the report."""
-    path = out / "host.yaml"
+    """This computer's machine, measured and kept beside the report."""
+    path = out / HOST
 
     def measure() -> dict[str, Any]:
+        say(f"calibrating this computer for {choices.CALIBRATION_SECONDS:g} seconds")
         return calibrate_host(choices.CALIBRATION_SECONDS, path, say).to_json()
 
-    stages.run("calibration", {"computer": load_machine("host").title, "kept": path.exists()}, measure)
+    stages.run("calibration", [_computer(), choices.CALIBRATION_SECONDS], measure, makes=path)
     return load_machine(str(path))
+
+
+def _computer() -> list[Any]:
+    """What a measured time is true for: a folder that is copied to another computer is measured there."""
+    facts = detect()
+    return [facts.model, facts.cores]
 
 
 def _try(name: str, model: Model, weights: str, out: Path, stages: Stages, say: Say) -> Tried:
     """Apply a recipe to the real weights, measure its quality and its speed here."""
-    recipe, folder = Recipe.load(name), _folder(model)
+    recipe, folder = Recipe.load(name), weights_of(model)
 
     def work() -> dict[str, Any]:
         say(f"{name}: applying to {model.name}, then measuring quality and speed here")
@@ -133,7 +140,8 @@ def _try(name: str, model: Model, weights: str, out: Path, stages: Stages, say: 
             "decode": asdict(decode),
         }
 
-    kept = stages.run(f"recipe-{name}", [weights, recipe.to_json()["methods"], choices.WORKLOAD], work)
+    inputs = [weights, recipe.to_json()["methods"], choices.WORKLOAD, choices.SECONDS, _computer()]
+    kept = stages.run(f"recipe-{name}", inputs, work)
     quality = {**kept["quality"], "documents": tuple(map(tuple, kept["quality"]["documents"]))}
     return Tried(name, kept["bytes"], Quality(**quality), Speed(**kept["prefill"]), Speed(**kept["decode"]))
 
@@ -158,11 +166,11 @@ def _checks(model: Model, host: Machine, weights: str, stages: Stages, say: Say)
         def measure(work: Workload = work) -> dict[str, Any]:
             nonlocal loaded
             say(f"measuring batch {work.batch} with prompts of {work.prompt} tokens here")
-            loaded = loaded or load(_folder(model))
+            loaded = loaded or load(weights_of(model))
             prefill, decode = speeds(work, loaded, choices.SECONDS)
             return {"prefill": asdict(prefill), "decode": asdict(decode)}
 
-        kept = stages.run(f"check-{batch}x{prompt}", [weights, batch, prompt], measure)
+        kept = stages.run(f"check-{batch}x{prompt}", [weights, batch, prompt, choices.SECONDS, _computer()], measure)
         rows += speed_rows(estimate(model, host, work), Speed(**kept["prefill"]), Speed(**kept["decode"]))
     return rows
 
@@ -187,8 +195,6 @@ def _winner(model: Model, host: Machine, result: Result) -> Estimate:
     """The winner as an estimate; where the constraint left none, the nearest miss."""
     chosen = result.winner or result.nearest
     if chosen is None:
-        from dovetail.core.errors import INFEASIBLE, DovetailError
-
         raise DovetailError("no design of the demo's space can be built", why=result.why, exit_code=INFEASIBLE)
     machine = host if chosen.structure.machine == "host" else load_machine(chosen.structure.machine)
     work = Workload(**{name: int(chosen.point[name]) for name in ("prompt", "output", "batch")})
@@ -197,16 +203,17 @@ def _winner(model: Model, host: Machine, result: Result) -> Estimate:
 
 def as_json(found: Found) -> dict[str, Any]:
     """The demo's result for scripts."""
-    errors = sorted(abs(row.error) for row in found.rows if row.error is not None)
+    errors = [abs(row.error) for row in found.rows if row.error is not None]
     return {
         "model": found.model.name, "host": found.host.title, "seconds": found.seconds,
         "constraint": choices.WORDS, "winner": found.result.winner.to_json() if found.result.winner else None,
         "serve": found.built["serve"], "path": found.built["path"],
         "recipes": [
-            {"recipe": t.recipe, "bytes": t.bytes, "perplexity": t.quality.perplexity, "bits_per_byte": t.quality.bits_per_byte,
-             "prefill_tokens_per_s": t.prefill.tokens_per_s, "decode_tokens_per_s": t.decode.tokens_per_s}
+            {"recipe": t.recipe, "bytes": t.bytes, "perplexity": t.quality.perplexity,
+             "bits_per_byte": t.quality.bits_per_byte, "prefill_tokens_per_s": t.prefill.tokens_per_s,
+             "decode_tokens_per_s": t.decode.tokens_per_s}
             for t in found.tried.values()
         ],
-        "rows": [row.to_json() for row in found.rows], "median_error": errors[len(errors) // 2] if errors else None,
+        "rows": [row.to_json() for row in found.rows], "median_error": median(errors) if errors else None,
         "predictions": [e.to_json() for e in found.predictions], "search": found.result.to_json(),
     }  # fmt: skip

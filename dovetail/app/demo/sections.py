@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING
 
 from dovetail.app.demo import choices
+from dovetail.app.demo.flow import HOST, Found
 from dovetail.app.figures import crossover, measured, memory_bars, roofline
+from dovetail.app.question import Question
 from dovetail.app.report import Commands, Pareto, ParetoPoint, Report, Section, Summary, Table
 from dovetail.core.units import show
-from dovetail.design.estimate import estimate
+from dovetail.design.estimate import Estimate, estimate
 from dovetail.hardware import load_machine
 from dovetail.model import Model
 from dovetail.search import Candidate
 from dovetail.search.metrics import METRICS
 from dovetail.workload import Workload
-
-if TYPE_CHECKING:
-    from dovetail.app.demo.flow import Found
 
 MOST_POINTS = 500  # of the front that are drawn
 
@@ -29,23 +28,28 @@ def full_report(found: Found, out: Path, manifest: Mapping[str, object]) -> Repo
     large = Model.load(choices.LARGE_MODEL)
     chip = load_machine(choices.LARGE_CHIP)
     scales = (choices.CROSSOVER_RECIPES, choices.CROSSOVER_BATCHES, choices.CROSSOVER_CONTEXTS)
+    here = estimate(found.model, found.host, Workload(**choices.WORKLOAD))
     single = estimate(large, chip, Workload(prompt=2048, output=256, batch=8))
+    gain = "Predicted time per output token of the recipe 'none' over that of each method."
+    little = (
+        f"A model of {found.model.parameters:,} parameters is launch overhead at small batches and KV cache at "
+        "large ones: little is left to gain."
+    )
     sections: list[Section] = [
         _measured(found),
         _recipes(found),
-        crossover(large, chip, *scales, note="Predicted time per output token of the recipe 'none' over that of each method."),
-        crossover(
-            found.model, found.winner.machine, *scales,
-            note="A model of four million parameters is launch overhead at small batches and KV cache at large ones: little is left to gain.",
-        ),
+        crossover(large, chip, *scales, note=gain),
+        crossover(found.model, found.winner.machine, *scales, note=little),
         _pareto(found),
         _predictions(found),
         memory_bars(_same_workload(found), f"Memory at the winner's workload on {found.winner.machine.title}"),
-        roofline(estimate(found.model, found.host, Workload(**choices.WORKLOAD)), f"Roofline of {found.model.name} on this computer"),
-        roofline(single, f"Roofline of {large.name} on {chip.title}", "Batch 8, 2,048 tokens of prompt, 256 of output."),
+        roofline(here, f"Roofline of {found.model.name} on this computer"),
+        roofline(
+            single, f"Roofline of {large.name} on {chip.title}", "Batch 8, 2,048 tokens of prompt, 256 of output."
+        ),
         _certificate(found),
         _commands(out, found),
-    ]  # fmt: skip
+    ]
     subtitle = f"{found.model.parameters:,} parameters, {choices.WORDS}"
     return Report(
         "Dovetail demo: a model and its hardware, chosen together", _summary(found, out), sections, manifest, subtitle
@@ -63,35 +67,45 @@ def _errors(found: Found) -> list[float]:
 
 def _summary(found: Found, out: Path) -> Summary:
     w = found.winner
-    work = w.workload
-    quality = found.tried[w.recipe.name].quality.perplexity / found.tried["none"].quality.perplexity - 1
-    answer = (
-        f"{w.recipe.name} on {w.machine.title} at batch {work.batch}, prompts of {work.prompt:,} tokens: {show(w.tpot.value, 's')} a token, "
-        f"{w.throughput.value:,.0f} tok/s, perplexity {quality:+.1%}"
-    )
-    if found.result.winner is None:
-        answer = f"nothing meets the constraint ({found.result.why}); nearest: {answer}"
     price = w.usd_per_mtok
     words = f"{show(price.value, 'USD/Mtok')} of output" if price else "no rent known"
     interval = f", between {show(price.low, 'USD/Mtok')} and {show(price.high, 'USD/Mtok')}" if price else ""
     errors = _errors(found)
     confidence = (
-        f"{w.kind} on {w.machine.name}; on this computer {len(errors)} predictions are off by {median(errors):.0%} (median), "
-        f"{max(errors):.0%} at worst"
+        f"{w.kind} on {w.machine.name}; on this computer {len(errors)} predictions are off by {median(errors):.0%} "
+        f"(median), {max(errors):.0%} at worst"
     )
-    facts = [
+    bottleneck = f"decode: {w.bottleneck()['decode']}"
+    return Summary(_answer(found), bottleneck, words + interval, confidence, _measure(out), _facts(found, out))
+
+
+def _answer(found: Found) -> str:
+    w, work = found.winner, found.winner.workload
+    quality = found.tried[w.recipe.name].quality.perplexity / found.tried["none"].quality.perplexity - 1
+    answer = (
+        f"{w.recipe.name} on {w.machine.title} at batch {work.batch}, prompts of {work.prompt:,} tokens: "
+        f"{show(w.tpot.value, 's')} a token, {w.throughput.value:,.0f} tok/s, perplexity {quality:+.1%}"
+    )
+    return answer if found.result.winner else f"nothing meets the constraint ({found.result.why}); nearest: {answer}"
+
+
+def _facts(found: Found, out: Path) -> list[tuple[str, str]]:
+    w, r = found.winner, found.result
+    before, after = (show(found.tried[name].bytes, "byte") for name in ("none", w.recipe.name))
+    return [
         ("Constraint", choices.WORDS),
-        ("Searched", f"{found.result.points:,} designs, exact front of {len(found.result.front):,}, {found.result.evaluated:,} evaluated"),
-        ("Weights", f"{show(found.tried['none'].bytes, 'byte')} before, {show(found.tried[w.recipe.name].bytes, 'byte')} after"),
-        ("Energy", f"{show(w.energy_per_token.value, 'J/tok')}"),
+        ("Searched", f"{r.points:,} designs, {r.evaluated:,} evaluated, exact front of {len(r.front):,}"),
+        ("Weights", f"{before} before, {after} after"),
+        ("Energy", show(w.energy_per_token.value, "J/tok")),
         ("Serve", found.built["serve"] or found.built["serve_why"]),
         ("Report", str(out / "report.html")),
         ("Took", f"{found.seconds:.0f} s"),
-    ]  # fmt: skip
-    decode = w.bottleneck()["decode"]
-    return Summary(
-        answer, f"decode: {decode}", words + interval, confidence, f"dovetail measure {out / 'winner'}", facts
-    )
+    ]
+
+
+def _measure(out: Path) -> str:
+    """The command that measures the winner here, predicted by the demo's own calibration of this computer."""
+    return shlex.join(["dovetail", "measure", str(out / "winner"), "--on", str(out / HOST)])
 
 
 def _recipes(found: Found) -> Table:
@@ -106,10 +120,11 @@ def _recipes(found: Found) -> Table:
     ]  # fmt: skip
     header = ["recipe", "weights", "perplexity", "change", "bits/byte", "prefill tok/s", "decode tok/s"]
     note = (
-        f"Applied for real and measured on this computer ({base.prefill.threads} threads), held-out text, {base.quality.tokens:,} tokens. "
-        "transformers unpacks weights at load on a CPU, so recipes change size and quality here, not speed."
+        f"Applied for real and measured on this computer ({base.prefill.threads} threads), on {base.quality.tokens:,} "
+        "tokens of held-out text. transformers unpacks weights at load on a CPU, so recipes change size and quality "
+        "here, not speed."
     )
-    return Table("Five recipes, applied and measured here", header, rows, numeric=(1, 2, 3, 4, 5, 6), note=note)
+    return Table(f"{len(rows)} recipes, applied and measured here", header, rows, numeric=(1, 2, 3, 4, 5, 6), note=note)
 
 
 def _measured(found: Found) -> Section:
@@ -117,7 +132,8 @@ def _measured(found: Found) -> Section:
     return measured(
         found.rows,
         "Predicted beside measured, on this computer",
-        f"Constants from a {choices.CALIBRATION_SECONDS:.0f}-second calibration on other, random models; median error {median(errors):.0%}.",
+        f"Constants from a {choices.CALIBRATION_SECONDS:g}-second calibration on other, random models; "
+        f"median error {median(errors):.0%}.",
     )
 
 
@@ -141,9 +157,9 @@ def _worst(found: Found) -> Table:
 def _pareto(found: Found) -> Pareto:
     front = list(found.result.front)
     step = max(1, len(front) // MOST_POINTS)
-    drawn = [c for i, c in enumerate(front) if i % step == 0 or c == found.result.winner]
     x, y = (METRICS[name] for name in ("usd_per_mtok", "tpot"))
-    best = _staircase(drawn, x.name, y.name)
+    best = _staircase(front, x.name, y.name)
+    drawn = [c for i, c in enumerate(front) if i % step == 0 or id(c) in best or c == found.result.winner]
     points = [
         ParetoPoint(
             _label(c), _value(c, x.name), _value(c, y.name), c.structure.recipe, id(c) in best, c == found.result.winner
@@ -151,8 +167,8 @@ def _pareto(found: Found) -> Pareto:
         for c in drawn
     ]
     note = (
-        f"{len(front):,} designs form the exact front in four objectives (perplexity, time, energy, price); {len(drawn)} are drawn. "
-        "The line joins those that no other beats in the two shown."
+        f"{len(front):,} designs form the exact front in four objectives (perplexity, time, energy, price); "
+        f"{len(drawn)} are drawn. The line joins those that no other beats in the two shown."
     )
     return Pareto(
         "The exact Pareto front",
@@ -187,15 +203,16 @@ def _predictions(found: Found) -> Table:
     for e in found.predictions:
         price = e.usd_per_mtok
         rows.append([
-            e.machine.name, e.recipe.name, show(e.ttft.value, "s"), show(e.tpot.value, "s"), show(e.energy_per_token.value, "J/tok"),
-            show(e.memory()["total"].value, "byte"), show(price.value, "USD/Mtok") if price else "–", e.kind,
+            e.machine.name, e.recipe.name, show(e.ttft.value, "s"), show(e.tpot.value, "s"),
+            show(e.energy_per_token.value, "J/tok"), show(e.memory()["total"].value, "byte"),
+            show(price.value, "USD/Mtok") if price else "–", e.kind,
         ])  # fmt: skip
     header = ["machine", "recipe", "TTFT", "TPOT", "energy", "memory", "price", "kind"]
     words = ", ".join(f"{name} {value}" for name, value in choices.WORKLOAD.items())
     return Table("Every recipe on every machine, predicted", header, rows, numeric=(2, 3, 4, 5, 6), note=f"At {words}.")
 
 
-def _same_workload(found: Found) -> list:  # type: ignore[type-arg]
+def _same_workload(found: Found) -> list[Estimate]:
     return [estimate(found.model, found.winner.machine, found.winner.workload, name) for name in choices.RECIPES]
 
 
@@ -220,13 +237,15 @@ def _certificate(found: Found) -> Table:
 
 
 def _commands(out: Path, found: Found) -> Commands:
-    w = found.winner
+    w, work = found.winner, found.winner.workload
+    on = str(out / HOST) if w.machine.name == "host" else w.machine.name
+    asked = Question(choices.MODEL, on, int(work.batch), int(work.prompt), int(work.output), w.recipe.name)
+    other = Question("Qwen/Qwen3-8B", "h200-sxm", 32, 2048, 256)
     commands = [
-        ("measure the winner's checkpoint here", f"dovetail measure {out / 'winner'}"),
-        ("where its time per token comes from",
-         f"dovetail explain tpot {found.model.name} --on {w.machine.name} --recipe {w.recipe.name} --batch {w.workload.batch}"),
-        ("the same question for a model of yours", "dovetail estimate Qwen/Qwen3-8B --on h200-sxm --batch 32 --prompt 2048 --output 256"),
-    ]  # fmt: skip
+        ("measure the winner's checkpoint here", _measure(out)),
+        ("where its time per token comes from", shlex.join(asked.command("explain", "tpot"))),
+        ("the same question for a model of yours", shlex.join(other.command("estimate"))),
+    ]
     if found.built["serve"]:
         commands.insert(0, ("serve the winner", found.built["serve"]))
     return Commands("Next", commands)

@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from dovetail.app.output import Answer, Json, Out, Quiet, emit, progress, table
-from dovetail.app.verbs.predict import Batch, ModelName, On, Output, Prompt, RecipeName
+from dovetail.app.help import add
+from dovetail.app.output import Answer, Json, Out, Quiet, command, emit, folded, progress, table
+from dovetail.app.question import Batch, ModelName, On, Output, Prompt, Question, RecipeName
 from dovetail.core.errors import DovetailError
 
 Text = Annotated[
-    Path | None, typer.Option("--text", help="Text for quality; by default held-out standard-library text.")
+    Path | None,
+    typer.Option("--text", metavar="FILE", help="Text to measure quality on; else held-out standard-library text."),
 ]
-Folder = Annotated[Path, typer.Option("--out", help="Folder to write.")]
+Folder = Annotated[Path, typer.Option("--out", metavar="DIR", help="The folder to write, whole or not at all.")]
 
 
 def add_to(app: typer.Typer) -> None:
     """Add these verbs to the command line."""
-    app.command()(compress)
-    app.command()(run)
-    app.command()(build)
-    app.command()(measure)
+    add(app, "Do", compress, ["dovetail compress ./my-model w4a16-rtn --out ./my-model-w4"])
+    add(app, "Do", run, ["dovetail run embedded --prompt-file prompt.txt --max-new 64"])
+    add(app, "Do", build, ["dovetail build embedded --on h100-sxm --recipe w8a16 --out ./winner"])
+    add(app, "Do", measure, ["dovetail measure ./winner --out ./measured"])
 
 
 def compress(
@@ -33,33 +36,47 @@ def compress(
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Apply a recipe to real weights, save the checkpoint, and measure its quality before and after."""
-    from dovetail.core.units import show
+    """Apply a recipe to real weights; quality before and after.
+
+    Writes a Hugging Face folder that transformers and vLLM load, with the report and its manifest beside the weights.
+    """
     from dovetail.design.compress import compress as apply
 
     found = apply(model, recipe, out, text=text, report=lambda line: progress(line, quiet=quiet))
+    answer = Answer("compress", found, lambda: _compressed(found, quiet))
+    emit(answer, as_json=json, quiet=quiet, out=out, inputs=_read(model))
 
-    def screen() -> None:
-        before, after = found["perplexity_before"], found["perplexity_after"]
-        print(f"{found['path']}: {found['recipe']} of {found['model']}")
-        print(
-            f"  bytes       {show(found['bytes_before']['value'], 'byte')} -> {show(found['bytes_after']['value'], 'byte')}"
-        )
-        print(f"  perplexity  {before['value']:.3f} -> {after['value']:.3f}   ({found['text']})")
-        print(f"next        dovetail run {found['path']} --prompt-file FILE")
 
-    emit(Answer("compress", found, screen), as_json=json)
+def _read(model: str) -> list[Path]:
+    """The files of a model that a real run reads, for its manifest."""
+    from dovetail.model import Model
+
+    folder = Model.load(model).folder
+    return [] if folder is None else [folder / "config.json", *sorted(folder.glob("*.safetensors"))]
+
+
+def _compressed(found: Mapping[str, Any], quiet: bool) -> None:
+    from dovetail.core.units import show
+
+    sizes = (show(found[f"bytes_{when}"]["value"], "byte") for when in ("before", "after"))
+    qualities = (f"{found[f'perplexity_{when}']['value']:.3f}" for when in ("before", "after"))
+    print(f"{found['path']}: {found['model']} by {found['recipe']}")
+    print(f"weights     {' -> '.join(sizes)}")
+    print(folded(f"perplexity  {' -> '.join(qualities)} on {found['text']}"))
+    if not quiet:
+        print(command(["dovetail", "run", found["path"], "--prompt-file", "FILE"]))
 
 
 def run(
     model: ModelName,
-    prompt_file: Annotated[Path, typer.Option("--prompt-file", help="UTF-8 text to continue.")],
+    prompt_file: Annotated[Path, typer.Option("--prompt-file", metavar="FILE", help="UTF-8 text to continue.")],
     recipe: RecipeName = "none",
-    max_new: Annotated[int, typer.Option("--max-new", help="Tokens to generate.")] = 128,
-    temperature: Annotated[float, typer.Option(help="0 is greedy.")] = 0.0,
-    seed: Annotated[int, typer.Option(help="Seed of the sampling.")] = 0,
+    max_new: Annotated[int, typer.Option("--max-new", metavar="N", help="Most tokens to generate.", min=1)] = 128,
+    temperature: Annotated[float, typer.Option(metavar="T", help="0 takes the likeliest token.", min=0.0)] = 0.0,
+    seed: Annotated[int, typer.Option(metavar="N", help="Seed of the sampling.")] = 0,
     json: Json = False,
     quiet: Quiet = False,
+    out: Out = None,
 ) -> None:
     """Continue a text with a model on this machine."""
     from dovetail.design.run import run as generate
@@ -68,11 +85,11 @@ def run(
 
     def screen() -> None:
         print(found["text"])
-        if not quiet:
-            speed = found["tokens_per_s"]["value"]
-            print(f"\n[{found['tokens']} tokens, {speed:.1f} tok/s, cache {found['cache_bytes']['value']:,.0f} bytes]")
+        speed, cache = found["tokens_per_s"]["value"], found["cache_bytes"]["value"]
+        progress(f"\n{found['tokens']} tokens, {speed:,.1f} tok/s, {cache:,.0f} bytes of cache", quiet=quiet)
 
-    emit(Answer("run", found, screen), as_json=json)
+    answer = Answer("run", found, screen)
+    emit(answer, as_json=json, quiet=quiet, out=out, inputs=[prompt_file, *_read(model)])
 
 
 def build(
@@ -86,50 +103,50 @@ def build(
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Write a design: the compressed checkpoint, how to serve it, and what is predicted of it."""
+    """Write a design: checkpoint, serving command, prediction."""
     from dovetail.design.build import build as make
-    from dovetail.workload import Workload
 
-    found = make(
-        model,
-        on,
-        Workload(prompt=prompt, output=output, batch=batch),
-        recipe,
-        out,
-        lambda line: progress(line, quiet=quiet),
-    )
+    asked = Question(model, on, batch, prompt, output, recipe)
+    found = make(model, on, asked.workload, recipe, out, lambda line: progress(line, quiet=quiet))
 
     def screen() -> None:
         print(f"built {found['path']}")
+        if quiet:
+            return
         for name, words in found["files"].items():
-            print(f"  {name:<22}{words}")
-        print(f"serve       {found['serve']}" if found["serve"] else f"serve       {found['serve_why']}")
-        print(f"next        dovetail measure {found['path']}")
+            print(folded(f"  {name:<14}{words}", 16))
+        print(f"serve       {found['serve']}" if found["serve"] else folded(f"serve       {found['serve_why']}"))
+        print(command(["dovetail", "measure", found["path"]]))
 
-    emit(Answer("build", found, screen), as_json=json)
+    emit(Answer("build", found, screen), as_json=json, quiet=quiet, out=out, inputs=_read(model))
 
 
 def measure(
     folder: Annotated[Path, typer.Argument(help="A folder that 'build' wrote.")],
-    seconds: Annotated[float, typer.Option(help="Time to spend on each figure.")] = 5.0,
+    on: Annotated[
+        str,
+        typer.Option("--on", metavar="MACHINE", help="What predicts this computer: 'host', or a calibration's file."),
+    ] = "host",
+    seconds: Annotated[float, typer.Option(metavar="S", help="Time to spend on each figure.", min=0.05)] = 5.0,
     json: Json = False,
     quiet: Quiet = False,
     out: Out = None,
 ) -> None:
-    """Run a built design on this machine and put predicted beside measured."""
-    from dovetail.core.units import show
+    """Run a built design here; predicted beside measured."""
     from dovetail.design.measure import measure as compare
 
     if not folder.is_dir():
         raise DovetailError("no such folder", where=str(folder), hint="dovetail build MODEL --on host --out DIR")
-    found = compare(folder, seconds, lambda line: progress(line, quiet=quiet))
+    found = compare(folder, seconds, lambda line: progress(line, quiet=quiet), on)
+    emit(Answer("measure", found, lambda: _measured(found)), as_json=json, quiet=quiet, out=out)
 
-    def screen() -> None:
-        rows = []
-        for r in found["rows"]:
-            p, m = r["predicted"], r["measured"]
-            error = "–" if r["error"] is None else f"{r['error']:+.1%}"
-            rows.append([r["metric"], show(p["value"], p["unit"]), show(m["value"], m["unit"]) if m else "–", error])
-        table(["metric", "predicted", "measured", "error"], rows)
 
-    emit(Answer("measure", found, screen), as_json=json, out=out)
+def _measured(found: Mapping[str, Any]) -> None:
+    from dovetail.core.units import show
+
+    rows = []
+    for r in found["rows"]:
+        p, m = r["predicted"], r["measured"]
+        error = "–" if r["error"] is None else f"{r['error']:+.1%}"
+        rows.append([r["metric"], show(p["value"], p["unit"]), show(m["value"], m["unit"]) if m else "–", error])
+    table(["metric", "predicted", "measured", "error"], rows)

@@ -2,35 +2,31 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
+from dovetail.app.help import add
 from dovetail.app.output import Answer, Json, Out, Quiet, emit, progress
-from dovetail.core.errors import INFEASIBLE
+from dovetail.app.question import Batch, ModelName, On, Output, Prompt, Question, RecipeName, Tp
+from dovetail.core.errors import INFEASIBLE, DovetailError
 
-ModelName = Annotated[str, typer.Argument(help="A zoo name, a Hugging Face folder or a config.json.")]
-On = Annotated[str, typer.Option("--on", help="A machine: zoo name, YAML file, 'host', or 'N x NAME'.")]
-Batch = Annotated[int, typer.Option("--batch", help="Requests that run together.")]
-Prompt = Annotated[int, typer.Option("--prompt", help="Tokens of each prompt.")]
-Output = Annotated[int, typer.Option("--output", help="Tokens generated for each request.")]
-RecipeName = Annotated[str, typer.Option("--recipe", help="A recipe's name or YAML file.")]
-Tp = Annotated[int, typer.Option("--tp", help="Chips that share every layer (0: all).")]
+Metric = Annotated[
+    str, typer.Argument(help="ttft, tpot, throughput, energy_per_token, usd_per_mtok or memory.", metavar="METRIC")
+]
 
 
 def add_to(app: typer.Typer) -> None:
     """Add these verbs to the command line."""
-    app.command()(estimate)
-    app.command()(explain)
-    app.command()(calibrate)
-
-
-def _estimate(model: str, on: str, batch: int, prompt: int, output: int, recipe: str, tp: int) -> Any:
-    from dovetail.design import Plan
-    from dovetail.design import estimate as predict
-    from dovetail.workload import Workload
-
-    return predict(model, on, Workload(prompt=prompt, output=output, batch=batch), recipe, Plan(tp=tp))
+    add(app, "Predict", estimate, [
+        "dovetail estimate Qwen/Qwen3-8B --on h200-sxm --batch 32 --prompt 2048 --output 256",
+        "dovetail estimate ./my-model --on '8 x h100-sxm' --tp 4 --recipe w4a16-rtn --json",
+    ])  # fmt: skip
+    add(app, "Predict", explain, [
+        "dovetail explain tpot Qwen/Qwen3-8B --on h200-sxm --batch 32 --depth 2",
+        "dovetail explain memory Qwen/Qwen3-8B --on h200-sxm --recipe w4a16-rtn",
+    ])  # fmt: skip
+    add(app, "Predict", calibrate, ["dovetail calibrate --host"])
 
 
 def estimate(
@@ -45,16 +41,22 @@ def estimate(
     quiet: Quiet = False,
     out: Out = None,
 ) -> None:
-    """Predict latency, throughput, energy, memory and price of a model on a machine."""
+    """Predict the speed, energy, memory and price of a model.
+
+    Needs neither torch nor a network nor the machine itself. What does not fit is answered too, with what binds and
+    what would fit, and exit status 3.
+    """
     from dovetail.app.estimate_screen import estimate_screen
 
-    found = _estimate(model, on, batch, prompt, output, recipe, tp)
+    asked = Question(model, on, batch, prompt, output, recipe, tp)
+    found = asked.answer()
     code = 0 if found.feasible else INFEASIBLE
-    emit(Answer("estimate", found.to_json(), lambda: estimate_screen(found, quiet), code), as_json=json, out=out)
+    answer = Answer("estimate", found.to_json(), lambda: estimate_screen(found, asked, quiet), code)
+    emit(answer, as_json=json, quiet=quiet, out=out)
 
 
 def explain(
-    metric: Annotated[str, typer.Argument(help="ttft, tpot, throughput, energy_per_token, usd_per_mtok or memory")],
+    metric: Metric,
     model: ModelName = "embedded",
     on: On = "host",
     batch: Batch = 1,
@@ -62,30 +64,37 @@ def explain(
     output: Output = 128,
     recipe: RecipeName = "none",
     tp: Tp = 0,
-    depth: Annotated[int, typer.Option(help="How deep to go (0: all).")] = 0,
+    depth: Annotated[int, typer.Option(metavar="N", help="Levels of the tree to print; 0 is all.", min=0)] = 0,
     json: Json = False,
+    quiet: Quiet = False,
+    out: Out = None,
 ) -> None:
-    """Show the tree of a number: formula, constants, kinds and sources."""
-    from dovetail.app.estimate_screen import print_tree, tree_json
+    """Show where a number comes from, down to formula and source."""
+    from dovetail.app.tree_screen import print_tree, tree_json
     from dovetail.design.explain import explain as tree
 
-    found = tree(_estimate(model, on, batch, prompt, output, recipe, tp), metric)
-    emit(Answer("explain", tree_json(metric, found), lambda: print_tree(metric, found, depth)), as_json=json)
+    found = tree(Question(model, on, batch, prompt, output, recipe, tp).answer(), metric)
+    answer = Answer("explain", tree_json(metric, found), lambda: print_tree(metric, found, 1 if quiet else depth))
+    emit(answer, as_json=json, quiet=quiet, out=out)
 
 
 def calibrate(
     host: Annotated[bool, typer.Option("--host", help="Measure this computer.")] = False,
-    seconds: Annotated[float, typer.Option(help="Time to spend.")] = 20.0,
+    seconds: Annotated[float, typer.Option(metavar="S", help="Time to spend, without imports.", min=1.0)] = 20.0,
     json: Json = False,
     quiet: Quiet = False,
+    out: Out = None,
 ) -> None:
-    """Measure the constants of this computer and keep them for later predictions."""
+    """Measure this computer, so that predictions for 'host' fit it.
+
+    Times random models of its own, never one that you would ask about, and keeps the constants in the user's cache.
+    """
     from dovetail.app.estimate_screen import calibration_screen
-    from dovetail.core.errors import DovetailError
 
     if not host:
         raise DovetailError("nothing to calibrate", hint="dovetail calibrate --host")
     from dovetail.design.calibrate import calibrate_host
 
     found = calibrate_host(seconds, report=lambda line: progress(line, quiet=quiet))
-    emit(Answer("calibrate", found.to_json(), lambda: calibration_screen(found)), as_json=json)
+    answer = Answer("calibrate", found.to_json(), lambda: calibration_screen(found, quiet))
+    emit(answer, as_json=json, quiet=quiet, out=out)
