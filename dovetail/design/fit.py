@@ -127,7 +127,8 @@ def fit(
 def held_out(machine: Machine, observations: Sequence[Observation]) -> np.ndarray:
     """Relative errors of every step when its own model was left out of the fit, shape (all steps,).
 
-    Each fit starts from `machine`, which is to be the guess before any fit, so that nothing of the model left out is in it.
+    Each fit starts from `machine`, which is to be the guess before any fit, so that nothing of the model left out is
+    in it.
 
     Raises `DovetailError` when there is only one model, which leaves nothing to fit.
     """

@@ -89,8 +89,10 @@ def test_heads_that_do_not_divide_are_refused(name: str, ways: int) -> None:
 
 
 def test_kv_heads_that_neither_divide_nor_are_divided_are_refused() -> None:
-    config = {"model_type": "llama", "hidden_size": 48, "num_attention_heads": 12, "num_key_value_heads": 6,
-              "intermediate_size": 64, "num_hidden_layers": 1, "vocab_size": 32, "max_position_embeddings": 64}  # fmt: skip
+    config = {
+        "model_type": "llama", "hidden_size": 48, "num_attention_heads": 12, "num_key_value_heads": 6,
+        "intermediate_size": 64, "num_hidden_layers": 1, "vocab_size": 32, "max_position_embeddings": 64,
+    }  # fmt: skip
     graph = Model.load(config).graph()
     with pytest.raises(DovetailError, match="6 KV heads do not divide over 4 chips"):
         tensor_parallel(graph, 4)
