@@ -60,10 +60,30 @@ def write_json(path: str | os.PathLike[str], value: Any) -> Path:
     return write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
+def check_ours(target: Path, mark: str | None) -> None:
+    """Refuse to replace a file, or a folder that holds something and lacks the file `mark`. Raises `DovetailError`."""
+    foreign = target.is_dir() and mark is not None and any(target.iterdir()) and not (target / mark).is_file()
+    if foreign or (target.exists() and not target.is_dir()):
+        hint = "a new folder, or one that dovetail wrote"
+        raise DovetailError("exists and was not written by dovetail", where=str(target), hint=hint)
+
+
 @contextmanager
-def whole_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """A folder that appears at `path` only when the block ends well; an old one is replaced, a failed one removed."""
-    target = Path(path)
+def whole_folder(path: str | os.PathLike[str], mark: str | None = None) -> Iterator[Path]:
+    """A folder that appears at `path` only when the block ends well; an old one is replaced, a failed one removed.
+
+    Parameters
+    ----------
+    mark : str
+        Name of a file by which our own folders are known: one that has other content and no such file is not touched.
+
+    Raises
+    ------
+    DovetailError
+        `path` is a file or somebody else's folder, before the block begins; or the disk refuses.
+    """
+    target = Path(path).expanduser()
+    check_ours(target, mark)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         part = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))

@@ -47,7 +47,7 @@ def build(
             hint="another recipe, machine or batch", exit_code=INFEASIBLE,
         )  # fmt: skip
     source = weights_of(found.model)
-    with whole_folder(out) as part:
+    with whole_folder(out, DESIGN) as part:
         report(f"writing the checkpoint ({found.recipe.name})")
         done = found.recipe.apply(source, part / "checkpoint")
         served = _serve(found, out)

@@ -72,6 +72,7 @@ STEPS = (
     (8, 1, 448),
 )
 ROUNDS = 3
+TIMED_SHARE = 0.3  # of the time given: warm-ups, caches and the largest steps take the rest
 
 Timed = tuple[Shape, tuple[int, int, int], float]
 
@@ -139,13 +140,11 @@ def observe(seconds: float, report: Report = lambda line: None) -> list[Observat
     The steps go round `ROUNDS` times and the median round counts, so that a busy moment of the computer spreads over
     all of them instead of falling on one.
     """
-    budget = seconds / (len(SHAPES) * len(STEPS) * ROUNDS)
+    budget = TIMED_SHARE * seconds / (len(SHAPES) * len(STEPS) * ROUNDS)
     models = [_random_model(shape) for shape in SHAPES]
     times = np.empty((ROUNDS, len(SHAPES), len(STEPS)))
     for turn in range(ROUNDS):
-        report(
-            f"measuring {len(STEPS)} steps of {len(SHAPES)} random Llamas on this computer, round {turn + 1} of {ROUNDS}"
-        )
+        report(f"measuring {len(STEPS)} steps of {len(SHAPES)} random Llamas here, round {turn + 1} of {ROUNDS}")
         for i, loaded in enumerate(models):
             times[turn, i] = [_time(loaded, *step, budget) for step in STEPS]
     seconds_of = np.median(times, axis=0)

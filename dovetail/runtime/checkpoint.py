@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dovetail.core.errors import INFEASIBLE, DovetailError
-from dovetail.core.files import whole_folder, write_json
+from dovetail.core.files import check_ours, whole_folder, write_json
 from dovetail.core.manifest import versions
 from dovetail.runtime.tensorfile import TensorInfo, TensorWriter, read_header, read_tensor
 
@@ -212,9 +212,7 @@ def _weight_map(where: Path) -> dict[str, str]:
 def _check_target(source: Path, target: Path) -> None:
     if target.resolve() == source.resolve():
         raise DovetailError("would overwrite its own source", where=str(target), hint="another --out")
-    if target.is_file() or (target.is_dir() and any(target.iterdir()) and not (target / RECORD).is_file()):
-        hint = "a new folder, or one that dovetail wrote"
-        raise DovetailError("exists and was not written by dovetail", where=str(target), hint=hint)
+    check_ours(target, RECORD)
 
 
 def _check_space(target: Path, needed: int) -> None:

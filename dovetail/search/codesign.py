@@ -42,8 +42,7 @@ def search_space(
     """
     space = source if isinstance(source, Space) else Space.load(source, **changes)
     qualities = _qualities(space, report) if _needs_quality(space) else {}
-    here = {name: load_machine(name) for name in space.machines if name == "host"}
-    evaluate = DesignEvaluator(qualities, here)
+    evaluate = DesignEvaluator(qualities, {name: load_machine(name) for name in space.machines})
     if study is None:
         return search(space, evaluate)
     with Study(study) as kept:

@@ -146,3 +146,18 @@ def test_a_folder_that_cannot_be_renamed_keeps_the_old_one(tmp_path, monkeypatch
         (part / "a").write_text("new")
     assert (target / "a").read_text() == "old"
     assert names(tmp_path) == ["out"]
+
+
+def test_a_folder_of_somebody_else_is_not_replaced(tmp_path: Path) -> None:
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    (theirs / "thesis.tex").write_text("years of work")
+    with pytest.raises(DovetailError, match="not written by dovetail"), files.whole_folder(theirs, "ours.json"):
+        pass
+    assert (theirs / "thesis.tex").read_text() == "years of work"
+    for _ in range(2):  # new, then our own
+        with files.whole_folder(tmp_path / "ours", "ours.json") as part:
+            (part / "ours.json").write_text("{}")
+    with pytest.raises(DovetailError, match="not written by dovetail"), files.whole_folder(theirs / "thesis.tex"):
+        pass
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["ours", "theirs"]
