@@ -64,6 +64,8 @@ def _run(arguments: list[str] | None) -> int:
     try:
         result = command.main(args=arguments, prog_name="dovetail", standalone_mode=False)
         sys.stdout.flush()
+        if result == INTERRUPTED:  # typer makes this of Ctrl-C
+            return _interrupted()
         return result if isinstance(result, int) else 0
     except DovetailError as error:
         print(f"dovetail: {error}", file=sys.stderr)

@@ -52,7 +52,7 @@ class Shape:
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """A stretch of training at one context length (tokens)."""
+    """A stretch of training at one context length (tokens); long ones come in turns with short ones, and last."""
 
     context: int
     tokens: int
@@ -64,14 +64,13 @@ class Training:
 
     phases: tuple[Phase, ...] = (
         Phase(256, 3_000_000),
-        Phase(512, 2_000_000),
-        Phase(2048, 800_000),
-        Phase(8192, 200_000),
+        Phase(512, 3_200_000),
+        *(Phase(512, 60_000), Phase(2048, 49_152), Phase(8192, 16_384)) * 10,
     )
     batch_tokens: int = 4096
     micro_tokens: int = 2048  # of one forward and backward: activations stay in the last-level cache
     warmup_steps: int = 80
-    decay_tokens: int = 3_000_000
+    decay_tokens: int = 3_600_000
     muon_rate: float = 5e-3
     muon_momentum: float = 0.95
     muon_weight_decay: float = 0.05
