@@ -44,7 +44,8 @@ def _interval(q: Quantity) -> str:
 def _predictions(found: Estimate) -> None:
     price = found.usd_per_mtok
     named = {
-        "time to first token (whole batch)": found.ttft, "time per output token": found.tpot,
+        "time to first token, whole batch": found.ttft, "time to first token, one alone": found.ttft_alone,
+        "time per output token": found.tpot,
         "throughput": found.throughput, "energy per output token": found.energy_per_token,
     }  # fmt: skip
     rows = [[name, show(q.value, q.unit), _interval(q)] for name, q in named.items()]

@@ -63,6 +63,13 @@ class Estimate:
         return self.quantity(self.metrics.ttft_s, "s")
 
     @property
+    def ttft_alone(self) -> Quantity:
+        """Time to first token of one request that is prefilled alone, as engines do when requests arrive one by one."""
+        alone = Workload(prompt=self.workload.prompt, output=1, batch=1)
+        found = steps(self.model, self.machine, self.recipe, self.plan, alone, detail=False)
+        return self.quantity(found.prefill.time_s, "s")
+
+    @property
     def tpot(self) -> Quantity:
         return self.quantity(self.metrics.tpot_s, "s")
 
@@ -107,7 +114,8 @@ class Estimate:
             "model": self.model.name, "machine": self.machine.name, "chips": self.machine.count,
             "recipe": self.recipe.name,
             "workload": {k: float(v) for k, v in self.workload.columns().items()},
-            "ttft": self.ttft.to_json(), "tpot": self.tpot.to_json(), "throughput": self.throughput.to_json(),
+            "ttft": self.ttft.to_json(), "ttft_alone": self.ttft_alone.to_json(),
+            "tpot": self.tpot.to_json(), "throughput": self.throughput.to_json(),
             "energy_per_token": self.energy_per_token.to_json(), "usd_per_mtok": price.to_json() if price else None,
             "memory": {name: q.to_json() for name, q in self.memory().items()},
             "memory_capacity": capacity.to_json(), "bottleneck": self.bottleneck(),

@@ -10,6 +10,8 @@ from statistics import median
 from typing import Any
 
 from dovetail.app.demo import choices
+from dovetail.app.demo.found import HOST, Found, Tried
+from dovetail.app.demo.sections import full_report, screen_report
 from dovetail.app.output import finite
 from dovetail.app.report import Report
 from dovetail.app.stages import Stages
@@ -35,33 +37,6 @@ from dovetail.search import Result, Space, Study, search
 from dovetail.workload import Workload
 
 Say = Callable[[str], None]
-HOST = "host.yaml"  # this computer, calibrated: kept beside the report, so that the user's own calibration stays
-
-
-@dataclass(frozen=True, slots=True)
-class Tried:
-    """One recipe, applied and measured on this computer."""
-
-    recipe: str
-    bytes: int
-    quality: Quality
-    prefill: Speed
-    decode: Speed
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """Everything the demo found, for the report."""
-
-    model: Model
-    host: Machine
-    tried: Mapping[str, Tried]
-    rows: tuple[Row, ...]
-    predictions: tuple[Estimate, ...]
-    result: Result
-    built: Mapping[str, Any]
-    winner: Estimate
-    seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +57,6 @@ def demo(out: Path, say: Say = lambda line: None) -> Demo:
     DovetailError
         torch or transformers is missing, or the disk is full: what was finished is kept.
     """
-    from dovetail.app.demo.sections import full_report, screen_report
     from dovetail.app.report import write_report
 
     started = time.perf_counter()

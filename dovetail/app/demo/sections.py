@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import median
 
 from dovetail.app.demo import choices
-from dovetail.app.demo.flow import HOST, Found
+from dovetail.app.demo.found import HOST, Found
 from dovetail.app.figures import crossover, measured, memory_bars, roofline
 from dovetail.app.question import Question
 from dovetail.app.report import Commands, Pareto, ParetoPoint, Report, Section, Summary, Table
@@ -36,6 +36,8 @@ def full_report(found: Found, out: Path, manifest: Mapping[str, object]) -> Repo
         "large ones: little is left to gain."
     )
     sections: list[Section] = [
+        _described(found),
+        _machines(found),
         _measured(found),
         _recipes(found),
         crossover(large, chip, *scales, note=gain),
@@ -125,6 +127,37 @@ def _recipes(found: Found) -> Table:
         "here, not speed."
     )
     return Table(f"{len(rows)} recipes, applied and measured here", header, rows, numeric=(1, 2, 3, 4, 5, 6), note=note)
+
+
+def _described(found: Found) -> Table:
+    """The model and the question asked of it."""
+    m, arch = found.model, found.model.architecture
+    first = arch.layers[0]
+    rows = [
+        ["parameters", f"{m.parameters:,}"], ["layers", f"{m.layers}"], ["hidden channels", f"{arch.hidden}"],
+        ["heads (query / KV)", f"{first.attention.heads} / {first.attention.kv_heads}"],
+        ["feed-forward channels", f"{first.feed_forward.intermediate}"], ["vocabulary", f"{arch.vocab:,}"],
+        ["longest context", f"{m.max_context:,}"], ["KV cache per token", show(m.kv_bytes_per_token, "byte")],
+        ["workload measured here", ", ".join(f"{k} {v}" for k, v in choices.WORKLOAD.items())],
+    ]  # fmt: skip
+    return Table(
+        f"The model: {m.name}, {arch.family}", ["", "value"], rows, numeric=(1,), note=f"Asked for: {choices.WORDS}."
+    )
+
+
+def _machines(found: Found) -> Table:
+    """The machines: twelve chips, and this computer as it was just calibrated."""
+    rows = []
+    for m in [*(load_machine(name) for name in choices.CHIPS), found.host]:
+        dtype = "bf16" if "bf16" in m.peak else next(iter(m.peak))
+        rows.append([
+            m.title, f"{dtype} {show(float(m.peak[dtype]), 'flop/s')}", show(float(m.memory.bandwidth), "byte/s"),
+            show(float(m.memory.capacity), "byte"), show(float(m.tdp_w), "W"), f"${float(m.usd_per_hour):.2f}",
+            m.source("efficiency").kind,
+        ])  # fmt: skip
+    header = ["machine", "peak", "bandwidth", "memory", "power", "$/h", "constants"]
+    note = "Constants are calibrated where kernels were measured, modelled where they are borrowed from a measured relative."
+    return Table("The machines", header, rows, numeric=(1, 2, 3, 4, 5), note=note)
 
 
 def _measured(found: Found) -> Section:
