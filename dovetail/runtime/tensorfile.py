@@ -172,8 +172,12 @@ class TensorWriter:
 
     def __enter__(self) -> TensorWriter:
         self._file = self.path.open("wb")
-        self._file.write(self._head)
-        os.posix_fallocate(self._file.fileno(), 0, self.bytes)  # a full disk is met now, not after hours
+        try:
+            self._file.write(self._head)
+            os.posix_fallocate(self._file.fileno(), 0, self.bytes)  # a full disk is met now, not after hours
+        except OSError:
+            self._file.close()
+            raise
         return self
 
     def add(self, name: str, tensor: Tensor) -> None:

@@ -156,7 +156,7 @@ def _machines(found: Found) -> Table:
             m.source("efficiency").kind,
         ])  # fmt: skip
     header = ["machine", "peak", "bandwidth", "memory", "power", "$/h", "constants"]
-    note = "Constants are calibrated where kernels were measured, modelled where they are borrowed from a measured relative."
+    note = "Constants are calibrated where kernels were measured, modelled where borrowed from a measured relative."
     return Table("The machines", header, rows, numeric=(1, 2, 3, 4, 5), note=note)
 
 
