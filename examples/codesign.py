@@ -1,6 +1,6 @@
 """Co-design from Python: predict, sweep a million points, search, and build what the search picked.
 
-    python examples/codesign.py [FOLDER]
+python examples/codesign.py [FOLDER]
 """
 
 from __future__ import annotations

@@ -53,7 +53,8 @@ class Stack(ByContent):
         How often each weight moves in a product of more than one row: 1 on GPUs, more where a library repacks the
         matrix first. A single row always reads it once.
     unpack_flops : Number
-        What a fused kernel spends to unpack one packed weight, in FLOPs at the compute dtype's peak, not hidden behind the rest.
+        What a fused kernel spends to unpack one packed weight, in FLOPs at the compute dtype's peak, not hidden
+        behind the rest.
     pointwise_passes : Number
         How often the operands of one pointwise operator move: 1 when fused, more where eager code makes several
         kernels of it.

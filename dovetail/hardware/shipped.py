@@ -1,6 +1,7 @@
 """The YAML files that ship, read without the schema: tests hold every one of them to it, so a start need not.
 
-A user's file always goes through `dovetail.hardware.schema`; that it gives the same machine is tested for each shipped file.
+A user's file always goes through `dovetail.hardware.schema`; that it gives the same machine is tested for each file
+that ships.
 """
 
 from __future__ import annotations
@@ -14,10 +15,11 @@ from dovetail.core import units
 DIMENSIONS: dict[str, str] = {
     "process": "m", "area": "mm2", "peak.*": "flop/s", "memory.capacity": "byte", "memory.bandwidth": "byte/s",
     "caches.capacity": "byte", "caches.bandwidth": "byte/s", "link": "byte/s", "power.*": "W",
-    "energy.per_flop.*": "J/flop", "energy.per_byte": "J/byte", "price.rent": "USD/s", "efficiency.*": "", "stack.launch": "s", "stack.step": "s",
-    "launch": "s", "step": "s", "reserve": "", "kv_passes": "", "pointwise_passes": "", "weight_passes": "", "unpack_flops": "",
-    "stack.reserve": "", "stack.kv_passes": "", "stack.pointwise_passes": "",
-    "stack.weight_passes": "", "stack.unpack_flops": "",
+    "energy.per_flop.*": "J/flop", "energy.per_byte": "J/byte", "price.rent": "USD/s", "efficiency.*": "",
+    **{f"{where}{field}": unit for where in ("", "stack.") for field, unit in {
+        "launch": "s", "step": "s", "reserve": "", "kv_passes": "", "pointwise_passes": "", "weight_passes": "",
+        "unpack_flops": "",
+    }.items()},
 }  # fmt: skip
 
 
