@@ -15,6 +15,7 @@ from dovetail.app.demo.sections import full_report, screen_report
 from dovetail.app.output import finite
 from dovetail.app.report import Report
 from dovetail.app.stages import Stages
+from dovetail.core.content import digest
 from dovetail.core.errors import INFEASIBLE, DovetailError
 from dovetail.core.files import write_json
 from dovetail.core.manifest import manifest
@@ -161,7 +162,8 @@ def _search(out: Path, host: Machine, tried: Mapping[str, Tried], say: Say) -> R
     say(f"searching {space.size:,} designs for the exact front of {', '.join(map(str, space.objectives))}")
     qualities = {(choices.MODEL, name): seen.quality for name, seen in tried.items()}
     evaluate = DesignEvaluator(qualities, {"host": host})
-    with Study(out / f"study-{evaluate.fingerprint[:8]}.sqlite") as study:
+    key = digest([choices.SPACE, evaluate.fingerprint])[:8]  # a study is of one search: other figures, another file
+    with Study(out / f"study-{key}.sqlite") as study:
         return search(space, evaluate, study)
 
 
