@@ -57,6 +57,7 @@ def folder(tmp_path: Path) -> Path:
     shutil.copytree(ROOT / "dovetail", tmp_path / "dovetail", ignore=shutil.ignore_patterns("embedded", "__pycache__"))
     (tmp_path / "dovetail" / "model" / "embedded").symlink_to(weights)
     shutil.copytree(ROOT / "tests", tmp_path / "tests", ignore=shutil.ignore_patterns("docs", "__pycache__"))
+    shutil.copytree(ROOT / "examples", tmp_path / "examples")
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
     (tmp_path / "bin").mkdir()
     for name, call in {"dovetail": "-m dovetail", "python": ""}.items():
