@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from dovetail.app.extras import extras
-from dovetail.app.output import table
+from dovetail.app.table import table
 from dovetail.core.units import show
 from dovetail.core.version import __version__
 from dovetail.hardware.detect import HostFacts, detect

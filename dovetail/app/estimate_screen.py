@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from dovetail.app.output import command, folded, table
+from dovetail.app.output import command, folded
 from dovetail.app.question import Question
+from dovetail.app.table import table
 from dovetail.core.quantity import Quantity
 from dovetail.core.units import show
 

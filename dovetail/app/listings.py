@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dovetail.app.describe import describe_machine, describe_model, describe_recipe
-from dovetail.app.output import table
+from dovetail.app.table import table
 from dovetail.core.errors import DovetailError, did_you_mean
 from dovetail.core.units import show
 

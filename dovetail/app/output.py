@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 import typer
 
-WIDTH = 100
+from dovetail.app.table import WIDTH
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout; keys stay stable.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print the answer and nothing else.")]
@@ -64,23 +64,6 @@ def finite(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
-
-
-def table(columns: Sequence[str], rows: Sequence[Sequence[object]], title: str = "") -> None:
-    """Print a table of at most 8 columns within 100 characters, all of its rows; numbers stand right."""
-    from dovetail.app.report import Table
-    from dovetail.app.report.screen import show_table
-
-    cells = [[str(cell) for cell in row] for row in rows]
-    numeric = [i for i in range(1, len(columns)) if cells and all(_numeric(row[i]) for row in cells)]
-    if title:
-        print(title)
-    sys.stdout.flush()
-    show_table(Table(title, columns, cells, numeric=numeric), most=len(cells))
-
-
-def _numeric(text: str) -> bool:
-    return text[:1] in "0123456789-−+$≥≤–∞." or not text
 
 
 def folded(text: str, indent: int = 12, width: int = WIDTH) -> str:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from dovetail.app.output import command, folded, table
+from dovetail.app.output import command, folded
 from dovetail.app.question import Question
+from dovetail.app.table import table
 from dovetail.search import Candidate, Result
 from dovetail.search.metrics import METRICS
 

@@ -17,6 +17,7 @@ import pytest
 import typer
 
 from dovetail.app.cli import app, main
+from dovetail.app.table import table
 
 LLAMA = {
     "model_type": "llama", "hidden_size": 64, "num_hidden_layers": 2, "intermediate_size": 128,
@@ -517,6 +518,17 @@ def test_screens_are_at_most_100_columns(line: str, call: Call) -> None:
     assert not [text for text in out.splitlines() if len(text.rstrip()) > 100]
 
 
+def test_a_wide_table_is_folded(capsys: pytest.CaptureFixture[str]) -> None:
+    words = " ".join(f"word{i}" for i in range(40))
+    table(["name", "value", "what it is"], [["short", "3.2 ms", words], ["other", "12 ms", "brief"]], "A table")
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:2] == ["", "A table"]
+    assert max(map(len, lines)) <= 100
+    assert " ".join(" ".join(lines).split()).count("word") == 40
+    values = [line for line in lines if " ms" in line]
+    assert len({line.index("ms") for line in values}) == 1  # numbers stand right
+
+
 def test_out_says_where_and_quiet_does_not(call: Call, tmp_path: Path) -> None:
     _, out, err = call(*QUESTION, "--out", tmp_path / "a")
     assert str(tmp_path / "a") in err
@@ -567,9 +579,16 @@ def test_every_verb_is_in_the_help_with_its_whole_sentence(call: Call) -> None:
         assert f"\n  {name.split()[0]} " in out
 
 
-def test_help_needs_neither_rich_nor_pydantic(root: Path) -> None:
-    script = "import sys; from dovetail.app.cli import main; main(['estimate', '--help']); "
-    script += "print(sorted({'rich', 'pydantic', 'numpy', 'yaml'} & set(sys.modules)))"
+@pytest.mark.parametrize(
+    ("words", "heavy"),
+    [
+        (["estimate", "--help"], {"rich", "pydantic", "numpy", "yaml"}),
+        (QUESTION, {"rich", "pydantic", "torch", "transformers", "dovetail.app.report"}),
+    ],
+)
+def test_a_quick_answer_imports_little(words: list[str], heavy: set[str], root: Path) -> None:
+    script = f"import sys; from dovetail.app.cli import main; main({words!r}); "
+    script += f"print(sorted({heavy!r} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", script], cwd=root, capture_output=True, text=True)
     assert done.stdout.splitlines()[-1] == "[]", done.stderr
 

@@ -9,8 +9,9 @@ from typing import Annotated, Any
 import typer
 
 from dovetail.app.help import add
-from dovetail.app.output import Answer, Json, Out, Quiet, command, emit, folded, progress, table
+from dovetail.app.output import Answer, Json, Out, Quiet, command, emit, folded, progress
 from dovetail.app.question import Batch, ModelName, On, Output, Prompt, Question, RecipeName
+from dovetail.app.table import table
 from dovetail.core.errors import DovetailError
 
 Text = Annotated[
