@@ -65,12 +65,15 @@ class Training:
     phases: tuple[Phase, ...] = (
         Phase(256, 3_000_000),
         Phase(512, 3_200_000),
-        *(Phase(512, 60_000), Phase(2048, 49_152), Phase(8192, 16_384)) * 10,
+        *(Phase(512, 60_000), Phase(2048, 49_152), Phase(8192, 16_384)) * 8,
+        Phase(8192, 303_808),
+        Phase(8192, 229_376),
     )
     batch_tokens: int = 4096
     micro_tokens: int = 2048  # of one forward and backward: activations stay in the last-level cache
     warmup_steps: int = 80
-    decay_tokens: int = 3_600_000
+    decay_tokens: int = 3_600_000  # to zero, at the start of the last phase
+    finish_factor: float = 0.4  # of the rates, at the start of the last phase; falls to zero at its end
     muon_rate: float = 5e-3
     muon_momentum: float = 0.95
     muon_weight_decay: float = 0.05

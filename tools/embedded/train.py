@@ -25,10 +25,13 @@ from tools.embedded.muon import Muon
 
 
 def rate_at(config: Training, seen: int) -> float:
-    """Return the factor on both learning rates after `seen` tokens: warm-up, one, linear decay."""
+    """Return the factor on both learning rates after `seen` tokens: warm-up, one, linear decay, long-context finish."""
+    last = config.phases[-1].tokens
+    left = config.total_tokens - seen
+    if left <= last:
+        return config.finish_factor * left / last
     warm = (seen / config.batch_tokens + 1) / config.warmup_steps
-    left = (config.total_tokens - seen) / config.decay_tokens
-    return max(0.0, min(1.0, warm, left))
+    return min(1.0, warm, (left - last) / config.decay_tokens)
 
 
 def phase_at(config: Training, seen: int) -> Phase:
@@ -119,7 +122,7 @@ def split_parameters(model: nn.Module) -> tuple[list[Tensor], list[Tensor]]:
     return matrices, [weight for weight in model.parameters() if id(weight) not in chosen]
 
 
-def train(run: Run, compiled: bool, save_every_s: float, report_every: int = 50) -> None:
+def train(run: Run, compiled: bool, save_every_s: float, report_every: int = 8) -> None:
     """Step until the last phase ends; save every `save_every_s` seconds and at the end."""
     loss_of = torch.compile(run.model, dynamic=False) if compiled else run.model
     saved, losses, number = time.monotonic(), [], 0
