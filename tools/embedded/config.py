@@ -65,8 +65,8 @@ class Training:
     phases: tuple[Phase, ...] = (
         Phase(256, 3_000_000),
         Phase(512, 3_200_000),
-        *(Phase(512, 60_000), Phase(2048, 49_152), Phase(8192, 16_384)) * 8,
-        Phase(8192, 303_808),
+        *(Phase(512, 60_000), Phase(2048, 49_152), Phase(8192, 16_384)) * 10,
+        Phase(8192, 52_736),
         Phase(8192, 229_376),
     )
     batch_tokens: int = 4096
