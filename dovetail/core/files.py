@@ -68,6 +68,15 @@ def check_ours(target: Path, mark: str | None) -> None:
         raise DovetailError("exists and was not written by dovetail", where=str(target), hint=hint)
 
 
+def check_apart(source: Path, target: Path) -> None:
+    """Refuse a `target` that is, or holds, the `source` it is made from: replacing it would lose the source.
+
+    Raises `DovetailError`.
+    """
+    if source.resolve().is_relative_to(target.expanduser().resolve()):
+        raise DovetailError("would overwrite its own source", where=str(target), hint="another --out")
+
+
 @contextmanager
 def whole_folder(path: str | os.PathLike[str], mark: str | None = None) -> Iterator[Path]:
     """A folder that appears at `path` only when the block ends well; an old one is replaced, a failed one removed.
@@ -82,7 +91,7 @@ def whole_folder(path: str | os.PathLike[str], mark: str | None = None) -> Itera
     DovetailError
         `path` is a file or somebody else's folder, before the block begins; or the disk refuses.
     """
-    target = Path(path).expanduser()
+    target = Path(os.path.realpath(Path(path).expanduser()))  # a link stays a link: what it leads to is replaced
     check_ours(target, mark)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)

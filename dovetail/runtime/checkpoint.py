@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dovetail.core.errors import INFEASIBLE, DovetailError
-from dovetail.core.files import check_ours, whole_folder, write_json
+from dovetail.core.files import check_apart, check_ours, whole_folder, write_json, write_text
 from dovetail.core.manifest import versions
+from dovetail.runtime.card import card
 from dovetail.runtime.tensorfile import TensorInfo, TensorWriter, read_header, read_tensor
 
 if TYPE_CHECKING:
@@ -25,9 +26,9 @@ RECORD = "dovetail.json"  # what made a folder: base hash, recipe, versions
 WEIGHTS = "model.safetensors"
 # Facts about a tensor that the file format wants beside it; never read in a step, hence not part of the payload.
 _METADATA = (".weight_shape",)
-_BESIDE = (
+_BESIDE = (  # not README.md: its figures are the base's
     "generation_config.json", "tokenizer*", "special_tokens_map.json", "added_tokens.json", "vocab.*", "merges.txt",
-    "*.jinja", "*.model", "LICENSE*", "README.md",
+    "*.jinja", "*.model", "LICENSE*",
 )  # fmt: skip
 
 
@@ -132,19 +133,22 @@ class Checkpoint:
         Raises
         ------
         DovetailError
-            `out` is somebody else's folder or the source itself, or the disk is too small: before anything is written.
+            `out` is somebody else's folder, the source itself or a folder around it, or the disk is too small: before
+            anything is written.
         """
         target = Path(out).expanduser()
         _check_target(self.folder, target)
         infos = self.infos()
         with whole_folder(target) as part:
             writer = TensorWriter(part / WEIGHTS, infos)
-            _check_space(target, writer.bytes)
+            _check_space(part, writer.bytes)
             with writer:
                 for name, tensor in self.tensors():
                     writer.add(name, tensor)
             write_json(part / "config.json", self.config)
-            write_json(part / RECORD, self._record(recipe, infos))
+            about = self._record(recipe, infos)
+            write_json(part / RECORD, about)
+            write_text(part / "README.md", card(about))
             for pattern in _BESIDE:
                 for file in filter(Path.is_file, self.folder.glob(pattern)):
                     shutil.copyfile(file, part / file.name)
@@ -210,8 +214,7 @@ def _weight_map(where: Path) -> dict[str, str]:
 
 
 def _check_target(source: Path, target: Path) -> None:
-    if target.resolve() == source.resolve():
-        raise DovetailError("would overwrite its own source", where=str(target), hint="another --out")
+    check_apart(source, target)
     check_ours(target, RECORD)
 
 

@@ -144,6 +144,14 @@ def read_tensor(info: TensorInfo) -> Tensor:
     return tensor
 
 
+def _reserve(file: BinaryIO, size: int) -> None:
+    """Take `size` bytes of disk where the system can, so that a full disk is met now, not after hours."""
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(file.fileno(), 0, size)
+    else:  # macOS
+        file.truncate(size)
+
+
 class TensorWriter:
     """A safetensors file whose tensors are known in advance and arrive in any order: nothing is held in memory.
 
@@ -174,8 +182,9 @@ class TensorWriter:
         self._file = self.path.open("wb")
         try:
             self._file.write(self._head)
-            os.posix_fallocate(self._file.fileno(), 0, self.bytes)  # a full disk is met now, not after hours
-        except OSError:
+            self._file.flush()
+            _reserve(self._file, self.bytes)
+        except BaseException:
             self._file.close()
             raise
         return self
@@ -193,9 +202,11 @@ class TensorWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._file.flush()
-        if kind is None:
-            os.fsync(self._file.fileno())
-        self._file.close()
+        try:
+            if kind is None:
+                self._file.flush()
+                os.fsync(self._file.fileno())
+        finally:
+            self._file.close()
         if kind is None and self._missing:
             raise ValueError(f"{len(self._missing)} tensors never came, '{next(iter(self._missing))}' first")

@@ -162,3 +162,26 @@ def test_a_folder_of_somebody_else_is_not_replaced(tmp_path: Path) -> None:
     with pytest.raises(DovetailError, match="not written by dovetail"), files.whole_folder(theirs / "thesis.tex"):
         pass
     assert sorted(p.name for p in tmp_path.iterdir()) == ["ours", "theirs"]
+
+
+def test_a_link_stays_a_link(tmp_path: Path) -> None:
+    with files.whole_folder(tmp_path / "disk" / "out") as part:
+        (part / "a").write_text("old")
+    (tmp_path / "link").symlink_to(tmp_path / "disk" / "out")
+    with files.whole_folder(tmp_path / "link") as part:
+        (part / "a").write_text("new")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "disk" / "out" / "a").read_text() == "new"
+    assert names(tmp_path) == ["disk", "link"]
+    assert names(tmp_path / "disk") == ["out"]
+
+
+def test_a_source_is_told_from_its_target(tmp_path: Path) -> None:
+    source = tmp_path / "winner" / "checkpoint"
+    source.mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "winner")
+    for target in (source, source.parent, tmp_path / "link", tmp_path):
+        with pytest.raises(DovetailError, match="its own source"):
+            files.check_apart(source, target)
+    for target in (source / "out", tmp_path / "other", tmp_path / "winner" / "check"):
+        files.check_apart(source, target)

@@ -266,3 +266,48 @@ print(Checkpoint.open({str(tiny_folder)!r}).payload_bytes, 'torch' in sys.module
     with safe_open(tiny_folder / "model.safetensors", "pt") as file:
         expected = sum(file.get_tensor(n).numel() * 4 for n in file.keys())  # noqa: SIM118 — not a mapping
     assert done.stdout.split() == [str(expected), "False"]
+
+
+def test_a_folder_around_the_source_is_not_replaced(tiny_folder: Path, tmp_path: Path) -> None:
+    inner = tmp_path / "outer" / "checkpoint"
+    shutil.copytree(tiny_folder, inner)
+    (tmp_path / "outer" / "dovetail.json").write_text("{}")
+    with pytest.raises(DovetailError, match="its own source"):
+        Checkpoint.open(inner).save(tmp_path / "outer")
+    assert same(everything(inner), everything(tiny_folder))
+
+
+def test_the_card_is_our_own(tiny_folder: Path, tmp_path: Path) -> None:
+    base = tmp_path / "base"
+    shutil.copytree(tiny_folder, base)
+    (base / "README.md").write_text("perplexity 3.21")
+    checkpoint = Checkpoint.open(base)
+    card = (checkpoint.save(tmp_path / "out", recipe={"name": "w8a16", "methods": []}) / "README.md").read_text()
+    assert "3.21" not in card
+    for part in ("# base, w8a16", checkpoint.sha256(), f"{checkpoint.payload_bytes:,} bytes", "not measured"):
+        assert part in card
+
+
+def test_the_writer_closes_its_file_whatever_happens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    writer = TensorWriter(tmp_path / "a", {"w": TensorInfo("w", "F32", (2,))})
+    monkeypatch.setattr(os, "posix_fallocate", stop)
+    with pytest.raises(KeyboardInterrupt):
+        writer.__enter__()
+    assert writer._file.closed
+    monkeypatch.undo()
+    monkeypatch.setattr(os, "fsync", stop)
+    with pytest.raises(KeyboardInterrupt), writer:
+        writer.add("w", torch.zeros(2))
+    assert writer._file.closed
+
+
+def test_a_system_without_posix_fallocate_writes_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("with", "without"):
+        with TensorWriter(tmp_path / name, {"w": TensorInfo("w", "F32", (2,))}) as writer:
+            assert (tmp_path / name).stat().st_size == writer.bytes
+            writer.add("w", torch.tensor([1.0, 2.0]))
+        monkeypatch.delattr(os, "posix_fallocate", raising=False)
+    assert (tmp_path / "with").read_bytes() == (tmp_path / "without").read_bytes()
