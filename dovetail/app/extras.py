@@ -12,6 +12,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from dovetail.core.lazy import CHECKOUT, install_command
+
 ADDS = {
     "torch": "compress, run and measure real checkpoints",
     "ptq": "GPTQ, SmoothQuant, FP8, NVFP4, Wanda",
@@ -26,10 +28,8 @@ ADDS = {
     "bench": "side-by-side benches on public measurements",
     "dev": "tests, lint and types",
 }
+USED = ("torch", "dev")  # the others are declared for code that is still to come
 _REQUIREMENT = re.compile(r"\s*(?P<name>[A-Za-z0-9._-]+)\s*(?:\[(?P<extras>[^\]]+)\])?\s*(?:==\s*(?P<pin>[^\s;,]+))?")
-
-
-CHECKOUT = Path(__file__).parents[2] / "pyproject.toml"
 
 
 def requirements(project: Path = CHECKOUT) -> dict[str, list[str]]:
@@ -69,7 +69,8 @@ def lacking(distribution: str, pin: str) -> str:
 def extras() -> list[dict[str, Any]]:
     """One row for each extra: ``name``, ``status``, ``found``, ``missing``, ``adds`` and ``install``.
 
-    The status is ``ok``, ``limited`` (a package has another version than the one asked for) or ``missing``.
+    The status is ``ok``, ``limited`` (a package has another version than the one asked for), ``missing``, or
+    ``planned`` where nothing uses the extra yet.
     """
     declared = requirements()
     return [_extra(name, list(packages(name, declared))) for name in declared]
@@ -79,11 +80,14 @@ def _extra(name: str, wanted: list[tuple[str, str]]) -> dict[str, Any]:
     wrong = [words for words in (lacking(*one) for one in wanted) if words]
     others = [words for words in wrong if " " in words]
     status = "ok" if not wrong else "limited" if wrong == others else "missing"
+    if name not in USED:
+        return {"name": name, "status": "planned", "found": "nothing yet: planned", "missing": [],
+                "adds": ADDS.get(name, ""), "install": ""}  # fmt: skip
     return {
         "name": name,
         "status": status,
         "found": "installed" if status == "ok" else ", ".join(others),
         "missing": wrong,
         "adds": ADDS.get(name, ""),
-        "install": f"pip install 'dovetail[{name}]'",
+        "install": install_command(name),
     }

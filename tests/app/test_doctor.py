@@ -13,6 +13,8 @@ import pytest
 
 from dovetail.app import extras
 from dovetail.app.doctor import checkup, print_checkup
+from dovetail.core import lazy
+from dovetail.core.errors import DovetailError
 from dovetail.hardware.host import calibration_path
 
 
@@ -30,10 +32,11 @@ def test_every_row_says_what_and_how() -> None:
     found = checkup()
     json.dumps(found, allow_nan=False)
     rows = [r for part in ("machine", "tools", "extras") for r in found[part]]
-    assert {r["status"] for r in rows} <= {"ok", "limited", "missing"}
+    assert {r["status"] for r in rows} <= {"ok", "limited", "missing", "planned"}
     assert all(r["found"] for r in rows if r["status"] == "ok")
     assert all(r["adds"] for r in rows if r["status"] != "ok")
-    assert all(r["install"] for part in ("tools", "extras") for r in found[part])
+    rows = [r for part in ("tools", "extras") for r in found[part]]
+    assert all(bool(r["install"]) == (r["status"] != "planned") for r in rows)
 
 
 def test_python_and_cores_are_this_process_own() -> None:
@@ -59,10 +62,10 @@ def test_memory_is_what_the_kernel_says() -> None:
 def test_a_tool_is_found_on_the_path_and_missed_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
     monkeypatch.setattr(sys, "executable", str(tmp_path / "none" / "python"))
-    assert row(checkup(), "tools", "Icarus Verilog")["status"] == "missing"
-    command(tmp_path / "bin", "iverilog", "exit 0")
-    found = row(checkup(), "tools", "Icarus Verilog")
-    assert (found["status"], found["found"]) == ("ok", str(tmp_path / "bin" / "iverilog"))
+    assert row(checkup(), "tools", "git")["status"] == "missing"
+    command(tmp_path / "bin", "git", "exit 0")
+    found = row(checkup(), "tools", "git")
+    assert (found["status"], found["found"]) == ("ok", str(tmp_path / "bin" / "git"))
 
 
 @pytest.mark.parametrize(
@@ -82,11 +85,36 @@ def test_a_gpu_counts_when_its_driver_answers(
 def test_the_screen_fits_a_hundred_characters_and_keeps_the_brackets(capsys: pytest.CaptureFixture[str]) -> None:
     found = checkup()
     for r in found["extras"]:
-        r |= {"status": "missing", "found": ""}
+        r |= {"status": "missing", "found": "", "install": "pip install 'dovetail[cluster]'"}
     print_checkup(found)
     screen = capsys.readouterr().out
-    assert max(map(len, screen.splitlines())) <= 100
+    assert max(len(line) for line in screen.splitlines() if not line.startswith("checkout")) <= 100
     assert "pip install 'dovetail[cluster]'" in screen
+
+
+def test_what_nothing_uses_yet_is_not_offered(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = "".join(path.read_text() for path in (root / "dovetail").rglob("*.py"))
+    used = set(re.findall(r'require\(\s*"[\w.]+",\s*"(\w+)"', source)) | {"dev"}
+    rows = extras.extras()
+    assert {r["name"] for r in rows if r["status"] != "planned"} == used
+    print_checkup(checkup())
+    lines = capsys.readouterr().out.splitlines()
+    (planned,) = [line for line in lines if line.startswith("planned")]
+    assert set(planned.replace(",", "").split()) >= {r["name"] for r in rows} - used
+    assert not [line for line in lines if line.startswith(("rtl", "cluster"))]
+
+
+@pytest.mark.parametrize("checkout", [True, False])
+def test_the_command_fits_how_it_was_installed(checkout: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lazy, "CHECKOUT", tmp_path / "pyproject.toml")
+    if checkout:
+        (tmp_path / "pyproject.toml").write_text("")
+    expected = "pip install -e '.[torch]'" if checkout else "pip install 'dovetail[torch]'"
+    assert lazy.install_command("torch") == expected
+    with pytest.raises(DovetailError) as caught:
+        lazy.require("no_such_library", "torch")
+    assert caught.value.hint.startswith(expected)
+    assert (str(tmp_path) in caught.value.hint) == checkout
 
 
 def test_extras_are_the_packages_own_and_each_says_what_it_adds(root: Path) -> None:
