@@ -73,8 +73,11 @@ def _run(arguments: list[str] | None) -> int:
     except (KeyboardInterrupt, typer.Abort):
         return _interrupted()
     except BrokenPipeError:  # `dovetail ls models | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        return _left()
+    except SystemExit as stop:  # what click makes of a broken pipe, inside a verb
+        if not isinstance(stop.__context__, BrokenPipeError):
+            raise
+        return _left()
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         print(f"dovetail: {where}{error.strerror or error}.", file=sys.stderr)
@@ -83,6 +86,12 @@ def _run(arguments: list[str] | None) -> int:
         if not hasattr(error, "format_message"):  # click's errors have it
             raise
         return _usage(error)
+
+
+def _left() -> int:
+    """The reader went away with what it wanted: nothing is left to say, nor to flush at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
 
 
 def _interrupted() -> int:

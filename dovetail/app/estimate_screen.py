@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dovetail.app.output import command, folded
 from dovetail.app.question import Question
@@ -26,8 +27,7 @@ def estimate_screen(found: Estimate, asked: Question, quiet: bool) -> None:
         print("\n".join(folded(f"because     {reason}") for reason in found.why))
     if quiet:
         return
-    lengths = f"batch {asked.batch:,}, prompt {asked.prompt:,}, output {asked.output:,}"
-    print(folded(f"asked       {lengths}, recipe {asked.recipe}"))
+    print(_asked(asked))
     if found.feasible:
         _predictions(found)
     print(folded(_memory(found)))
@@ -36,6 +36,21 @@ def estimate_screen(found: Estimate, asked: Question, quiet: bool) -> None:
             print(folded(f"bottleneck  {phase}: {bound}"))
     print(folded(_confidence(found)))
     print(command(_next(found, asked)))
+
+
+def refusal_screen(data: Mapping[str, Any], asked: Question, quiet: bool) -> None:
+    """The screen of a design that has no numbers at all, and where others are."""
+    chips = f"{data['chips']} x " if data["chips"] > 1 else ""
+    print(folded(f"{data['model']} on {chips}{data['machine']}: infeasible", 2))
+    print("\n".join(folded(f"because     {reason}") for reason in data["why"]))
+    if not quiet:
+        print(_asked(asked))
+        print(command(["dovetail", "ls", "machines"]))
+
+
+def _asked(asked: Question) -> str:
+    lengths = f"batch {asked.batch:,}, prompt {asked.prompt:,}, output {asked.output:,}"
+    return folded(f"asked       {lengths}, recipe {asked.recipe}")
 
 
 def _interval(q: Quantity) -> str:
@@ -55,7 +70,7 @@ def _predictions(found: Estimate) -> None:
         if price
         else ["price per million output tokens", "–", "no rent known"]
     )
-    table(["", "predicted", "90 % interval"], rows)
+    table(["", "predicted", "range"], rows)
 
 
 def _memory(found: Estimate) -> str:
@@ -73,7 +88,9 @@ def _memory(found: Estimate) -> str:
 
 def _confidence(found: Estimate) -> str:
     chip = found.machine
-    words = f"{found.kind}, within a factor {1 + float(chip.efficiency.spread):.2f}"
+    known = found.trust
+    words = f"times {found.kind}, within a factor {known.factor('tpot'):.2f}"
+    words += f"; energy {known.kind('energy_per_token')}, {known.factor('energy_per_token'):.2f}"
     words += f"; efficiency: {chip.source('efficiency').text}"
     if found.kind == "modelled" and chip.name == "host":
         words += "; 'dovetail calibrate --host' measures it"
@@ -91,7 +108,7 @@ def _next(found: Estimate, asked: Question) -> list[str]:
         return replace(asked, prompt=room).command("estimate") if room > 0 else ["dovetail", "ls", "models"]
     if found.metrics.memory.fits:  # no kernel executes this recipe's format there
         return ["dovetail", "ls", "recipes"]
-    fits = largest_batch(found.machine, found.plan, found.workload, found.metrics.memory)
+    fits = largest_batch(found.model, found.machine, found.recipe, found.plan, found.workload)
     return (
         replace(asked, batch=fits).command("estimate") if 0 < fits < asked.batch else asked.command("explain", "memory")
     )

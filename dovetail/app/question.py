@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -43,10 +43,24 @@ class Question:
         return Workload(prompt=self.prompt, output=self.output, batch=self.batch)
 
     def answer(self) -> Estimate:
-        """The prediction. Raises `DovetailError` for what cannot be asked."""
+        """The prediction. Raises `DovetailError` for what cannot be asked, or (exit code 3) has no numbers."""
         from dovetail.design import Plan, estimate
 
         return estimate(self.model, self.on, self.workload, self.recipe, Plan(tp=self.tp))
+
+    def refusal(self, why: str) -> dict[str, Any]:
+        """The JSON of an answer that has no numbers: the keys of `Estimate.to_json`, null where it has quantities."""
+        from dovetail.design.estimate import KEYS
+        from dovetail.design.resolve import as_machine, as_model, as_recipe
+
+        machine = as_machine(self.on)
+        known = {
+            "model": as_model(self.model).name, "machine": machine.name, "chips": machine.count,
+            "recipe": as_recipe(self.recipe).name,
+            "workload": {k: float(v) for k, v in self.workload.columns().items()},
+            "feasible": False, "why": [why],
+        }  # fmt: skip
+        return dict.fromkeys(KEYS) | known
 
     def command(self, *verb: str) -> list[str]:
         """The words of a command line that asks this of another verb; defaults are left out."""

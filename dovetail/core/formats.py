@@ -31,7 +31,8 @@ class Format:
     Parameters
     ----------
     dtype : str
-        Element type (`DTYPE_BYTES`) of a plain tensor, or the name of the packed integers (``"int4"``).
+        Element type (`DTYPE_BYTES`; ``fp8_block`` has an fp32 scale per 128 x 128 elements) of a plain tensor, or
+        the name of the packed integers (``"int4"``).
     bits : int
         Payload bits per element. Packed integers (``packed=True``) fill 32-bit words row by row, without gaps:
         ``ceil(cols * bits / 32)`` words a row, the layout of compressed-tensors' ``pack-quantized``.
@@ -62,7 +63,8 @@ class Format:
     def payload_bytes(self, rows: Number, cols: Number) -> Number:
         """Bytes of the elements and scales of a (rows, cols) matrix; arrays broadcast."""
         if not self.packed:
-            return rows * cols * dtype_bytes(self.dtype)
+            scales = 4 * _blocks(rows) * _blocks(cols) if self.dtype == "fp8_block" else 0
+            return rows * cols * dtype_bytes(self.dtype) + scales
         words = -(-np.asarray(cols) * self.bits // 32)
         groups = -(-np.asarray(cols) // self.group) if self.group else 1
         return rows * (4 * words + groups * dtype_bytes(self.scale))
@@ -70,6 +72,11 @@ class Format:
     def bits_per_element(self, cols: int = 4096) -> float:
         """Mean stored bits per element of a row of `cols`, scales included."""
         return float(self.payload_bytes(1, cols)) * 8 / cols
+
+
+def _blocks(size: Number) -> Number:
+    """Blocks of 128 along one side: ``fp8_block`` has one fp32 scale for each 128 x 128 of them."""
+    return -(-np.asarray(size) // 128)
 
 
 def plain(dtype: str) -> Format:

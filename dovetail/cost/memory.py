@@ -37,14 +37,26 @@ def cache_bytes(cache: Cache, machine: Machine) -> Number:
 
 
 def activation_bytes(graph: Graph, machine: Machine) -> Number:
-    """Peak of live activations in one step: the residual stream twice, and the widest operator's input and output."""
+    """Peak of live activations in one step: the residual stream twice, and the widest operator's input and output.
+
+    A stack that prefills in chunks holds no more rows than a chunk has, but for the logits: one row of each request.
+    """
     size = dtype_bytes(compute_dtype("bf16", machine))
     rows = graph.batch * graph.tokens
+    held = _in_flight(rows, 1, machine)
     widest: Number = 0.0
     for operator in graph.operators:
         if isinstance(operator, Linear):
-            widest = np.maximum(widest, operator.m * (operator.k + operator.n))
-    return (rows * (2 * graph.hidden) + widest) * size
+            logits = operator.name.partition("@")[0] == "lm_head"
+            m = operator.m if logits else _in_flight(operator.m, operator.m / rows, machine)
+            widest = np.maximum(widest, m * (operator.k + operator.n))
+    return (held * (2 * graph.hidden) + widest) * size
+
+
+def _in_flight(rows: Number, per_token: Number, machine: Machine) -> Number:
+    """Rows at once, of `rows` in all: `per_token` (several with experts) for each token of a chunk."""
+    chunk = np.asarray(machine.stack.chunk)
+    return np.where(chunk > 0, np.minimum(rows, chunk * per_token), rows) if np.any(chunk) else rows
 
 
 def memory(prefill: Graph, full: Graph, machine: Machine) -> Memory:

@@ -12,7 +12,7 @@ from dovetail.hardware.machine import Machine
 from dovetail.model.graph import Attention, Collective, Graph, Linear, Operator, Pointwise, Weight
 
 _FLOATS = ("bf16", "fp16", "fp32")
-_STAND_INS = {"bf16": ("fp16", "fp32"), "fp16": ("bf16", "fp32")}
+_STAND_INS = {"bf16": ("fp16", "fp32"), "fp16": ("bf16", "fp32"), "fp8_block": ("fp8",)}
 
 
 def compute_dtype(act: str, machine: Machine) -> str:
@@ -35,10 +35,10 @@ def compute_dtype(act: str, machine: Machine) -> str:
 def resident_bytes(weight: Weight, machine: Machine) -> Number:
     """Bytes one tensor (all its experts) takes in the machine's memory, and moves when it is read once.
 
-    A stack without kernels for packed weights unpacks them at load, so they take what the compute dtype takes.
+    A stack that unpacks weights at load stores what the compute dtype takes.
     """
     stack = machine.stack
-    if stack.packed_weights and not (stack.compute and not weight.format.packed):
+    if (stack.packed_weights or not stack.unpacks) and not (stack.compute and not weight.format.packed):
         return weight.payload_bytes
     dtype = weight.format.scale if weight.format.packed else weight.format.dtype
     if dtype not in _FLOATS:  # scales of a narrower dtype do not say what the weights unpack to

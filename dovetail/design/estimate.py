@@ -12,12 +12,18 @@ from dovetail.cost import GraphCost
 from dovetail.design.feasibility import why_not
 from dovetail.design.points import Metrics, Steps, metrics, steps
 from dovetail.design.resolve import Plan, as_machine, as_model, as_recipe
+from dovetail.design.trust import Trust, trust
 from dovetail.hardware.machine import Machine
 from dovetail.model import Model
 from dovetail.recipe.recipe import Recipe
 from dovetail.workload import Workload
 
 MODEL = "dovetail roofline with efficiency, launch overhead and cache residency"
+
+KEYS = (
+    "model", "machine", "chips", "recipe", "workload", "ttft", "ttft_alone", "tpot", "throughput", "energy_per_token",
+    "usd_per_mtok", "memory", "memory_capacity", "bottleneck", "feasible", "why",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +39,14 @@ class Estimate:
     steps: Steps
 
     @property
+    def trust(self) -> Trust:
+        """Kind and range of every metric."""
+        return trust(self.steps.decode_graph, self.machine, self.plan.ways(self.machine))
+
+    @property
     def kind(self) -> Kind:
-        """``calibrated`` where the machine's efficiency was measured, else ``modelled``."""
-        return "calibrated" if self.machine.source("efficiency").kind in ("measured", "calibrated") else "modelled"
+        """How times are known: at best ``calibrated``; energy and price may be known less well (`trust`)."""
+        return self.trust.kind("tpot")
 
     @property
     def feasible(self) -> Any:
@@ -46,17 +57,13 @@ class Estimate:
     def why(self) -> list[str]:
         """What binds when a scalar design does not fit."""
         held, graph = self.metrics.memory, self.steps.last_graph
-        return why_not(self.model, self.machine, self.plan, self.workload, held, graph)
+        return why_not(self.model, self.machine, self.recipe, self.plan, self.workload, held, graph)
 
-    def quantity(self, value: float, unit: str) -> Quantity:
-        """`value` with the interval the efficiency's spread gives a time, or what is proportional or inverse to it.
-
-        Energy moves less than time (its dynamic part does not), so that its interval is on the safe side.
-        """
-        spread = 1.0 + float(np.max(self.machine.efficiency.spread))
-        return Quantity(
-            float(value), float(value) / spread, float(value) * spread, unit, self.kind, f"{MODEL}, {self.machine.name}"
-        )
+    def quantity(self, value: float, unit: str, metric: str = "tpot") -> Quantity:
+        """`value` with the kind and range of `metric`: by default of a time, or what is inverse to one."""
+        known, value = self.trust, float(value)
+        factor, kind = known.factor(metric), known.kind(metric)
+        return Quantity(value, value / factor, value * factor, unit, kind, f"{MODEL}, {self.machine.name}")
 
     @property
     def ttft(self) -> Quantity:
@@ -79,13 +86,13 @@ class Estimate:
 
     @property
     def energy_per_token(self) -> Quantity:
-        return self.quantity(self.metrics.energy_per_token_j, "J/tok")
+        return self.quantity(self.metrics.energy_per_token_j, "J/tok", "energy_per_token")
 
     @property
     def usd_per_mtok(self) -> Quantity | None:
         """Price per million output tokens; None where the machine has no rent."""
         price = float(self.metrics.usd_per_token) * 1e6
-        return None if np.isnan(price) else self.quantity(price, "USD/Mtok")
+        return None if np.isnan(price) else self.quantity(price, "USD/Mtok", "usd_per_mtok")
 
     def memory(self) -> dict[str, Quantity]:
         """Bytes on each chip by what they hold, and their total; exact but for the activations' upper bound."""
@@ -107,7 +114,7 @@ class Estimate:
         return {phase: cost.bottleneck() for phase, cost in found.items()}
 
     def to_json(self) -> dict[str, Any]:
-        """The stable keys of ``dovetail estimate --json``."""
+        """The stable `KEYS` of ``dovetail estimate --json``."""
         price, source = self.usd_per_mtok, self.machine.source("memory.capacity")
         capacity = exact(float(self.metrics.memory.capacity), "byte", source.kind, source.text)
         return {

@@ -13,12 +13,13 @@ from dovetail.design.estimate import MODEL, estimate
 from dovetail.design.feasibility import without_kernel
 from dovetail.design.points import table
 from dovetail.design.resolve import Plan, as_machine, as_model, as_recipe
+from dovetail.design.trust import trust
 from dovetail.hardware.machine import Machine
 from dovetail.runtime.perplexity import Quality
 from dovetail.workload import Workload
 
 Qualities = Mapping[tuple[str, str], Quality]
-_TIMED = ("ttft", "tpot", "e2e", "throughput", "energy_per_token", "usd_per_mtok")  # their interval is the spread
+_RANGED = ("ttft", "tpot", "e2e", "throughput", "energy_per_token", "usd_per_mtok")
 
 
 @lru_cache(maxsize=512)
@@ -57,15 +58,15 @@ class DesignEvaluator:
         found: dict[str, Any] = dict(table(model, machine, as_recipe(structure.recipe), Plan(), work))
         capacity = float(machine.memory.capacity) * (1.0 - machine.stack.reserve)
         too_long = np.asarray(work.total_tokens) > model.max_context
-        lacking = without_kernel(as_recipe(structure.recipe).rewrite(model.graph()), machine)
-        found["limit"] = "kernel" if lacking else np.where(too_long, "context", "memory")
+        graph = as_recipe(structure.recipe).rewrite(model.graph())
+        found["limit"] = "kernel" if without_kernel(graph, machine) else np.where(too_long, "context", "memory")
         found["excess"] = np.maximum(found["memory"] / capacity, np.asarray(work.total_tokens) / model.max_context)
         found["why"] = lambda row: self._why(structure, columns, row)
-        spread = 1.0 + float(machine.efficiency.spread)
-        for name in _TIMED:
-            found[f"{name}_low"], found[f"{name}_high"] = found[name] / spread, found[name] * spread
-        kind = "calibrated" if machine.source("efficiency").kind in ("measured", "calibrated") else "modelled"
-        found["kinds"], found["source"] = dict.fromkeys(_TIMED, kind), MODEL
+        known = trust(graph, machine, Plan().ways(machine))
+        for name in _RANGED:
+            factor = known.factor(name)
+            found[f"{name}_low"], found[f"{name}_high"] = found[name] / factor, found[name] * factor
+        found["kinds"], found["source"] = {name: known.kind(name) for name in _RANGED}, MODEL
         quality = self.qualities.get((structure.model, structure.recipe))
         if quality is not None:
             low, high = quality.perplexity_interval

@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
-import math
-
 from dovetail.core.units import show
 from dovetail.cost import Memory
+from dovetail.design.graphs import memory_of
 from dovetail.design.resolve import Plan
 from dovetail.hardware.machine import Machine
 from dovetail.model import Model
 from dovetail.model.graph import Graph
+from dovetail.recipe.recipe import Recipe
 from dovetail.workload import Workload
+
+_TITLES = {"vllm": "vLLM"}
 
 
 def without_kernel(graph: Graph, machine: Machine) -> str:
     """The first packed weight format that the machine's stack has no kernel for; empty when it executes them all."""
     stack = machine.stack
-    if not (stack.packed_weights and stack.packed_bits):
-        return ""
-    formats = (weight.format for weight, _ in graph.weights())
-    return next((f.name for f in formats if f.packed and f.bits not in stack.packed_bits), "")
+    packed = (weight.format for weight, _ in graph.weights() if weight.format.packed)
+    if not stack.packed_weights:
+        return "" if stack.unpacks else next((f.name for f in packed), "")
+    return next((f.name for f in packed if stack.packed_bits and f.bits not in stack.packed_bits), "")
 
 
-def why_not(model: Model, machine: Machine, plan: Plan, work: Workload, held: Memory, graph: Graph) -> list[str]:
+def why_not(
+    model: Model, machine: Machine, recipe: Recipe, plan: Plan, work: Workload, held: Memory, graph: Graph
+) -> list[str]:
     """Sentences that name each constraint a scalar design breaks; empty when it fits."""
     reasons: list[str] = []
     needed = float(work.total_tokens)
@@ -33,22 +37,38 @@ def why_not(model: Model, machine: Machine, plan: Plan, work: Workload, held: Me
         )
     lacking = without_kernel(graph, machine)
     if lacking:
-        bits = " and ".join(map(str, machine.stack.packed_bits))
-        reasons.append(
-            f"{machine.stack.name} has no kernel for {lacking} weights; packed weights of {bits} bits have one"
-        )
+        reasons.append(_kernel_reason(machine, lacking))
     if not bool(held.fits):
-        reasons.append(_memory_reason(machine, plan, work, held))
+        batch = largest_batch(model, machine, recipe, plan, work)
+        reasons.append(_memory_reason(machine, work, held, batch))
     return reasons
 
 
-def largest_batch(machine: Machine, plan: Plan, work: Workload, held: Memory) -> int:
-    """The largest batch that fits: weights are fixed, caches and activations grow with a replica's requests."""
-    share, free = float(plan.share(machine, work.batch)), float(held.capacity) - float(held.weights)
-    return max(0, math.floor(free * share / float(held.kv_cache + held.activations))) * plan.replicas(machine)
+def largest_batch(model: Model, machine: Machine, recipe: Recipe, plan: Plan, work: Workload) -> int:
+    """The largest batch up to that of `work` whose memory fits, for all replicas together; 0 when not even one does.
+
+    By bisection: memory never falls with a replica's requests, but chunks and logits bend its line.
+    """
+    fits, over = 0, int(plan.share(machine, work.batch)) + 1
+    while over - fits > 1:
+        middle = (fits + over) // 2
+        if bool(memory_of(model, machine, recipe, plan, work, middle).fits):
+            fits = middle
+        else:
+            over = middle
+    return fits * plan.replicas(machine)
 
 
-def _memory_reason(machine: Machine, plan: Plan, work: Workload, held: Memory) -> str:
+def _kernel_reason(machine: Machine, lacking: str) -> str:
+    stack = machine.stack
+    name = _TITLES.get(stack.name, stack.name)
+    if not stack.packed_weights:
+        return f"{name} has no kernel for packed weights on {machine.name}"
+    bits = " and ".join(map(str, stack.packed_bits))
+    return f"{name} has no kernel for {lacking} weights; packed weights of {bits} bits have one"
+
+
+def _memory_reason(machine: Machine, work: Workload, held: Memory, batch: int) -> str:
     capacity, weights = float(held.capacity), float(held.weights)
     each = "each chip of " if machine.count > 1 else ""
     if weights >= capacity:
@@ -57,7 +77,6 @@ def _memory_reason(machine: Machine, plan: Plan, work: Workload, held: Memory) -
             "fewer bits per weight (--recipe), more chips (--on 'N x …') or a larger one"
         )
     free, needed = capacity - weights, float(held.kv_cache + held.activations)
-    batch = largest_batch(machine, plan, work, held)
     fits = f"batch {batch} fits" if batch else "not even batch 1 fits: shorten the context"
     return (
         f"KV cache and activations need {show(needed, 'byte')} at batch {float(work.batch):g}, "

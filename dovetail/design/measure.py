@@ -124,7 +124,7 @@ def _energy(found: Estimate, phase: str) -> Quantity:
     joules = (
         found.steps.prefill.energy_j / (batch * prompt) if phase == "prefill" else found.steps.decode.energy_j / batch
     )
-    return found.quantity(float(joules), "J/tok")
+    return found.quantity(float(joules), "J/tok", "energy_per_token")
 
 
 def _design(folder: Path) -> dict[str, Any]:

@@ -9,12 +9,12 @@ import numpy as np
 from dovetail.core.formats import Number
 from dovetail.cost import GraphCost, Memory, evaluate, memory
 from dovetail.design.feasibility import without_kernel
+from dovetail.design.graphs import step_graph
 from dovetail.design.resolve import Plan
 from dovetail.hardware.machine import Machine
 from dovetail.model import Model
 from dovetail.model.graph import Graph
 from dovetail.recipe.recipe import Recipe
-from dovetail.system.tensor_parallel import tensor_parallel
 from dovetail.workload import Workload
 
 BLOCK = 4096  # points evaluated together: 32 KiB a column
@@ -24,8 +24,9 @@ BLOCK = 4096  # points evaluated together: 32 KiB a column
 class Metrics:
     """One design on the points of a workload; every field has the workload's broadcast shape.
 
-    ``ttft_s`` is the prefill of the whole batch in one pass, without queueing; ``tpot_s`` the mean over a request's
-    output; energy, money and throughput are of the whole system (all chips) at that batch, per output token.
+    ``ttft_s`` is the prefill of the whole batch in one pass, without queueing, also where the stack prefills in chunks
+    (they only bound the activations); ``tpot_s`` the mean over a request's output; energy, money and throughput are of
+    the whole system (all chips) at that batch, per output token.
     """
 
     ttft_s: Number
@@ -55,8 +56,7 @@ def steps(model: Model, machine: Machine, recipe: Recipe, plan: Plan, work: Work
     share = plan.share(machine, work.batch)
 
     def graph(tokens: Number, context: Number) -> Graph:
-        whole = recipe.rewrite(model.graph(batch=share, tokens=tokens, context=context))
-        return tensor_parallel(whole, plan.ways(machine))
+        return step_graph(model, machine, recipe, plan, share, tokens, context)
 
     first, later, last = graph(work.prompt, 0), graph(1, work.mean_context), graph(1, work.cached_tokens - 1)
     return Steps(first, later, last, evaluate(first, machine, detail=detail), evaluate(later, machine, detail=detail))

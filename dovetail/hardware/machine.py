@@ -39,14 +39,18 @@ class Stack(ByContent):
     step_s : Number
         Fixed time of one forward pass (scheduling, sampling, the Python around it).
     packed_weights : bool
-        True: weight-only formats are read packed by fused kernels. False: weights are unpacked to `compute` at load, so
-        neither memory nor time falls (``transformers`` on a CPU).
+        True: weight-only formats are read packed by fused kernels. False: there are none, and `unpacks` says what then.
+    unpacks : bool
+        Only where `packed_weights` is False. True: weights are unpacked to `compute` at load, so neither memory nor
+        time falls (``transformers`` on a CPU). False: a checkpoint with packed weights does not run (vLLM on a TPU).
     packed_bits : tuple of int
         Bits of packed integer weights that the stack has kernels for; empty for any.
     compute : str
         Dtype that activations and unpacked weights have when the chip or stack has no other ("" for the model's own).
     reserve : float
         Fraction of the memory the stack leaves free.
+    chunk : Number
+        Tokens prefilled at once, which bounds the activations; 0 for all of them.
     kv_passes : Number
         How often each cached byte moves in a step: 1 with paged kernels, more where the cache is concatenated anew.
     weight_passes : Number
@@ -64,9 +68,11 @@ class Stack(ByContent):
     launch_s: Number = 0.0
     step_s: Number = 0.0
     packed_weights: bool = True
+    unpacks: bool = True
     packed_bits: tuple[int, ...] = ()
     compute: str = ""
     reserve: float = 0.1
+    chunk: Number = 0.0
     kv_passes: Number = 1.0
     pointwise_passes: Number = 1.0
     unpack_flops: Number = 0.0

@@ -57,6 +57,7 @@ Watts = Annotated[float, _positive("W")]
 Seconds = Annotated[float, _positive("s", zero=True)]
 Share = Annotated[float, _positive("", most=1.0)]
 Passes = Annotated[float, _positive("")]
+Count = Annotated[float, _positive("", zero=True)]
 Fraction = Annotated[float, _positive("", most=1.0, zero=True)]
 
 
@@ -121,7 +122,9 @@ class StackSection(_Section):
     launch: Seconds | None = None
     step: Seconds | None = None
     reserve: Fraction | None = None
+    chunk: Count | None = None
     packed_weights: bool | None = None
+    unpacks: bool | None = None
     packed_bits: tuple[Bits, ...] | None = None
     compute: str | None = None
     kv_passes: Passes | None = None
@@ -172,7 +175,9 @@ class StackFile(_Section):
     launch: Seconds
     step: Seconds
     reserve: Fraction
+    chunk: Count
     packed_weights: bool
+    unpacks: bool = True
     packed_bits: tuple[Bits, ...] = ()
     compute: str = ""
     kv_passes: Passes
@@ -240,19 +245,19 @@ _ADD = {
 }
 
 
-def _numbers(value: Any, path: str = "") -> Iterator[str]:
-    """Dotted paths of the numbers of a validated file; list items count as their list."""
+def _numbers(value: Any, path: str = "", also: tuple[type, ...] = ()) -> Iterator[str]:
+    """Dotted paths of the numbers of a validated file, and of values of the types `also`; list items as their list."""
     if isinstance(value, BaseModel):
         given = (name for name in type(value).model_fields if name in value.model_fields_set)  # in their order
         value = {name: getattr(value, name) for name in given}
     if isinstance(value, dict):
         for key, item in value.items():
-            yield from _numbers(item, f"{path}.{key}" if path else str(key))
+            yield from _numbers(item, f"{path}.{key}" if path else str(key), also)
     elif isinstance(value, tuple):
         for item in value:
-            for inner in _numbers(item, path):
+            for inner in _numbers(item, path, also):
                 yield inner[: len(path)] if path else inner
-    elif isinstance(value, float):
+    elif isinstance(value, (float, *also)):
         yield path
 
 
@@ -265,7 +270,8 @@ def _check_sources(file: MachineFile | StackFile, where: str) -> None:
                 "this number has no source", where=f"{where}: {path}",
                 why="a number without a source does not load", hint=f'source: {{{section}: "datasheet name and year"}}',
             )  # fmt: skip
-    known = {p for path in numbers for p in (path, path.rpartition(".")[0], path.split(".")[0]) if p}
+    stated = _numbers(file, also=(bool,))  # whether a stack has kernels may have a source, but needs none
+    known = {p for path in stated for p in (path, path.rpartition(".")[0], path.split(".")[0]) if p}
     for given in file.source:
         if given not in known:
             what = "this source belongs to no number of the file"

@@ -21,7 +21,7 @@ class Served:
     why: str = ""
 
 
-def vllm_serve(folder: Path, graph: Graph, machine: Machine, *, context: int, batch: int, ways: int) -> Served:
+def vllm_serve(folder: str | Path, graph: Graph, machine: Machine, *, context: int, batch: int, ways: int) -> Served:
     """The ``vllm serve`` command for a checkpoint folder.
 
     Parameters
@@ -36,6 +36,8 @@ def vllm_serve(folder: Path, graph: Graph, machine: Machine, *, context: int, ba
     bits = machine.stack.packed_bits
     for weight, _ in graph.weights():
         stored = weight.format
+        if stored.packed and not machine.stack.packed_weights:
+            return Served("", f"vLLM has no kernel for packed weights on {machine.name}")
         if stored.packed and (stored.bits not in bits or stored.group not in VLLM_GROUPS):
             why = f"vLLM reads packed weights of {bits} bits in groups of {VLLM_GROUPS}, not {stored.name}"
             return Served("", why)

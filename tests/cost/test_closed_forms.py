@@ -10,6 +10,7 @@ from dovetail.core.errors import INFEASIBLE, DovetailError
 from dovetail.core.formats import packed_int, plain
 from dovetail.cost import GraphCost, evaluate, matmul, memory
 from dovetail.cost.memory import cache_bytes
+from dovetail.hardware import load_machine
 from dovetail.hardware.machine import Efficiency, Machine, MemoryLevel, Stack
 from dovetail.model import Model
 from dovetail.model.graph import Attention, Cache, Collective, Graph, Linear, Pointwise, Weight
@@ -213,6 +214,22 @@ def test_the_public_product_is_the_operator_without_a_cache() -> None:
     assert list(found.bound) == ["memory", "compute"]
     spread = 1 + on.efficiency.spread
     np.testing.assert_allclose([found.low * spread, found.high / spread], [found.time_s] * 2, rtol=1e-12)
+
+
+@pytest.mark.parametrize(("n", "k", "blocks"), [(128, 128, 1), (129, 128, 2), (3000, 2000, 24 * 16), (1, 1, 1)])
+def test_blockwise_fp8_computes_as_fp8_and_reads_a_scale_for_every_block(n: int, k: int, blocks: int) -> None:
+    on = machine(peak={"fp8": 2 * PEAK}, j_per_flop={"fp8": 1e-12})
+    found = matmul(1, n, k, machine=on, weight="fp8_block", act="fp8_block")
+    assert plain("fp8_block").payload_bytes(n, k) == n * k + 4 * blocks
+    assert found.time_s == pytest.approx((n * k + 4 * blocks + n + k) / (BANDWIDTH * MEMORY) + LAUNCH, rel=1e-12)
+
+
+@pytest.mark.parametrize("chip", ["h100-sxm", "b200-sxm"])
+def test_blockwise_fp8_runs_on_chips_with_fp8(chip: str) -> None:
+    block, plain_fp8 = (
+        matmul(4096, 4096, 4096, machine=load_machine(chip), weight=d, act=d) for d in ("fp8_block", "fp8")
+    )
+    assert block.time_s == pytest.approx(plain_fp8.time_s, rel=1e-3)
 
 
 @pytest.mark.parametrize("size", [0, -4, 0.5, float("nan"), float("inf"), [], "many", None, [1, float("nan")]])

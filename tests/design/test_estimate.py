@@ -10,9 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dovetail.core.errors import DovetailError
+from dovetail.core.quantity import Kind
 from dovetail.design import Estimate, Plan, estimate
 from dovetail.design.points import flat, table
 from dovetail.hardware import Machine
+from dovetail.hardware.machine import Source
 from dovetail.model import Model
 from dovetail.recipe.recipe import Recipe
 from dovetail.workload import Workload
@@ -139,7 +141,7 @@ def test_groups_that_do_not_divide_the_chips_are_refused(toy: Machine, llama: Mo
 
 def test_intervals_are_the_spread_and_kinds_follow_the_efficiency(toy: Machine, llama: Model) -> None:
     found = estimate(llama, toy, Workload(prompt=64, output=8))
-    for q in (found.ttft, found.tpot, found.throughput, found.energy_per_token, found.usd_per_mtok):
+    for q in (found.ttft, found.tpot, found.throughput, found.usd_per_mtok):
         assert q is not None
         assert (q.low, q.high) == pytest.approx((q.value / 1.25, q.value * 1.25))
         assert q.kind == "calibrated"
@@ -147,6 +149,59 @@ def test_intervals_are_the_spread_and_kinds_follow_the_efficiency(toy: Machine, 
     assert all(q.low == q.value == q.high for q in found.memory().values())
     guessed = estimate(llama, replace(toy, sources={}))
     assert guessed.ttft.kind == "modelled"
+
+
+def without(machine: Machine, *paths: str, kind: Kind = "modelled") -> Machine:
+    return replace(machine, sources={**machine.sources, **{path: Source(kind, "a guess") for path in paths}})
+
+
+@pytest.mark.parametrize(
+    ("guess", "chips", "calibrated"),
+    [
+        ((), 1, {"tpot", "throughput", "energy_per_token", "usd_per_mtok"}),
+        (("power.idle",), 1, {"tpot", "throughput", "usd_per_mtok"}),
+        (("energy.per_byte",), 1, {"tpot", "throughput", "usd_per_mtok"}),
+        (("energy.per_flop.bf16",), 1, {"tpot", "throughput", "usd_per_mtok"}),
+        (("energy.per_flop.fp32",), 1, {"tpot", "throughput", "energy_per_token", "usd_per_mtok"}),
+        (("price",), 1, {"tpot", "throughput", "energy_per_token"}),
+        (("link",), 1, {"tpot", "throughput", "energy_per_token", "usd_per_mtok"}),
+        (("link",), 2, set()),
+        (("efficiency",), 1, set()),
+    ],
+)
+def test_a_metric_is_known_as_well_as_the_weakest_of_its_constants(
+    toy: Machine, llama: Model, guess: tuple[str, ...], chips: int, calibrated: set[str]
+) -> None:
+    found = estimate(llama, replace(without(toy, *guess), count=chips))
+    kinds = {name: getattr(found, name).kind for name in ("tpot", "throughput", "energy_per_token", "usd_per_mtok")}
+    assert {name for name, kind in kinds.items() if kind == "calibrated"} == calibrated
+    assert {kinds[name] for name in kinds if name not in calibrated} <= {"modelled"}
+    energy = found.energy_per_token
+    factor = 1.3 if "energy_per_token" in calibrated else 1.5
+    assert (energy.low, energy.high) == pytest.approx((energy.value / factor, energy.value * factor))
+
+
+def test_a_wide_spread_is_the_energy_s_too(toy: Machine, llama: Model) -> None:
+    wide = replace(toy, efficiency=replace(toy.efficiency, spread=0.8))
+    energy = estimate(llama, wide).energy_per_token
+    assert energy.high == pytest.approx(1.8 * energy.value)
+
+
+def test_a_price_is_literature_at_best_where_the_rent_is(toy: Machine, llama: Model) -> None:
+    price = estimate(llama, without(toy, "price", kind="literature")).usd_per_mtok
+    assert price is not None
+    assert price.kind == "literature"
+
+
+@pytest.mark.parametrize("chunk", [1, 64, 399, 400, 5000])
+def test_chunks_bound_the_activations_and_nothing_else(toy: Machine, llama: Model, chunk: int) -> None:
+    work, stack = Workload(prompt=100, output=50, batch=4), replace(toy.stack, chunk=chunk)
+    whole, parts = (estimate(llama, machine, work).metrics for machine in (toy, replace(toy, stack=stack)))
+    rows = min(400, chunk)
+    logits = 4 * (D + VOCAB)  # one row of each request, whatever the chunk
+    assert parts.memory.activations == 2 * (2 * rows * D + max(rows * (D + 2 * F), logits))
+    assert (parts.ttft_s, parts.tpot_s) == (whole.ttft_s, whole.tpot_s)
+    assert parts.memory.kv_cache == whole.memory.kv_cache
 
 
 def test_the_json_is_plain_and_a_machine_without_rent_has_no_price(toy: Machine, llama: Model) -> None:

@@ -36,7 +36,7 @@ def test_columns_are_the_estimates(toy: Machine, recipe: str, machine: str) -> N
         for name in ("ttft", "tpot", "throughput", "energy_per_token"):
             q = getattr(alone, name)
             assert (found[f"{name}_low"][row], found[f"{name}_high"][row]) == pytest.approx((q.low, q.high))
-            assert found["kinds"][name] == alone.kind
+            assert found["kinds"][name] == q.kind
         assert found["why"](row) == "; ".join(alone.why)
         assert bool(found["feasible"][row]) is alone.feasible is bool(found["excess"][row] <= 1)
     assert list(found["limit"]) == ["memory", "memory", "memory", "context"]

@@ -45,11 +45,13 @@ def test_caches_that_do_not_fit_name_required_available_and_a_batch(toy: Machine
 
 @settings(max_examples=25)
 @given(st.integers(1, 1000), st.integers(1, 1000), st.floats(3e5, 1e8), st.sampled_from([0.0, 0.1]),
-       st.sampled_from([(1, 1), (2, 1), (2, 2), (4, 1), (4, 2)]))  # fmt: skip
+       st.sampled_from([(1, 1), (2, 1), (2, 2), (4, 1), (4, 2)]), st.sampled_from([0, 1, 512, 8192]))  # fmt: skip
 def test_the_batch_named_fits_and_one_more_does_not(
-    toy: Machine, llama: Model, prompt: int, output: int, capacity: float, reserve: float, layout: tuple[int, int]
-) -> None:
+    toy: Machine, llama: Model, prompt: int, output: int, capacity: float, reserve: float, layout: tuple[int, int],
+    chunk: int,
+) -> None:  # fmt: skip
     machine, plan = with_capacity(toy, capacity, layout[0], reserve), Plan(layout[1])
+    machine = replace(machine, stack=replace(machine.stack, chunk=chunk))
     for batch in (7, 100, 5000):
         found = ask(llama, machine, plan, prompt=prompt, output=output, batch=batch)
         if found.feasible:
@@ -105,3 +107,17 @@ def test_a_format_without_a_kernel_is_infeasible_by_name(recipe: str, fits: bool
     found = estimate("meta-llama/Llama-3.2-1B", "h100-sxm", Workload(), recipe)
     assert found.feasible is fits
     assert fits or "no kernel for int3-g128 weights" in found.why[0]
+
+
+@pytest.mark.parametrize("chip", ["tpu-v5e", "tpu-v6e", "gaudi3", "mi210", "mi300x", "mi325x"])
+def test_packed_weights_do_not_run_where_the_engine_has_no_kernels(chip: str) -> None:
+    found = estimate("meta-llama/Llama-3.2-1B", chip, Workload(), "w4a16-rtn")
+    assert found.feasible is False
+    assert found.why == [f"vLLM has no kernel for packed weights on {chip}"]
+    assert estimate("meta-llama/Llama-3.2-1B", chip, Workload()).feasible
+
+
+def test_a_stack_that_unpacks_at_load_runs_them_at_the_size_of_plain_ones() -> None:
+    packed, plain = (estimate("Qwen/Qwen2.5-0.5B", "host", Workload(prompt=16), r) for r in ("w4a16-rtn", "none"))
+    assert packed.feasible is plain.feasible
+    assert packed.metrics.memory.weights == plain.metrics.memory.weights

@@ -91,6 +91,7 @@ NUMBERLESS = {
     "stack",
     "stack.name",
     "stack.compute",
+    "stack.packed_weights",
 }
 PURE = {"efficiency.compute", "efficiency.memory", "efficiency.spread"}
 

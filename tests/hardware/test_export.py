@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dovetail.core.errors import DovetailError
-from dovetail.hardware import Source, machines
+from dovetail.hardware import Source, load_machine, machines
 from dovetail.hardware.build import machine_from_text
 from dovetail.hardware.export import machine_to_yaml
 from dovetail.hardware.host import host_machine
@@ -41,6 +41,16 @@ def test_round_trip_keeps_every_bit(flops, capacity, bandwidth, watts, seconds, 
     again = machine_from_text(machine_to_yaml(machine, sources), "mine")
     assert replace(again, sources={}) == replace(machine, sources={})
     assert again.source("stack.launch").text == again.source("memory.capacity").text == "timed here"
+
+
+@pytest.mark.parametrize("chip", ["h100-sxm", "mi300x", "tpu-v6e", "u280"])
+@pytest.mark.parametrize("chunk", [0.0, 2048.0])
+def test_round_trip_keeps_what_the_stack_cannot_do(chip, chunk):
+    machine = load_machine(chip)
+    machine = replace(machine, stack=replace(machine.stack, chunk=chunk))
+    again = machine_from_text(machine_to_yaml(machine), "mine")
+    assert again.stack == machine.stack
+    assert again.source("stack.packed_weights") == machine.source("stack.packed_weights")
 
 
 def test_new_sources_stand_for_all_below_them():

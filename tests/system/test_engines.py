@@ -51,6 +51,12 @@ def test_formats_without_kernels_are_refused_by_name(recipe: str, named: str) ->
     assert named in found.why
 
 
+@pytest.mark.parametrize("on", ["mi300x", "tpu-v6e", "gaudi3"])
+def test_a_chip_without_kernels_for_packed_weights_serves_plain_ones_only(on: str) -> None:
+    assert served("none", on).command
+    assert served("w4a16-rtn", on) == Served("", f"vLLM has no kernel for packed weights on {on}")
+
+
 def test_a_machine_without_the_engine_is_refused() -> None:
     found = served("none", "host")
     assert found.command == ""

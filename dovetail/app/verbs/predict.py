@@ -49,10 +49,24 @@ def estimate(
     from dovetail.app.estimate_screen import estimate_screen
 
     asked = Question(model, on, batch, prompt, output, recipe, tp)
-    found = asked.answer()
-    code = 0 if found.feasible else INFEASIBLE
-    answer = Answer("estimate", found.to_json(), lambda: estimate_screen(found, asked, quiet), code)
+    try:
+        found = asked.answer()
+    except DovetailError as error:
+        if error.exit_code != INFEASIBLE:
+            raise
+        answer = _refused(asked, error.what, quiet)
+    else:
+        code = 0 if found.feasible else INFEASIBLE
+        answer = Answer("estimate", found.to_json(), lambda: estimate_screen(found, asked, quiet), code)
     emit(answer, as_json=json, quiet=quiet, out=out)
+
+
+def _refused(asked: Question, why: str, quiet: bool) -> Answer:
+    """The answer to what has no numbers at all: arithmetic that the chip lacks, heads that do not divide."""
+    from dovetail.app.estimate_screen import refusal_screen
+
+    data = asked.refusal(why)
+    return Answer("estimate", data, lambda: refusal_screen(data, asked, quiet), INFEASIBLE)
 
 
 def explain(
