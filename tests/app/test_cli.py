@@ -1,6 +1,7 @@
 """Every verb as a user meets it: answers, exit codes, one sentence for what is wrong, JSON that a script can read."""
 
 import json
+import os
 import re
 import resource
 import shlex
@@ -222,7 +223,7 @@ def test_a_folder_of_somebody_else_is_kept(verb: str, call: Call, tmp_path: Path
 def test_out_is_a_file(call: Call, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
     sentence = refused(call, *QUESTION, "--out", tmp_path / "file")
-    assert "could not write" in sentence
+    assert "exists and was not written by dovetail" in sentence
     assert "file" in sentence
     assert (tmp_path / "file").read_text() == "mine"
     assert [f.name for f in tmp_path.iterdir()] == ["file"]
@@ -262,6 +263,16 @@ def test_a_reader_that_leaves(root: Path) -> None:
     assert done.stderr == ""
 
 
+def test_a_reader_that_leaves_in_the_middle_of_a_screen(root: Path) -> None:
+    """Every line is written at once, to a pipe that nobody reads: click makes an exit of that inside the verb."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-u", "-m", "dovetail", "ls", "models"]
+    done = subprocess.run(command, cwd=root, stdout=writer, stderr=subprocess.PIPE, text=True)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 # --- infeasible is a result ---------------------------------------------------------------------------------------
 
 
@@ -282,6 +293,25 @@ def test_infeasible(words: list[str], binds: str, call: Call) -> None:
     found = strict(out)
     assert (code, found["feasible"]) == (3, False)
     assert binds in found["why"][0]
+
+
+@pytest.mark.parametrize(
+    ("on", "binds"), [("u280", "u280 has no bf16 arithmetic"), ("64 x h100-sxm", "do not divide over 64 chips")]
+)
+def test_what_has_no_numbers_is_answered_too(on: str, binds: str, call: Call, answer: Callable[..., Any]) -> None:
+    words = ["estimate", "Qwen/Qwen3-8B", "--on", on]
+    code, out, err = call(*words)
+    assert (code, err) == (3, "")
+    assert "infeasible" in out.splitlines()[0]
+    assert "because     " in out
+    assert binds in " ".join(out.split())
+    code, out, err = call(*words, "--json")
+    found = strict(out)
+    assert (code, err, found["feasible"]) == (3, "", False)
+    assert binds in found["why"][0]
+    assert list(found) == list(answer(*QUESTION))
+    assert all(found[name] is None for name in ("ttft", "tpot", "throughput", "memory", "bottleneck"))
+    assert found["machine"] == on.split()[-1]
 
 
 @pytest.mark.parametrize("words", [["--batch", "4000"], ["--prompt", "200000"]])
@@ -599,3 +629,11 @@ def test_the_command_is_installed() -> None:
         pytest.skip("the package is not installed here")
     done = subprocess.run([beside / "dovetail", "--version"], capture_output=True, text=True)
     assert done.stdout.startswith("dovetail ")
+
+
+@pytest.mark.parametrize("words", ["measure .", "ls nothing", "estimate no-such-model --on h100-sxm", "demo"])
+def test_somebody_elses_report_is_seen_before_any_work(words: str, call: Call, tmp_path: Path) -> None:
+    (tmp_path / "report.html").write_text("theirs")
+    assert "holds another report.html" in refused(call, *words.split(), "--out", tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == ["report.html"]
+    assert (tmp_path / "report.html").read_text() == "theirs"
