@@ -18,9 +18,22 @@ from dovetail.app.table import WIDTH
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout; keys stay stable.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print the answer and nothing else.")]
+
+
+def checked(out: Path | None) -> Path | None:
+    """`out`, before any work, when the answer may be kept there. Raises `DovetailError` for somebody else's results."""
+    if out is not None:
+        from dovetail.core.manifest import check_results
+
+        check_results(out)
+    return out
+
+
 Out = Annotated[
     Path | None,
-    typer.Option("--out", metavar="DIR", help="Also write report.html, result.json and manifest.json here."),
+    typer.Option(
+        "--out", metavar="DIR", help="Also write report.html, result.json and manifest.json here.", callback=checked
+    ),
 ]
 
 

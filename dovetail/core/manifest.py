@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import platform
 import subprocess
@@ -14,9 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from dovetail.core.errors import DovetailError
-from dovetail.core.files import write_json
+from dovetail.core.files import check_ours, write_json
 from dovetail.core.version import __version__
 
+RESULTS = ("manifest.json", "result.json", "report.html")  # what `--out` keeps of an answer
 _CHUNK = 1 << 20
 _LIBRARIES = ("numpy", "torch", "transformers", "compressed_tensors", "safetensors")
 
@@ -97,6 +99,29 @@ def manifest(
         "seeds": dict(seeds or {}),
         "inputs": {str(path): file_hash(path) for path in _files(inputs)},
     }
+
+
+def check_results(folder: str | os.PathLike[str]) -> None:
+    """Refuse a folder whose results (`RESULTS`) are not ours to replace, for no manifest of dovetail vouches for them.
+
+    Raises `DovetailError`; nothing is changed.
+    """
+    target = Path(folder).expanduser()
+    check_ours(target, None)
+    held = [name for name in RESULTS if os.path.lexists(target / name)]
+    if held and not _vouched(target / "manifest.json"):
+        why = "no manifest.json of dovetail is beside it"
+        hint = "a new folder, or one that dovetail wrote"
+        raise DovetailError(f"holds another {held[0]}", where=str(target), why=why, hint=hint)
+
+
+def _vouched(path: Path) -> bool:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return False
+    named = found.get("versions") if isinstance(found, dict) else None
+    return isinstance(named, dict) and "dovetail" in named
 
 
 def write_manifest(

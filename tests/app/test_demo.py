@@ -11,6 +11,7 @@ import pytest
 import dovetail.model
 from dovetail.app.demo import choices
 from dovetail.app.stages import Stages
+from dovetail.core.errors import DovetailError
 
 EMBEDDED = Path(dovetail.model.__file__).parent / "embedded"
 
@@ -225,7 +226,8 @@ def test_the_winner_can_be_served_and_loaded(runs: Runs) -> None:
 
     serve = json.loads(runs.files[2]["result.json"])["serve"]
     assert serve.startswith("vllm serve ")
-    assert serve in (runs.out / "winner" / "serve.sh").read_text()
+    moved = serve.replace(str(runs.out / "winner" / "checkpoint"), "./checkpoint")
+    assert moved in (runs.out / "winner" / "serve.sh").read_text()
     folder = runs.out / "winner" / "checkpoint"
     tokens = AutoTokenizer.from_pretrained(folder)("def main():", return_tensors="pt").input_ids
     with torch.inference_mode():
@@ -291,3 +293,26 @@ def test_the_screen_fits(runs: Runs, capsys: pytest.CaptureFixture[str]) -> None
     command = [line for line in lines if "dovetail measure" in line or "vllm serve" in line]
     assert command
     assert not [line for line in lines if len(line.rstrip()) > 100 and line not in command]
+
+
+def test_a_report_of_somebody_else_is_seen_before_any_work(tmp_path: Path) -> None:
+    from dovetail.app.demo import demo
+
+    (tmp_path / "report.html").write_text("theirs")
+    said: list[str] = []
+    with pytest.raises(DovetailError, match="holds another"):
+        demo(tmp_path, said.append)
+    assert (said, [p.name for p in tmp_path.iterdir()]) == ([], ["report.html"])
+
+
+def test_without_a_design_that_fits_there_is_a_report_all_the_same(small: Any, runs: Runs) -> None:
+    """The model is asked for more than its context holds: the nearest miss cannot be built."""
+    space = choices.SPACE | {"workload": {"batch": [1], "prompt": [100_000], "output": [32]}}
+    small.setattr(choices, "SPACE", space)
+    found = runs.run()
+    data = json.loads(runs.files[-1]["result.json"])
+    assert (data["winner"], data["path"], data["serve"]) == (None, None, "")
+    assert data["serve_why"].startswith("not built")
+    assert found.screen.summary.answer.startswith("nothing meets the constraint")
+    assert "explain tpot" in found.screen.summary.next_command
+    assert b"not built" in runs.files[-1]["report.html"]

@@ -522,7 +522,7 @@ SEARCH = {
 
 @pytest.mark.parametrize(("verb", "data", "expected"), [
     ("estimate", ESTIMATE, ("m on 2 x h100-sxm with recipe none: 12 ms a token", "decode: memory", "60 GB free")),
-    ("estimate", ESTIMATE, ("--on '2 x h100-sxm' --recipe none --batch 8 --prompt 64 --output 9",)),
+    ("estimate", ESTIMATE, ("dovetail explain --help",)),  # a name in an answer may stand for a file
     ("estimate", {**ESTIMATE, "feasible": False, "why": ["KV cache is too big"]}, ("Infeasible: KV cache is too big",)),
     ("measure", MEASURE, ("Median error 10", "0 of 1 lie within", "calibrate --host")),
     ("search", SEARCH, ("The winner of 12 designs: m · w4 · c", "2 of 2 designs are on", "--recipe w4 --out")),
@@ -542,3 +542,23 @@ def test_every_verb_keeps_a_report_beside_its_json(
     assert json.loads((tmp_path / "out" / "result.json").read_text()) == data
     made = json.loads((tmp_path / "out" / "manifest.json").read_text())
     assert made["inputs"][str(source)] == hashlib.sha256(b"x: 1").hexdigest()
+
+
+@pytest.mark.parametrize("name", ["report.html", "result.json", "manifest.json"])
+@pytest.mark.parametrize("manifest", [None, "", "[]", "{}", '{"versions": 1}', '{"versions": {"another": "1"}}'])
+def test_results_of_somebody_else_are_not_replaced(tmp_path: Path, name: str, manifest: str | None) -> None:
+    (tmp_path / name).write_text("theirs")
+    if manifest is not None:
+        (tmp_path / "manifest.json").write_text(manifest)
+    before = {p.name: p.read_text() for p in tmp_path.iterdir()}
+    with pytest.raises(DovetailError, match="holds another"):
+        keep("measure", MEASURE, tmp_path)
+    assert {p.name: p.read_text() for p in tmp_path.iterdir()} == before
+
+
+def test_our_own_results_are_replaced_and_other_files_stay(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("mine")
+    keep("measure", MEASURE, tmp_path)
+    keep("search", SEARCH, tmp_path)
+    assert json.loads((tmp_path / "result.json").read_text()) == SEARCH
+    assert (tmp_path / "thesis.tex").read_text() == "mine"

@@ -10,16 +10,15 @@ from statistics import median
 from typing import Any
 
 from dovetail.app.demo import choices
-from dovetail.app.demo.found import HOST, Found, Tried
+from dovetail.app.demo.found import HOST, WINNER, Found, Tried
 from dovetail.app.demo.sections import full_report, screen_report
 from dovetail.app.output import finite
 from dovetail.app.report import Report
 from dovetail.app.stages import Stages
 from dovetail.core.content import digest
-from dovetail.core.errors import INFEASIBLE, DovetailError
-from dovetail.core.files import write_json
-from dovetail.core.manifest import manifest
-from dovetail.design.build import build
+from dovetail.core.files import check_ours, write_json
+from dovetail.core.manifest import check_results, manifest
+from dovetail.design.build import DESIGN, build
 from dovetail.design.calibrate import calibrate_host
 from dovetail.design.compress import weights_of
 from dovetail.design.estimate import Estimate, estimate
@@ -56,10 +55,13 @@ def demo(out: Path, say: Say = lambda line: None) -> Demo:
     Raises
     ------
     DovetailError
-        torch or transformers is missing, or the disk is full: what was finished is kept.
+        `out` holds a report that is not ours; torch or transformers is missing; or the disk is full: what was finished
+        is kept.
     """
     from dovetail.app.report import write_report
 
+    check_results(out)
+    check_ours(out / WINNER, DESIGN)
     started = time.perf_counter()
     stages = Stages(out / "stages", say)
     model = Model.load(choices.MODEL)
@@ -71,12 +73,12 @@ def demo(out: Path, say: Say = lambda line: None) -> Demo:
     predictions = tuple(_predictions(model, host))
     result = _search(out, host, tried, say)
     winner = _winner(model, host, result)
-    built = build(model, winner.machine, winner.workload, winner.recipe, out / "winner", say)
+    built = _built(winner, out, say)
     found = Found(model, host, tried, rows, predictions, result, built, winner, time.perf_counter() - started)
     notes = manifest("dovetail demo", [weights_of(model) / "config.json", *weights_of(model).glob("*.safetensors")])
     data = finite(as_json(found))
-    write_json(out / "result.json", data)
     write_json(out / "manifest.json", notes)
+    write_json(out / "result.json", data)
     write_report(full_report(found, out, notes), out / "report.html")
     return Demo(data, screen_report(found, out))
 
@@ -168,13 +170,22 @@ def _search(out: Path, host: Machine, tried: Mapping[str, Tried], say: Say) -> R
 
 
 def _winner(model: Model, host: Machine, result: Result) -> Estimate:
-    """The winner as an estimate; where the constraint left none, the nearest miss."""
+    """The winner as an estimate; where the constraint left none, the nearest miss; without one, what was measured."""
     chosen = result.winner or result.nearest
     if chosen is None:
-        raise DovetailError("no design of the demo's space can be built", why=result.why, exit_code=INFEASIBLE)
+        return estimate(model, host, Workload(**choices.WORKLOAD), "none")
     machine = host if chosen.structure.machine == "host" else load_machine(chosen.structure.machine)
     work = Workload(**{name: int(chosen.point[name]) for name in ("prompt", "output", "batch")})
     return estimate(model, machine, work, chosen.structure.recipe)
+
+
+def _built(winner: Estimate, out: Path, say: Say) -> Mapping[str, Any]:
+    """The winner as a folder; where it does not fit, why there is none: the report is written all the same."""
+    if winner.feasible:
+        return build(winner.model, winner.machine, winner.workload, winner.recipe, out / WINNER, say)
+    why = f"not built: {'; '.join(winner.why)}"
+    say(why)
+    return {"path": None, "serve": "", "serve_why": why}
 
 
 def as_json(found: Found) -> dict[str, Any]:
@@ -184,6 +195,7 @@ def as_json(found: Found) -> dict[str, Any]:
         "model": found.model.name, "host": found.host.title, "seconds": found.seconds,
         "constraint": choices.WORDS, "winner": found.result.winner.to_json() if found.result.winner else None,
         "serve": found.built["serve"], "path": found.built["path"],
+        "serve_why": found.built["serve_why"],
         "recipes": [
             {"recipe": t.recipe, "bytes": t.bytes, "perplexity": t.quality.perplexity,
              "bits_per_byte": t.quality.bits_per_byte, "prefill_tokens_per_s": t.prefill.tokens_per_s,

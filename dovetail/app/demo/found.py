@@ -15,6 +15,7 @@ from dovetail.runtime.speed import Speed
 from dovetail.search import Result
 
 HOST = "host.yaml"  # this computer, calibrated: kept beside the report, so that the user's own calibration stays
+WINNER = "winner"  # the folder that is built
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import median
 
 from dovetail.app.demo import choices
-from dovetail.app.demo.found import HOST, Found
+from dovetail.app.demo.found import HOST, WINNER, Found
 from dovetail.app.figures import crossover, measured, memory_bars, roofline
 from dovetail.app.question import Question
 from dovetail.app.report import Commands, Pareto, ParetoPoint, Report, Section, Summary, Table
@@ -78,7 +78,8 @@ def _summary(found: Found, out: Path) -> Summary:
         f"(median), {max(errors):.0%} at worst"
     )
     bottleneck = f"decode: {w.bottleneck()['decode']}"
-    return Summary(_answer(found), bottleneck, words + interval, confidence, _measure(out), _facts(found, out))
+    after = _measure(out) if found.built["path"] else shlex.join(_asked(found, out).command("explain", "tpot"))
+    return Summary(_answer(found), bottleneck, words + interval, confidence, after, _facts(found, out))
 
 
 def _answer(found: Found) -> str:
@@ -88,7 +89,10 @@ def _answer(found: Found) -> str:
         f"{w.recipe.name} on {w.machine.title} at batch {work.batch}, prompts of {work.prompt:,} tokens: "
         f"{show(w.tpot.value, 's')} a token, {w.throughput.value:,.0f} tok/s, perplexity {quality:+.1%}"
     )
-    return answer if found.result.winner else f"nothing meets the constraint ({found.result.why}); nearest: {answer}"
+    if found.result.winner:
+        return answer
+    shown = "nearest" if found.result.nearest else "the model as it was measured here"
+    return f"nothing meets the constraint ({found.result.why}); {shown}: {answer}"
 
 
 def _facts(found: Found, out: Path) -> list[tuple[str, str]]:
@@ -107,7 +111,7 @@ def _facts(found: Found, out: Path) -> list[tuple[str, str]]:
 
 def _measure(out: Path) -> str:
     """The command that measures the winner here, predicted by the demo's own calibration of this computer."""
-    return shlex.join(["dovetail", "measure", str(out / "winner"), "--on", str(out / HOST)])
+    return shlex.join(["dovetail", "measure", str(out / WINNER), "--on", str(out / HOST)])
 
 
 def _recipes(found: Found) -> Table:
@@ -269,16 +273,22 @@ def _certificate(found: Found) -> Table:
     )
 
 
-def _commands(out: Path, found: Found) -> Commands:
+def _asked(found: Found, out: Path) -> Question:
+    """The question whose answer the winner is."""
     w, work = found.winner, found.winner.workload
     on = str(out / HOST) if w.machine.name == "host" else w.machine.name
-    asked = Question(choices.MODEL, on, int(work.batch), int(work.prompt), int(work.output), w.recipe.name)
+    return Question(choices.MODEL, on, int(work.batch), int(work.prompt), int(work.output), w.recipe.name)
+
+
+def _commands(out: Path, found: Found) -> Commands:
+    asked = _asked(found, out)
     other = Question("Qwen/Qwen3-8B", "h200-sxm", 32, 2048, 256)
     commands = [
-        ("measure the winner's checkpoint here", _measure(out)),
         ("where its time per token comes from", shlex.join(asked.command("explain", "tpot"))),
         ("the same question for a model of yours", shlex.join(other.command("estimate"))),
     ]
+    if found.built["path"]:
+        commands.insert(0, ("measure the winner's checkpoint here", _measure(out)))
     if found.built["serve"]:
         commands.insert(0, ("serve the winner", found.built["serve"]))
     return Commands("Next", commands)

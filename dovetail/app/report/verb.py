@@ -25,24 +25,27 @@ from dovetail.app.report.data import (
 from dovetail.app.report.page import write_report
 from dovetail.app.report.scales import say
 from dovetail.core.files import write_json
-from dovetail.core.manifest import manifest
+from dovetail.core.manifest import check_results, manifest
 
 Data = Mapping[str, Any]
 _FACTS = {"ttft": "TTFT", "tpot": "TPOT", "throughput": "throughput", "energy_per_token": "energy per token"}
 _NEXT = {
     "show": "dovetail estimate {name} --on h100-sxm",
-    "estimate": "dovetail explain tpot {model} --on '{chips} x {machine}' --recipe {recipe} "
-    "--batch {workload[batch]:g} --prompt {workload[prompt]:g} --output {workload[output]:g}",
+    "estimate": "dovetail explain --help",  # the answer holds names, not the files they were asked by
     "search": "dovetail build {winner[model]} --on {winner[machine]} --recipe {winner[recipe]} --out out",
     "measure": "dovetail calibrate --host",
 }
 
 
 def keep(verb: str, data: Data, out: Path, inputs: Sequence[Path] = ()) -> Path:
-    """Write the three files of an answer into `out`; returns the path of the report. `data` is finite JSON."""
+    """Write the three files of an answer into `out`; returns the path of the report. `data` is finite JSON.
+
+    Raises `DovetailError` when `out` holds files of these names that dovetail did not write.
+    """
+    check_results(out)
     made = manifest(shlex.join(["dovetail", *sys.argv[1:]]), inputs)
+    write_json(out / "manifest.json", made)  # first: it vouches for the others if this is stopped
     write_json(out / "result.json", data)
-    write_json(out / "manifest.json", made)
     return write_report(report_of(verb, data, made), out / "report.html")
 
 
