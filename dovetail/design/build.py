@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from dovetail.core.errors import INFEASIBLE, DovetailError
-from dovetail.core.files import whole_folder, write_json, write_text
+from dovetail.core.files import check_apart, whole_folder, write_json, write_text
 from dovetail.core.manifest import manifest
 from dovetail.design.compress import weights_of
 from dovetail.design.estimate import Estimate, estimate
@@ -38,7 +38,7 @@ def build(
     Raises
     ------
     DovetailError
-        The design is infeasible (exit code 3, with what binds), or its weights are not here.
+        The design is infeasible (exit code 3, with what binds), its weights are not here, or `out` holds them.
     """
     found = estimate(model, on, workload, recipe)
     if not found.feasible:
@@ -47,14 +47,13 @@ def build(
             hint="another recipe, machine or batch", exit_code=INFEASIBLE,
         )  # fmt: skip
     source = weights_of(found.model)
+    check_apart(source, out)
     with whole_folder(out, DESIGN) as part:
         report(f"writing the checkpoint ({found.recipe.name})")
         done = found.recipe.apply(source, part / "checkpoint")
-        served = _serve(found, out)
+        served = _serve(found, str(out / "checkpoint"))
         if served.command:
-            write_text(
-                part / "serve.sh", f"#!/bin/sh\n# {found.model.name} on {found.machine.title}\nexec {served.command}\n"
-            )
+            write_text(part / "serve.sh", _script(found))
             (part / "serve.sh").chmod(0o755)
         write_text(part / "machine.yaml", machine_to_yaml(found.machine))
         write_json(part / DESIGN, _design(found, source))
@@ -74,10 +73,16 @@ def build(
     }  # fmt: skip
 
 
-def _serve(found: Estimate, out: Path) -> Served:
+def _script(found: Estimate) -> str:
+    """``serve.sh``, which works from any current folder and after the folder was moved."""
+    about = f"# {found.model.name} on {found.machine.title}"
+    return f'#!/bin/sh\n{about}\ncd "$(dirname "$0")" && exec {_serve(found, "./checkpoint").command}\n'
+
+
+def _serve(found: Estimate, folder: str) -> Served:
     work = found.workload
     return vllm_serve(
-        out / "checkpoint", found.steps.decode_graph, found.machine,
+        folder, found.steps.decode_graph, found.machine,
         context=int(work.total_tokens), batch=int(work.batch), ways=found.plan.ways(found.machine),
     )  # fmt: skip
 

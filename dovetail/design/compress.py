@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from dovetail.core.errors import DovetailError
+from dovetail.core.files import check_apart, whole_folder
 from dovetail.core.quantity import Quantity, exact
 from dovetail.design.quality import measured_quality, quality_text
 from dovetail.model import Model
 from dovetail.recipe.recipe import Recipe
+from dovetail.runtime.checkpoint import RECORD
 from dovetail.runtime.perplexity import Quality
 
 Report = Callable[[str], None]
@@ -38,6 +40,8 @@ def compress(
 ) -> dict[str, Any]:
     """Apply `recipe` to the weights of `model`, write a folder that `transformers` loads, measure quality both times.
 
+    The folder appears at `out` when both qualities are measured; what stops before that leaves nothing there.
+
     Returns
     -------
     dict
@@ -51,13 +55,15 @@ def compress(
     found = model if isinstance(model, Model) else Model.load(model)
     how, folder = Recipe.load(recipe), weights_of(found)
     label = quality_text(text)[1]
-    report(f"applying {how.name} to {found.name}")
-    done = how.apply(folder, out)
-    before = measured_quality(folder, text=text, report=report)
-    after = measured_quality(folder, how, text=text, applied=done.path, report=report)
+    check_apart(folder, out)
+    with whole_folder(out, RECORD) as part:
+        before = measured_quality(folder, text=text, report=report)
+        report(f"applying {how.name} to {found.name}")
+        done = how.apply(folder, part)
+        after = measured_quality(folder, how, text=text, applied=part, report=report)
     size = "payload of the safetensors file: elements and scales"
     return {
-        "model": found.name, "recipe": how.name, "path": str(done.path), "seconds": done.seconds, "text": label,
+        "model": found.name, "recipe": how.name, "path": str(out.expanduser()), "seconds": done.seconds, "text": label,
         "perplexity_before": as_quantity(before, label).to_json(),
         "perplexity_after": as_quantity(after, label).to_json(),
         "bytes_before": exact(done.bytes_before, "byte", "measured", size).to_json(),

@@ -4,6 +4,7 @@ import json
 import math
 import os
 import shlex
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,8 @@ PACKED = "w4a16-rtn:group=4"  # 4 divides the model's 64 and 172 columns
 def built(stories: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     out = tmp_path_factory.mktemp("built") / "design"
     out.mkdir()
-    (out / "old.txt").write_text("of an earlier design")
+    for name in ("old.txt", "design.json"):
+        (out / name).write_text("of an earlier design")
     lines: list[str] = []
     found = build(str(stories), "host", WORK, PACKED, out, lines.append)
     assert lines
@@ -93,12 +95,25 @@ def test_a_folder_that_was_not_built_is_refused(tmp_path: Path, content: str | N
         measure(tmp_path)
 
 
+def served_by(script: Path, scratch: Path) -> list[str]:
+    """The folder and the words with which a script calls vllm, from another current folder."""
+    fake = scratch / "bin" / "vllm"
+    fake.parent.mkdir(exist_ok=True)
+    fake.write_text('#!/bin/sh\npwd -P\nprintf "%s\\n" "$@"\n')
+    fake.chmod(0o755)
+    path = f"{fake.parent}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run([script], capture_output=True, text=True, check=True, cwd="/", env={"PATH": path})
+    return done.stdout.splitlines()
+
+
 def test_a_design_for_a_served_chip_has_the_command_as_a_script(stories: Path, tmp_path: Path) -> None:
     found = build(Model.load(stories), "h100-sxm", WORK, "none", tmp_path / "d")
     script = tmp_path / "d" / "serve.sh"
     assert os.access(script, os.X_OK)
-    assert script.read_text().splitlines()[-1] == f"exec {found['serve']}"
     words = shlex.split(found["serve"])
+    assert served_by(script, tmp_path) == [str(tmp_path / "d"), "serve", "./checkpoint", *words[3:]]
+    moved = script.parent.rename(tmp_path / "moved on")
+    assert served_by(moved / "serve.sh", tmp_path) == [str(moved), "serve", "./checkpoint", *words[3:]]
     assert words[2] == str(tmp_path / "d" / "checkpoint")
     assert words[words.index("--max-model-len") + 1] == "32"
     assert words[words.index("--max-num-seqs") + 1] == "2"
@@ -184,3 +199,37 @@ def test_a_measurement_is_shrunk_until_it_is_short(stories: Path) -> None:
     assert (half.workload.batch, half.workload.prompt) == (32, 400)
     least = within(model, recipe, host, large, 0.0)
     assert (least.workload.batch, least.workload.prompt, least.workload.output) == (1, 1, 8)
+
+
+def test_a_design_is_not_built_over_its_own_weights(stories: Path, tmp_path: Path) -> None:
+    out = Path(build(str(stories), "host", WORK, "none", tmp_path / "d")["path"])
+    before = Checkpoint.open(out / "checkpoint").sha256()
+    for act in (lambda: build(str(out / "checkpoint"), "host", WORK, PACKED, out),
+                lambda: compress(str(out / "checkpoint"), PACKED, out / "checkpoint")):  # fmt: skip
+        with pytest.raises(DovetailError, match="its own source"):
+            act()
+    assert Checkpoint.open(out / "checkpoint").sha256() == before
+
+
+@pytest.mark.parametrize("at", [1, 2])
+def test_a_compression_stopped_while_quality_is_measured_leaves_the_old_folder(
+    stories: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int
+) -> None:
+    from dovetail.design import compress as module
+
+    compress(str(stories), "none", tmp_path / "out")
+    old, calls = Checkpoint.open(tmp_path / "out").sha256(), []
+    measured = module.measured_quality
+
+    def stopped(*words: Any, **named: Any) -> Any:
+        calls.append(named.get("applied"))
+        if len(calls) == at:
+            raise KeyboardInterrupt
+        return measured(*words, **named)
+
+    monkeypatch.setattr(module, "measured_quality", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        compress(str(stories), PACKED, tmp_path / "out")
+    assert [c is not None for c in calls] == [False, True][:at]
+    assert Checkpoint.open(tmp_path / "out").sha256() == old
+    assert [p.name for p in tmp_path.iterdir()] == ["out"]
