@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from dovetail.app.extras import extras
+from dovetail.app.output import folded
 from dovetail.app.table import table
 from dovetail.core.lazy import CHECKOUT
 from dovetail.core.units import show
@@ -52,9 +53,9 @@ def print_checkup(found: dict[str, Any], quiet: bool = False) -> None:
         rows = [[r["name"], r["status"], _words(r), r["adds"]] for r in found[part] if r["status"] != "planned"]
         table([part, "", "found, or how to get it", "adds"], rows)
     if CHECKOUT.is_file():
-        print(f"checkout    {CHECKOUT.parent}: run 'pip install -e' there")
+        print(folded(f"checkout    {CHECKOUT.parent}: run 'pip install -e' there"))
     planned = ", ".join(r["name"] for r in found["extras"] if r["status"] == "planned")
-    print(f"planned     nothing yet in the extras {planned}")
+    print(folded(f"planned     nothing yet in the extras {planned}"))
     print("next        dovetail estimate Qwen/Qwen3-8B --on h200-sxm --batch 32")
 
 
