@@ -122,7 +122,7 @@ def calibrate_host(seconds: float = 20.0, path: Path | None = None, report: Repo
         torch or transformers is not installed, or the file cannot be written.
     """
     observations = observe(seconds, report)
-    start = host_machine()
+    start = _unhindered(host_machine())
     fitted = fit(start, observations)
     errors = np.abs(held_out(start, observations))
     error, spread = float(np.median(errors)), float(np.quantile(errors, 0.9))
@@ -195,11 +195,17 @@ def _random_model(shape: Shape) -> Loaded:
     return Loaded(transformers.LlamaForCausalLM(config).eval(), None, Path(f"random-{shape}"))
 
 
+def _unhindered(machine: Machine) -> Machine:
+    """The guessed machine with efficiencies of one: what is reached is fitted itself, not as a share of a guess."""
+    return replace(machine, efficiency=replace(machine.efficiency, compute=1.0, memory=1.0))
+
+
 def _signed(machine: Machine, steps: int, error: float, spread: float) -> Machine:
     """The machine with its interval set and every fitted number's source replaced by this measurement."""
     text = f"dovetail calibrate --host, {steps} steps of {len(SHAPES)} random Llamas, {date.today()}; "
     text += f"held-out median error {error:.0%}"
     source = Source("calibrated", text)
-    named = {path: source for path in ("efficiency", "stack", "caches") if path != "caches" or machine.caches}
-    kept = {p: s for p, s in machine.sources.items() if p.split(".")[0] not in named}
+    fitted = ("efficiency", "stack", "caches", "memory.bandwidth", f"peak.{machine.stack.compute}")
+    named = {path: source for path in fitted if path != "caches" or machine.caches}
+    kept = {p: s for p, s in machine.sources.items() if not any(p == n or p.startswith(f"{n}.") for n in named)}
     return replace(machine, efficiency=replace(machine.efficiency, spread=spread), sources=kept | named)

@@ -13,6 +13,7 @@ import numpy as np
 
 from dovetail.core.errors import DovetailError
 from dovetail.cost import evaluate
+from dovetail.cost.traffic import compute_dtype
 from dovetail.hardware.machine import Machine
 from dovetail.model.graph import Graph
 
@@ -50,6 +51,22 @@ def _stack(name: str) -> tuple[Callable[[Machine], float], Callable[[Machine, fl
     return lambda m: float(getattr(m.stack, name)), lambda m, v: replace(m, stack=replace(m.stack, **{name: v}))
 
 
+def _arithmetic(machine: Machine) -> float:
+    return float(machine.peak[compute_dtype("fp32", machine)])
+
+
+def _with_arithmetic(machine: Machine, value: float) -> Machine:
+    return replace(machine, peak={**machine.peak, compute_dtype("fp32", machine): value})
+
+
+def _bandwidth(machine: Machine) -> float:
+    return float(machine.memory.bandwidth)
+
+
+def _with_bandwidth(machine: Machine, value: float) -> Machine:
+    return replace(machine, memory=replace(machine.memory, bandwidth=value))
+
+
 def _cache_bandwidth(machine: Machine) -> float:
     return float(machine.caches[0].bandwidth)
 
@@ -59,16 +76,12 @@ def _with_cache_bandwidth(machine: Machine, value: float) -> Machine:
 
 
 CONSTANTS: tuple[Constant, ...] = (
-    Constant(
-        "compute efficiency", 0.02, 1.0, "", "share of the peak that large products reach", *_efficiency("compute")
-    ),
+    Constant("arithmetic", 1e8, 1e15, "flop/s", "what large products reach", _arithmetic, _with_arithmetic),
     Constant(
         "attention efficiency", 0.02, 2.0, "", "attention's share relative to products", *_efficiency("attention")
     ),
     Constant("score FLOPs", 0.01, 2000.0, "", "the softmax of one score, in FLOPs", *_efficiency("score_flops")),
-    Constant(
-        "memory efficiency", 0.05, 1.0, "", "share of the memory bandwidth that weights reach", *_efficiency("memory")
-    ),
+    Constant("memory bandwidth", 1e8, 1e14, "byte/s", "what streamed weights reach", _bandwidth, _with_bandwidth),
     Constant("overlap", 0.01, 1.0, "", "1: arithmetic hides memory time; 0: they add up", *_efficiency("overlap")),
     Constant(
         "cache bandwidth", 5e9, 4e12, "byte/s", "of the last-level cache", _cache_bandwidth, _with_cache_bandwidth
