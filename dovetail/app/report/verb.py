@@ -30,7 +30,7 @@ from dovetail.core.manifest import check_results, manifest
 Data = Mapping[str, Any]
 _FACTS = {"ttft": "TTFT", "tpot": "TPOT", "throughput": "throughput", "energy_per_token": "energy per token"}
 _NEXT = {
-    "show": "dovetail estimate {name} --on h100-sxm",
+    "show": "dovetail estimate --help",
     "estimate": "dovetail explain --help",  # the answer holds names, not the files they were asked by
     "search": "dovetail build {winner[model]} --on {winner[machine]} --recipe {winner[recipe]} --out out",
     "measure": "dovetail calibrate --host",
