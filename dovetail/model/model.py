@@ -18,6 +18,7 @@ from dovetail.model.build import decoder_graph, number
 from dovetail.model.config import Config, read_fields
 from dovetail.model.families import FAMILIES
 from dovetail.model.graph import Graph
+from dovetail.model.stored import as_stored, stored_format
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -37,7 +38,7 @@ class Model(ByContent):
 
     Notes
     -----
-    Graphs hold weights in the config's `dtype`, whatever a ``quantization_config`` says: formats are set by recipes.
+    Graphs hold weights in the config's `dtype`, or packed where a ``quantization_config`` of a known form says so.
     """
 
     name: str
@@ -79,12 +80,14 @@ class Model(ByContent):
     ) -> Graph:
         """The operators of one step: see `decoder_graph`. Lengths beyond `max_context` are the caller's to judge.
 
+        Weights have the format the checkpoint stores them in, where its config names a known one (`stored_format`).
+
         Raises
         ------
         DovetailError
             A batch or number of tokens below 1, a context below 0, or anything that is not a number.
         """
-        return decoder_graph(
+        graph = decoder_graph(
             self.architecture,
             _at_least("batch", batch, 1),
             _at_least("tokens", tokens, 1),
@@ -92,6 +95,8 @@ class Model(ByContent):
             _at_least("logit_tokens", logit_tokens, 0),
             kv_dtype,
         )
+        form = stored_format(self.config, self.architecture.dtype)
+        return graph if form is None else as_stored(graph, form)
 
     @property
     def layers(self) -> int:
