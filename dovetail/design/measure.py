@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +59,7 @@ def measure(
         Not a folder that `build` wrote, or a broken checkpoint.
     """
     design = _design(folder)
-    model, recipe = Model.load(folder / "checkpoint"), Recipe.load(design["recipe"])
+    model, recipe = _base(folder / "checkpoint"), Recipe.load(design["recipe"])
     asked = Workload(**design["workload"])
     found = within(model, recipe, on, asked, seconds)
     report(f"loading {folder / 'checkpoint'}")
@@ -71,6 +71,13 @@ def measure(
         "workload": {name: int(getattr(found.workload, name)) for name in ("batch", "prompt", "output")},
         "rows": [row.to_json() for row in rows],
     }  # fmt: skip
+
+
+def _base(checkpoint: Path) -> Model:
+    """The model before its recipe, so that what is predicted comes from the recipe and not from what it wrote."""
+    model = Model.load(checkpoint)
+    plain = {name: value for name, value in model.config.items() if name != "quantization_config"}
+    return replace(model, config=plain)
 
 
 def within(model: Model, recipe: Recipe, on: Machine | str, work: Workload, seconds: float) -> Estimate:

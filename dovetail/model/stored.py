@@ -13,8 +13,8 @@ from dovetail.model.graph import Graph, Weight
 def stored_format(config: Mapping[str, Any], dtype: str) -> Format | None:
     """The packed format of the linear weights of the layers; None where they are stored as they are computed.
 
-    Symmetric integers in compressed-tensors' ``pack-quantized`` layout are understood, one group of layers for all; other
-    formats (fp8, nvfp4, asymmetric) are not described yet: such a graph has the weights of the config's dtype.
+    Symmetric integers in compressed-tensors' ``pack-quantized`` layout are understood, one group for all layers; other
+    formats (fp8, nvfp4, asymmetric) are not described yet: such a graph has weights of the dtype of the config.
     """
     found = config.get("quantization_config")
     if not isinstance(found, Mapping) or found.get("format") != "pack-quantized":

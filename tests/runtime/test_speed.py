@@ -58,7 +58,7 @@ def test_prefill_and_decode_count_their_tokens(tiny: Loaded) -> None:
 
 
 def test_decode_is_timed_at_the_context_asked(tiny: Loaded) -> None:
-    """Every forward pass is watched: the cache never holds less than the context, nor grows over repeats."""
+    """Every forward pass is watched: no timed one has a cache below the context, nor does it grow over repeats."""
     held: list[int] = []
 
     def watch(module: object, given: tuple[object, ...], named: dict[str, object]) -> None:
@@ -70,7 +70,7 @@ def test_decode_is_timed_at_the_context_asked(tiny: Loaded) -> None:
     decode_speed(tiny, 20, budget_s=0.0)
     decode_speed(tiny, 63, budget_s=0.0)  # one step is left
     hook.remove()
-    assert set(held) == {*range(20, 28), 63}
+    assert set(held) - {0} == {*range(20, 28), 63}  # one token into an empty cache tells its shapes
 
 
 def test_a_cache_filled_in_chunks_is_the_cache_of_one_prefill(tiny: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
