@@ -60,7 +60,7 @@ def test_resumed_blocks_are_not_evaluated_again(toy: ModuleType, tmp_path: Path)
         raise RuntimeError("evaluated again")
 
     with Study(tmp_path / "a.study") as study:
-        search(Space.of(**toy.KEYS), forbidden, study, block=5)
+        assert search(Space.of(**toy.KEYS), forbidden, study, block=5).resumed == 48
 
 
 def test_killed_at_any_moment_it_resumes_to_the_same_result(
