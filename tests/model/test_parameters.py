@@ -1,4 +1,4 @@
-"""Parameter counts: of every model of the zoo and of the public configs, against transformers on the meta device."""
+"""Parameter counts of the public configs, against transformers on the meta device."""
 
 import json
 import os
@@ -13,22 +13,7 @@ from dovetail.model import Model
 _DATA = Path(os.environ.get("DOVETAIL_DATA") or Path(__file__).parents[3] / "shared" / "data")
 CONFIGS = sorted((_DATA / "configs" / "aiconfigurator_hf").glob("*.json"))
 OUR_FAMILIES = {"llama", "mistral", "qwen2", "qwen3", "qwen3_moe", "mixtral", "gpt2"}
-ZOO = [name for name in Model.names() if name != "embedded"]
 
-# Counts in the safetensors index of each repository, as its hub page shows them.
-PUBLISHED = {
-    "meta-llama/Llama-2-7b-hf": 6_738_415_616,
-    "meta-llama/Meta-Llama-3-8B": 8_030_261_248,
-    "meta-llama/Llama-3.1-70B": 70_553_706_496,
-    "meta-llama/Llama-3.2-1B": 1_235_814_400,
-    "mistralai/Mistral-7B-v0.1": 7_241_732_096,
-    "mistralai/Mistral-7B-v0.3": 7_248_023_552,
-    "mistralai/Mixtral-8x7B-v0.1": 46_702_792_704,
-    "Qwen/Qwen2.5-0.5B": 494_032_768,
-    "Qwen/Qwen2.5-7B": 7_615_616_512,
-    "Qwen/Qwen3-8B": 8_190_735_360,
-    "openai-community/gpt2": 124_439_808,
-}
 # In billions, as their papers say: arXiv 2401.04088 §2, Mistral's announcement of 8x22B, arXiv 2505.09388 table 2.
 ACTIVE = {
     "mistralai/Mixtral-8x7B-v0.1": 12.9,
@@ -48,12 +33,6 @@ def meta_parameters(config: dict[str, Any]) -> int:
     return sum(p.numel() for p in module.parameters())
 
 
-@pytest.mark.parametrize("name", ZOO)
-def test_zoo_model_holds_what_its_module_holds(name: str) -> None:
-    model = Model.load(name)
-    assert model.parameters == meta_parameters(dict(model.config))
-
-
 @pytest.mark.parametrize("file", CONFIGS, ids=lambda f: f.stem.removesuffix("_config"))
 def test_public_config_is_counted_or_named_as_unknown(file: Path) -> None:
     fields = json.loads(file.read_text())
@@ -64,11 +43,6 @@ def test_public_config_is_counted_or_named_as_unknown(file: Path) -> None:
         Model.load(file)
     assert str(file) in str(caught.value)
     assert "llama" in str(caught.value)
-
-
-@pytest.mark.parametrize(("name", "count"), PUBLISHED.items())
-def test_published_count(name: str, count: int) -> None:
-    assert Model.load(name).parameters == count
 
 
 @pytest.mark.parametrize(("name", "billions"), ACTIVE.items())
