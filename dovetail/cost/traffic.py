@@ -9,7 +9,7 @@ import numpy as np
 from dovetail.core.errors import DovetailError
 from dovetail.core.formats import DTYPE_BYTES, Number, dtype_bytes
 from dovetail.hardware.machine import Machine
-from dovetail.model.graph import Attention, Collective, Graph, Linear, Operator, Pointwise, Weight
+from dovetail.model.graph import Attention, Collective, Graph, Linear, Operator, Pointwise, Scan, Weight
 
 _FLOATS = ("bf16", "fp16", "fp32")
 _STAND_INS = {"bf16": ("fp16", "fp32"), "fp16": ("bf16", "fp32"), "fp8_block": ("fp8",)}
@@ -78,18 +78,23 @@ def traffic(operator: Operator, machine: Machine) -> Traffic:
         repacked: Number = 1.0 if np.all(np.asarray(passes) == 1) else np.where(np.asarray(operator.m) > 1, passes, 1.0)
         return Traffic(dtype, operator.executed_flops, streamed, moved, passes=repacked, unpacked=packed * share)
     if isinstance(operator, Attention):
-        span = operator.kv_len  # keys that at least one query sees
-        if operator.window is not None:
-            span = np.minimum(span, operator.tokens + (operator.window - 1))
-        element = 2 * kv_element_bytes(operator.kv_format, machine)
-        streamed = operator.batch * span * (operator.kv_heads * operator.head_dim * element)
-        queries = operator.batch * operator.tokens * (2 * operator.heads * operator.head_dim * size)
+        span = operator.span
+        if operator.selected is not None:  # each query reads its own choice; together at most all
+            span = np.minimum(span, operator.tokens * operator.selected)
+        channels = operator.cached_channels * kv_element_bytes(operator.kv_format, machine)
+        streamed = operator.batch * span * (operator.kv_heads * channels)
+        per_query = operator.heads * (operator.head_dim + operator.values) * size
+        queries = operator.batch * operator.tokens * per_query
         scores = operator.batch * operator.heads * operator.tokens * operator.visible
         passes = machine.stack.kv_passes
         return Traffic(dtype, operator.executed_flops, streamed, queries, passes=passes, scores=scores)
     if isinstance(operator, Pointwise):
         moved = (operator.read + operator.written) * (size * machine.stack.pointwise_passes)
         return Traffic(dtype, operator.executed_flops, 0.0, moved)
+    if isinstance(operator, Scan):
+        # The state is read and written once a step, whatever the number of tokens (scans in chunks keep it on chip).
+        state = operator.batch * operator.state * (2 * dtype_bytes(operator.format))
+        return Traffic(dtype, operator.executed_flops, state, (operator.read + operator.written) * size)
     if isinstance(operator, Collective):
         # A ring all-reduce sends 2 (w - 1) / w of the message from each chip (Patarasuk and Yuan, JPDC 69, 2009).
         sent = operator.elements * (size * 2.0 * (operator.ways - 1) / operator.ways)

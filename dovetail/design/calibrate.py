@@ -21,6 +21,7 @@ from dovetail.design.fit import CONSTANTS, Observation, fit, held_out
 from dovetail.hardware import Machine, Source, machine_to_yaml
 from dovetail.hardware.host import calibration_path, host_machine
 from dovetail.model import Model
+from dovetail.model.architecture import AttentionSpec, FeedForwardSpec, LayerSpec
 from dovetail.runtime.load import Loaded
 from dovetail.runtime.speed import decode_speed, prefill_speed
 
@@ -165,20 +166,13 @@ def _observation(rows: Sequence[Timed]) -> Observation:
     """Steps of models with equally many layers, as one graph whose widths are arrays."""
     steps = np.array([step for _, step, _ in rows])
     model = Model.load(rows[0][0].config)
-    first = model.architecture.layers[0]
 
     def column(name: str) -> np.ndarray:
         return np.array([getattr(shape, name) for shape, _, _ in rows])
 
-    attention = replace(
-        first.attention,
-        heads=column("heads"),
-        kv_heads=column("kv_heads"),
-        head_dim=column("hidden") // column("heads"),
-    )
-    layer = replace(
-        first, attention=attention, feed_forward=replace(first.feed_forward, intermediate=column("intermediate"))
-    )
+    head_dim = column("hidden") // column("heads")
+    attention = AttentionSpec(heads=column("heads"), kv_heads=column("kv_heads"), head_dim=head_dim)
+    layer = LayerSpec(attention, FeedForwardSpec(column("intermediate")))
     widened = replace(
         model.architecture, hidden=column("hidden"), vocab=column("vocab"), layers=(layer,) * rows[0][0].layers
     )

@@ -1,4 +1,4 @@
-"""What a decoder is made of: the numbers of its config, family quirks resolved, names of its tensors included."""
+"""What a language model is made of: the numbers of its config, quirks resolved, names of its tensors included."""
 
 from __future__ import annotations
 
@@ -8,62 +8,60 @@ from typing import Literal
 
 from dovetail.core.content import ByContent
 from dovetail.core.formats import Number
+from dovetail.model.blocks import Block
+from dovetail.model.blocks.attention import AttentionSpec
+from dovetail.model.blocks.feed_forward import FeedForwardSpec
+from dovetail.model.graph import Weight
 
+__all__ = ["Architecture", "AttentionSpec", "FeedForwardSpec", "LayerSpec", "Stored"]
 
-@dataclass(frozen=True, slots=True, eq=False)
-class AttentionSpec(ByContent):
-    """One layer's attention. `window` is the sliding window in tokens, or None."""
-
-    heads: Number
-    kv_heads: Number
-    head_dim: Number
-    qkv_bias: bool = False
-    out_bias: bool = False
-    qk_norm: bool = False
-    window: int | None = None
-    rotary: bool = True
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class FeedForwardSpec(ByContent):
-    """One layer's feed-forward block; ``experts > 1`` makes it a mixture with `top_k` experts a token."""
-
-    intermediate: Number
-    gated: bool = True
-    bias: bool = False
-    activation: str = "silu"
-    experts: int = 1
-    top_k: int = 1
+Stored = tuple[Weight, tuple[int, ...]]  # a tensor and the layers it repeats over (none: once)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LayerSpec(ByContent):
-    """One decoder layer."""
+    """One layer: a mixer of tokens, then a feed-forward block, each after a norm and added to the residual stream.
 
-    attention: AttentionSpec
-    feed_forward: FeedForwardSpec
+    Hybrid models have layers of one block only. With `parallel` both read the same stream and are added at once.
+    """
+
+    mixer: Block | None
+    feed_forward: Block | None
+    parallel: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Architecture(ByContent):
-    """A decoder-only language model, as its Hugging Face module holds it.
+    """A language model, as its Hugging Face module holds it.
 
     Parameters
     ----------
     name, family : str
         Zoo name or path; the `model_type` that was matched.
     names : mapping of str to tuple of str
-        Role to tensor names with ``{layer}`` (and ``{expert}``) to fill in. Roles: ``embed, positions``; ``q, k, v`` or
-        ``qkv``; ``o, gate, up, down``; in a mixture ``router, expert_gate, expert_up, expert_down``; ``norm_in,
-        norm_post, norm_out, q_norm, k_norm, head``. First the weight, then the bias, used where the spec has one.
+        Role to tensor names with ``{layer}`` (and ``{expert}``) to fill in: first the weight, then the bias. Blocks say
+        which roles they read; a norm whose role is absent is not there. Of all models: ``embed, positions, norm_embed``
+        (once); ``norm_in, norm_mixer_out, norm_post, norm_ffn_out`` (around the blocks); ``norm_out, head``.
     norm : {"rms", "layer"}
-        RMSNorm has one vector a norm, LayerNorm two.
+        Which kind of norm: RMSNorm has one vector, LayerNorm two (or as many as `names` has).
+    learned_positions : int
+        Rows of the table of positions; 0 for none.
     inputs_first : bool
         Linear weights are stored (inputs, outputs) as GPT-2's `Conv1D` does, not (outputs, inputs).
     dtype : str
         Dtype of the checkpoint.
     rope_theta : float
         Base of the rotary frequencies; 0 without rotary positions.
+    embed_dim : Number or None
+        Width of the token table where that is not `hidden` (projections ``project_in, project_out``).
+    head_bias : bool
+        The language-model head has a bias.
+    before_head : Block or None
+        What the rows that get logits pass through first (BERT's transform).
+    others : tuple of (Weight, layers)
+        Tensors of the module that no operator of a text step reads: counted, and held in memory.
+    matched_by : str
+        How the family was found when the `model_type` is unknown; empty otherwise.
     """
 
     name: str
@@ -79,3 +77,13 @@ class Architecture(ByContent):
     inputs_first: bool = False
     dtype: str = "bf16"
     rope_theta: float = 0.0
+    embed_dim: Number | None = None
+    head_bias: bool = False
+    before_head: Block | None = None
+    others: tuple[Stored, ...] = ()
+    matched_by: str = ""
+
+    def first(self, field: str) -> Number | None:
+        """A field of the first block that has it (``heads``, ``intermediate``), for a description; None without one."""
+        blocks = (block for layer in self.layers for block in (layer.mixer, layer.feed_forward))
+        return next((getattr(block, field) for block in blocks if hasattr(block, field)), None)

@@ -50,10 +50,13 @@ class Weight(ByContent):
         return self.format.payload_bytes(self.rows, self.cols) * self.experts
 
     def tensors(self, layers: tuple[int, ...]) -> Iterator[str]:
-        """The names in the checkpoint, for each of `layers` (none: the name has no layer) and each expert."""
+        """The names in the checkpoint, for each of `layers` (none: the name has no layer) and each expert.
+
+        A name without ``{expert}`` holds all experts in one tensor.
+        """
         for layer in layers or (0,):
             named = self.name.replace("{layer}", str(layer))
-            for expert in range(self.experts):
+            for expert in range(self.experts if "{expert}" in named else 1):
                 yield named.replace("{expert}", str(expert))
 
 
@@ -74,7 +77,8 @@ class Operator(ByContent):
 class Linear(Operator):
     """``y[m, n] = x[m, k] w[n, k]^T``: `weights` stacked along n; in a mixture, `active` of the experts are touched.
 
-    `m` counts rows of the result over all experts (``tokens * top_k`` in a mixture).
+    `m` counts rows of the result over all experts (``tokens * top_k`` in a mixture). `split` is how tensor parallelism
+    divides it: by outputs (``out``), by inputs (``in``: partial sums are reduced), or not (``whole``).
     """
 
     m: Number = 1
@@ -83,6 +87,8 @@ class Linear(Operator):
     act: str = "bf16"
     experts: int = 1
     active: Number = 1  # experts read in one step, expected
+    split: str = "out"
+    top_k: int = 1  # experts that one token meets
 
     @property
     def dense_flops(self) -> Number:
@@ -95,8 +101,20 @@ class Linear(Operator):
 class Attention(Operator):
     """Scores, softmax and the weighted sum over a KV cache.
 
-    `kv_len` is what the newest token sees (its own position included), before any window; `tokens` queries a sequence,
-    causal among themselves.
+    Parameters
+    ----------
+    kv_len : Number
+        What the newest token sees (its own position included), before any window; `tokens` queries a sequence.
+    head_dim, value_dim : Number
+        Channels of a query and key head, and of a value head (None: the same).
+    window : int or None
+        Tokens that a query sees at most: the last ones, or with `chunked` those of its own chunk of that size.
+    causal : bool
+        Queries see only what is before them; otherwise all of `kv_len`.
+    selected : int or None
+        Keys that each query picks among those it sees (sparse attention); all are cached.
+    latent : bool
+        Keys and values are the same cached rows: a value is the first channels of a key.
     """
 
     batch: Number = 1
@@ -108,38 +126,110 @@ class Attention(Operator):
     window: int | None = None
     act: str = "bf16"
     kv_format: str = "bf16"
+    value_dim: Number | None = None
+    causal: bool = True
+    chunked: bool = False
+    selected: int | None = None
+    latent: bool = False
+
+    @property
+    def values(self) -> Number:
+        """Channels of a value head."""
+        return self.head_dim if self.value_dim is None else self.value_dim
+
+    @property
+    def span(self) -> Number:
+        """Keys that at least one query sees; a sliding window trims what is cached to them."""
+        if self.window is None:
+            return self.kv_len
+        if self.chunked:
+            return np.minimum(self.kv_len, (self.kv_len - self.tokens) % self.window + self.tokens)
+        return np.minimum(self.kv_len, self.tokens + (self.window - 1))
+
+    @property
+    def cached_channels(self) -> Number:
+        """Elements read from the cache for one key of one KV head."""
+        return self.head_dim if self.latent else self.head_dim + self.values
 
     @property
     def dense_flops(self) -> Number:
-        """Full rectangular scores, as a FLOP counter of eager attention sees them; a window trims what is cached."""
-        keys = self.kv_len if self.window is None else np.minimum(self.kv_len, self.tokens + (self.window - 1))
-        return 4.0 * self.batch * self.heads * self.head_dim * self.tokens * keys
+        """Full rectangular scores, as a FLOP counter of eager attention sees them."""
+        return self._flops(self.span)
 
     @property
     def visible(self) -> Number:
-        """Mean number of keys a query really sees: causal, within the window.
+        """Mean number of keys a query really uses: causal, within the window, selected.
 
         Each query sees one key more, from `first` on, until its view is `widest`. A recipe may have cut `kv_len` below
         `tokens`: then no query sees more than `kv_len`.
         """
-        widest = self.kv_len if self.window is None else np.minimum(self.kv_len, self.window)
+        if not self.causal:
+            return self.kv_len if self.window is None else np.minimum(self.kv_len, self.window)
         first = np.maximum(self.kv_len, self.tokens) - self.tokens + 1
+        if self.chunked and self.window is not None:
+            return (_in_chunks(first + self.tokens - 1, self.window) - _in_chunks(first - 1, self.window)) / self.tokens
+        bounds = [b for b in (self.window, self.selected) if b is not None]
+        widest = np.minimum(self.kv_len, min(bounds)) if bounds else self.kv_len
         growing = np.maximum(widest - first + 1, 0)
         return widest - growing * (widest - first) / (2.0 * self.tokens)
 
     @property
     def executed_flops(self) -> Number:
-        return 4.0 * self.batch * self.heads * self.head_dim * self.tokens * self.visible
+        return self._flops(self.visible)
+
+    def _flops(self, keys: Number) -> Number:
+        """Scores and weighted sum over `keys` a query: a multiply and an add per channel each."""
+        return 2.0 * self.batch * self.heads * self.tokens * keys * (self.head_dim + self.values)
+
+
+def _in_chunks(queries: Number, size: int) -> Number:
+    """Keys seen by the first `queries` positions together when each sees its own chunk up to itself."""
+    whole, rest = queries // size, queries % size
+    return whole * (size * (size + 1) / 2) + rest * (rest + 1) / 2
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scan(Operator):
+    """A recurrence over time with a state of fixed size for each sequence (state-space models, linear attention).
+
+    Parameters
+    ----------
+    flops_per_token : Number
+        Of the recurrence as it is defined, for one token of one sequence.
+    state : Number
+        Elements of one sequence's state, read and written once a step; `format` is their dtype.
+    read, written : Number
+        Elements of activations, all tokens.
+    """
+
+    batch: Number = 1
+    tokens: Number = 1
+    flops_per_token: Number = 0.0
+    state: Number = 0
+    read: Number = 0
+    written: Number = 0
+    act: str = "bf16"
+    format: str = "fp32"
+
+    @property
+    def dense_flops(self) -> Number:
+        return self.batch * self.tokens * self.flops_per_token
+
+    executed_flops = dense_flops
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pointwise(Operator):
-    """Norms, rotary, activations, residuals, softmax, gathers: `read` + `written` elements of `act`, few FLOPs each."""
+    """Norms, rotary, activations, residuals, softmax, gathers: `read` + `written` elements of `act`, few FLOPs each.
+
+    `split`: tensor parallelism divides it (it works on heads or on inner channels, not on the residual stream).
+    """
 
     read: Number = 0
     written: Number = 0
     flops_per_element: float = 1.0
     act: str = "bf16"
+    split: bool = False
 
     @property
     def dense_flops(self) -> Number:
@@ -165,7 +255,18 @@ class Collective(Operator):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Cache(ByContent):
-    """The KV cache of some layers: `length` tokens for each of `batch` sequences, keys and values."""
+    """What some layers keep between steps: `length` rows for each of `batch` sequences.
+
+    Parameters
+    ----------
+    kv_heads, head_dim, value_dim : Number
+        Heads, channels of a key and of a value (None: the same) of one row.
+    window : int or None
+        Most rows that are kept.
+    kind : {"kv", "latent", "index", "state"}
+        Keys and values; the latents of MLA, or the keys of an index (``value_dim=0``); the fixed state of a scan, one
+        row of `kv_heads` x `head_dim` however long the sequence.
+    """
 
     layers: tuple[int, ...]
     batch: Number
@@ -174,18 +275,27 @@ class Cache(ByContent):
     head_dim: Number
     format: str = "bf16"
     window: int | None = None
+    value_dim: Number | None = None
+    kind: str = "kv"
+
+    @property
+    def grows(self) -> bool:
+        """Whether a longer sequence takes more of it."""
+        return self.kind != "state"
 
     @property
     def elements_per_token(self) -> Number:
-        """Keys and values of one token, all these layers."""
-        return 2 * self.kv_heads * self.head_dim * len(self.layers)
+        """Elements of one row, all these layers."""
+        values = self.head_dim if self.value_dim is None else self.value_dim
+        return self.kv_heads * (self.head_dim + values) * len(self.layers)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Graph(ByContent):
     """Operators and caches of one step, with the step's own coordinates.
 
-    `tokens_per_step` is how many output tokens a decode step yields (more than one with speculation).
+    `tokens_per_step` is how many output tokens a decode step yields (more than one with speculation). `others` are
+    tensors held in memory that no operator of this step reads, with their layers (a vision tower in a text step).
     """
 
     operators: tuple[Operator, ...]
@@ -195,16 +305,17 @@ class Graph(ByContent):
     context: Number
     hidden: Number
     tokens_per_step: Number = 1.0
+    others: tuple[tuple[Weight, tuple[int, ...]], ...] = ()
 
     def weights(self) -> Iterator[tuple[Weight, tuple[int, ...]]]:
         """Every stored tensor once (tied ones too), with the layers it repeats over."""
         seen: set[tuple[str, tuple[int, ...]]] = set()
-        for operator in self.operators:
-            for weight in operator.weights:
-                key = (weight.name, operator.layers)
-                if key not in seen:
-                    seen.add(key)
-                    yield weight, operator.layers
+        read = ((weight, operator.layers) for operator in self.operators for weight in operator.weights)
+        for weight, layers in (*read, *self.others):
+            key = (weight.name, layers)
+            if key not in seen:
+                seen.add(key)
+                yield weight, layers
 
     def parameters(self) -> Number:
         """Elements of all stored tensors: what ``sum(p.numel())`` of the Hugging Face module gives."""
@@ -220,7 +331,8 @@ class Graph(ByContent):
 
     def map_weights(self, change: Callable[[Weight], Weight]) -> Graph:
         """The graph with `change` applied to every stored tensor."""
-        return self.map_operators(lambda o: replace(o, weights=tuple(change(w) for w in o.weights)))
+        changed = self.map_operators(lambda o: replace(o, weights=tuple(change(w) for w in o.weights)))
+        return replace(changed, others=tuple((change(w), layers) for w, layers in self.others))
 
     def with_kv_len(self, limit: Callable[[Number], Number]) -> Graph:
         """The graph with every cache and attention holding ``limit(length)`` tokens."""
@@ -228,5 +340,5 @@ class Graph(ByContent):
         def shorten(operator: Operator) -> Operator:
             return replace(operator, kv_len=limit(operator.kv_len)) if isinstance(operator, Attention) else operator
 
-        caches = tuple(replace(c, length=limit(c.length)) for c in self.caches)
+        caches = tuple(replace(c, length=limit(c.length)) if c.grows else c for c in self.caches)
         return replace(self.map_operators(shorten), caches=caches)

@@ -17,7 +17,7 @@ from dovetail.model.architecture import Architecture
 from dovetail.model.build import decoder_graph, number
 from dovetail.model.config import Config, read_fields
 from dovetail.model.families import FAMILIES
-from dovetail.model.graph import Graph
+from dovetail.model.graph import Graph, Linear
 from dovetail.model.stored import as_stored, stored_format
 
 
@@ -77,6 +77,7 @@ class Model(ByContent):
         context: Number = 0,
         logit_tokens: Number = 1,
         kv_dtype: str = "bf16",
+        absorb: bool | None = None,
     ) -> Graph:
         """The operators of one step: see `decoder_graph`. Lengths beyond `max_context` are the caller's to judge.
 
@@ -94,6 +95,7 @@ class Model(ByContent):
             _at_least("context", context, 0),
             _at_least("logit_tokens", logit_tokens, 0),
             kv_dtype,
+            absorb,
         )
         form = stored_format(self.config, self.architecture.dtype)
         return graph if form is None else as_stored(graph, form)
@@ -116,18 +118,18 @@ class Model(ByContent):
     @property
     def active_parameters(self) -> int:
         """Parameters that one token meets: in a mixture, `top_k` of the experts."""
-        idle = 0
-        for layer in self.architecture.layers:
-            block = layer.feed_forward
-            if block.experts > 1:
-                matrices = 3 if block.gated else 2
-                idle += (block.experts - block.top_k) * matrices * self.architecture.hidden * block.intermediate
-        return self.parameters - int(idle)
+        graph = self.graph()
+        idle = sum(
+            weight.elements * (1.0 - operator.top_k / operator.experts) * operator.repeat
+            for operator in graph.operators if isinstance(operator, Linear) and operator.experts > 1
+            for weight in operator.weights
+        )  # fmt: skip
+        return self.parameters - round(float(idle))
 
     @property
     def kv_bytes_per_token(self) -> int:
         """Bytes that one more token adds to a bf16 KV cache, below any sliding window."""
-        return int(sum(2 * cache.elements_per_token for cache in self.graph().caches))
+        return int(sum(2 * cache.elements_per_token for cache in self.graph().caches if cache.grows))
 
 
 def _from_fields(name: str, fields: Mapping[str, Any], where: str, folder: Path | None = None) -> Model:

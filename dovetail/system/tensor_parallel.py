@@ -8,11 +8,7 @@ import numpy as np
 
 from dovetail.core.errors import INFEASIBLE, DovetailError
 from dovetail.core.formats import Number
-from dovetail.model.graph import Attention, Collective, Graph, Linear, Operator, Pointwise, Weight
-
-_SPLIT_INPUTS = ("o", "down", "experts_down")  # row-parallel: partial sums need an all-reduce
-_WHOLE = ("router",)
-_SPLIT_POINTWISE = ("activation", "rotary", "qk_norm", "embed")
+from dovetail.model.graph import Attention, Collective, Graph, Linear, Operator, Pointwise, Scan, Weight
 
 
 def tensor_parallel(graph: Graph, ways: int) -> Graph:
@@ -33,7 +29,7 @@ def tensor_parallel(graph: Graph, ways: int) -> Graph:
     operators: list[Operator] = []
     for operator in graph.operators:
         operators.append(_split(operator, ways, attention.get(operator.layers)))
-        if isinstance(operator, Linear) and _role(operator) in _SPLIT_INPUTS:
+        if isinstance(operator, Linear) and operator.split == "in":
             elements = graph.batch * graph.tokens * graph.hidden
             name = f"{operator.name}.all_reduce"
             operators.append(Collective(name, operator.layers, elements=elements, ways=ways, act=operator.act))
@@ -59,14 +55,17 @@ def _split(operator: Operator, ways: int, attention: Attention | None) -> Operat
     role = _role(operator)
     if isinstance(operator, Linear) and role == "qkv" and attention is not None:
         return _split_heads(operator, ways, attention)
-    if isinstance(operator, Linear) and role in _SPLIT_INPUTS:
+    if isinstance(operator, Linear) and operator.split == "in":
         weights = tuple(w if _is_vector(w) else replace(w, cols=w.cols / ways) for w in operator.weights)
         return replace(operator, weights=weights, k=operator.k / ways)
-    if isinstance(operator, Linear) and role not in _WHOLE:
+    if isinstance(operator, Linear) and operator.split == "out":
         return replace(operator, weights=tuple(_outputs(w, ways) for w in operator.weights), n=operator.n / ways)
     if isinstance(operator, Attention):
         return replace(operator, heads=operator.heads // ways, kv_heads=_kv_heads(operator.kv_heads, ways))
-    if isinstance(operator, Pointwise) and role in _SPLIT_POINTWISE:
+    if isinstance(operator, Scan):
+        share = {"flops_per_token": operator.flops_per_token / ways, "state": operator.state / ways}
+        return replace(operator, read=operator.read / ways, written=operator.written / ways, **share)
+    if isinstance(operator, Pointwise) and operator.split:
         weights = tuple(w if _is_vector(w) else _outputs(w, ways) for w in operator.weights)
         return replace(operator, weights=weights, read=operator.read / ways, written=operator.written / ways)
     return operator
@@ -74,14 +73,21 @@ def _split(operator: Operator, ways: int, attention: Attention | None) -> Operat
 
 def _split_heads(qkv: Linear, ways: int, attention: Attention) -> Linear:
     """Q by query heads, K and V by KV heads: those are copied where there are fewer heads than chips."""
-    queries, keys = attention.heads * attention.head_dim, attention.kv_heads * attention.head_dim
+    keys, values = attention.kv_heads * attention.head_dim, attention.kv_heads * attention.values
     parts = np.minimum(attention.kv_heads, ways)
 
-    def part(weight: Weight) -> Weight:
+    def is_kv(weight: Weight) -> bool:
         made = weight.cols if _is_vector(weight) else weight.rows
-        return _outputs(weight, parts if np.all(np.equal(made, keys)) else ways)
+        return bool(np.all(np.equal(made, keys)) or np.all(np.equal(made, values)))
 
-    return replace(qkv, weights=tuple(map(part, qkv.weights)), n=queries / ways + (qkv.n - queries) / parts)
+    matrices = [w for w in qkv.weights if not _is_vector(w)]
+    kv = (
+        keys + values
+        if len(matrices) == 1 and np.all(qkv.n > keys + values)
+        else sum(w.rows for w in matrices if is_kv(w))
+    )
+    weights = tuple(_outputs(w, parts if is_kv(w) else ways) for w in qkv.weights)
+    return replace(qkv, weights=weights, n=(qkv.n - kv) / ways + kv / parts)
 
 
 def _role(operator: Operator) -> str:

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from dovetail.core.errors import DovetailError
 from dovetail.model import Model
-from dovetail.model.build import decoder_graph, expected_experts, layer_kinds, number
+from dovetail.model.blocks.feed_forward import expected_experts
+from dovetail.model.build import decoder_graph, layer_kinds, number
 from dovetail.model.graph import Attention, Graph, Linear, Operator, Pointwise
 
 WHOLE = st.integers(1, 60)
@@ -83,7 +84,7 @@ def test_widths_may_be_columns() -> None:
     def wider(hidden: Any, inner: Any, heads: Any) -> Any:
         layer = replace(
             spec,
-            attention=replace(spec.attention, heads=heads),
+            mixer=replace(spec.mixer, heads=heads),
             feed_forward=replace(spec.feed_forward, intermediate=inner),
         )
         return replace(base, hidden=hidden, layers=(layer,) * 4)
@@ -128,7 +129,7 @@ def test_a_mixture_reads_more_experts_as_tokens_grow_and_never_more_than_there_a
 def test_equal_layers_share_an_operator_and_others_keep_their_order() -> None:
     spec = Model.load("Qwen/Qwen3-8B").architecture.layers[0]
     twin = replace(spec)  # equal, another object
-    windowed = replace(spec, attention=replace(spec.attention, window=4))
+    windowed = replace(spec, mixer=replace(spec.mixer, window=4))
     kinds = layer_kinds((spec, windowed, twin, windowed, spec))
     assert kinds == [(spec, (0, 2, 4)), (windowed, (1, 3))]
 
@@ -136,7 +137,7 @@ def test_equal_layers_share_an_operator_and_others_keep_their_order() -> None:
 def test_operator_names_are_unique_and_say_their_first_layer_where_kinds_differ() -> None:
     shape = Model.load("Qwen/Qwen3-8B").architecture
     spec = shape.layers[0]
-    mixed = replace(shape, layers=(spec, replace(spec, attention=replace(spec.attention, window=4)), spec))
+    mixed = replace(shape, layers=(spec, replace(spec, mixer=replace(spec.mixer, window=4)), spec))
     names = [o.name for o in decoder_graph(mixed, 1, 1, 0).operators]
     assert len(names) == len(set(names))
     assert {"qkv@0", "qkv@1", "embed", "lm_head"} <= set(names)

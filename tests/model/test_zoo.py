@@ -78,7 +78,7 @@ def test_shapes_equal_litgpt(data_folder: Path) -> None:
             continue
         model = Model.load(name)
         arch, spec = model.architecture, model.architecture.layers[0]
-        attention, block = spec.attention, spec.feed_forward
+        attention, block = spec.mixer, spec.feed_forward
         assert (model.layers, arch.hidden) == (shape["n_layer"], shape["n_embd"]), name
         assert (attention.heads, attention.kv_heads, attention.head_dim) == (
             shape["n_head"], shape["n_query_groups"], shape["head_size"],

@@ -136,11 +136,10 @@ def _recipes(found: Found) -> Table:
 def _described(found: Found) -> Table:
     """The model and the question asked of it."""
     m, arch = found.model, found.model.architecture
-    first = arch.layers[0]
     rows = [
         ["parameters", f"{m.parameters:,}"], ["layers", f"{m.layers}"], ["hidden channels", f"{arch.hidden}"],
-        ["heads (query / KV)", f"{first.attention.heads} / {first.attention.kv_heads}"],
-        ["feed-forward channels", f"{first.feed_forward.intermediate}"], ["vocabulary", f"{arch.vocab:,}"],
+        ["heads (query / KV)", f"{arch.first('heads')} / {arch.first('kv_heads')}"],
+        ["feed-forward channels", f"{arch.first('intermediate')}"], ["vocabulary", f"{arch.vocab:,}"],
         ["longest context", f"{m.max_context:,}"], ["KV cache per token", show(m.kv_bytes_per_token, "byte")],
         ["workload measured here", ", ".join(f"{k} {v}" for k, v in choices.WORKLOAD.items())],
     ]  # fmt: skip

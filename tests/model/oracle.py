@@ -1,0 +1,47 @@
+"""What a graph says and what the `transformers` module of the same config says: names, shapes, FLOPs."""
+
+from __future__ import annotations
+
+import json
+import struct
+from pathlib import Path
+from typing import Any
+
+from dovetail.model import Model
+from dovetail.model.graph import Attention, Graph, Linear
+
+
+def contraction_flops(graph: Graph) -> float:
+    """FLOPs of matrix products and full attention scores."""
+    return float(sum(o.dense_flops * o.repeat for o in graph.operators if isinstance(o, Linear | Attention)))
+
+
+def counted_flops(module: Any, **inputs: Any) -> tuple[float, Any]:
+    """What torch counts, less the outer product that makes rotary angles, and the output."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with FlopCounterMode(display=False) as counter:
+        output = module(use_cache=True, **inputs)
+    counts = {name: sum(by_op.values()) for name, by_op in counter.get_flop_counts().items()}
+    angles = sum(flops for name, flops in counts.items() if name.endswith("rotary_emb"))
+    return float(counts["Global"] - angles), output
+
+
+def saved_tensors(file: Path) -> dict[str, list[int]]:
+    """Names and shapes in a safetensors file."""
+    with file.open("rb") as handle:
+        (length,) = struct.unpack("<Q", handle.read(8))
+        header = json.loads(handle.read(length))
+    return {name: entry["shape"] for name, entry in header.items() if name != "__metadata__"}
+
+
+def expected_tensors(model: Model) -> dict[str, list[int]]:
+    """Names and shapes of the tensors that the graph says a checkpoint has."""
+    shapes: dict[str, list[int]] = {}
+    for weight, layers in model.graph().weights():
+        shape = [weight.rows, weight.cols]
+        if model.architecture.inputs_first and weight.linear and not weight.name.startswith("lm_head"):
+            shape.reverse()
+        for name in weight.tensors(layers):
+            shapes[name] = shape[1:] if weight.rows == 1 else shape
+    return shapes
