@@ -48,6 +48,8 @@ class Architecture(ByContent):
         Rows of the table of positions; 0 for none.
     inputs_first : bool
         Linear weights are stored (inputs, outputs) as GPT-2's `Conv1D` does, not (outputs, inputs).
+    fused_inputs_first : bool
+        So are the tensors that hold all experts of a layer: (experts, inputs, outputs).
     dtype : str
         Dtype of the checkpoint.
     rope_theta : float
@@ -75,6 +77,7 @@ class Architecture(ByContent):
     norm: Literal["rms", "layer"] = "rms"
     learned_positions: int = 0
     inputs_first: bool = False
+    fused_inputs_first: bool = False
     dtype: str = "bf16"
     rope_theta: float = 0.0
     embed_dim: Number | None = None

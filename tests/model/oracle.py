@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import json
 import struct
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from dovetail.model import Model
-from dovetail.model.graph import Attention, Graph, Linear
+from dovetail.model.graph import Attention, Graph, Linear, Weight
 
 
 def contraction_flops(graph: Graph) -> float:
-    """FLOPs of matrix products and full attention scores."""
-    return float(sum(o.dense_flops * o.repeat for o in graph.operators if isinstance(o, Linear | Attention)))
+    """FLOPs of matrix products and full scores; a chunk counts as a window, for transformers lets its cache slide."""
+    products = (
+        replace(o, chunked=False) if isinstance(o, Attention) else o
+        for o in graph.operators if isinstance(o, Linear | Attention)
+    )  # fmt: skip
+    return float(sum(o.dense_flops * o.repeat for o in products))
 
 
 def counted_flops(module: Any, **inputs: Any) -> tuple[float, Any]:
@@ -35,6 +40,14 @@ def saved_tensors(file: Path) -> dict[str, list[int]]:
     return {name: entry["shape"] for name, entry in header.items() if name != "__metadata__"}
 
 
+def saved_parameters(module: Any, folder: Path) -> dict[str, list[int]]:
+    """Names and shapes of what a module saves, but for its buffers, which are not parameters."""
+    module.save_pretrained(folder)
+    buffers = {name.rpartition(".")[2] for name, _ in module.named_buffers()}
+    saved = saved_tensors(folder / "model.safetensors")
+    return {name: shape for name, shape in saved.items() if name.rpartition(".")[2] not in buffers}
+
+
 def expected_tensors(model: Model) -> dict[str, list[int]]:
     """Names and shapes of the tensors that the graph says a checkpoint has."""
     shapes: dict[str, list[int]] = {}
@@ -42,6 +55,16 @@ def expected_tensors(model: Model) -> dict[str, list[int]]:
         shape = [weight.rows, weight.cols]
         if model.architecture.inputs_first and weight.linear and not weight.name.startswith("lm_head"):
             shape.reverse()
+        if weight.experts > 1 and "{expert}" not in weight.name:
+            shape = fused_shape(model, weight)
         for name in weight.tensors(layers):
-            shapes[name] = shape[1:] if weight.rows == 1 else shape
+            shapes[name] = shape[1:] if weight.rows == 1 and not weight.name.endswith("_gate.weight") else shape
     return shapes
+
+
+def fused_shape(model: Model, weight: Weight) -> list[int]:
+    """Shape of one tensor that holds all experts of a layer."""
+    if weight.rows == 1:
+        return [0, weight.experts, weight.cols]  # a bias: the first entry is dropped with that of every vector
+    flipped = model.architecture.fused_inputs_first
+    return [weight.experts, *((weight.cols, weight.rows) if flipped else (weight.rows, weight.cols))]

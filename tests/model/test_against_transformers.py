@@ -7,12 +7,11 @@ import numpy as np
 import pytest
 
 from dovetail.model import Model
-from tests.model.oracle import contraction_flops, counted_flops, expected_tensors, saved_tensors
+from tests.model.oracle import contraction_flops, counted_flops, expected_tensors, saved_parameters
 
 
 def test_tensors_are_those_on_disk(tiny: Model, tiny_module: Any, tmp_path: Path) -> None:
-    tiny_module.save_pretrained(tmp_path)
-    assert expected_tensors(tiny) == saved_tensors(tmp_path / "model.safetensors")
+    assert expected_tensors(tiny) == saved_parameters(tiny_module, tmp_path)
 
 
 def test_parameters_are_the_modules(tiny: Model, tiny_module: Any) -> None:
