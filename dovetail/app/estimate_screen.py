@@ -75,7 +75,8 @@ def _predictions(found: Estimate) -> None:
 
 def _memory(found: Estimate) -> str:
     held = found.metrics.memory
-    parts = {"weights": held.weights, "KV cache": held.kv_cache, "activations": held.activations}
+    buffers = held.total - held.weights - held.kv_cache - held.activations
+    parts = {"weights": held.weights, "KV cache": held.kv_cache, "activations": held.activations, "buffers": buffers}
     capacity = show(float(held.capacity), "byte")
     free = float(held.capacity) - float(held.total)
     words = f"{show(free, 'byte')} of {capacity} free"

@@ -56,11 +56,9 @@ def memory_bars(found: Sequence[Estimate], title: str, note: str = "") -> Memory
     bars = []
     for e in found:
         held = e.metrics.memory
-        parts = {
-            "weights": float(held.weights),
-            "KV cache": float(held.kv_cache),
-            "activations": float(held.activations),
-        }
+        parts = {"weights": float(held.weights), "KV cache": float(held.kv_cache)}
+        parts |= {"activations": float(held.activations), "buffers": float(held.total) - sum(parts.values())}
+        parts["buffers"] -= parts["activations"]
         bars.append(MemoryBar(f"{e.recipe.name} on {e.machine.name}", parts, float(held.capacity)))
     return Memory(title, bars, note)
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from dovetail.core.quantity import Kind, Quantity, exact
 from dovetail.cost import GraphCost
+from dovetail.cost.memory import PARTS
 from dovetail.design.feasibility import why_not
 from dovetail.design.points import Metrics, Steps, metrics, steps
 from dovetail.design.resolve import Plan, as_machine, as_model, as_recipe
@@ -95,14 +96,9 @@ class Estimate:
         return None if np.isnan(price) else self.quantity(price, "USD/Mtok", "usd_per_mtok")
 
     def memory(self) -> dict[str, Quantity]:
-        """Bytes on each chip by what they hold, and their total; exact but for the activations' upper bound."""
+        """Bytes on each chip by what they hold, and their total; exact for weights, caches and pages."""
         held = self.metrics.memory
-        parts = {
-            "weights": held.weights,
-            "kv_cache": held.kv_cache,
-            "activations": held.activations,
-            "total": held.total,
-        }
+        parts = {name: getattr(held, name) for name in (*PARTS, "total")}
         return {
             name: exact(float(v), "byte", "modelled", "tensor shapes and formats of the graph")
             for name, v in parts.items()

@@ -230,9 +230,17 @@ def _memory(estimate: Estimate) -> Quantity:
     parts = (
         ("weights", replace(weights, formula="sum of all tensors, scales included", parts=tuple(_weights(estimate)))),
         ("kv_cache", replace(kv, formula="sum at the end of the output", parts=tuple(_caches(estimate)))),
-        ("activations", held["activations"]),
+        *((name, replace(held[name], formula=formula)) for name, formula in _OTHER_MEMORY.items() if held[name].value),
     )
-    return replace(total, formula="weights + KV cache + activations, on each chip", parts=parts)
+    return replace(total, formula="sum on each chip", parts=parts)
+
+
+_OTHER_MEMORY = {
+    "activations": "(3 x hidden + widest place of a block) x rows in flight x element size",
+    "workspace": "batch x vocabulary x 4 bytes: fp32 logits for sampling",
+    "communication": "buffers of the collective library",
+    "fragmentation": "rest of the last page of each sequence",
+}
 
 
 METRICS: dict[str, Callable[[Estimate], Quantity]] = {

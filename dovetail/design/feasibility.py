@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from dovetail.core.units import show
 from dovetail.cost import Memory
 from dovetail.design.graphs import memory_of
@@ -44,18 +46,28 @@ def why_not(
     return reasons
 
 
+def largest(fits: Callable[[int], bool], most: int) -> int:
+    """The largest whole number up to `most` that fits, where everything below one that fits does too; 0 for none.
+
+    By doubling, then bisection.
+    """
+    over = 1
+    while over <= most and fits(over):
+        over *= 2
+    low, high = over // 2, min(over, most + 1)
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if fits(middle) else (low, middle)
+    return low
+
+
 def largest_batch(model: Model, machine: Machine, recipe: Recipe, plan: Plan, work: Workload) -> int:
     """The largest batch up to that of `work` whose memory fits, for all replicas together; 0 when not even one does.
 
-    By bisection: memory never falls with a replica's requests, but chunks and logits bend its line.
+    Memory never falls with a replica's requests, though chunks and logits bend its line.
     """
-    fits, over = 0, int(plan.share(machine, work.batch)) + 1
-    while over - fits > 1:
-        middle = (fits + over) // 2
-        if bool(memory_of(model, machine, recipe, plan, work, middle).fits):
-            fits = middle
-        else:
-            over = middle
+    share = int(plan.share(machine, work.batch))
+    fits = largest(lambda n: bool(memory_of(model, machine, recipe, plan, work, n).fits), share)
     return fits * plan.replicas(machine)
 
 
@@ -76,9 +88,9 @@ def _memory_reason(machine: Machine, work: Workload, held: Memory, batch: int) -
             f"the weights need {show(weights, 'byte')}, {each}{machine.name} leaves {show(capacity, 'byte')}; "
             "fewer bits per weight (--recipe), more chips (--on 'N x …') or a larger one"
         )
-    free, needed = capacity - weights, float(held.kv_cache + held.activations)
+    free, needed = capacity - weights, float(held.total) - weights
     fits = f"batch {batch} fits" if batch else "not even batch 1 fits: shorten the context"
     return (
-        f"KV cache and activations need {show(needed, 'byte')} at batch {float(work.batch):g}, "
+        f"KV cache, activations and buffers need {show(needed, 'byte')} at batch {float(work.batch):g}, "
         f"{show(free, 'byte')} are free beside the weights on {each}{machine.name}; {fits}"
     )

@@ -51,6 +51,8 @@ class Stack(ByContent):
         Fraction of the memory the stack leaves free.
     chunk : Number
         Tokens prefilled at once, which bounds the activations; 0 for all of them.
+    page : Number
+        Tokens of one page of the KV cache, of which a sequence takes whole ones; 0 where caches are not paged.
     kv_passes : Number
         How often each cached byte moves in a step: 1 with paged kernels, more where the cache is concatenated anew.
     weight_passes : Number
@@ -77,6 +79,7 @@ class Stack(ByContent):
     pointwise_passes: Number = 1.0
     unpack_flops: Number = 0.0
     weight_passes: Number = 1.0
+    page: Number = 0.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -123,6 +123,7 @@ class StackSection(_Section):
     step: Seconds | None = None
     reserve: Fraction | None = None
     chunk: Count | None = None
+    page: Count | None = None
     packed_weights: bool | None = None
     unpacks: bool | None = None
     packed_bits: tuple[Bits, ...] | None = None
@@ -176,6 +177,7 @@ class StackFile(_Section):
     step: Seconds
     reserve: Fraction
     chunk: Count
+    page: Count = 0.0
     packed_weights: bool
     unpacks: bool = True
     packed_bits: tuple[Bits, ...] = ()

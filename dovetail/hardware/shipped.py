@@ -17,7 +17,7 @@ DIMENSIONS: dict[str, str] = {
     "caches.capacity": "byte", "caches.bandwidth": "byte/s", "link": "byte/s", "power.*": "W",
     "energy.per_flop.*": "J/flop", "energy.per_byte": "J/byte", "price.rent": "USD/s", "efficiency.*": "",
     **{f"{where}{field}": unit for where in ("", "stack.") for field, unit in {
-        "launch": "s", "step": "s", "reserve": "", "chunk": "", "kv_passes": "", "pointwise_passes": "",
+        "launch": "s", "step": "s", "reserve": "", "chunk": "", "page": "", "kv_passes": "", "pointwise_passes": "",
         "weight_passes": "", "unpack_flops": "",
     }.items()},
 }  # fmt: skip

@@ -223,6 +223,7 @@ class Pointwise(Operator):
     """Norms, rotary, activations, residuals, softmax, gathers: `read` + `written` elements of `act`, few FLOPs each.
 
     `split`: tensor parallelism divides it (it works on heads or on inner channels, not on the residual stream).
+    `held`: elements alive at once while it runs, where that may be the most of its block; 0 elsewhere.
     """
 
     read: Number = 0
@@ -230,6 +231,7 @@ class Pointwise(Operator):
     flops_per_element: float = 1.0
     act: str = "bf16"
     split: bool = False
+    held: Number = 0
 
     @property
     def dense_flops(self) -> Number:

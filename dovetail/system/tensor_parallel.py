@@ -67,7 +67,8 @@ def _split(operator: Operator, ways: int, attention: Attention | None) -> Operat
         return replace(operator, read=operator.read / ways, written=operator.written / ways, **share)
     if isinstance(operator, Pointwise) and operator.split:
         weights = tuple(w if _is_vector(w) else _outputs(w, ways) for w in operator.weights)
-        return replace(operator, weights=weights, read=operator.read / ways, written=operator.written / ways)
+        share = {name: getattr(operator, name) / ways for name in ("read", "written", "held")}
+        return replace(operator, weights=weights, **share)
     return operator
 
 

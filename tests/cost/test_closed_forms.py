@@ -9,7 +9,7 @@ import pytest
 from dovetail.core.errors import INFEASIBLE, DovetailError
 from dovetail.core.formats import packed_int, plain
 from dovetail.cost import GraphCost, evaluate, matmul, memory
-from dovetail.cost.memory import cache_bytes
+from dovetail.cost.memory import cache_bytes, page_bytes
 from dovetail.hardware import load_machine
 from dovetail.hardware.machine import Efficiency, Machine, MemoryLevel, Stack
 from dovetail.model import Model
@@ -262,15 +262,24 @@ def test_llama_3_8b_takes_its_published_bytes() -> None:
     held = memory(graph, graph, machine())
     assert held.weights == 2 * 8_030_261_248
     assert held.kv_cache == 3 * 4096 * 32 * 8 * 128 * 2 * 2 == 3 * 4096 * 131_072
-    assert held.activations == 2 * (3 * 2 * 4096 + 3 * (4096 + 128_256))
-    assert held.total == held.weights + held.kv_cache + held.activations
+    assert held.activations == 2 * (3 * 3 * 4096 + 3 * (4096 + 128_256))
+    assert held.workspace == 3 * 128_256 * 4
+    assert held.total == held.weights + held.kv_cache + held.activations + held.workspace
     assert not held.fits
 
 
 def test_activations_are_the_residual_stream_and_the_widest_product_of_the_prefill() -> None:
     model = Model.load("meta-llama/Meta-Llama-3-8B")
     held = memory(model.graph(batch=2, tokens=1024), model.graph(batch=2, tokens=1, context=1024), machine())
-    assert held.activations == 2 * 2048 * (2 * 4096 + 4096 + 2 * 14_336)
+    assert held.activations == 2 * 2048 * (3 * 4096 + 3 * 14_336)
+
+
+@pytest.mark.parametrize(("length", "wasted"), [(1, 15), (16, 0), (17, 15), (31, 1)])
+def test_a_paged_cache_wastes_the_rest_of_its_last_page(length: int, wasted: int) -> None:
+    cache = Cache((0, 1), 3, length, kv_heads=2, head_dim=8)
+    paged = replace(machine(), stack=replace(machine().stack, page=16))
+    assert page_bytes(cache, paged) == 2 * 3 * wasted * 2 * (2 * 8) * 2
+    assert page_bytes(replace(cache, kind="state"), paged) == page_bytes(cache, machine()) == 0
 
 
 @pytest.mark.parametrize(("length", "cached"), [(5, 5), (16, 16), (17, 16), (1000, 16)])

@@ -75,7 +75,9 @@ def test_memory_is_what_a_hand_works_out(toy: Machine, llama: Model) -> None:
     layer = D * (HEADS + 2 * KV) * HEAD + D * D + 3 * D * F + 2 * D
     assert held.weights == 2 * (2 * VOCAB * D + LAYERS * layer + D)
     assert held.kv_cache == LAYERS * 4 * 149 * 2 * KV * HEAD * 2
-    assert held.activations == 2 * 400 * (2 * D + D + 2 * F)
+    assert held.activations == 2 * 400 * (3 * D + max(D + 2 * F, 3 * F))
+    assert held.workspace == 4 * VOCAB * 4
+    assert (held.communication, held.fragmentation) == (0, 0)
     assert held.capacity == 4e6
     one = estimate(llama, toy, Workload(prompt=100, output=1)).metrics.memory
     assert one.kv_cache == LAYERS * 100 * 2 * KV * HEAD * 2
@@ -199,7 +201,7 @@ def test_chunks_bound_the_activations_and_nothing_else(toy: Machine, llama: Mode
     whole, parts = (estimate(llama, machine, work).metrics for machine in (toy, replace(toy, stack=stack)))
     rows = min(400, chunk)
     logits = 4 * (D + VOCAB)  # one row of each request, whatever the chunk
-    assert parts.memory.activations == 2 * (2 * rows * D + max(rows * (D + 2 * F), logits))
+    assert parts.memory.activations == 2 * (3 * rows * D + max(rows * (D + 2 * F), rows * 3 * F, logits))
     assert (parts.ttft_s, parts.tpot_s) == (whole.ttft_s, whole.tpot_s)
     assert parts.memory.kv_cache == whole.memory.kv_cache
 

@@ -37,7 +37,7 @@ def test_caches_that_do_not_fit_name_required_available_and_a_batch(toy: Machine
     held = found.metrics.memory
     assert found.feasible is False
     (reason,) = found.why
-    assert "KV cache and activations need " + show(held.kv_cache + held.activations, "byte") in reason
+    assert "KV cache, activations and buffers need " + show(held.total - held.weights, "byte") in reason
     assert "at batch 64" in reason
     assert show(4e6 - WEIGHTS, "byte") + " are free beside the weights on toy" in reason
     assert re.search(r"batch \d+ fits", reason)

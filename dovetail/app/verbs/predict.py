@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,6 +12,10 @@ from dovetail.app.output import Answer, Json, Out, Quiet, emit, progress
 from dovetail.app.question import Batch, ModelName, On, Output, Prompt, Question, RecipeName, Tp
 from dovetail.core.errors import INFEASIBLE, DovetailError
 
+if TYPE_CHECKING:
+    from dovetail.design import Estimate
+
+_EXPLAIN = "--explain memory; other numbers by the verb: dovetail explain tpot …"
 Metric = Annotated[
     str, typer.Argument(help="ttft, tpot, throughput, energy_per_token, usd_per_mtok or memory.", metavar="METRIC")
 ]
@@ -37,6 +42,9 @@ def estimate(
     output: Output = 128,
     recipe: RecipeName = "none",
     tp: Tp = 0,
+    explain: Annotated[
+        str, typer.Option("--explain", metavar="memory", help="What takes the memory, what fits, what would make room.")
+    ] = "",
     json: Json = False,
     quiet: Quiet = False,
     out: Out = None,
@@ -49,6 +57,8 @@ def estimate(
     from dovetail.app.estimate_screen import estimate_screen
 
     asked = Question(model, on, batch, prompt, output, recipe, tp)
+    if explain not in ("", "memory"):
+        raise DovetailError(f"nothing called '{explain}' to explain here", where="--explain", hint=_EXPLAIN)
     try:
         found = asked.answer()
     except DovetailError as error:
@@ -58,7 +68,24 @@ def estimate(
     else:
         code = 0 if found.feasible else INFEASIBLE
         answer = Answer("estimate", found.to_json(), lambda: estimate_screen(found, asked, quiet), code)
+        if explain:
+            answer = _memory_answer(answer, found)
     emit(answer, as_json=json, quiet=quiet, out=out)
+
+
+def _memory_answer(plain: Answer, found: Estimate) -> Answer:
+    """The answer with the memory taken apart: a table on the screen, ``headroom`` in JSON."""
+    from dovetail.app.memory_screen import memory_screen
+    from dovetail.design.headroom import headroom
+
+    room = headroom(found)
+    data = {**plain.data, "headroom": asdict(room)}
+
+    def screen() -> None:
+        plain.screen()
+        memory_screen(found, room)
+
+    return replace(plain, data=data, screen=screen)
 
 
 def _refused(asked: Question, why: str, quiet: bool) -> Answer:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from dovetail.core.content import ByContent
 from dovetail.core.formats import Number
 from dovetail.model.graph import Cache, Operator, Pointwise
 from dovetail.model.step import ACTIVATION_FLOPS, GELU_FLOPS, SOFTMAX_FLOPS, Step
+
+# Tensors of the inner width alive at once: input and output, and for a formula written out in Python its terms, as in
+# 0.5 x (1 + tanh(c (x + 0.044715 x³))): x, 0.5 x, the term and its next value. A gate adds the other projection.
+EAGER_TENSORS = {"gelu_new": 4}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -65,7 +69,8 @@ class FeedForwardSpec(ByContent):
     def _activation(self, step: Step, name: str, elements: Number) -> Pointwise:
         flops = ACTIVATION_FLOPS.get(self.activation, GELU_FLOPS)
         read = 2 * elements if self.gated else elements
-        return step.pointwise(name, read, elements, flops + self.gated, split=True)
+        held = elements * (3 if self.gated else EAGER_TENSORS.get(self.activation, 2))
+        return replace(step.pointwise(name, read, elements, flops + self.gated, split=True), held=held)
 
     def _dense(self, step: Step, prefix: str, inner: Number) -> Iterator[Operator]:
         hidden = step.arch.hidden

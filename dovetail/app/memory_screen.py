@@ -1,0 +1,61 @@
+"""How the memory of an estimate looks in a terminal: what takes it, what fits, what would make room."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from dovetail.app.output import folded
+from dovetail.app.table import table
+from dovetail.core.units import show
+from dovetail.cost.memory import PARTS, cache_bytes
+
+if TYPE_CHECKING:
+    from dovetail.design import Estimate
+    from dovetail.design.headroom import Headroom
+    from dovetail.model.graph import Cache
+
+_WHAT = {
+    "weights": "every tensor as stored, scales included",
+    "activations": "residual stream and the widest place of a block",
+    "workspace": "fp32 logits for sampling",
+    "communication": "buffers of the collective library",
+    "fragmentation": "rest of the last page of each sequence",
+}
+
+
+def memory_screen(found: Estimate, room: Headroom) -> None:
+    """A row for each part (caches by kind of layer), then what fits."""
+    held = found.metrics.memory
+    capacity = float(held.capacity)
+    rows = []
+    for part in PARTS:
+        size = float(getattr(held, part))
+        if part == "kv_cache":
+            rows += [_cache_row(found, cache, capacity) for cache in found.steps.last_graph.caches]
+        elif size:
+            rows.append([part, show(size, "byte"), f"{size / capacity:.1%}", _WHAT[part]])
+    rows.append(["total", show(float(held.total), "byte"), f"{float(held.total) / capacity:.1%}", "on each chip"])
+    table(["memory", "size", "of usable", "what"], rows)
+    asked = found.workload
+    lengths = f"{float(asked.prompt):g} + {float(asked.output):g} tokens"
+    print(folded(f"fits        batch {room.batch:,} at {lengths}; {_context(room)} at batch {float(asked.batch):g}"))
+    for change in room.changes:
+        print(folded(f"to fit      {change}"))
+
+
+def _context(room: Headroom) -> str:
+    whole = " (the model's longest)" if room.context == room.limit else ""
+    return f"context {room.context:,}{whole}" if room.context else "no context"
+
+
+def _cache_row(found: Estimate, cache: Cache, capacity: float) -> list[str]:
+    size = float(cache_bytes(cache, found.machine))
+    length = float(np.max(np.asarray(cache.length)))
+    rows = "one state" if not cache.grows else f"{length:,.0f} tokens"
+    window = f", window {cache.window:,}" if cache.window else ""
+    values = cache.head_dim if cache.value_dim is None else cache.value_dim
+    shape = f"{float(cache.kv_heads):g} x ({float(cache.head_dim):g} + {float(values):g})"
+    what = f"{len(cache.layers)} layers, {rows}{window}, {shape} {cache.format}"
+    return [f"{cache.kind} cache", show(size, "byte"), f"{size / capacity:.1%}", what]
