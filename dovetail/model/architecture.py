@@ -23,11 +23,13 @@ class LayerSpec(ByContent):
     """One layer: a mixer of tokens, then a feed-forward block, each after a norm and added to the residual stream.
 
     Hybrid models have layers of one block only. With `parallel` both read the same stream and are added at once.
+    What runs `after` them adds to the stream by itself.
     """
 
     mixer: Block | None
     feed_forward: Block | None
     parallel: bool = False
+    after: Block | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -58,6 +60,8 @@ class Architecture(ByContent):
         Width of the token table where that is not `hidden` (projections ``project_in, project_out``).
     head_bias : bool
         The language-model head has a bias.
+    beside_embed : Block or None
+        What is made of the tokens and their embeddings once for all layers (per-layer inputs).
     before_head : Block or None
         What the rows that get logits pass through first (BERT's transform).
     others : tuple of (Weight, layers)
@@ -82,6 +86,7 @@ class Architecture(ByContent):
     rope_theta: float = 0.0
     embed_dim: Number | None = None
     head_bias: bool = False
+    beside_embed: Block | None = None
     before_head: Block | None = None
     others: tuple[Stored, ...] = ()
     matched_by: str = ""

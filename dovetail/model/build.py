@@ -102,6 +102,8 @@ def embedding(step: Step) -> Iterator[Operator]:
     if arch.embed_dim is not None:
         yield step.linear("project_in", {"project_in": arch.hidden}, width, split="whole")
     yield from step.norm("norm_embed", "norm_embed")
+    if arch.beside_embed is not None:
+        yield from arch.beside_embed.operators(step)
 
 
 def layer(step: Step, spec: LayerSpec) -> Iterator[Operator]:
@@ -117,6 +119,8 @@ def layer(step: Step, spec: LayerSpec) -> Iterator[Operator]:
         yield from spec.feed_forward.operators(step)
         yield from step.norm("norm_ffn_out", "norm_ffn_out")
         yield step.residual("residual_mlp", 2 if spec.parallel else 1)
+    if spec.after:
+        yield from spec.after.operators(step)
 
 
 def head(step: Step, rows: Number) -> Iterator[Operator]:

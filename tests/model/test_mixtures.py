@@ -31,6 +31,12 @@ _QWEN = {
     "model_type": "qwen2_moe", **_BASE, "num_experts": 5, "moe_intermediate_size": 24,
     "shared_expert_intermediate_size": 28, "head_dim": 8,
 }  # fmt: skip
+_GEMMA = {
+    "model_type": "gemma4_text", **_BASE, "num_key_value_heads": 2, "global_head_dim": 24, "sliding_window": 5,
+    "layer_types": ["sliding_attention", "full_attention"] * 2, "hidden_size_per_layer_input": 0,
+}  # fmt: skip
+_BESIDE = {"enable_moe_block": True, "num_experts": 5, "top_k_experts": 2, "moe_intermediate_size": 24}
+_PER_LAYER = {"hidden_size_per_layer_input": 8, "vocab_size_per_layer_input": 48}
 TINY: Mapping[str, dict[str, Any]] = {
     "gpt_oss": {"model_type": "gpt_oss", **_BASE, "num_local_experts": 5, "sliding_window": 5, **_ROPE},
     "llama4": {**_LLAMA4, "attention_chunk_size": 5},
@@ -46,6 +52,11 @@ TINY: Mapping[str, dict[str, Any]] = {
     },
     "glm4_moe": {**_GLM, "first_k_dense_replace": 2, "n_shared_experts": 2},
     "glm4_moe-norm": {**_GLM, "use_qk_norm": True, "attention_bias": True, "first_k_dense_replace": 0},
+    "gemma4": {**_GEMMA, "tie_word_embeddings": False},
+    "gemma4-mixture": {**_GEMMA, **_BESIDE, "attention_k_eq_v": True, "num_global_key_value_heads": 1},
+    "gemma4-per-layer": {
+        **_GEMMA, **_PER_LAYER, "num_kv_shared_layers": 2, "use_double_wide_mlp": True, "attention_bias": True,
+    },
     "qwen2_moe": _QWEN,
     "qwen2_moe-mixed": {
         **_QWEN, "mlp_only_layers": [3], "decoder_sparse_step": 2, "use_sliding_window": True, "sliding_window": 5,

@@ -25,6 +25,8 @@ class AttentionSpec(ByContent):
         Whether the projections have biases.
     qk_norm : bool or "full"
         Queries and keys are normalised: each head by itself, or over all heads at once. ``"plain"`` has no weights.
+    v_norm : bool
+        So are values, each head by itself and without weights.
     window : int or None
         Sliding window in tokens. With `chunked` the window does not slide: a query sees its own chunk of that size.
     rotary : Number or bool
@@ -60,6 +62,7 @@ class AttentionSpec(ByContent):
     shared_kv: bool = False
     kv_source: int | None = None
     causal: bool = True
+    v_norm: bool = False
 
     @property
     def values(self) -> Number:
@@ -71,9 +74,11 @@ class AttentionSpec(ByContent):
         hidden, q = step.arch.hidden, self.heads * self.head_dim
         k, v = self.kv_heads * self.head_dim, self.kv_heads * self.values
         yield step.linear("qkv", self._projections(step, q, k, v), hidden, bias=self.qkv_bias)
-        turned = step.rows * (q + k)
+        turned = step.rows * (q + k if self.kv_source is None else q)
         if self.qk_norm:
             yield step.pointwise("qk_norm", turned, turned, NORM_FLOPS["rms"], self._norms(step, q, k), split=True)
+        if self.v_norm and self.kv_source is None:
+            yield step.pointwise("v_norm", step.rows * v, step.rows * v, NORM_FLOPS["rms"] - 1.0, split=True)
         if self.rotary:
             yield step.pointwise("rotary", turned * self.rotary, turned * self.rotary, ROTARY_FLOPS, split=True)
         yield self._attention(step)

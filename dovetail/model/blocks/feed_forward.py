@@ -33,7 +33,8 @@ class FeedForwardSpec(ByContent):
         the token scales their sum.
     router_bias : bool
         The router has a bias (gpt-oss). A bias that only corrects the choice (DeepSeek-V3) is the role
-        ``router_correction``, counted where the architecture names it.
+        ``router_correction``, a factor for each expert ``router_scale``, counted where the architecture names them; so
+        are norms ``norm_router, norm_experts, norm_experts_out, norm_shared_out``.
     width : Number or None
         Channels the routed experts read and write where that is not the hidden size (latent experts), between the
         projections ``latent_down`` and ``latent_up``.
@@ -85,11 +86,13 @@ class FeedForwardSpec(ByContent):
         m, scores = rows * self.top_k, rows * self.experts
         reached = expected_experts(self.experts, self.top_k, rows)
         routed: Mapping[str, Any] = {"experts": self.experts, "active": reached, "top_k": self.top_k, "m": m}
+        yield from step.norm("norm_router", "norm_router")
         yield step.linear(
             "router", {"router": self.experts}, hidden, bias=self.router_bias, quantisable=False, split="whole"
         )
-        corrections = tuple(step.vectors("router_correction", self.experts))
-        yield step.pointwise("route", scores, scores, SOFTMAX_FLOPS, corrections)
+        vectors = tuple(v for role in ("router_correction", "router_scale") for v in step.vectors(role, self.experts))
+        yield step.pointwise("route", scores, scores, SOFTMAX_FLOPS, vectors)
+        yield from step.norm("norm_experts", "norm_experts")
         if self.width is not None:
             yield step.linear("latent_down", {"latent_down": width}, hidden, split="whole")
         yield step.linear("experts_gate_up", self._parts(step, "expert_", inner), width, bias=self.bias, **routed)
@@ -98,11 +101,13 @@ class FeedForwardSpec(ByContent):
         yield step.pointwise("combine", rows * width * self.top_k, rows * width, 2.0 * self.top_k)
         if self.width is not None:
             yield step.linear("latent_up", {"latent_up": hidden}, width, split="whole")
+        yield from step.norm("norm_experts_out", "norm_experts_out")
         if self.shared:
             yield from self._shared(step)
 
     def _shared(self, step: Step) -> Iterator[Operator]:
         yield from self._dense(step, "shared_", self.shared)
+        yield from step.norm("norm_shared_out", "norm_shared_out")
         if self.shared_gate:
             gate = {"shared_expert_gate": 1}
             yield step.linear("shared_gate", gate, step.arch.hidden, quantisable=False, split="whole")
