@@ -1,4 +1,4 @@
-"""The text part of Gemma 4 (Google, 2026): wide heads on full layers, a dense block beside a mixture, per-layer inputs."""
+"""The text part of Gemma 4 (Google, 2026): wide heads on full layers, mixtures beside dense blocks, per-layer inputs."""
 
 from __future__ import annotations
 
@@ -80,10 +80,9 @@ def _attention(config: Config, view: str, source: int | None) -> AttentionSpec:
     full, same = view == "full_attention", config.flag("attention_k_eq_v")
     bias = config.flag("attention_bias")
     turned = config.rope.block(view).number("partial_rotary_factor", default=0.25 if full else 1.0)
-    if full:  # of which the last layer is one, with its widths in ``per_layer_config`` where transformers wrote the config
-        saved = config.block("per_layer_config").block(
-            str(config.layers - 1)
-        )
+    if full:
+        # transformers writes the widths of full layers, of which the last is one, layer by layer
+        saved = config.block("per_layer_config").block(str(config.layers - 1))
         head_dim = config.whole("global_head_dim", default=saved.whole("head_dim", default=512))
         written = saved.whole("num_key_value_heads", default=kv_heads)
         kv_heads = config.whole("num_global_key_value_heads", default=written) if same else kv_heads
