@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from dovetail.core.errors import DovetailError
 from dovetail.model import Model
 from tests.model.test_against_transformers import (  # noqa: F401  (collected here with this module's fixtures)
     test_cache_bytes_are_those_of_a_real_cache,
@@ -85,3 +86,22 @@ def tiny_module(tiny_config: dict[str, Any]) -> Iterator[Any]:
     how = {"attn_implementation": "eager", "experts_implementation": "eager"}
     with torch.inference_mode():
         yield transformers.AutoModelForCausalLM.from_config(config, **how).eval()
+
+
+@pytest.mark.parametrize(("size", "active", "gib"), [("20b", 3.61, 12.8), ("120b", 5.13, 60.8)])
+def test_gpt_oss_as_published(size: str, active: float, gib: float) -> None:
+    """Table 1 of arXiv 2508.10925: active parameters, the embedding table not among them, and checkpoint size."""
+    model = Model.load(f"openai/gpt-oss-{size}")
+    table = model.architecture.vocab * model.architecture.hidden
+    assert round((model.active_parameters - table) / 1e9, 2) == active
+    assert round(model.graph().weight_bytes() / 2**30, 1) == gib
+
+
+@pytest.mark.parametrize(("kind", "field", "value"), [
+    ("gpt_oss", "layer_types", ["full_attention"]), ("gpt_oss", "layer_types", ["chunked_attention"] * 4),
+    ("mimo_v2_flash", "moe_layer_freq", [0, 1]), ("llama4", "no_rope_layers", [1, 1, 2, 0]),
+    ("gemma4", "num_kv_shared_layers", 3), ("gemma4", "use_bidirectional_attention", "all"),
+])  # fmt: skip
+def test_a_list_that_does_not_fit_is_named(kind: str, field: str, value: Any) -> None:
+    with pytest.raises(DovetailError, match=field):
+        Model.load({**TINY[kind], field: value})

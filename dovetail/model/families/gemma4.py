@@ -1,4 +1,4 @@
-"""The text part of Gemma 4 (Google, 2026): wide heads on full layers, a mixture beside dense blocks, per-layer input."""
+"""The text part of Gemma 4 (Google, 2026): wide heads on full layers, mixtures beside dense blocks, layer inputs."""
 
 from __future__ import annotations
 
