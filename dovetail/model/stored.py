@@ -33,7 +33,7 @@ def stored_format(config: Mapping[str, Any], dtype: str) -> Format | None:
 
 
 def as_stored(graph: Graph, form: Format) -> Graph:
-    """`graph` with the matrices of its layers in `form` (MXFP4: the experts' alone); head, embedding, norms and biases stay."""
+    """`graph` with its layers' matrices (for MXFP4 the experts') in `form`; head, embedding, norms and biases stay."""
 
     def packed(weight: Weight) -> Weight:
         chosen = weight.linear and "{layer}" in weight.name and (form != MXFP4 or weight.experts > 1)

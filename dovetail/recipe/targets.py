@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from dovetail.core.errors import DovetailError
+from dovetail.core.errors import INFEASIBLE, DovetailError
 from dovetail.model import Model
 from dovetail.model.graph import Graph, Linear, Operator, Weight
 
@@ -60,8 +60,12 @@ def targets_in(names: Mapping[str, Any], graph: Graph, where: str) -> frozenset[
     Raises
     ------
     DovetailError
-        A matrix the architecture asks for is not in the checkpoint.
+        A matrix the architecture asks for is not in the checkpoint, or one tensor holds those of all experts.
     """
+    targets = (w for o in graph.operators for w in o.weights if is_target(o, w))
+    if fused := next((w.name for w in targets if w.experts > 1 and "{expert}" not in w.name), None):
+        why = "one tensor holds the matrices of all experts, and weight methods work on single matrices"
+        raise DovetailError(f"cannot change '{fused}'", where=where, why=why, exit_code=INFEASIBLE)
     wanted = frozenset(tensor_names(graph))
     if lost := sorted(wanted - names.keys()):
         why = f"{len(lost)} of {len(wanted)} matrices are not there"

@@ -90,6 +90,21 @@ def test_weights_stored_inputs_first_are_pruned_along_inputs_and_not_packed(tmp_
     assert (matrix == 0).sum(0).tolist() == [4] * 64
 
 
+@pytest.mark.parametrize("method", [RTN(4, 0), Magnitude(0.5)])
+def test_experts_of_a_layer_in_one_tensor_are_refused(tmp_path: Path, method: object) -> None:
+    from transformers import GptOssConfig, GptOssForCausalLM
+
+    config = GptOssConfig(
+        vocab_size=40, hidden_size=16, intermediate_size=24, num_hidden_layers=1, num_attention_heads=2, head_dim=8,
+        num_key_value_heads=1, num_local_experts=3, num_experts_per_tok=2, sliding_window=4,
+    )  # fmt: skip
+    GptOssForCausalLM(config).save_pretrained(tmp_path / "oss")
+    with pytest.raises(DovetailError, match=r"cannot change 'model\.layers\.\{layer\}\.mlp\.experts") as caught:
+        applied(tmp_path / "oss", tmp_path / "out", method)
+    assert caught.value.exit_code == 3
+    assert not (tmp_path / "out").exists()
+
+
 def broken(folder: Path, out: Path, change: Callable[[dict[str, torch.Tensor]], None]) -> Path:
     shutil.copytree(folder, out)
     tensors = load_file(out / "model.safetensors")
