@@ -68,7 +68,8 @@ def describe_model(name: str) -> dict[str, Any]:
     m = Model.load(name)
     first = m.architecture.first
     return {
-        "what": "model", "name": m.name, "family": m.architecture.family, "parameters": m.parameters,
+        "what": "model", "name": m.name, "family": m.architecture.family,
+        "matched_by": m.architecture.matched_by or None, "parameters": m.parameters,
         "active_parameters": m.active_parameters, "layers": m.layers, "hidden": m.architecture.hidden,
         "vocab": m.architecture.vocab, "heads": first("heads"), "kv_heads": first("kv_heads"),
         "head_dim": first("head_dim"), "intermediate": first("intermediate"),

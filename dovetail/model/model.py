@@ -136,10 +136,21 @@ def _from_fields(name: str, fields: Mapping[str, Any], where: str, folder: Path 
     config = Config(fields, where)
     kind = config.text("model_type")
     if kind not in FAMILIES:
-        known = list(FAMILIES)
-        why = f"the families known are {', '.join(known)}"
-        raise DovetailError(f"unknown architecture '{kind}'", where=where, why=why, hint=did_you_mean(kind, known))
+        return Model(name, _unknown(config, kind, name), dict(fields), folder)
     return Model(name, FAMILIES[kind](config, name), dict(fields), folder)
+
+
+def _unknown(config: Config, kind: str, name: str) -> Architecture:
+    """The architecture of an unknown `model_type`, where its fields can only be a Llama's."""
+    from dovetail.model.families.by_fields import by_fields, unlike
+
+    if reason := unlike(config):
+        known = list(FAMILIES)
+        why = f"not read as a Llama: {reason}; the families known are {', '.join(known)}"
+        raise DovetailError(
+            f"unknown architecture '{kind}'", where=config.where, why=why, hint=did_you_mean(kind, known)
+        )
+    return by_fields(config, name)
 
 
 def _at_least(name: str, value: Any, low: int) -> Number:
