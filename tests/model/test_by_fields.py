@@ -16,7 +16,7 @@ LLAMA: dict[str, Any] = {
     "num_attention_heads": 4, "num_key_value_heads": 2, "rms_norm_eps": 1e-6, "hidden_act": "silu",
     "max_position_embeddings": 64,
 }  # fmt: skip
-TINY = {k: v for k, v in LLAMA.items() if k not in ("model_type", "hidden_act")}
+TINY = {**{k: v for k, v in LLAMA.items() if k not in ("model_type", "hidden_act")}, "head_dim": 8}
 
 
 def tiny_config(kind: str) -> Any:
@@ -67,8 +67,8 @@ def test_look_alikes_are_refused_by_name(kind: str) -> None:
     ("change", "reason"),
     [
         ({"num_experts": 8}, "num_experts may change"), ({"rms_norm_eps": None}, "it lacks rms_norm_eps"),
-       
-        ({"head_dim": 16}, "heads of 16 channels are not"), ({"hidden_act": "gelu"}, "activation is gelu"), ({"attention_bias": True}, "attention_bias may change"),
+        ({"head_dim": 16}, "heads of 16 channels are not"), ({"hidden_act": "gelu"}, "activation is gelu"),
+        ({"attention_bias": True}, "attention_bias may change"),
         ({"sliding_window": 128, "qk_norm": True}, "qk_norm, sliding_window may"),
     ],
 )  # fmt: skip
