@@ -100,6 +100,18 @@ class Model(ByContent):
         form = stored_format(self.config, self.architecture.dtype)
         return graph if form is None else as_stored(graph, form)
 
+    def training_graph(self, batch: Number = 1, tokens: Number = 1) -> Graph:
+        """The operators of one training step, forward and backward: see `dovetail.model.training`.
+
+        Raises
+        ------
+        DovetailError
+            A batch or number of tokens below 1, or anything that is not a number.
+        """
+        from dovetail.model.training import training_graph
+
+        return training_graph(self.architecture, _at_least("batch", batch, 1), _at_least("tokens", tokens, 1))
+
     @property
     def layers(self) -> int:
         """Decoder layers."""
