@@ -108,7 +108,7 @@ class Config(Mapping[str, Any]):
 
     @property
     def layers(self) -> int:
-        return self.whole("num_hidden_layers", "n_layer", high=MAX_LAYERS)
+        return self.whole("num_hidden_layers", "n_layer", "n_layers", high=MAX_LAYERS)
 
     @property
     def rope(self) -> Config:
@@ -133,8 +133,9 @@ class Config(Mapping[str, Any]):
 
     def heads(self, *, head_dim: int | None = None) -> tuple[int, int, int]:
         """(heads, KV heads, channels of a head); `head_dim` is the family's default, else hidden / heads."""
-        hidden, heads = self.whole("hidden_size", "n_embd"), self.whole("num_attention_heads", "n_head")
-        kv_heads = self.whole("num_key_value_heads", default=heads)
+        hidden = self.whole("hidden_size", "n_embd", "d_model")
+        heads = self.whole("num_attention_heads", "n_head", "n_heads")
+        kv_heads = self.whole("num_key_value_heads", "num_kv_heads", default=heads)
         if heads % kv_heads:
             raise self.error("num_key_value_heads", f"{heads} heads cannot share {kv_heads} KV heads evenly")
         if head_dim is None and self.fields.get("head_dim") is None and hidden % heads:
