@@ -1,0 +1,94 @@
+"""Multi-head latent attention (MLA, DeepSeek-V2, arXiv 2405.04434): a token caches one small latent for all heads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from dovetail.core.content import ByContent
+from dovetail.core.formats import Number
+from dovetail.model.graph import Attention, Cache, Operator
+from dovetail.model.step import NORM_FLOPS, ROTARY_FLOPS, Step
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LatentAttentionSpec(ByContent):
+    """One layer's latent attention.
+
+    Keys and values of all heads are products of a latent of `kv_rank` channels; `rope` channels of the key, the same
+    for all heads, carry the position. Two ways to execute it (`Step.absorb`):
+
+    - expanded: the latents of all cached tokens are multiplied out, and attention runs over heads of ``nope + rope``
+      channels; that is what prefill does, and `transformers` always.
+    - absorbed: queries are multiplied into the latent space (``q W_UK``), attention runs over the cached latents as
+      over one KV head, and its outputs are multiplied out (``W_UV``): the weights are the same tensor, met once by
+      each new token. That is what engines do in decode.
+
+    Parameters
+    ----------
+    heads : Number
+        Query heads.
+    q_rank : Number
+        Width of the queries' own latent; 0 where queries are projected directly.
+    kv_rank, nope, rope, values : Number
+        Channels of the latent, of a head's key without and with positions, of a head's value.
+    bias : bool
+        Of the projections from and to the hidden size, but for direct queries.
+    """
+
+    heads: Number
+    q_rank: Number
+    kv_rank: Number
+    nope: Number
+    rope: Number
+    values: Number
+    bias: bool = False
+
+    @property
+    def kv_heads(self) -> Number:
+        """Keys and values differ for each head once expanded."""
+        return self.heads
+
+    @property
+    def head_dim(self) -> Number:
+        """Channels of a query or expanded key head."""
+        return self.nope + self.rope
+
+    def operators(self, step: Step) -> Iterator[Operator]:
+        """Queries, latents, rotary, expansion or absorption, attention, output."""
+        hidden, rows = step.arch.hidden, step.rows
+        yield from self._queries(step)
+        latent = self.kv_rank + self.rope
+        yield step.linear("kv_a", {"kv_a": latent}, hidden, bias=self.bias, split="whole")
+        norm = tuple(step.vectors("kv_a_norm", self.kv_rank))
+        yield step.pointwise("kv_a_norm", rows * self.kv_rank, rows * self.kv_rank, NORM_FLOPS["rms"], norm)
+        turned = rows * (self.heads + 1) * self.rope
+        yield step.pointwise("rotary", turned, turned, ROTARY_FLOPS, split=True)
+        m = rows if step.absorb else step.batch * step.kv_len
+        yield step.linear("kv_b", {"kv_b": self.heads * (self.nope + self.values)}, self.kv_rank, m=m)
+        yield self._attention(step)
+        yield step.linear("o", {"o": hidden}, self.heads * self.values, bias=self.bias, split="in")
+
+    def caches(self, step: Step) -> Iterator[Cache]:
+        """The latents, and the part of the key with positions: one row a token, whatever the number of heads."""
+        width = self.kv_rank + self.rope
+        yield Cache(step.layers, step.batch, step.kv_len, 1, width, step.kv_dtype, value_dim=0, kind="latent")
+
+    def _queries(self, step: Step) -> Iterator[Operator]:
+        wide = self.heads * self.head_dim
+        if not self.q_rank:
+            yield step.linear("q", {"q": wide}, step.arch.hidden)
+            return
+        yield step.linear("q_a", {"q_a": self.q_rank}, step.arch.hidden, bias=self.bias, split="whole")
+        norm, elements = tuple(step.vectors("q_a_norm", self.q_rank)), step.rows * self.q_rank
+        yield step.pointwise("q_a_norm", elements, elements, NORM_FLOPS["rms"], norm)
+        yield step.linear("q_b", {"q_b": wide}, self.q_rank)
+
+    def _attention(self, step: Step) -> Attention:
+        kv_heads, head_dim, values = (
+            (1, self.kv_rank + self.rope, self.kv_rank) if step.absorb else (self.heads, self.head_dim, self.values)
+        )
+        return Attention(
+            "attention" + step.suffix, step.layers, (), step.batch, step.tokens, step.kv_len, self.heads, kv_heads,
+            head_dim, None, step.arch.dtype, step.kv_dtype, values, latent=step.absorb,
+        )  # fmt: skip
