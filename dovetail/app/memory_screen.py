@@ -39,7 +39,7 @@ def memory_screen(found: Estimate, room: Headroom) -> None:
     rows.append(["total", show(float(held.total), "byte"), f"{float(held.total) / capacity:.1%}", "on each chip"])
     table(["memory", "size", "of usable", "what"], rows)
     asked = found.workload
-    lengths = f"{float(asked.prompt):g} + {float(asked.output):g} tokens"
+    lengths = f"{float(asked.prompt):,.0f} + {float(asked.output):,.0f} tokens"
     print(folded(f"fits        batch {room.batch:,} at {lengths}; {_context(room)} at batch {float(asked.batch):g}"))
     for change in room.changes:
         print(folded(f"to fit      {change}"))
@@ -57,5 +57,6 @@ def _cache_row(found: Estimate, cache: Cache, capacity: float) -> list[str]:
     window = f", window {cache.window:,}" if cache.window else ""
     values = cache.head_dim if cache.value_dim is None else cache.value_dim
     shape = f"{float(cache.kv_heads):g} x ({float(cache.head_dim):g} + {float(values):g})"
-    what = f"{len(cache.layers)} layers, {rows}{window}, {shape} {cache.format}"
+    count = len(cache.layers)
+    what = f"{count} layer{'s' if count > 1 else ''}, {rows}{window}, {shape} {cache.format}"
     return [f"{cache.kind} cache", show(size, "byte"), f"{size / capacity:.1%}", what]

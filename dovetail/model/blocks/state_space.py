@@ -77,12 +77,12 @@ class StateSpaceSpec(ByContent):
         return step.pointwise("scan_conv", elements, elements, flops, (taps, *bias), split=True)
 
     def _scan(self, step: Step) -> Scan:
-        """For each head, channel and state: decay, x B, add, C h, add; for each channel: dt x, D x, add.
+        """For each channel and state: decay, x B, add, C h, add to an output that starts from D x; dt x and D x once.
 
-        That is the recurrence as it is defined, ``h = exp(dt A) h + dt x B; y = C h + D x``; chunked kernels execute
-        more, as matrix products.
+        That is the recurrence as it is defined, ``h = exp(dt A) h + dt x B; y = C h + D x``, but for one exponential a
+        head; chunked kernels execute more, as matrix products.
         """
-        per_token = self.inner * (5.0 * self.state + 3.0)
+        per_token = self.inner * (5.0 * self.state + 2.0)
         weights = tuple(
             w for role in ("scan_decay", "scan_skip", "scan_step") for w in step.vectors(role, self.scan_heads)
         )
