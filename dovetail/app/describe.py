@@ -69,13 +69,13 @@ def describe_model(name: str) -> dict[str, Any]:
     first = m.architecture.first
     return {
         "what": "model", "name": m.name, "family": m.architecture.family,
-        "matched_by": m.architecture.matched_by or None, "parameters": m.parameters,
+        "parameters": m.parameters,
         "active_parameters": m.active_parameters, "layers": m.layers, "hidden": m.architecture.hidden,
         "vocab": m.architecture.vocab, "heads": first("heads"), "kv_heads": first("kv_heads"),
         "head_dim": first("head_dim"), "intermediate": first("intermediate"),
         "experts": first("experts"), "tied_embeddings": m.architecture.tied, "max_context": m.max_context,
         "dtype": m.architecture.dtype, "kv_bytes_per_token": m.kv_bytes_per_token,
-        "weights": str(m.folder) if m.folder else None,
+        "matched_by": m.architecture.matched_by or None, "weights": str(m.folder) if m.folder else None,
     }  # fmt: skip
 
 
