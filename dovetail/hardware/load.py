@@ -15,7 +15,10 @@ ALIASES = {
     "a100": "a100-sxm", "a100-sxm-80gb": "a100-sxm", "a100-80gb": "a100-sxm", "a100-40gb": "a100-sxm-40gb",
     "h100": "h100-sxm", "h100-sxm-80gb": "h100-sxm", "h200": "h200-sxm", "b200": "b200-sxm", "4090": "rtx-4090",
     "rtx4090": "rtx-4090", "trillium": "tpu-v6e", "gaudi-3": "gaudi3", "alveo-u280": "u280", "b60": "arc-b60",
-    "arc-pro-b60": "arc-b60", "cpu": "host", "localhost": "host",
+    "arc-pro-b60": "arc-b60", "v100": "v100-sxm", "b300": "b300-sxm", "3090": "rtx-3090", "5090": "rtx-5090",
+    "rtx3090": "rtx-3090", "rtx5090": "rtx-5090", "ironwood": "tpu-v7", "gaudi-2": "gaudi2", "groq": "groq-lpu",
+    "trn2": "trainium2", "rpi5": "raspberry-pi-5", "alveo-u55c": "u55c", "alveo-v80": "v80", "cpu": "host",
+    "localhost": "host",
 }  # fmt: skip
 _COUNT = re.compile(r"^\s*(-?\d+)\s*(?:[x×*]\s*|\s+)(?=\S)(.+?)\s*$", re.IGNORECASE)
 
