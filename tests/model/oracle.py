@@ -68,3 +68,38 @@ def fused_shape(model: Model, weight: Weight) -> list[int]:
         return [0, weight.experts, weight.cols]  # a bias: the first entry is dropped with that of every vector
     flipped = model.architecture.fused_inputs_first
     return [weight.experts, *((weight.cols, weight.rows) if flipped else (weight.rows, weight.cols))]
+
+
+def kept(module: Any, tokens: int) -> int:
+    """Bytes of every tensor in the cache after a prefill of two sequences."""
+    import torch
+
+    output = module(torch.randint(3, 48, (2, tokens)), use_cache=True)
+    found = output.get("past_key_values") or output.get("cache_params")
+    total = 0
+    for layer in found.layers:
+        parts = [getattr(layer, name, None) for name in ("keys", "values")]
+        for name in ("conv_states", "recurrent_states"):
+            parts += getattr(layer, name, {}).values() if isinstance(getattr(layer, name, None), dict) else []
+        total += sum(part.nbytes for part in parts if isinstance(part, torch.Tensor))
+    return total
+
+
+def linear_flops(module: Any, tiny: Model, **inputs: Any) -> float:
+    """Products of linear layers and experts (``mm``, ``addmm``) and of attention; scans are made of other products."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with FlopCounterMode(display=False) as counter:
+        module(use_cache=True, **inputs)
+    total = 0.0
+    for name, counts in counter.get_flop_counts().items():
+        for operator, flops in counts.items():
+            products = name == "Global" and str(operator) in ("aten.mm", "aten.addmm")
+            total += flops if products else 0.0
+            attention = name.endswith(("mixer", "self_attn")) and int(name.split(".")[-2]) in attention_layers(tiny)
+            total += flops if attention and str(operator) == "aten.bmm" else 0.0
+    return total
+
+
+def attention_layers(tiny: Model) -> set[int]:
+    return {i for i, layer in enumerate(tiny.architecture.layers) if hasattr(layer.mixer, "kv_heads")}

@@ -9,7 +9,7 @@ import pytest
 from dovetail.design import estimate
 from dovetail.model import Model
 from dovetail.model.graph import Scan
-from tests.model.oracle import contraction_flops, expected_tensors, saved_parameters
+from tests.model.oracle import contraction_flops, expected_tensors, kept, linear_flops, saved_parameters
 
 _MAMBA = {
     "model_type": "mamba2", "vocab_size": 48, "hidden_size": 32, "num_hidden_layers": 2, "num_heads": 8, "head_dim": 8,
@@ -57,46 +57,10 @@ def test_parameters_and_tensors_are_the_modules(tiny: Model, tiny_module: Any, t
     assert expected_tensors(tiny) == {**saved, **taps}  # a depthwise convolution is saved with one channel a filter
 
 
-def kept(module: Any, tokens: int) -> tuple[Any, int]:
-    """Bytes of every tensor in the cache after a prefill of two sequences."""
-    import torch
-
-    output = module(torch.randint(3, 48, (2, tokens)), use_cache=True)
-    found = output.get("past_key_values") or output.get("cache_params")
-    total = 0
-    for layer in found.layers:
-        parts = [getattr(layer, name, None) for name in ("keys", "values")]
-        for name in ("conv_states", "recurrent_states"):
-            parts += getattr(layer, name, {}).values() if isinstance(getattr(layer, name, None), dict) else []
-        total += sum(part.nbytes for part in parts if isinstance(part, torch.Tensor))
-    return found, total
-
-
 @pytest.mark.parametrize("tokens", [5, 9])
 def test_cache_bytes_are_those_of_a_real_cache(tiny: Model, tiny_module: Any, tokens: int) -> None:
-    _, held = kept(tiny_module, tokens)
     caches = tiny.graph(2, tokens, 0, kv_dtype="fp32").caches
-    assert held == sum(4 * 2 * c.length * c.elements_per_token for c in caches)
-
-
-def linear_flops(module: Any, tiny: Model, **inputs: Any) -> float:
-    """Products of linear layers and experts (``mm``, ``addmm``) and of attention; scans are made of other products."""
-    from torch.utils.flop_counter import FlopCounterMode
-
-    with FlopCounterMode(display=False) as counter:
-        module(use_cache=True, **inputs)
-    total = 0.0
-    for name, counts in counter.get_flop_counts().items():
-        for operator, flops in counts.items():
-            products = name == "Global" and str(operator) in ("aten.mm", "aten.addmm")
-            total += flops if products else 0.0
-            attention = name.endswith("mixer") and int(name.split(".")[-2]) in attention_layers(tiny)
-            total += flops if attention and str(operator) == "aten.bmm" else 0.0
-    return total
-
-
-def attention_layers(tiny: Model) -> set[int]:
-    return {i for i, layer in enumerate(tiny.architecture.layers) if hasattr(layer.mixer, "kv_heads")}
+    assert kept(tiny_module, tokens) == sum(4 * 2 * c.length * c.elements_per_token for c in caches)
 
 
 @pytest.mark.parametrize("tokens", [1, 8])

@@ -53,7 +53,7 @@ class StateSpaceSpec(ByContent):
         hidden, rows, inner = step.arch.hidden, step.rows, self.inner
         wide = inner + self.convolved + self.scan_heads
         yield step.linear("scan_in", {"scan_in": wide}, hidden, bias=self.bias)
-        yield self._convolution(step)
+        yield convolution(step, self.convolved, self.kernel, bias=self.conv_bias)
         yield self._scan(step)
         norm = tuple(step.vectors("scan_norm", inner))
         flops = NORM_FLOPS["rms"] + ACTIVATION_FLOPS["silu"] + 1.0
@@ -67,14 +67,6 @@ class StateSpaceSpec(ByContent):
         yield Cache(layers, batch, 1, 1, conv, step.arch.dtype, value_dim=0, kind="state")
         matrix = self.channels * self.state
         yield Cache(layers, batch, 1, self.scan_heads, matrix, self.state_dtype, value_dim=0, kind="state")
-
-    def _convolution(self, step: Step) -> Operator:
-        names = step.arch.names["scan_conv"]
-        taps = Weight(names[0], self.convolved, self.kernel, step.format, linear=False)
-        bias = (Weight(names[1], 1, self.convolved, step.format, linear=False),) if self.conv_bias else ()
-        elements = step.rows * self.convolved
-        flops = 2.0 * self.kernel + ACTIVATION_FLOPS["silu"]
-        return step.pointwise("scan_conv", elements, elements, flops, (taps, *bias), split=True)
 
     def _scan(self, step: Step) -> Scan:
         """For each channel and state: decay, x B, add, C h, add to an output that starts from D x; dt x and D x once.
@@ -90,3 +82,12 @@ class StateSpaceSpec(ByContent):
             "scan" + step.suffix, step.layers, weights, step.batch, step.tokens, per_token, self.inner * self.state,
             step.rows * (self.convolved + self.scan_heads), step.rows * self.inner, step.arch.dtype, self.state_dtype,
         )  # fmt: skip
+
+
+def convolution(step: Step, channels: Number, kernel: int, *, bias: bool) -> Operator:
+    """The causal convolution before a scan, each channel by itself, and its SiLU."""
+    names = step.arch.names["scan_conv"]
+    taps = Weight(names[0], channels, kernel, step.format, linear=False)
+    biases = (Weight(names[1], 1, channels, step.format, linear=False),) if bias else ()
+    elements, flops = step.rows * channels, 2.0 * kernel + ACTIVATION_FLOPS["silu"]
+    return step.pointwise("scan_conv", elements, elements, flops, (taps, *biases), split=True)
