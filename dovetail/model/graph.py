@@ -115,6 +115,8 @@ class Attention(Operator):
         Keys that each query picks among those it sees (sparse attention); all are cached.
     latent : bool
         Keys and values are the same cached rows: a value is the first channels of a key.
+    whole : bool
+        Tensor parallelism does not divide it: every chip needs all of its result (the index of sparse attention).
     """
 
     batch: Number = 1
@@ -131,6 +133,7 @@ class Attention(Operator):
     chunked: bool = False
     selected: int | None = None
     latent: bool = False
+    whole: bool = False
 
     @property
     def values(self) -> Number:

@@ -23,7 +23,7 @@ def tensor_parallel(graph: Graph, ways: int) -> Graph:
     """
     if ways == 1:
         return graph
-    attention = {o.layers: o for o in graph.operators if isinstance(o, Attention)}
+    attention = {o.layers: o for o in graph.operators if isinstance(o, Attention) and not o.whole}
     for heads in attention.values():
         _check(heads, ways)
     operators: list[Operator] = []
@@ -60,7 +60,7 @@ def _split(operator: Operator, ways: int, attention: Attention | None) -> Operat
         return replace(operator, weights=weights, k=operator.k / ways)
     if isinstance(operator, Linear) and operator.split == "out":
         return replace(operator, weights=tuple(_outputs(w, ways) for w in operator.weights), n=operator.n / ways)
-    if isinstance(operator, Attention):
+    if isinstance(operator, Attention) and not operator.whole:
         return replace(operator, heads=operator.heads // ways, kv_heads=_kv_heads(operator.kv_heads, ways))
     if isinstance(operator, Scan):
         share = {"flops_per_token": operator.flops_per_token / ways, "state": operator.state / ways}

@@ -1,4 +1,7 @@
-"""Multi-head latent attention (MLA, DeepSeek-V2, arXiv 2405.04434): a token caches one small latent for all heads."""
+"""Multi-head latent attention (MLA, DeepSeek-V2, arXiv 2405.04434): a token caches one small latent for all heads.
+
+With an index (DeepSeek sparse attention, arXiv 2512.02556) each query attends only to the keys picked for it.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,44 @@ from dovetail.core.content import ByContent
 from dovetail.core.formats import Number
 from dovetail.model.graph import Attention, Cache, Operator
 from dovetail.model.step import NORM_FLOPS, ROTARY_FLOPS, Step
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class IndexSpec(ByContent):
+    """What picks the keys of sparse attention: small heads score every cached token, all against one key of it.
+
+    A score is the sum over heads of ``weight ReLU(q k)``. Every chip of a group needs the whole choice, so none of it
+    is divided. Roles: ``index_q, index_k, index_k_norm, index_weights``.
+
+    Parameters
+    ----------
+    heads, head_dim : Number
+        Of the index; its one key of `head_dim` channels a token is cached beside the latents.
+    """
+
+    heads: Number
+    head_dim: Number
+
+    def operators(self, step: Step, q_rank: Number, rope: Number) -> Iterator[Operator]:
+        """Queries from the latent of the queries, keys and weights of heads from the stream, rotary, scores."""
+        hidden, rows = step.arch.hidden, step.rows
+        yield step.linear("index_q", {"index_q": self.heads * self.head_dim}, q_rank, split="whole")
+        yield step.linear("index_k", {"index_k": self.head_dim}, hidden, split="whole")
+        norm, keys = tuple(step.vectors("index_k_norm", self.head_dim)), rows * self.head_dim
+        yield step.pointwise("index_k_norm", keys, keys, NORM_FLOPS["layer"], norm)
+        turned = rows * (self.heads + 1) * rope
+        yield step.pointwise("index_rotary", turned, turned, ROTARY_FLOPS)
+        yield step.linear("index_weights", {"index_weights": self.heads}, hidden, quantisable=False, split="whole")
+        # The sum over heads costs a multiply and an add a score: what a value of one channel would
+        yield Attention(
+            "index_scores" + step.suffix, step.layers, (), step.batch, step.tokens, step.kv_len, self.heads, 1,
+            self.head_dim, None, step.arch.dtype, step.kv_dtype, 1, latent=True, whole=True,
+        )  # fmt: skip
+
+    def caches(self, step: Step) -> Iterator[Cache]:
+        """One key a token."""
+        width = self.head_dim
+        yield Cache(step.layers, step.batch, step.kv_len, 1, width, step.kv_dtype, value_dim=0, kind="index")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -34,6 +75,10 @@ class LatentAttentionSpec(ByContent):
         Channels of the latent, of a head's key without and with positions, of a head's value.
     bias : bool
         Of the projections from and to the hidden size, but for direct queries.
+    selected : int or None
+        Keys that each query attends to, at most; None for all.
+    index : IndexSpec or None
+        What picks them; None where all are seen, or where the choice of an earlier layer is used again.
     """
 
     heads: Number
@@ -43,6 +88,8 @@ class LatentAttentionSpec(ByContent):
     rope: Number
     values: Number
     bias: bool = False
+    selected: int | None = None
+    index: IndexSpec | None = None
 
     @property
     def kv_heads(self) -> Number:
@@ -55,7 +102,7 @@ class LatentAttentionSpec(ByContent):
         return self.nope + self.rope
 
     def operators(self, step: Step) -> Iterator[Operator]:
-        """Queries, latents, rotary, expansion or absorption, attention, output."""
+        """Queries, latents, rotary, expansion or absorption, index, attention, output."""
         hidden, rows = step.arch.hidden, step.rows
         yield from self._queries(step)
         latent = self.kv_rank + self.rope
@@ -66,13 +113,17 @@ class LatentAttentionSpec(ByContent):
         yield step.pointwise("rotary", turned, turned, ROTARY_FLOPS, split=True)
         m = rows if step.absorb else step.batch * step.kv_len
         yield step.linear("kv_b", {"kv_b": self.heads * (self.nope + self.values)}, self.kv_rank, m=m)
+        if self.index is not None:
+            yield from self.index.operators(step, self.q_rank, self.rope)
         yield self._attention(step)
         yield step.linear("o", {"o": hidden}, self.heads * self.values, bias=self.bias, split="in")
 
     def caches(self, step: Step) -> Iterator[Cache]:
-        """The latents, and the part of the key with positions: one row a token, whatever the number of heads."""
+        """The latents and the part of the key with positions, one row a token for all heads; then keys of the index."""
         width = self.kv_rank + self.rope
         yield Cache(step.layers, step.batch, step.kv_len, 1, width, step.kv_dtype, value_dim=0, kind="latent")
+        if self.index is not None:
+            yield from self.index.caches(step)
 
     def _queries(self, step: Step) -> Iterator[Operator]:
         wide = self.heads * self.head_dim
@@ -90,5 +141,5 @@ class LatentAttentionSpec(ByContent):
         )
         return Attention(
             "attention" + step.suffix, step.layers, (), step.batch, step.tokens, step.kv_len, self.heads, kv_heads,
-            head_dim, None, step.arch.dtype, step.kv_dtype, values, latent=step.absorb,
+            head_dim, None, step.arch.dtype, step.kv_dtype, values, selected=self.selected, latent=step.absorb,
         )  # fmt: skip

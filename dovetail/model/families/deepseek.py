@@ -5,7 +5,7 @@ The multi-token-prediction layer of V3 is not part of the model's step and is no
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from dovetail.model.architecture import Architecture, FeedForwardSpec, LayerSpec
 from dovetail.model.blocks.latent import LatentAttentionSpec
@@ -13,6 +13,7 @@ from dovetail.model.config import Config
 from dovetail.model.families import FAMILIES
 from dovetail.model.families.glm4_moe import NAMES as MIXTURE
 from dovetail.model.families.llama import LAYER, linear, shape
+from dovetail.model.families.patterns import kinds
 
 NAMES: Mapping[str, tuple[str, ...]] = {
     **{role: names for role, names in MIXTURE.items() if role not in ("k", "v", "q_norm", "k_norm")},
@@ -27,7 +28,11 @@ NAMES: Mapping[str, tuple[str, ...]] = {
 
 @FAMILIES.register("deepseek_v2", "deepseek_v3", "kimi_k2")
 def deepseek(config: Config, name: str) -> Architecture:
-    attention = latent_attention(config)
+    return stack(config, name, [latent_attention(config)] * config.layers)
+
+
+def stack(config: Config, name: str, attention: Sequence[LatentAttentionSpec]) -> Architecture:
+    """The layers of a config of DeepSeek's around the `attention` of each: dense ones first, then mixtures."""
     activation = config.text("hidden_act", default="silu")
     experts, inner = config.whole("n_routed_experts"), config.whole("moe_intermediate_size")
     if config.whole("moe_layer_freq", default=1) != 1:
@@ -39,10 +44,14 @@ def deepseek(config: Config, name: str) -> Architecture:
         top_k=config.whole("num_experts_per_tok", high=experts),
         shared=inner * config.whole("n_shared_experts", default=0, low=0),
     )
-    dense = LayerSpec(attention, FeedForwardSpec(config.whole("intermediate_size"), activation=activation))
+    dense = FeedForwardSpec(config.whole("intermediate_size"), activation=activation)
     first = config.whole("first_k_dense_replace", default=3 if config.text("model_type") != "deepseek_v2" else 0, low=0)
-    sparse = LayerSpec(attention, mixture)
-    layers = tuple(dense if i < first else sparse for i in range(config.layers))
+    default = ["dense" if i < first else "sparse" for i in range(config.layers)]
+    blocks = {"dense": dense, "sparse": mixture}
+    feed_forward = [blocks[kind] for kind in kinds(config, "mlp_layer_types", tuple(blocks), default)]
+    pairs = list(zip(attention, feed_forward, strict=True))
+    specs = {pair: LayerSpec(*pair) for pair in pairs}  # equal layers are one object, which a graph compares once
+    layers = tuple(specs[pair] for pair in pairs)
     return Architecture(name, layers=layers, names=NAMES, **shape(config))
 
 
