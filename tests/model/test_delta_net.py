@@ -48,14 +48,19 @@ def tiny(tiny_config: dict[str, Any]) -> Model:
 @pytest.fixture(scope="module")
 def tiny_module(tiny_config: dict[str, Any]) -> Iterator[Any]:
     torch = pytest.importorskip("torch", reason="the oracle needs the torch extra")
-    transformers = pytest.importorskip("transformers", reason="the oracle needs the torch extra")
     torch.manual_seed(0)
-    config = transformers.AutoConfig.for_model(**tiny_config)
-    how = {"attn_implementation": "eager"}
-    if "num_experts" in tiny_config:
-        how["experts_implementation"] = "eager"
     with torch.inference_mode():
-        yield transformers.AutoModelForCausalLM.from_config(config, **how).eval()
+        yield module_of(tiny_config)
+
+
+def module_of(fields: Mapping[str, Any]) -> Any:
+    """The module of a config, with eager attention and experts."""
+    transformers = pytest.importorskip("transformers", reason="the oracle needs the torch extra")
+    how = {"attn_implementation": "eager"}
+    if "num_experts" in fields:
+        how["experts_implementation"] = "eager"
+    config = transformers.AutoConfig.for_model(**fields)
+    return transformers.AutoModelForCausalLM.from_config(config, dtype=config.dtype, **how).eval()
 
 
 def test_parameters_and_tensors_are_the_modules(tiny: Model, tiny_module: Any, tmp_path: Path) -> None:
@@ -70,6 +75,17 @@ def test_parameters_and_tensors_are_the_modules(tiny: Model, tiny_module: Any, t
 def test_cache_bytes_are_those_of_a_real_cache(tiny: Model, tiny_module: Any, tokens: int) -> None:
     caches = tiny.graph(2, tokens, 0, kv_dtype="fp32").caches
     assert kept(tiny_module, tokens) == sum(4 * 2 * c.length * c.elements_per_token for c in caches)
+
+
+def test_the_state_is_wider_than_the_checkpoint(tiny_config: dict[str, Any]) -> None:
+    """Of a bf16 model the convolution's inputs, keys and values are bf16, the scan's state is fp32."""
+    torch = pytest.importorskip("torch", reason="the oracle needs the torch extra")
+    fields = {**tiny_config, "dtype": "bfloat16"}
+    with torch.inference_mode():
+        held = kept(module_of(fields), 5)
+    caches = Model.load(fields).graph(2, 5, 0, kv_dtype="bf16").caches
+    width = {"bf16": 2, "fp32": 4}
+    assert held == sum(width[c.format] * 2 * c.length * c.elements_per_token for c in caches)
 
 
 @pytest.mark.parametrize(("tokens", "context"), [(1, 0), (8, 0), (1, 7)])
