@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from dovetail.core.content import ByContent
 from dovetail.core.formats import Number
@@ -12,6 +12,9 @@ from dovetail.model.blocks import Block
 from dovetail.model.blocks.attention import AttentionSpec
 from dovetail.model.blocks.feed_forward import FeedForwardSpec
 from dovetail.model.graph import Weight
+
+if TYPE_CHECKING:
+    from dovetail.model.vision import Tower
 
 __all__ = ["Architecture", "AttentionSpec", "FeedForwardSpec", "LayerSpec", "Stored"]
 
@@ -66,6 +69,8 @@ class Architecture(ByContent):
         What the rows that get logits pass through first (BERT's transform).
     others : tuple of (Weight, layers)
         Tensors of the module that no operator of a text step reads: counted, and held in memory.
+    vision : Tower or None
+        The image encoder of a vision-language model; its tensors are among `others`.
     matched_by : str
         How the family was found when the `model_type` is unknown; empty otherwise.
     """
@@ -89,6 +94,7 @@ class Architecture(ByContent):
     beside_embed: Block | None = None
     before_head: Block | None = None
     others: tuple[Stored, ...] = ()
+    vision: Tower | None = None
     matched_by: str = ""
 
     def first(self, field: str) -> Number | None:

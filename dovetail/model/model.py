@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dovetail.core.content import ByContent
 from dovetail.core.errors import DovetailError, did_you_mean
@@ -19,6 +19,9 @@ from dovetail.model.config import Config, read_fields
 from dovetail.model.families import FAMILIES
 from dovetail.model.graph import Graph, Linear
 from dovetail.model.stored import as_stored, stored_format
+
+if TYPE_CHECKING:
+    from dovetail.model.vision import Tower
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -111,6 +114,34 @@ class Model(ByContent):
         from dovetail.model.training import training_graph
 
         return training_graph(self.architecture, _at_least("batch", batch, 1), _at_least("tokens", tokens, 1))
+
+    def image_tokens(self, height: int, width: int) -> int:
+        """Tokens that one image of `height` x `width` pixels takes.
+
+        Raises
+        ------
+        DovetailError
+            The model has no image encoder, or a side is below 1.
+        """
+        _at_least("image", min(height, width), 1)
+        return self._tower().tokens(height, width)
+
+    def vision_graph(self, images: Number = 1, height: int = 448, width: int = 448) -> Graph:
+        """The operators that turn `images` images of `height` x `width` pixels into tokens of the language model.
+
+        Raises
+        ------
+        DovetailError
+            The model has no image encoder, or a number is below 1.
+        """
+        _at_least("image", min(height, width), 1)
+        down, across = self._tower().patches(height, width)
+        return self._tower().graph(_at_least("images", images, 1), down * across)
+
+    def _tower(self) -> Tower:
+        if self.architecture.vision is None:
+            raise DovetailError(f"{self.name} has no image encoder", hint="a vision-language model such as llava")
+        return self.architecture.vision
 
     @property
     def layers(self) -> int:

@@ -1,0 +1,79 @@
+"""Qwen2-VL (arXiv 2409.12191), Qwen2.5-VL (2502.13923) and Qwen3-VL (2511.21631): images at their own resolution."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from dovetail.model.architecture import Architecture, AttentionSpec, FeedForwardSpec, LayerSpec
+from dovetail.model.config import Config
+from dovetail.model.families import FAMILIES
+from dovetail.model.families.qwen import qwen, qwen3_moe
+from dovetail.model.vision import Projector, Tower, rooted
+
+
+def _pair(path: str) -> tuple[str, str]:
+    return f"{path}.weight", f"{path}.bias"
+
+
+def _tower_names(root: str, up: str, down: str) -> dict[str, tuple[str, ...]]:
+    block = f"{root}.blocks.{{layer}}"
+    return {
+        "patch": _pair(f"{root}.patch_embed.proj"),
+        "positions": (f"{root}.pos_embed.weight",),
+        "norm_in": _pair(f"{block}.norm1"),
+        "qkv": _pair(f"{block}.attn.qkv"),
+        "o": _pair(f"{block}.attn.proj"),
+        "norm_post": _pair(f"{block}.norm2"),
+        "up": _pair(f"{block}.mlp.{up}"),
+        "down": _pair(f"{block}.mlp.{down}"),
+    }
+
+
+def _patch(vision: Config) -> tuple[int, int]:
+    """Numbers of one patch, and its side."""
+    side = vision.whole("patch_size", default=16)
+    frames = vision.whole("temporal_patch_size", default=2)
+    return vision.whole("in_channels", "in_chans", default=3) * frames * side * side, side
+
+
+@FAMILIES.register("qwen3_vl", "qwen3_vl_moe")
+def qwen3_vl(config: Config, name: str) -> Architecture:
+    text = config.block("text_config")
+    sparse = config.text("model_type") == "qwen3_vl_moe"
+    tied = text.flag("tie_word_embeddings", default=config.flag("tie_word_embeddings"))
+    fields = {**text.fields, "model_type": "qwen3_moe" if sparse else "qwen3", "tie_word_embeddings": tied}
+    model = (qwen3_moe if sparse else qwen)(Config(fields, text.where), name)
+    tower = _qwen3_tower(config.block("vision_config"), model.dtype)
+    names = rooted(dict(model.names), "model.language_model", "lm_head.weight")
+    if sparse:  # all experts of a layer in one tensor
+        experts = names["expert_gate"][0].partition("{expert}")[0]
+        names = {role: found for role, found in names.items() if role not in ("expert_gate", "expert_up")}
+        names |= {"expert_gate_up": (f"{experts}gate_up_proj",), "expert_down": (f"{experts}down_proj",)}
+    return replace(model, family=config.text("model_type"), names=names, others=tower.stored(), vision=tower)
+
+
+def _qwen3_tower(vision: Config, dtype: str) -> Tower:
+    hidden, heads = vision.whole("hidden_size"), vision.whole("num_heads")
+    if hidden % heads:
+        raise vision.error("num_heads", f"{hidden} channels do not divide into {heads} heads")
+    merge, out = vision.whole("spatial_merge_size", default=2), vision.whole("out_hidden_size")
+    attention = AttentionSpec(heads, heads, hidden // heads, True, True, causal=False)
+    activation = vision.text("hidden_act", default="gelu_pytorch_tanh")
+    block = FeedForwardSpec(vision.whole("intermediate_size"), gated=False, bias=True, activation=activation)
+    names = _tower_names("model.visual", "linear_fc1", "linear_fc2")
+    wide = hidden * merge**2
+    projectors = [Projector("merger", hidden, wide, wide, out)]
+    mergers = {"merger": "model.visual.merger"}
+    for i in range(len(vision.whole_list("deepstack_visual_indexes"))):
+        projectors.append(Projector(f"deepstack{i}", wide, wide, wide, out))
+        mergers[f"deepstack{i}"] = f"model.visual.deepstack_merger_list.{i}"
+    for role, path in mergers.items():
+        names |= {f"{role}_norm": _pair(f"{path}.norm")}
+        names |= {f"{role}_up": _pair(f"{path}.linear_fc1"), f"{role}_down": _pair(f"{path}.linear_fc2")}
+    patch, side = _patch(vision)
+    arch = Architecture(
+        "vision", family="vision", hidden=hidden, vocab=0,
+        layers=(LayerSpec(attention, block),) * vision.whole("depth"), max_context=0, tied=True, names=names,
+        norm="layer", dtype=dtype, learned_positions=vision.whole("num_position_embeddings", default=2304),
+    )  # fmt: skip
+    return Tower(arch, patch, side, merge, tuple(projectors), pixels=(65_536, 16_777_216), patch_bias=True)

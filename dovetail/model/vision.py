@@ -1,0 +1,142 @@
+"""Vision towers: patches of an image through an encoder and a projector, into tokens of the language model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from dovetail.core.content import ByContent
+from dovetail.core.formats import Number, plain
+from dovetail.model.architecture import Architecture, Stored
+from dovetail.model.build import layer, layer_kinds
+from dovetail.model.graph import Graph, Operator
+from dovetail.model.step import GELU_FLOPS, NORM_FLOPS, Step
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Projector(ByContent):
+    """Two products with an activation between them, from merged patches to the language model's width.
+
+    Parameters
+    ----------
+    role : str
+        Prefix of its roles: ``<role>_norm`` (absent: none), ``<role>_up``, ``<role>_down``.
+    norm_width : Number
+        Channels that the norm sees: one patch's, or those of the merged patches.
+    inputs, inner, outputs : Number
+        Widths.
+    bias : bool
+        Of both products.
+    """
+
+    role: str
+    norm_width: Number
+    inputs: Number
+    inner: Number
+    outputs: Number
+    bias: bool = True
+
+    def operators(self, step: Step) -> Iterator[Operator]:
+        """Norm, product, activation, product over `step.rows` merged patches."""
+        up, down, rows = f"{self.role}_up", f"{self.role}_down", step.rows
+        if f"{self.role}_norm" in step.arch.names:
+            vectors = tuple(step.vectors(f"{self.role}_norm", self.norm_width))
+            flops = NORM_FLOPS[step.arch.norm]
+            yield step.pointwise(f"{self.role}_norm", rows * self.inputs, rows * self.inputs, flops, vectors)
+        yield step.linear(up, {up: self.inner}, self.inputs, bias=self.bias)
+        yield step.pointwise(f"{self.role}_activation", rows * self.inner, rows * self.inner, GELU_FLOPS, split=True)
+        yield step.linear(down, {down: self.outputs}, self.inner, bias=self.bias, split="in")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Tower(ByContent):
+    """An image encoder, as its module holds it.
+
+    Parameters
+    ----------
+    arch : Architecture
+        Width, layers and names of the encoder; its ``vocab`` and head are not used.
+    patch : Number
+        Numbers of one patch: channels x frames x side x side.
+    side : int
+        Pixels of a patch's side.
+    merge : int
+        Patches along each side that become one token.
+    size : int
+        Side in pixels to which every image is brought; 0 where the resolution is the image's own.
+    pixels : tuple of int
+        Least and most pixels of an image of its own resolution, between which it is scaled.
+    prefix : int
+        Positions beside the patches (a class token), which give no tokens to the language model.
+    patch_bias : bool
+        The patch embedding has a bias.
+    projectors : tuple of Projector
+        From merged patches to the language model; more than one where inner layers are projected too.
+    """
+
+    arch: Architecture
+    patch: Number
+    side: int
+    merge: int
+    projectors: tuple[Projector, ...]
+    size: int = 0
+    pixels: tuple[int, int] = (0, 0)
+    prefix: int = 0
+    patch_bias: bool = False
+
+    def patches(self, height: int, width: int) -> tuple[int, int]:
+        """Patches down and across of an image of so many pixels.
+
+        An image of its own resolution is rounded to whole tokens, and scaled to lie within `pixels`
+        (`smart_resize` of Qwen2-VL's image processor, arXiv 2409.12191).
+        """
+        if self.size:
+            return self.size // self.side, self.size // self.side
+        unit = self.side * self.merge
+        down, across = (max(unit, round(edge / unit) * unit) for edge in (height, width))
+        least, most = self.pixels
+        if down * across > most:
+            scale = (height * width / most) ** 0.5
+            down, across = (max(unit, int(edge / scale / unit) * unit) for edge in (height, width))
+        elif down * across < least:
+            scale = (least / (height * width)) ** 0.5
+            down, across = (-int(-edge * scale // unit) * unit for edge in (height, width))
+        return down // self.side, across // self.side
+
+    def tokens(self, height: int, width: int) -> int:
+        """Tokens of the language model that one image takes."""
+        down, across = self.patches(height, width)
+        return down * across // self.merge**2
+
+    def graph(self, images: Number, patches: Number) -> Graph:
+        """The operators that encode `images` images of so many patches each."""
+        arch = self.arch
+        step = Step(arch, (), "", plain(arch.dtype), images, patches + self.prefix, 0, arch.dtype, False)
+        return Graph(tuple(self._operators(step, patches)), (), images, patches, 0, arch.hidden)
+
+    def stored(self) -> tuple[Stored, ...]:
+        """Every tensor of the tower."""
+        return tuple(self.graph(1, self.merge**2).weights())
+
+    def _operators(self, step: Step, patches: Number) -> Iterator[Operator]:
+        arch, grid = self.arch, replace(step, tokens=patches)
+        yield grid.linear("patch_embed", {"patch": arch.hidden}, self.patch, bias=self.patch_bias, quantisable=False)
+        tables = tuple(step.vectors("class_token", arch.hidden))
+        if arch.learned_positions:
+            tables += tuple(step.weights("positions", arch.learned_positions, arch.hidden, linear=False))
+        if tables:
+            yield step.pointwise("positions", 2 * step.flow, step.flow, 1.0, tables)
+        yield from step.norm("norm_embed", "norm_embed")
+        kinds = layer_kinds(arch.layers)
+        for spec, layers in kinds:
+            yield from layer(replace(step, layers=layers, suffix=f"@{layers[0]}" if len(kinds) > 1 else ""), spec)
+        yield from step.norm("norm_out", "norm_out")
+        merged = replace(step, tokens=patches / self.merge**2 if self.merge > 1 else patches)
+        for projector in self.projectors:
+            yield from projector.operators(merged)
+
+
+def rooted(names: dict[str, tuple[str, ...]], root: str, head: str) -> dict[str, tuple[str, ...]]:
+    """A language model's names where its module sits inside another: `root` in place of ``model``."""
+    moved = {role: tuple(n.replace("model.", f"{root}.", 1) for n in found) for role, found in names.items()}
+    return {**moved, "head": (head,)}
