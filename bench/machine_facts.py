@@ -144,6 +144,9 @@ def facts(folder: Path) -> list[Fact]:
 def main() -> None:
     """Print the disagreements and what was compared."""
     data = os.environ.get("DOVETAIL_DATA") or Path(__file__).parents[2] / "shared" / "data"
+    if not (Path(data) / "hardware").is_dir():
+        print(f"no tables in {data}/hardware: set DOVETAIL_DATA")
+        return
     found = facts(Path(data) / "hardware")
     print(f"{'machine':15s} {'field':10s} {'table':15s} {'ours':>10s} {'theirs':>10s} {'ratio':>6s}")
     for fact in sorted((f for f in found if f.apart > 0.02), key=lambda f: (f.machine, f.field, f.table)):
