@@ -30,6 +30,13 @@ TINY: Mapping[str, dict[str, Any]] = {
         "model_type": "qwen3_vl_moe", "text_config": {**_TEXT, **_MIXTURE},
         "vision_config": {**_TOWER, "deepstack_visual_indexes": []},
     },
+    "qwen3_5": {
+        "model_type": "qwen3_5", "text_config": {
+            **_TEXT, "num_hidden_layers": 4, "linear_num_key_heads": 2, "linear_num_value_heads": 4,
+            "linear_key_head_dim": 8, "linear_value_head_dim": 8,
+        },
+        "vision_config": {**_TOWER, "deepstack_visual_indexes": []},
+    },
     "llava": {"model_type": "llava", "text_config": {**_TEXT, "model_type": "llama"}, "vision_config": _CLIP},
 }  # fmt: skip
 

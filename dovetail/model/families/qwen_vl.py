@@ -1,4 +1,4 @@
-"""Qwen2-VL (arXiv 2409.12191), Qwen2.5-VL (2502.13923) and Qwen3-VL (2511.21631): images at their own resolution."""
+"""Qwen3-VL (arXiv 2511.21631) and Qwen3.5: images at their own resolution, inner layers of the tower projected too."""
 
 from __future__ import annotations
 
@@ -50,6 +50,18 @@ def qwen3_vl(config: Config, name: str) -> Architecture:
         names = {role: found for role, found in names.items() if role not in ("expert_gate", "expert_up")}
         names |= {"expert_gate_up": (f"{experts}gate_up_proj",), "expert_down": (f"{experts}down_proj",)}
     return replace(model, family=config.text("model_type"), names=names, others=tower.stored(), vision=tower)
+
+
+@FAMILIES.register("qwen3_5", "qwen3_5_moe")
+def qwen3_5_vl(config: Config, name: str) -> Architecture:
+    """Qwen3.5: the text part is a family of its own; the tower is Qwen3-VL's."""
+    kind, text = config.text("model_type"), config.block("text_config")
+    tied = text.flag("tie_word_embeddings", default=config.flag("tie_word_embeddings"))
+    fields = {**text.fields, "model_type": f"{kind}_text", "tie_word_embeddings": tied}
+    model = FAMILIES[f"{kind}_text"](Config(fields, text.where), name)
+    tower = _qwen3_tower(config.block("vision_config"), model.dtype)
+    names = rooted(dict(model.names), "model.language_model", "lm_head.weight")
+    return replace(model, family=kind, names=names, others=tower.stored(), vision=tower)
 
 
 def _qwen3_tower(vision: Config, dtype: str) -> Tower:
