@@ -9,6 +9,7 @@ import pytest
 
 from dovetail.core.errors import DovetailError
 from dovetail.model import Model
+from dovetail.model.graph import Scan
 from tests.model.oracle import contraction_flops, counted_flops, expected_tensors, saved_parameters
 
 _TEXT = {
@@ -62,13 +63,15 @@ def tiny_module(tiny: Model) -> Iterator[Any]:
 def test_parameters_and_tensors_are_the_modules(tiny: Model, tiny_module: Any, tmp_path: Path) -> None:
     assert tiny.parameters == sum(p.numel() for p in tiny_module.parameters())
     saved = saved_parameters(tiny_module, tmp_path)
-    flat = {n: [s[0], prod(s[1:])] for n, s in saved.items() if "patch_emb" in n and n.endswith("weight")}
-    assert expected_tensors(tiny) == {**saved, **flat}  # a patch embedding is saved as a convolution
+    flat = {n: [s[0], prod(s[1:])] for n, s in saved.items() if len(s) > 2 and ("patch_emb" in n or "conv1d" in n)}
+    assert expected_tensors(tiny) == {**saved, **flat}  # patch embeddings and taps are saved as convolutions
 
 
 def test_flops_of_a_text_step(tiny: Model, tiny_module: Any) -> None:
     import torch
 
+    if any(isinstance(o, Scan) for o in tiny.graph().operators):
+        pytest.skip("torch counts the products that scans are made of: see test_delta_net")
     counted, _ = counted_flops(tiny_module.model.language_model, input_ids=torch.randint(3, 40, (2, 7)))
     assert contraction_flops(tiny.graph(2, 7, 0, logit_tokens=0)) == counted
 
