@@ -33,8 +33,10 @@ def counted(config: dict[str, Any]) -> int:
     fields = {k: v for k, v in config.items() if k not in ("model_type", "quantization_config", "auto_map")}
     built = transformers.AutoConfig.for_model(kind, **fields)
     named = getattr(transformers, str((config.get("architectures") or [""])[0]), None)
+    images = "vision_config" in config
+    auto = transformers.AutoModelForImageTextToText if images else transformers.AutoModelForCausalLM
     with torch.device("meta"):
-        module = named(built) if named else transformers.AutoModelForCausalLM.from_config(built)
+        module = named(built) if named else auto.from_config(built)
     return sum(p.numel() for p in module.parameters())
 
 
