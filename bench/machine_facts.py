@@ -33,6 +33,7 @@ EPOCH_ROWS = {
     "rtx-3090": "NVIDIA GeForce RTX 3090", "rtx-4090": "NVIDIA GeForce RTX 4090", "tpu-v4": "Google TPU v4",
     "tpu-v5e": "Google TPU v5e", "tpu-v5p": "Google TPU v5p", "tpu-v6e": "Google TPU v6e Trillium",
     "tpu-v7": "Google TPU v7 Ironwood", "trainium2": "Amazon Trainium2", "v100-sxm": "NVIDIA Tesla V100 SXM2 32 GB",
+    "v100-sxm-16gb": "NVIDIA Tesla V100 SXM2",
 }  # fmt: skip
 # Columns to fields; theirs are divided by the factor. Epoch counts both directions of a link together.
 EPOCH_COLUMNS = {
@@ -46,7 +47,7 @@ EPOCH_COLUMNS = {
 SYSTEMS = {
     "a100-pcie": "a100_pcie", "a100-sxm": "a100_sxm", "a30": "a30", "arc-b60": "b60", "b200-sxm": "b200_sxm",
     "b300-sxm": "b300_sxm", "gb200": "gb200", "gb300": "gb300", "h100-pcie": "h100_pcie", "h100-sxm": "h100_sxm",
-    "h200-sxm": "h200_sxm", "l4": "l4", "l40s": "l40s", "rtx-pro-6000": "rtx_pro_6000_server",
+    "h200-sxm": "h200_sxm", "l4": "l4", "l40s": "l40s", "rtx-pro-6000-server": "rtx_pro_6000_server",
 }  # fmt: skip
 SYSTEM_KEYS = {
     "bfloat16_tc_flops": "bf16", "int8_tc_flops": "int8", "fp8_tc_flops": "fp8", "fp4_tc_flops": "fp4",

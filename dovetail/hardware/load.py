@@ -18,7 +18,8 @@ ALIASES = {
     "arc-pro-b60": "arc-b60", "v100": "v100-sxm", "b300": "b300-sxm", "3090": "rtx-3090", "5090": "rtx-5090",
     "rtx3090": "rtx-3090", "rtx5090": "rtx-5090", "ironwood": "tpu-v7", "gaudi-2": "gaudi2", "groq": "groq-lpu",
     "trn2": "trainium2", "rpi5": "raspberry-pi-5", "alveo-u55c": "u55c", "alveo-v80": "v80", "cpu": "host",
-    "localhost": "host",
+    "localhost": "host", "gh200-144gb": "gh200", "v100-sxm-32gb": "v100-sxm", "h100-80gb": "h100-sxm",
+    "jetson-agx-orin": "jetson-orin", "jetson-agx-thor": "jetson-thor", "wse3": "wse-3", "cerebras": "wse-3",
 }  # fmt: skip
 _COUNT = re.compile(r"^\s*(-?\d+)\s*(?:[x×*]\s*|\s+)(?=\S)(.+?)\s*$", re.IGNORECASE)
 
