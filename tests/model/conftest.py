@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from dovetail.model import Model
+from tests.model.oracle import inferring
 
 _LLAMA = {
     "vocab_size": 48, "hidden_size": 32, "intermediate_size": 40, "num_hidden_layers": 3, "num_attention_heads": 4,
@@ -51,11 +52,4 @@ def tiny(tiny_config: dict[str, Any]) -> Model:
 @pytest.fixture(scope="package")
 def tiny_module(tiny_config: dict[str, Any]) -> Iterator[Any]:
     """The same model as transformers builds it: random weights, eager attention, experts one by one."""
-    torch = pytest.importorskip("torch", reason="the oracle needs the torch extra")
-    transformers = pytest.importorskip("transformers", reason="the oracle needs the torch extra")
-    torch.manual_seed(0)
-    config = transformers.AutoConfig.for_model(**tiny_config)
-    mixture = {"experts_implementation": "eager"} if "num_experts_per_tok" in tiny_config else {}
-    module = transformers.AutoModelForCausalLM.from_config(config, attn_implementation="eager", **mixture)
-    with torch.inference_mode():
-        yield module.eval()
+    yield from inferring(tiny_config)

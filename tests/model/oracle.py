@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import struct
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from dovetail.model import Model
 from dovetail.model.graph import Attention, Graph, Linear, Weight
@@ -103,3 +106,22 @@ def linear_flops(module: Any, tiny: Model, **inputs: Any) -> float:
 
 def attention_layers(tiny: Model) -> set[int]:
     return {i for i, layer in enumerate(tiny.architecture.layers) if hasattr(layer.mixer, "kv_heads")}
+
+
+def module_of(fields: Mapping[str, Any]) -> Any:
+    """The module that `transformers` builds of a config: random weights, eager attention, experts one by one."""
+    torch = pytest.importorskip("torch", reason="the oracle needs the torch extra")
+    transformers = pytest.importorskip("transformers", reason="the oracle needs the torch extra")
+    torch.manual_seed(0)
+    how = {"attn_implementation": "eager"}
+    if fields.keys() & {"num_experts_per_tok", "num_experts", "n_routed_experts"}:
+        how["experts_implementation"] = "eager"
+    config = transformers.AutoConfig.for_model(**fields)
+    return transformers.AutoModelForCausalLM.from_config(config, dtype=config.dtype, **how).eval()
+
+
+def inferring(fields: Mapping[str, Any]) -> Iterator[Any]:
+    """`module_of` a config, for a fixture to yield from: without gradients as long as it lives."""
+    torch = pytest.importorskip("torch", reason="the oracle needs the torch extra")
+    with torch.inference_mode():
+        yield module_of(fields)

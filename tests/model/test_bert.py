@@ -9,7 +9,7 @@ import pytest
 from dovetail.core.errors import DovetailError
 from dovetail.model import Model
 from dovetail.model.graph import Attention
-from tests.model.oracle import contraction_flops, counted_flops
+from tests.model.oracle import contraction_flops, counted_flops, inferring
 from tests.model.test_against_transformers import (  # noqa: F401  (collected here with this module's fixtures)
     test_parameters_are_the_modules,
     test_saved_folder_loads_as_the_same_architecture,
@@ -39,13 +39,7 @@ def tiny(tiny_config: dict[str, Any]) -> Model:
 
 @pytest.fixture(scope="module")
 def tiny_module(tiny_config: dict[str, Any]) -> Iterator[Any]:
-    torch = pytest.importorskip("torch", reason="the oracle needs the torch extra")
-    transformers = pytest.importorskip("transformers", reason="the oracle needs the torch extra")
-    torch.manual_seed(0)
-    config = transformers.AutoConfig.for_model(**tiny_config)
-    module = transformers.AutoModelForCausalLM.from_config(config, attn_implementation="eager")
-    with torch.inference_mode():
-        yield module.eval()
+    yield from inferring(tiny_config)
 
 
 @pytest.mark.parametrize("batch", [1, 3])

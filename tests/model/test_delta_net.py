@@ -12,7 +12,15 @@ from dovetail.model import Model
 from dovetail.model.config import read_fields
 from dovetail.model.find import zoo
 from dovetail.model.graph import Linear, Pointwise, Scan
-from tests.model.oracle import contraction_flops, expected_tensors, kept, linear_flops, saved_parameters
+from tests.model.oracle import (
+    contraction_flops,
+    expected_tensors,
+    inferring,
+    kept,
+    linear_flops,
+    module_of,
+    saved_parameters,
+)
 from tests.model.test_zoo import meta_parameters
 
 _HYBRID = {
@@ -47,20 +55,7 @@ def tiny(tiny_config: dict[str, Any]) -> Model:
 
 @pytest.fixture(scope="module")
 def tiny_module(tiny_config: dict[str, Any]) -> Iterator[Any]:
-    torch = pytest.importorskip("torch", reason="the oracle needs the torch extra")
-    torch.manual_seed(0)
-    with torch.inference_mode():
-        yield module_of(tiny_config)
-
-
-def module_of(fields: Mapping[str, Any]) -> Any:
-    """The module of a config, with eager attention and experts."""
-    transformers = pytest.importorskip("transformers", reason="the oracle needs the torch extra")
-    how = {"attn_implementation": "eager"}
-    if "num_experts" in fields:
-        how["experts_implementation"] = "eager"
-    config = transformers.AutoConfig.for_model(**fields)
-    return transformers.AutoModelForCausalLM.from_config(config, dtype=config.dtype, **how).eval()
+    yield from inferring(tiny_config)
 
 
 def test_parameters_and_tensors_are_the_modules(tiny: Model, tiny_module: Any, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from dovetail.model import Model
+from tests.model.oracle import inferring
 from tests.model.test_against_transformers import test_cache_bytes_are_those_of_a_real_cache as cache_bytes_are_equal
 from tests.model.test_against_transformers import (  # noqa: F401  (collected here with this module's fixtures)
     test_flops_of_a_chunk_with_last_logits_only,
@@ -66,13 +67,7 @@ def tiny(tiny_config: dict[str, Any]) -> Model:
 @pytest.fixture(scope="module")
 def tiny_module(tiny_config: dict[str, Any]) -> Iterator[Any]:
     """The same model as transformers builds it: random weights, eager attention."""
-    torch = pytest.importorskip("torch", reason="the oracle needs the torch extra")
-    transformers = pytest.importorskip("transformers", reason="the oracle needs the torch extra")
-    torch.manual_seed(0)
-    config = transformers.AutoConfig.for_model(**tiny_config)
-    module = transformers.AutoModelForCausalLM.from_config(config, attn_implementation="eager")
-    with torch.inference_mode():
-        yield module.eval()
+    yield from inferring(tiny_config)
 
 
 def test_cache_bytes_are_those_of_a_real_cache(tiny: Model, tiny_module: Any) -> None:

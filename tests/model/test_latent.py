@@ -8,7 +8,7 @@ import pytest
 from dovetail.model import Model
 from dovetail.model.graph import Attention, Graph, Linear
 from dovetail.system.tensor_parallel import tensor_parallel
-from tests.model.oracle import contraction_flops, counted_flops
+from tests.model.oracle import contraction_flops, counted_flops, inferring
 from tests.model.test_against_transformers import (  # noqa: F401  (collected here with this module's fixtures)
     test_cache_bytes_are_those_of_a_real_cache,
     test_parameters_are_the_modules,
@@ -42,13 +42,7 @@ def tiny(tiny_config: dict[str, Any]) -> Model:
 
 @pytest.fixture(scope="module")
 def tiny_module(tiny_config: dict[str, Any]) -> Iterator[Any]:
-    torch = pytest.importorskip("torch", reason="the oracle needs the torch extra")
-    transformers = pytest.importorskip("transformers", reason="the oracle needs the torch extra")
-    torch.manual_seed(0)
-    config = transformers.AutoConfig.for_model(**tiny_config)
-    how = {"attn_implementation": "eager", "experts_implementation": "eager"}
-    with torch.inference_mode():
-        yield transformers.AutoModelForCausalLM.from_config(config, **how).eval()
+    yield from inferring(tiny_config)
 
 
 def test_expanded_flops_of_prefill_decode_and_a_chunk(tiny: Model, tiny_module: Any) -> None:

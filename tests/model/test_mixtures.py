@@ -7,6 +7,7 @@ import pytest
 
 from dovetail.core.errors import DovetailError
 from dovetail.model import Model
+from tests.model.oracle import inferring
 from tests.model.test_against_transformers import (  # noqa: F401  (collected here with this module's fixtures)
     test_cache_bytes_are_those_of_a_real_cache,
     test_flops_of_a_chunk_with_last_logits_only,
@@ -79,13 +80,7 @@ def tiny(tiny_config: dict[str, Any]) -> Model:
 
 @pytest.fixture(scope="module")
 def tiny_module(tiny_config: dict[str, Any]) -> Iterator[Any]:
-    torch = pytest.importorskip("torch", reason="the oracle needs the torch extra")
-    transformers = pytest.importorskip("transformers", reason="the oracle needs the torch extra")
-    torch.manual_seed(0)
-    config = transformers.AutoConfig.for_model(**tiny_config)
-    how = {"attn_implementation": "eager", "experts_implementation": "eager"}
-    with torch.inference_mode():
-        yield transformers.AutoModelForCausalLM.from_config(config, **how).eval()
+    yield from inferring(tiny_config)
 
 
 @pytest.mark.parametrize(("size", "active", "gib"), [("20b", 3.61, 12.8), ("120b", 5.13, 60.8)])

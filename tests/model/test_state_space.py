@@ -9,7 +9,7 @@ import pytest
 from dovetail.design import estimate
 from dovetail.model import Model
 from dovetail.model.graph import Scan
-from tests.model.oracle import contraction_flops, expected_tensors, kept, linear_flops, saved_parameters
+from tests.model.oracle import contraction_flops, expected_tensors, inferring, kept, linear_flops, saved_parameters
 
 _MAMBA = {
     "model_type": "mamba2", "vocab_size": 48, "hidden_size": 32, "num_hidden_layers": 2, "num_heads": 8, "head_dim": 8,
@@ -41,13 +41,7 @@ def tiny(tiny_config: dict[str, Any]) -> Model:
 
 @pytest.fixture(scope="module")
 def tiny_module(tiny_config: dict[str, Any]) -> Iterator[Any]:
-    torch = pytest.importorskip("torch", reason="the oracle needs the torch extra")
-    transformers = pytest.importorskip("transformers", reason="the oracle needs the torch extra")
-    torch.manual_seed(0)
-    config = transformers.AutoConfig.for_model(**tiny_config)
-    how = {"attn_implementation": "eager", "experts_implementation": "eager"} if "num_experts_per_tok" in config else {}
-    with torch.inference_mode():
-        yield transformers.AutoModelForCausalLM.from_config(config, **how).eval()
+    yield from inferring(tiny_config)
 
 
 def test_parameters_and_tensors_are_the_modules(tiny: Model, tiny_module: Any, tmp_path: Path) -> None:
