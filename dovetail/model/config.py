@@ -131,8 +131,11 @@ class Config(Mapping[str, Any]):
         original = self.rope.whole("original_max_position_embeddings", default=written)
         return max(written, int(original * self.rope.number("factor", default=1.0)))
 
-    def heads(self, *, head_dim: int | None = None) -> tuple[int, int, int]:
-        """(heads, KV heads, channels of a head); `head_dim` is the family's default, else hidden / heads."""
+    def heads(self, *, head_dim: int | None = None, fill: bool = False) -> tuple[int, int, int]:
+        """(heads, KV heads, channels of a head); `head_dim` is the family's default, else hidden / heads.
+
+        With `fill` the heads must make up the hidden size, as in families that have no ``head_dim`` of their own.
+        """
         hidden = self.whole("hidden_size", "n_embd", "d_model")
         heads = self.whole("num_attention_heads", "n_head", "n_heads")
         kv_heads = self.whole("num_key_value_heads", "num_kv_heads", default=heads)
@@ -140,7 +143,10 @@ class Config(Mapping[str, Any]):
             raise self.error("num_key_value_heads", f"{heads} heads cannot share {kv_heads} KV heads evenly")
         if head_dim is None and self.fields.get("head_dim") is None and hidden % heads:
             raise self.error("num_attention_heads", f"{hidden} channels do not divide into {heads} heads")
-        return heads, kv_heads, self.whole("head_dim", default=head_dim or hidden // heads)
+        found = self.whole("head_dim", default=head_dim or hidden // heads)
+        if fill and found * heads != hidden:
+            raise self.error("head_dim", f"{heads} heads of {found} channels are not the hidden size of {hidden}")
+        return heads, kv_heads, found
 
 
 def read_fields(path: Path) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from dovetail.core.errors import DovetailError
 from dovetail.model import Model
 from tests.model.oracle import inferring
 from tests.model.test_against_transformers import test_cache_bytes_are_those_of_a_real_cache as cache_bytes_are_equal
@@ -79,3 +80,10 @@ def test_cache_bytes_are_those_of_a_real_cache(tiny: Model, tiny_module: Any) ->
 def test_grouped_falcon_caches_its_kv_heads_once() -> None:
     """40B: 60 layers, 8 KV heads of 64, keys and values, two bytes."""
     assert Model.load("tiiuae/falcon-40b").kv_bytes_per_token == 60 * 8 * 64 * 2 * 2
+
+
+@pytest.mark.parametrize("name", ["openai-community/gpt2", "facebook/opt-125m", "mosaicml/mpt-7b", "tiiuae/falcon-7b"])
+def test_heads_that_do_not_make_up_the_hidden_size_are_refused(name: str) -> None:
+    config = dict(Model.load(name).config)
+    with pytest.raises(DovetailError, match=r"head_dim: \d+ heads of 7 channels are not the hidden size of \d+"):
+        Model.load({**config, "head_dim": 7})

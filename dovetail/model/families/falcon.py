@@ -33,7 +33,7 @@ IN_TURN = {**ONE_NORM, "norm_post": pair("post_attention_layernorm")}
 @FAMILIES.register("falcon")
 def falcon(config: Config, name: str) -> Architecture:
     grouped, parallel = config.flag("new_decoder_architecture"), config.flag("parallel_attn", default=True)
-    heads, kv_heads, head_dim = config.heads()
+    heads, kv_heads, head_dim = config.heads(fill=True)
     if not grouped:
         kv_heads = 1 if config.flag("multi_query", default=True) else heads
     norms = config.whole("num_ln_in_parallel_attn", default=2 if grouped else 1)

@@ -32,7 +32,7 @@ NAMES: Mapping[str, tuple[str, ...]] = {
 def gpt2(config: Config, name: str) -> Architecture:
     if config.flag("add_cross_attention"):
         raise config.error("add_cross_attention", "a decoder with cross-attention is not a language model by itself")
-    heads, kv_heads, head_dim = config.heads()
+    heads, kv_heads, head_dim = config.heads(fill=True)
     hidden, positions = config.whole("n_embd", "hidden_size"), config.whole("n_positions", default=1024)
     activation = config.text("activation_function", default="gelu_new")
     layer = LayerSpec(

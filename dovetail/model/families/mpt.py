@@ -24,7 +24,7 @@ NAMES: Mapping[str, tuple[str, ...]] = {
 
 @FAMILIES.register("mpt")
 def mpt(config: Config, name: str) -> Architecture:
-    heads, kv_heads, head_dim = config.heads()
+    heads, kv_heads, head_dim = config.heads(fill=True)
     attention = config.block("attn_config")
     for field in ("qk_ln", "prefix_lm"):
         if attention.flag(field):

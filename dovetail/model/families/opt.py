@@ -35,7 +35,7 @@ _SPARE = 2  # the table starts with rows for padding (OPTLearnedPositionalEmbedd
 
 @FAMILIES.register("opt")
 def opt(config: Config, name: str) -> Architecture:
-    heads, kv_heads, head_dim = config.heads()
+    heads, kv_heads, head_dim = config.heads(fill=True)
     if not config.flag("layer_norm_elementwise_affine", default=True):
         raise config.error("layer_norm_elementwise_affine", "norms without weights are not described")
     bias = config.flag("enable_bias", default=True)
