@@ -67,6 +67,7 @@ def test_look_alikes_are_refused_by_name(kind: str) -> None:
     ("change", "reason"),
     [
         ({"num_experts": 8}, "num_experts may change"), ({"rms_norm_eps": None}, "it lacks rms_norm_eps"),
+        ({"head_dim": {}}, "head_dim"),
         ({"head_dim": 16}, "heads of 16 channels are not"), ({"hidden_act": "gelu"}, "activation is gelu"),
         ({"attention_bias": True}, "attention_bias may change"),
         ({"sliding_window": 128, "qk_norm": True}, "qk_norm, sliding_window may"),

@@ -40,8 +40,8 @@ def unlike(config: Config) -> str:
     other = sorted(name for name in set_fields if name not in SHAPES and name not in NEUTRAL)
     if other:
         return f"{', '.join(other[:6])} may change the layers"
-    head_dim = config.get("head_dim")
-    if head_dim is not None and head_dim * config["num_attention_heads"] != config["hidden_size"]:
+    head_dim = config.whole("head_dim", default=0, low=0)
+    if head_dim and head_dim * config.whole("num_attention_heads") != config.whole("hidden_size"):
         return f"heads of {head_dim} channels are not hidden_size / num_attention_heads"
     activation = config.get("hidden_act", "silu")
     return "" if activation == "silu" else f"its activation is {activation}"

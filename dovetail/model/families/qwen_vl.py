@@ -7,7 +7,6 @@ from dataclasses import replace
 from dovetail.model.architecture import Architecture, AttentionSpec, FeedForwardSpec, LayerSpec
 from dovetail.model.config import Config
 from dovetail.model.families import FAMILIES
-from dovetail.model.families.qwen import qwen, qwen3_moe
 from dovetail.model.vision import Projector, Tower, rooted
 
 
@@ -38,30 +37,31 @@ def _patch(vision: Config) -> tuple[int, int]:
 
 @FAMILIES.register("qwen3_vl", "qwen3_vl_moe")
 def qwen3_vl(config: Config, name: str) -> Architecture:
-    text = config.block("text_config")
     sparse = config.text("model_type") == "qwen3_vl_moe"
-    tied = text.flag("tie_word_embeddings", default=config.flag("tie_word_embeddings"))
-    fields = {**text.fields, "model_type": "qwen3_moe" if sparse else "qwen3", "tie_word_embeddings": tied}
-    model = (qwen3_moe if sparse else qwen)(Config(fields, text.where), name)
-    tower = _qwen3_tower(config.block("vision_config"), model.dtype)
-    names = rooted(dict(model.names), "model.language_model", "lm_head.weight")
-    if sparse:  # all experts of a layer in one tensor
-        experts = names["expert_gate"][0].partition("{expert}")[0]
-        names = {role: found for role, found in names.items() if role not in ("expert_gate", "expert_up")}
-        names |= {"expert_gate_up": (f"{experts}gate_up_proj",), "expert_down": (f"{experts}down_proj",)}
-    return replace(model, family=config.text("model_type"), names=names, others=tower.stored(), vision=tower)
+    model = _with_tower(config, name, "qwen3_moe" if sparse else "qwen3")
+    if not sparse:
+        return model
+    experts = model.names["expert_gate"][0].partition("{expert}")[0]  # all of a layer are in one tensor
+    names = {role: found for role, found in model.names.items() if role not in ("expert_gate", "expert_up")}
+    names |= {"expert_gate_up": (f"{experts}gate_up_proj",), "expert_down": (f"{experts}down_proj",)}
+    return replace(model, names=names)
 
 
 @FAMILIES.register("qwen3_5", "qwen3_5_moe")
 def qwen3_5_vl(config: Config, name: str) -> Architecture:
     """Qwen3.5: the text part is a family of its own; the tower is Qwen3-VL's."""
-    kind, text = config.text("model_type"), config.block("text_config")
+    return _with_tower(config, name, f"{config.text('model_type')}_text")
+
+
+def _with_tower(config: Config, name: str, text_kind: str) -> Architecture:
+    """The language model of ``text_config``, read as `text_kind`, beside the tower of ``vision_config``."""
+    text = config.block("text_config")
     tied = text.flag("tie_word_embeddings", default=config.flag("tie_word_embeddings"))
-    fields = {**text.fields, "model_type": f"{kind}_text", "tie_word_embeddings": tied}
-    model = FAMILIES[f"{kind}_text"](Config(fields, text.where), name)
+    fields = {**text.fields, "model_type": text_kind, "tie_word_embeddings": tied}
+    model = FAMILIES[text_kind](Config(fields, text.where), name)
     tower = _qwen3_tower(config.block("vision_config"), model.dtype)
     names = rooted(dict(model.names), "model.language_model", "lm_head.weight")
-    return replace(model, family=kind, names=names, others=tower.stored(), vision=tower)
+    return replace(model, family=config.text("model_type"), names=names, others=tower.stored(), vision=tower)
 
 
 def _qwen3_tower(vision: Config, dtype: str) -> Tower:
