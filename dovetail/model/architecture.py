@@ -46,7 +46,8 @@ class Architecture(ByContent):
     names : mapping of str to tuple of str
         Role to tensor names with ``{layer}`` (and ``{expert}``) to fill in: first the weight, then the bias. Blocks say
         which roles they read; a norm whose role is absent is not there. Of all models: ``embed, positions, norm_embed``
-        (once); ``norm_in, norm_mixer_out, norm_post, norm_ffn_out`` (around the blocks); ``norm_out, head``.
+        (once); ``norm_in, norm_mixer_out, norm_post, norm_ffn_out`` (around the blocks), ``scale_mixer_out,
+        scale_ffn_out`` (a learned factor for each channel of what a block adds); ``norm_out, head``.
     norm : {"rms", "layer"}
         Which kind of norm: RMSNorm has one vector, LayerNorm two (or as many as `names` has).
     learned_positions : int

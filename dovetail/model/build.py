@@ -112,12 +112,14 @@ def layer(step: Step, spec: LayerSpec) -> Iterator[Operator]:
     if spec.mixer:
         yield from spec.mixer.operators(step)
         yield from step.norm("norm_mixer_out", "norm_mixer_out")
+        yield from step.scale("scale_mixer_out", "scale_mixer_out")
         if not spec.parallel:
             yield step.residual("residual_attention")
     if spec.feed_forward:
         yield from step.norm("norm_post", "norm_post")
         yield from spec.feed_forward.operators(step)
         yield from step.norm("norm_ffn_out", "norm_ffn_out")
+        yield from step.scale("scale_ffn_out", "scale_ffn_out")
         yield step.residual("residual_mlp", 2 if spec.parallel else 1)
     if spec.after:
         yield from spec.after.operators(step)

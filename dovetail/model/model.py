@@ -135,8 +135,7 @@ class Model(ByContent):
             The model has no image encoder, or a number is below 1.
         """
         _at_least("image", min(height, width), 1)
-        down, across = self._tower().patches(height, width)
-        return self._tower().graph(_at_least("images", images, 1), down * across)
+        return self._tower().encoding(_at_least("images", images, 1), height, width)
 
     def _tower(self) -> Tower:
         if self.architecture.vision is None:

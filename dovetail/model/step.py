@@ -108,6 +108,11 @@ class Step:
             vectors = tuple(self.vectors(role, self.arch.hidden))
             yield self.pointwise(name, self.flow, self.flow, NORM_FLOPS[self.arch.norm], vectors)
 
+    def scale(self, name: str, role: str) -> Iterator[Pointwise]:
+        """The residual stream times a learned vector; nothing where the model has no such role."""
+        if role in self.arch.names:
+            yield self.pointwise(name, self.flow, self.flow, 1.0, tuple(self.vectors(role, self.arch.hidden)))
+
     def residual(self, name: str, streams: int = 1) -> Pointwise:
         """The sum of the residual stream and the outputs of `streams` blocks."""
         return self.pointwise(name, (1 + streams) * self.flow, self.flow, float(streams))

@@ -10,7 +10,9 @@ from dovetail.core.formats import Number, plain
 from dovetail.model.architecture import Architecture, Stored
 from dovetail.model.build import layer, layer_kinds
 from dovetail.model.graph import Graph, Operator
+from dovetail.model.projections import Projection
 from dovetail.model.step import GELU_FLOPS, NORM_FLOPS, Step
+from dovetail.model.views import Cut, View
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -70,19 +72,27 @@ class Tower(ByContent):
         Positions beside the patches (a class token), which give no tokens to the language model.
     patch_bias : bool
         The patch embedding has a bias.
-    projectors : tuple of Projector
-        From merged patches to the language model; more than one where inner layers are projected too.
+    projectors : tuple of Projection
+        From merged patches to the language model; more than one where inner layers are projected too, or where one
+        follows another.
+    cut : Cut or None
+        How an image becomes what the encoder sees, where `size` and `pixels` do not say it.
     """
 
     arch: Architecture
     patch: Number
     side: int
     merge: int
-    projectors: tuple[Projector, ...]
+    projectors: tuple[Projection, ...]
     size: int = 0
     pixels: tuple[int, int] = (0, 0)
     prefix: int = 0
     patch_bias: bool = False
+    cut: Cut | None = None
+
+    def views(self, height: int, width: int) -> tuple[View, ...]:
+        """The pictures that the encoder sees of an image of so many pixels: one, unless the image is cut."""
+        return (View(1, *self.patches(height, width)),) if self.cut is None else self.cut.views(height, width)
 
     def patches(self, height: int, width: int) -> tuple[int, int]:
         """Patches down and across of an image of so many pixels.
@@ -104,14 +114,21 @@ class Tower(ByContent):
         return down // self.side, across // self.side
 
     def tokens(self, height: int, width: int) -> int:
-        """Tokens of the language model that one image takes."""
-        down, across = self.patches(height, width)
-        return down * across // self.merge**2
+        """Tokens of the language model that one image takes, without the markers that a prompt sets around them."""
+        return sum(each.pictures * (each.down * each.across // self.merge**2) for each in self.views(height, width))
 
-    def graph(self, images: Number, patches: Number) -> Graph:
-        """The operators that encode `images` images of so many patches each."""
+    def encoding(self, images: Number, height: int, width: int) -> Graph:
+        """The operators that encode `images` images of so many pixels: one pass for each size of picture."""
+        views = self.views(height, width)
+        passes = [self.graph(images * view.pictures, view.down * view.across, f"~{i}" if i else "")
+                  for i, view in enumerate(views)]  # fmt: skip
+        operators = tuple(operator for each in passes for operator in each.operators)
+        return replace(passes[0], operators=operators)
+
+    def graph(self, images: Number, patches: Number, suffix: str = "") -> Graph:
+        """The operators that encode `images` pictures of so many patches each; `suffix` ends their names."""
         arch = self.arch
-        step = Step(arch, (), "", plain(arch.dtype), images, patches + self.prefix, 0, arch.dtype, False)
+        step = Step(arch, (), suffix, plain(arch.dtype), images, patches + self.prefix, 0, arch.dtype, False)
         return Graph(tuple(self._operators(step, patches)), (), images, patches, 0, arch.hidden)
 
     def stored(self) -> tuple[Stored, ...]:
@@ -129,7 +146,8 @@ class Tower(ByContent):
         yield from step.norm("norm_embed", "norm_embed")
         kinds = layer_kinds(arch.layers)
         for spec, layers in kinds:
-            yield from layer(replace(step, layers=layers, suffix=f"@{layers[0]}" if len(kinds) > 1 else ""), spec)
+            kind = f"@{layers[0]}" if len(kinds) > 1 else ""
+            yield from layer(replace(step, layers=layers, suffix=kind + step.suffix), spec)
         yield from step.norm("norm_out", "norm_out")
         merged = replace(step, tokens=patches / self.merge**2 if self.merge > 1 else patches)
         for projector in self.projectors:
