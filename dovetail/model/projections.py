@@ -1,4 +1,4 @@
-"""What follows a tower's encoder besides the usual two products: single products, and convolutions that merge patches."""
+"""What follows a tower's encoder besides two products with an activation: single products, merging convolutions."""
 
 from __future__ import annotations
 

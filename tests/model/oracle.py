@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import struct
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 
@@ -125,3 +129,21 @@ def inferring(fields: Mapping[str, Any]) -> Iterator[Any]:
     torch = pytest.importorskip("torch", reason="the oracle needs the torch extra")
     with torch.inference_mode():
         yield module_of(fields)
+
+
+def image_processing(family: str) -> ModuleType:
+    """The module of a family's image processor, for its arithmetic of sizes.
+
+    It imports torchvision, which resizes; where that is absent an empty module stands in, for nothing is resized here.
+    """
+    pytest.importorskip("torch", reason="the oracle needs the torch extra")
+    pytest.importorskip("transformers", reason="the oracle needs the torch extra")
+    path = f"transformers.models.{family}.image_processing_{family}"
+    try:
+        return importlib.import_module(path)
+    except ModuleNotFoundError:
+        names = ("torchvision", "torchvision.transforms", "torchvision.transforms.v2")
+        stand_ins = {name: ModuleType(name) for name in names}
+        stand_ins["torchvision.transforms.v2"].functional = None  # type: ignore[attr-defined]
+        with patch.dict(sys.modules, stand_ins):
+            return importlib.import_module(path)

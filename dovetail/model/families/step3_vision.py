@@ -61,9 +61,7 @@ def step_tower(vision: Config, outputs: int, dtype: str, projector_bias: bool) -
         raise vision.error("image_size", what)
     inner = int(hidden * vision.number("mlp_ratio", default=8960 / 1536))
     attention = AttentionSpec(heads, heads, hidden // heads, True, True, causal=False)
-    block = FeedForwardSpec(
-        inner, gated=False, bias=True, activation=vision.text("hidden_act", default="quick_gelu")
-    )
+    block = FeedForwardSpec(inner, gated=False, bias=True, activation=vision.text("hidden_act", default="quick_gelu"))
     arch = Architecture(
         "vision", family="vision", hidden=hidden, vocab=0, layers=(LayerSpec(attention, block),) * layers,
         max_context=0, tied=True, names=NAMES, norm="layer", dtype=dtype, learned_positions=(size // side) ** 2,
