@@ -21,7 +21,11 @@ from dovetail.model import Model
 from dovetail.model.config import read_fields
 from dovetail.model.find import EMBEDDED, zoo
 
-SAME = {"kimi_k2": "deepseek_v3", "mimo": "qwen2"}  # the type that transformers knows it by
+SAME = {
+    "kimi_k2": "deepseek_v3",
+    "mimo": "qwen2",
+    "minimax_m3": "minimax_m3_vl_text",
+}  # the type that transformers knows it by
 
 
 def counted(config: dict[str, Any]) -> int | None:

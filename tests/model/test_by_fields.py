@@ -76,3 +76,10 @@ def test_look_alikes_are_refused_by_name(kind: str) -> None:
 def test_a_field_that_may_change_the_layers_is_named(change: dict[str, Any], reason: str) -> None:
     with pytest.raises(DovetailError, match=reason):
         Model.load({**LLAMA, **change})
+
+
+def test_parts_that_nothing_defines_are_named() -> None:
+    with pytest.raises(DovetailError, match=r"attn_res_block_size.*use_full_rank_gate"):
+        Model.load({"model_type": "kimi_k3", "text_config": {"model_type": "kimi_linear", "attn_res_block_size": 12}})
+    with pytest.raises(DovetailError, match="'some_text', its language model"):
+        Model.load({"model_type": "some_vl", "text_config": {"model_type": "some_text"}})

@@ -26,6 +26,11 @@ NEUTRAL = frozenset({
 })  # fmt: skip
 # Types whose fields are a Llama's and whose layers are not: norms without weights or on queries, fused projections.
 LOOK_ALIKES = frozenset({"olmo", "olmo2", "olmo3", "phi3"})
+# Types whose configs name parts that nothing public defines: Kimi K3's language model is not Kimi Linear as published.
+UNDEFINED = {
+    "kimi_k3": "attn_res_block_size, hidden_act 'situ', mla_use_output_gate, routed_expert_hidden_size "
+    "with latent_moe_use_norm, and use_full_rank_gate in linear_attn_config",
+}
 
 
 def unlike(config: Config) -> str:
@@ -33,6 +38,10 @@ def unlike(config: Config) -> str:
     kind = str(config.get("model_type"))
     if kind in LOOK_ALIKES:
         return f"{kind} has a Llama's fields but other layers"
+    if kind in UNDEFINED:
+        return f"no published module defines {UNDEFINED[kind]} of its text_config"
+    if config.get("hidden_size") is None and (text := config.block("text_config")).fields:
+        return f"it has parts, of which '{text.get('model_type')}', its language model, is one"
     missing = [name for name in REQUIRED if config.get(name) is None]
     if missing:
         return f"it lacks {', '.join(missing)}"
