@@ -203,6 +203,10 @@ class Scan(Operator):
         Elements of one sequence's state, read and written once a step; `format` is their dtype.
     read, written : Number
         Elements of activations, all tokens.
+    heads, groups : Number
+        Heads, each with a state of its own, and groups of heads that share inputs (B and C, queries and keys).
+    grouped, grouped_flops : Number
+        Channels of those shared inputs, all groups; FLOPs of a token that are done once for a group.
     """
 
     batch: Number = 1
@@ -213,6 +217,10 @@ class Scan(Operator):
     written: Number = 0
     act: str = "bf16"
     format: str = "fp32"
+    heads: Number = 1
+    groups: Number = 1
+    grouped: Number = 0
+    grouped_flops: Number = 0.0
 
     @property
     def dense_flops(self) -> Number:

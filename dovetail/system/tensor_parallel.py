@@ -9,26 +9,31 @@ import numpy as np
 from dovetail.core.errors import INFEASIBLE, DovetailError
 from dovetail.core.formats import Number
 from dovetail.model.graph import Attention, Collective, Graph, Linear, Operator, Pointwise, Scan, Weight
+from dovetail.system.scan_parallel import split_scan
 
 
 def tensor_parallel(graph: Graph, ways: int) -> Graph:
     """What one of `ways` chips does of `graph`: shapes divided, collectives added after row-parallel products.
 
-    KV heads, and the rows of the projections that make them, are copied where there are fewer of them than chips.
+    KV heads, and the rows of the projections that make them, are copied where there are fewer of them than chips; so
+    are the groups of a scan (`split_scan`).
 
     Raises
     ------
     DovetailError
-        The query heads do not divide by `ways`, or the KV heads neither divide by it nor into it.
+        The query heads or those of a scan do not divide by `ways`, or the KV heads or groups neither divide by it nor
+        into it.
     """
     if ways == 1:
         return graph
     attention = {o.layers: o for o in graph.operators if isinstance(o, Attention) and not o.whole}
     for heads in attention.values():
         _check(heads, ways)
+    scans = {o.layers: o for o in graph.operators if isinstance(o, Scan)}
     operators: list[Operator] = []
     for operator in graph.operators:
-        operators.append(_split(operator, ways, attention.get(operator.layers)))
+        of_scan = split_scan(operator, ways, scans.get(operator.layers))
+        operators.append(of_scan or _split(operator, ways, attention.get(operator.layers)))
         if isinstance(operator, Linear) and operator.split == "in":
             elements = graph.batch * graph.tokens * graph.hidden
             name = f"{operator.name}.all_reduce"
@@ -62,9 +67,6 @@ def _split(operator: Operator, ways: int, attention: Attention | None) -> Operat
         return replace(operator, weights=tuple(_outputs(w, ways) for w in operator.weights), n=operator.n / ways)
     if isinstance(operator, Attention) and not operator.whole:
         return replace(operator, heads=operator.heads // ways, kv_heads=_kv_heads(operator.kv_heads, ways))
-    if isinstance(operator, Scan):
-        share = {"flops_per_token": operator.flops_per_token / ways, "state": operator.state / ways}
-        return replace(operator, read=operator.read / ways, written=operator.written / ways, **share)
     if isinstance(operator, Pointwise) and operator.split:
         weights = tuple(w if _is_vector(w) else _outputs(w, ways) for w in operator.weights)
         share = {name: getattr(operator, name) / ways for name in ("read", "written", "held")}

@@ -68,10 +68,11 @@ class DeltaNetSpec(ByContent):
         yield step.linear("scan_out", {"scan_out": hidden}, inner, split="in")
 
     def caches(self, step: Step) -> Iterator[Cache]:
-        """The last inputs of the convolution, and the state of each value head."""
+        """The last inputs of the convolution, by value heads and by key heads, and the state of each value head."""
         layers, batch, matrix = step.layers, step.batch, self.scan_keys * self.scan_values
-        conv = self.convolved * self.kernel
-        yield Cache(layers, batch, 1, 1, conv, step.arch.dtype, value_dim=0, kind="state")
+        taken = ((self.scan_heads, self.scan_values), (self.key_heads, 2 * self.scan_keys))
+        for heads, width in taken:
+            yield Cache(layers, batch, 1, heads, width * self.kernel, step.arch.dtype, value_dim=0, kind="state")
         yield Cache(layers, batch, 1, self.scan_heads, matrix, self.state_dtype, value_dim=0, kind="state")
 
     def _inputs(self, step: Step) -> dict[str, Number]:
@@ -101,5 +102,5 @@ class DeltaNetSpec(ByContent):
         return Scan(
             "scan" + step.suffix, step.layers, weights, step.batch, step.tokens, self.flops_per_token, self.state,
             step.rows * (self.convolved + 2 * self.scan_heads), step.rows * self.inner, step.arch.dtype,
-            self.state_dtype,
+            self.state_dtype, self.scan_heads, self.key_heads, 2 * self.keys, 7.0 * self.keys,
         )  # fmt: skip

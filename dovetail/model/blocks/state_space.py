@@ -61,10 +61,11 @@ class StateSpaceSpec(ByContent):
         yield step.linear("scan_out", {"scan_out": hidden}, inner, bias=self.bias, split="in")
 
     def caches(self, step: Step) -> Iterator[Cache]:
-        """The last inputs of the convolution, and the state: P x N for each head."""
-        layers, batch = step.layers, step.batch
-        conv = self.convolved * self.kernel
-        yield Cache(layers, batch, 1, 1, conv, step.arch.dtype, value_dim=0, kind="state")
+        """The last inputs of the convolution, by heads and by groups, and the state: P x N for each head."""
+        layers, batch, dtype = step.layers, step.batch, step.arch.dtype
+        taken = ((self.scan_heads, self.channels), (self.groups, 2 * self.state))
+        for heads, width in taken:
+            yield Cache(layers, batch, 1, heads, width * self.kernel, dtype, value_dim=0, kind="state")
         matrix = self.channels * self.state
         yield Cache(layers, batch, 1, self.scan_heads, matrix, self.state_dtype, value_dim=0, kind="state")
 
@@ -81,6 +82,7 @@ class StateSpaceSpec(ByContent):
         return Scan(
             "scan" + step.suffix, step.layers, weights, step.batch, step.tokens, per_token, self.inner * self.state,
             step.rows * (self.convolved + self.scan_heads), step.rows * self.inner, step.arch.dtype, self.state_dtype,
+            self.scan_heads, self.groups, 2 * self.groups * self.state,
         )  # fmt: skip
 
 
