@@ -196,7 +196,9 @@ def test_flat_configs_are_the_language_model_alone() -> None:
     flat, whole = Model.load({**text, "model_type": "step3p7"}), Model.load({**text, "model_type": "step3p5"})
     assert flat.parameters == whole.parameters
     assert flat.architecture.layers == whole.architecture.layers
-    assert "no tower" in flat.architecture.matched_by
+    assert flat.architecture.matched_by.endswith("no tower")
+    silent = {k: v for k, v in text.items() if k != "attention_other_setting"}
+    assert "window layers' own" in Model.load({**silent, "model_type": "step3p7"}).architecture.matched_by
     alone = Model.load({k: v for k, v in _LLAMA4.items() if k != "vision_config"})
     assert "no vision_config" in alone.architecture.matched_by
     with pytest.raises(DovetailError, match="has no image encoder"):

@@ -1,6 +1,9 @@
 """Step 3.7 (StepFun, 2026): Step 3.5 beside a tower whose patches two strided convolutions merge.
 
-A flat config, without ``text_config``, describes the language model alone, and is read as one.
+A flat config, without ``text_config``, describes the language model alone, and is read as one; `transformers` leaves
+its fields unread and builds the default model. Where it names no heads of the window layers' own (Step 3.5's published
+config does, 96 beside 64, in ``attention_other_setting``), those have the heads of the others, and the description says
+so.
 """
 
 from __future__ import annotations
@@ -41,6 +44,8 @@ def step3p7(config: Config, name: str) -> Architecture:
     if not config.get("text_config"):
         model = step3p5(Config({**config.fields, "model_type": "step3p5"}, config.where), name)
         said = "its flat config is read as the language model alone; it describes no tower"
+        if not config.keys() & {"attention_other_setting", "num_sliding_attention_heads"}:
+            said += ", nor heads of the window layers' own"
         return replace(model, family="step3p7", matched_by=said)
     model = text_model(config, name, "step3p5", {"step3p5": "step3p5"})
     bias = config.flag("projector_bias")
