@@ -1,10 +1,10 @@
-"""How far is the attention model from measured kernels, and do one chip's constants serve another?
+"""How far the attention model is from measured kernels, and whether one chip's constants serve another.
 
 Data: vLLM's attention on A100, H100 and H200 (aiconfigurator 095f58a, Apache-2.0), rows of each table's commonest
 kernel; a call is repeated, so keys and values that fit stay in the cache. Constants are fitted per chip and dtype on
-the heads shapes whose sha1 of "heads,kv_heads" is below 5 modulo 100 - or, as none is, on the 5 % of shapes (rounded
-up) of the lowest sha1 - and scored on all others; with --by-head-dim the key is "heads,kv_heads,head_dim". So few
-shapes do not tell all constants apart, hence the fit is pulled, weakly, to the same typical constants for every chip.
+the heads shapes whose sha1 of "heads,kv_heads" is below 5 modulo 100 - or, where fewer than two are, on the 5 % of
+shapes (rounded up) of the lowest sha1 - and scored on all others; with --by-head-dim the key ends in ",head_dim". So
+few shapes do not tell all constants apart, hence the fit is pulled, weakly, to the same typical constants everywhere.
 
 Head dims above 256 have another kernel behind the same name: they are left out of fit and scores, and shown apart.
 Needs pyarrow. Run: python bench/attention.py [--by-head-dim]
@@ -61,12 +61,12 @@ PHASES = {"prefill": "context", "decode": "generation"}
 # Where every fit starts and what it is pulled to, for 16-bit and 8-bit products.
 TYPICAL = {
     "bf16": AttentionConstants(
-        launch_s=6e-6, pass_s=2.5e-6, tile_s=1.5e-6, pipeline_s=5e-7, sequence_s=1.5e-8, compute=0.75, score_clocks=0.04,
-        core_bandwidth=5e10, memory=0.92, resident=0.45, append=0.5, append_token_s=1e-9,
+        launch_s=6e-6, pass_s=2.5e-6, tile_s=1.5e-6, pipeline_s=5e-7, sequence_s=1.5e-8, compute=0.75,
+        score_clocks=0.04, core_bandwidth=5e10, memory=0.92, resident=0.45, append=0.5, append_token_s=1e-9,
     ),
     "fp8": AttentionConstants(
-        launch_s=6e-6, pass_s=2.5e-6, tile_s=1.5e-6, pipeline_s=1e-6, sequence_s=1.5e-8, compute=0.35, score_clocks=0.02,
-        core_bandwidth=2.5e10, memory=0.92, resident=0.45, append=0.5, append_token_s=1e-9,
+        launch_s=6e-6, pass_s=2.5e-6, tile_s=1.5e-6, pipeline_s=1e-6, sequence_s=1.5e-8, compute=0.35,
+        score_clocks=0.02, core_bandwidth=2.5e10, memory=0.92, resident=0.45, append=0.5, append_token_s=1e-9,
     ),
 }  # fmt: skip
 SHARES = ("compute", "memory", "resident", "append")
@@ -115,7 +115,7 @@ def chosen(keys: list[str]) -> set[str]:
     """The shapes to fit on."""
     rank = {key: int(hashlib.sha1(key.encode()).hexdigest(), 16) for key in keys}
     low = {key for key in rank if rank[key] % 100 < 5}
-    return low or set(sorted(rank, key=lambda key: rank[key])[: -(-len(rank) // 20)])
+    return low if len(low) > 1 else set(sorted(rank, key=lambda key: rank[key])[: -(-len(rank) // 20)])
 
 
 def read(data: Path, name: str, by_head_dim: bool = False) -> list[Calls]:
@@ -176,7 +176,7 @@ def fit(calls: Calls) -> AttentionConstants:
 
 
 def search(loss: Callable[[Array], float], start: Array, rounds: int = 60) -> Array:
-    """Coordinate search on the logarithms of positive parameters; each has its own step, halved when it does not help."""
+    """Coordinate search on the logarithms of positive parameters; a step that does not help is halved."""
     best, value, step = start, loss(start), np.full(len(start), 0.3)
     for _ in range(rounds):
         for index in range(len(best)):
@@ -258,8 +258,9 @@ def show_energy(calls: Calls, constants: AttentionConstants) -> None:
         truth, cost = part.power_w * part.time_s, part.cost(constants)
         by_time = [energy_j(t, part.attention.executed_flops, cost.bytes, energy) for t in (part.time_s, cost.time_s)]
         cells = "".join(f"{np.abs(j / truth - 1).mean():>10.1%}" for j in (*by_time, tdp * part.time_s))
-        values = f"{energy.active_w:.0f} W, {energy.j_per_flop * 1e12:.2f} pJ/FLOP, {energy.j_per_byte * 1e12:.0f} pJ/B"
-        print(f"{calls.chip:<10}{calls.dtype:<6}{phase:<9}{cells}{noise(both):>10.1%}   {values}, <= {energy.limit_w:.0f} W")
+        cells += f"{noise(both):>10.1%}   {energy.active_w:.0f} W, {energy.j_per_flop * 1e12:.2f} pJ/FLOP"
+        cells += f", {energy.j_per_byte * 1e12:.0f} pJ/B, at most {energy.limit_w:.0f} W"
+        print(f"{calls.chip:<10}{calls.dtype:<6}{phase:<9}{cells}")
 
 
 def main() -> None:
@@ -275,7 +276,8 @@ def main() -> None:
     found = {(calls.chip, calls.dtype): fit(calls) for calls in tables}
     for calls in tables:
         print(f"{calls.chip} {calls.dtype}: {constants_line(found[calls.chip, calls.dtype], free(calls))}")
-    print(f"\n{'constants of -> calls of':<26}{'dtype':<6}{'phase':<9}{'rows':>7}{'MAPE':>17}{'> 20 us':>17}{'sum':>17}")
+    head = f"{'constants of -> calls of':<26}{'dtype':<6}{'phase':<9}{'rows':>7}"
+    print(f"\n{head}{'MAPE':>17}{'> 20 us':>17}{'sum':>17}")
     for calls in tables:
         show(calls.chip, held_out(calls), found[calls.chip, calls.dtype])
     for source, target in (("a100-sxm", "h100-sxm"), ("h100-sxm", "h200-sxm"), ("h100-sxm", "a100-sxm")):
@@ -284,8 +286,9 @@ def main() -> None:
                 show(f"{source} -> {target}", held_out(calls), found[source, calls.dtype])
     wide = next(calls for calls in tables if calls.chip == "h200-sxm")
     show("h200-sxm, head dim 512", wide.of(wide.attention.head_dim > 256), found["h200-sxm", "bf16"])
-    print("errors are held-out (for a transfer nothing of the target was fitted), ours / plain roofline (peaks, no launch)")
-    print(f"\n{'energy':<10}{'dtype':<6}{'phase':<9}{'meas. t':>10}{'pred. t':>10}{'TDP x t':>10}{'repeats':>10}   constants")
+    print("held-out errors, ours / plain roofline (peaks, no launch); a transfer has nothing fitted on its target")
+    head = f"{'energy':<10}{'dtype':<6}{'phase':<9}"
+    print(f"\n{head}{'meas. t':>10}{'pred. t':>10}{'TDP x t':>10}{'repeats':>10}   constants")
     for calls in tables:
         if not np.isnan(calls.power_w).any():
             show_energy(calls, found[calls.chip, calls.dtype])

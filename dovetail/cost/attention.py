@@ -1,6 +1,6 @@
 """Time and energy of one attention call on a chip of many cores, from its tiles and a few measured constants.
 
-    blocks  = products at `compute` of a core's peak + softmax, or the loads of their keys and values if those are slower
+    block   = products at `compute` of a core's peak + softmax, or the loads of its keys and values where slower
     compute = makespan of the tiles on the cores; split along the keys and combined where that is sooner
     memory  = queries, results, keys and values once, at `memory` of the bandwidth, or from the cache where they stay
     time    = launch + sqrt(compute^2 + memory^2) + sequences + appending the new keys and values
@@ -102,11 +102,11 @@ def attention_cost(
     memory_s = _memory_s(data, hit, chip, c)
     tile = _tile(attention, parts, chip, kernel, c, (q_bytes, kv_bytes, hit))
     compute_s = makespan(parts, tile.fixed_s, tile.block_s, chip.cores, kernel.longest_last)
-    busy_s = np.hypot(compute_s, memory_s)
+    busy_s = _quadrature(compute_s, memory_s)
     ways = _splits(attention, parts, chip, kernel)
     if np.any(ways > 1):
         split_s, combine_s = _split(attention, parts, tile, ways, chip, kernel, c)
-        busy_s = np.minimum(busy_s, np.hypot(split_s, memory_s + combine_s) + kernel.combine_passes * c.pass_s)
+        busy_s = np.minimum(busy_s, _quadrature(split_s, memory_s + combine_s) + kernel.combine_passes * c.pass_s)
         compute_s = np.minimum(compute_s, split_s)
     launch_s = c.launch_s + c.pass_s * (_passes(attention, kernel) + appends)
     launch_s = launch_s + c.sequence_s * np.minimum(attention.batch, kernel.sequences)
@@ -166,7 +166,7 @@ def _split(
         parts, count=np.minimum(parts.count * ways, np.maximum(parts.count, chip.cores)), mean=parts.mean / ways,
         shortest=np.maximum(parts.shortest / ways, 1.0), longest=parts.longest / ways,
     )  # fmt: skip
-    partial = attention.batch * attention.heads * attention.tokens * attention.values * PARTIAL_BYTES * ways
+    partial = cut.count * parts.filled * attention.values * PARTIAL_BYTES
     seconds = makespan(cut, tile.fixed_s, tile.block_s, chip.cores, kernel.longest_last)
     return seconds, partial / np.maximum(chip.cache_bandwidth, chip.bandwidth * c.memory)
 
@@ -187,3 +187,7 @@ def energy_j(time_s: Number, flops: Number, bytes_: Number, constants: EnergyCon
     """Joules of a call: an active board's floor, its FLOPs and bytes, no more than the limit sustains."""
     dynamic = flops * constants.j_per_flop + bytes_ * constants.j_per_byte
     return np.minimum(constants.active_w * time_s + dynamic, constants.limit_w * time_s)
+
+
+def _quadrature(a: Number, b: Number) -> Number:
+    return np.sqrt(a * a + b * b)  # several times faster than np.hypot, whose guard against overflow is not needed

@@ -50,8 +50,9 @@ def tiles(attention: Attention, kernel: AttentionKernel) -> Tiles:
     start = np.ceil((length - tokens + 1) / keys) if attention.causal else last
     first = start + (last - start) / np.ceil(tokens * folded / rows)
     shortest, widest, longest = start, last, last
-    limits = [limit for limit in (attention.selected, None if attention.chunked else attention.window) if limit is not None]
-    for limit in limits:
+    for limit in (attention.selected, None if attention.chunked else attention.window):
+        if limit is None:
+            continue
         shortest = np.minimum(shortest, (limit - 1) / keys + 1)
         widest = np.minimum(widest, (limit + attention.tokens / per_head - 2) / keys + 1)
         longest = np.minimum(longest, (limit + np.minimum(rows, attention.tokens) - 2) / keys + 1)

@@ -81,13 +81,13 @@ class AttentionKernel:
 
 # Dao, "FlashAttention-2", ICLR 2024, as engines run it over paged caches: its split-KV kernel, 64 x 128 tiles.
 FLASH_2 = AttentionKernel(
-    rows=64, narrow_rows=64, granule=64, keys=128, folds_prefill=False, splits=128, splits_prefill=False, splits_single_heads=False,
-    longest_last=True, sequences=0, combine_passes=2, fold_passes=0.5, regroup_passes=2,
+    rows=64, narrow_rows=64, granule=64, keys=128, folds_prefill=False, splits=128, splits_prefill=False,
+    splits_single_heads=False, longest_last=True, sequences=0, combine_passes=2, fold_passes=0.5, regroup_passes=2,
 )  # fmt: skip
 # Shah et al., "FlashAttention-3", NeurIPS 2024: two or three warp groups of 64 rows, heads folded, longest tiles first.
 FLASH_3 = AttentionKernel(
-    rows=128, narrow_rows=192, granule=64, keys=128, folds_prefill=True, splits=32, splits_prefill=True, splits_single_heads=True,
-    longest_last=False, sequences=512, combine_passes=1,
+    rows=128, narrow_rows=192, granule=64, keys=128, folds_prefill=True, splits=32, splits_prefill=True,
+    splits_single_heads=True, longest_last=False, sequences=512, combine_passes=1,
 )  # fmt: skip
 
 
