@@ -46,10 +46,13 @@ def tiles(attention: Attention, kernel: AttentionKernel) -> Tiles:
     keys = np.maximum(kernel.keys * 128 / np.maximum(attention.head_dim, 128), 64)
     rows = np.where(np.asarray(attention.head_dim) <= 64, kernel.narrow_rows, kernel.rows)
     per_head = np.ceil(attention.tokens * folded / rows)
-    last = np.ceil(length / keys)
-    start = np.ceil((length - tokens + 1) / keys) if attention.causal else last
+    longest = widest = np.ceil(length / keys)
+    reach = np.maximum(length, tokens)  # where a recipe has cut the cache below the tokens, no view passes its length
+    start, last = np.ceil((reach - tokens + 1) / keys), np.ceil(reach / keys)
+    if not attention.causal:
+        start = last = longest
     first = start + (last - start) / np.ceil(tokens * folded / rows)
-    shortest, widest, longest = start, last, last
+    shortest = np.minimum(start, longest)
     for limit in (attention.selected, None if attention.chunked else attention.window):
         if limit is None:
             continue
@@ -84,9 +87,9 @@ def _clipped_mean(first: Number, last: Number, most: Number) -> Number:
 def makespan(tiles: Tiles, fixed_s: Number, block_s: Number, cores: Number, longest_last: bool) -> Number:
     """Seconds until `cores`, one tile at a time each, are done with `tiles` of `fixed_s` and `block_s` a block.
 
-    The largest of three lower bounds of list scheduling (Graham, SIAM J. Appl. Math. 17(2), 1969): the work shared
-    evenly; the longest tile after what is started before it; whole waves of the shortest tile. Equal tiles reach the
-    third, causal calls the first or the second. With the longest first, it waits for the sequences before its own.
+    List scheduling (Graham, SIAM J. Appl. Math. 17(2), 1969) takes the largest of three: the work shared evenly; the
+    longest tile after those that are started before it; whole waves of the shortest tile. Equal tiles take the third,
+    causal calls the first or the second. Where the longest are started first, they wait for earlier sequences alone.
     """
     mean_s = fixed_s + tiles.mean * block_s
     waves = tiles.count / cores

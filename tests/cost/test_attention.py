@@ -183,6 +183,15 @@ def test_a_chunked_view_costs_what_its_chunks_cost_alone() -> None:
     assert chunks.time_s == pytest.approx(alone.time_s, rel=0.05)
 
 
+@given(setups, st.integers(2, 9000), st.integers(1, 9000), st.booleans())
+def test_a_cache_cut_below_the_tokens_still_does_the_work(setup: Any, tokens: int, kept: int, causal: bool) -> None:
+    chip, kernel, constants = setup
+    cut = replace(call(2, tokens, 0, 4, 8, causal=causal), kv_len=min(kept, tokens))
+    found = attention_cost(cut, chip, kernel, constants)
+    assert found.flops >= cut.executed_flops * (1 - 1e-12)
+    assert found.time_s <= attention_cost(call(2, tokens, 0, 4, 8, causal=causal), chip, kernel, constants).time_s
+
+
 @given(st.floats(1e-6, 1.0), st.floats(0, 1e15), st.floats(0, 1e12))
 def test_power_lies_between_active_and_limit(time_s: float, flops: float, moved: float) -> None:
     constants = EnergyConstants(active_w=250.0, j_per_flop=1e-12, j_per_byte=55e-12, limit_w=530.0)
