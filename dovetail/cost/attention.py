@@ -152,6 +152,8 @@ def _memory_s(data: Bytes, hit: Number, chip: ChipFacts, c: AttentionConstants) 
 def _splits(attention: Attention, parts: Tiles, chip: ChipFacts, kernel: AttentionKernel) -> Number:
     """Parts of each tile's keys, as many as fill the cores. Fractions stand for tiles that are split unevenly."""
     ways = np.clip(chip.cores / parts.count, 1.0, np.minimum(parts.longest, kernel.splits))
+    if kernel.splits_prefill and kernel.splits_single_heads:
+        return ways
     allowed = kernel.splits_prefill | (np.asarray(attention.tokens) == 1)
     allowed = allowed & (kernel.splits_single_heads | (attention.heads > attention.kv_heads))
     return np.where(allowed, ways, 1.0)
@@ -173,6 +175,8 @@ def _split(
 
 def _passes(attention: Attention, kernel: AttentionKernel) -> Number:
     """Kernels started to fold the heads that share keys, for one token a sequence."""
+    if not (kernel.fold_passes or kernel.regroup_passes):
+        return 0.0
     shared = (np.asarray(attention.tokens) == 1) & (attention.heads > attention.kv_heads)
     several = shared & (np.asarray(attention.batch) > 1) & (attention.kv_heads > 1)
     return kernel.fold_passes * shared + kernel.regroup_passes * several
