@@ -159,10 +159,10 @@ def free(calls: Calls) -> list[str]:
     ]  # fmt: skip
 
 
-def fit(calls: Calls) -> AttentionConstants:
-    """Constants of the least mean |log error|, prefill and decode weighing the same, with the pull to the typical."""
-    typical, names = TYPICAL[calls.dtype], free(calls)
-    parts = [calls.of(calls.fit & phase) for phase in (calls.prefill, ~calls.prefill)]
+def fit(*tables: Calls) -> AttentionConstants:
+    """Constants of the least mean |log error|, chips and phases weighing the same, with the pull to the typical."""
+    typical, names = TYPICAL[tables[0].dtype], list(dict.fromkeys(name for calls in tables for name in free(calls)))
+    parts = [calls.of(calls.fit & phase) for calls in tables for phase in (calls.prefill, ~calls.prefill)]
 
     def loss(values: Array) -> float:
         constants = replace(typical, **dict(zip(names, values.tolist())))
@@ -284,6 +284,10 @@ def main() -> None:
         for calls in tables:
             if calls.chip == target and (source, calls.dtype) in found:
                 show(f"{source} -> {target}", held_out(calls), found[source, calls.dtype])
+    for calls in tables:
+        others = [other for other in tables if other.dtype == calls.dtype and other.chip != calls.chip]
+        if len(others) > 1:
+            show(f"both others -> {calls.chip}", held_out(calls), fit(*others))
     wide = next(calls for calls in tables if calls.chip == "h200-sxm")
     show("h200-sxm, head dim 512", wide.of(wide.attention.head_dim > 256), found["h200-sxm", "bf16"])
     print("held-out errors, ours / plain roofline (peaks, no launch); a transfer has nothing fitted on its target")
