@@ -21,7 +21,7 @@ from dovetail.model import Model
 from dovetail.model.config import read_fields
 from dovetail.model.find import EMBEDDED, zoo
 
-SAME = {"kimi_k2": "deepseek_v3"}  # the type that transformers knows it by
+SAME = {"kimi_k2": "deepseek_v3", "deepseek_ref": "deepseek_v4"}  # the type that transformers knows it by
 
 
 def counted(config: dict[str, Any]) -> int:

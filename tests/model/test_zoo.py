@@ -49,8 +49,8 @@ def meta_parameters(config: Mapping[str, Any]) -> int:
 
 
 def oracle_kind(kind: str) -> str:
-    """Kimi K2 is DeepSeek V3 under its own name, which transformers does not know."""
-    return {"kimi_k2": "deepseek_v3"}.get(kind, kind)
+    """Kimi K2 is DeepSeek V3 under its own name, which transformers does not know; conversions of V4 have theirs."""
+    return {"kimi_k2": "deepseek_v3", "deepseek_ref": "deepseek_v4"}.get(kind, kind)
 
 
 def test_shapes_equal_the_public_configs(data_folder: Path) -> None:
