@@ -122,6 +122,8 @@ class Attention(Operator):
     rate : int
         Tokens that one key stands for (compressed attention): a query sees the keys whose tokens are all before it or
         itself. `kv_len` counts tokens; everything else counts keys.
+    block : int
+        Keys are picked by blocks of that many, the query's own block among them; `selected` is a multiple of it.
     """
 
     batch: Number = 1
@@ -140,6 +142,7 @@ class Attention(Operator):
     latent: bool = False
     whole: bool = False
     rate: int = 1
+    block: int = 1
 
     @property
     def values(self) -> Number:
@@ -181,10 +184,20 @@ class Attention(Operator):
             widest = self.span if self.selected is None else np.minimum(self.span, self.selected)
             last = first + self.tokens - 1
             return (_compressed(last, self.rate, widest) - _compressed(first - 1, self.rate, widest)) / self.tokens
+        if self.block > 1 and self.selected is not None:
+            last = first + self.tokens - 1
+            return (self._in_blocks(last, self.selected) - self._in_blocks(first - 1, self.selected)) / self.tokens
         bounds = [b for b in (self.window, self.selected) if b is not None]
         widest = np.minimum(self.kv_len, min(bounds)) if bounds else self.kv_len
         growing = np.maximum(widest - first + 1, 0)
         return widest - growing * (widest - first) / (2.0 * self.tokens)
+
+    def _in_blocks(self, queries: Number, selected: int) -> Number:
+        """Keys seen by the first `queries` positions together: all, then whole blocks and the own one up to itself."""
+        growing = np.minimum(queries, np.minimum(self.kv_len, selected))
+        rest = queries - growing
+        full = rest * (selected - self.block) + _in_chunks(rest, self.block)
+        return growing * (growing + 1) / 2 + np.where(self.kv_len < selected, rest * self.kv_len, full)
 
     @property
     def executed_flops(self) -> Number:
