@@ -98,7 +98,7 @@ def _split_groups(product: Linear, ways: int) -> Linear:
     groups = product.weights[0].rows // product.n
     if np.any(np.asarray(groups) % ways):
         raise DovetailError(
-            f"{groups} groups of '{product.name}' do not divide over {ways} chips",
+            f"{groups} groups of heads in '{_role(product)}' do not divide over {ways} chips",
             where="tp", hint="a number of chips that divides the groups", exit_code=INFEASIBLE,
         )  # fmt: skip
     return replace(product, weights=tuple(_outputs(w, ways) for w in product.weights), m=product.m / ways)

@@ -11,6 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dovetail.core.errors import DovetailError
+from dovetail.cost.memory import activation_bytes
+from dovetail.hardware import load_machine
 from dovetail.model import Model
 from dovetail.model.graph import Attention, Graph, Linear, Pointwise
 from dovetail.system.tensor_parallel import tensor_parallel
@@ -230,8 +232,15 @@ def test_chips_share_heads_and_groups_and_copy_streams_keys_entries_and_index() 
 
 def test_groups_that_do_not_divide_over_the_chips_are_refused() -> None:
     graph = Model.load("deepseek-ai/DeepSeek-V4-Flash").graph()
-    with pytest.raises(DovetailError, match="8 groups of 'o_a@0' do not divide over 16 chips"):
+    with pytest.raises(DovetailError, match="8 groups of heads in 'o_a' do not divide over 16 chips"):
         tensor_parallel(graph, 16)
+
+
+def test_streams_are_held_beside_the_widest_place_of_a_block() -> None:
+    """Four streams, embeddings and the normed input of 4096 channels; six experts' inputs and fused outputs a token."""
+    graph = Model.load("deepseek-ai/DeepSeek-V4-Flash").graph(2, 32)
+    widest = 6 * (4096 + 2 * 2048)
+    assert activation_bytes(graph, load_machine("h100-sxm")) == 2 * 64 * ((4 + 2) * 4096 + widest)
 
 
 def test_training_runs_twice_the_products_backwards(tiny: Model) -> None:
