@@ -21,11 +21,12 @@ from dovetail.model import Model
 from dovetail.model.config import read_fields
 from dovetail.model.find import EMBEDDED, zoo
 
-SAME = {
+SAME = {  # the type that transformers knows it by
     "kimi_k2": "deepseek_v3",
+    "deepseek_ref": "deepseek_v4",
     "mimo": "qwen2",
     "minimax_m3": "minimax_m3_vl_text",
-}  # the type that transformers knows it by
+}
 
 
 def counted(config: dict[str, Any]) -> int | None:

@@ -54,6 +54,7 @@ def _cache_row(found: Estimate, cache: Cache, capacity: float) -> list[str]:
     size = float(cache_bytes(cache, found.machine))
     length = float(np.max(np.asarray(cache.length)))
     rows = "one state" if not cache.grows else f"{length:,.0f} tokens"
+    rows += f" in rows of {cache.rate}" if cache.rate > 1 else ""
     window = f", window {cache.window:,}" if cache.window else ""
     values = cache.head_dim if cache.value_dim is None else cache.value_dim
     shape = f"{float(cache.kv_heads):g} x ({float(cache.head_dim):g} + {float(values):g})"

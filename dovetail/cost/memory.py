@@ -13,8 +13,8 @@ from dovetail.model.graph import Cache, Collective, Graph, Linear, Pointwise
 
 PARTS = ("weights", "kv_cache", "activations", "workspace", "communication", "fragmentation")
 
-# The token embeddings that the module's frame holds on to, the residual stream itself, and the block's normed input.
-STREAMS = 3
+# The token embeddings that the module's frame holds on to and the block's normed input, beside the residual streams.
+BESIDE_STREAMS = 2
 # Logits are sampled in fp32: a converted copy of the rows (vLLM's Sampler and transformers' generate both make one).
 LOGIT_BYTES = 4
 # NCCL: a 4 MiB buffer (NCCL_BUFFSIZE, its documented default) for each of 16 channels, one to send and one to receive.
@@ -80,7 +80,7 @@ def _row_bytes(cache: Cache, machine: Machine) -> Number:
 
 
 def activation_bytes(graph: Graph, machine: Machine) -> Number:
-    """Peak of live activations in one step: the residual stream three times, and the widest place of a block.
+    """Peak of live activations in one step: the residual streams and two more, and the widest place of a block.
 
     That is a product's input and output, or the tensors alive around an activation. A stack that prefills in chunks
     holds no more rows than a chunk has, but for the logits: one row of each request.
@@ -95,7 +95,7 @@ def activation_bytes(graph: Graph, machine: Machine) -> Number:
             widest = np.maximum(widest, m * (operator.k + operator.n))
         elif isinstance(operator, Pointwise) and np.any(operator.held):
             widest = np.maximum(widest, _in_flight(operator.held, operator.held / rows, machine))
-    return (held * (STREAMS * graph.hidden) + widest) * size
+    return (held * ((BESIDE_STREAMS + graph.streams) * graph.hidden) + widest) * size
 
 
 def workspace_bytes(graph: Graph) -> Number:

@@ -236,7 +236,7 @@ def _memory(estimate: Estimate) -> Quantity:
 
 
 _OTHER_MEMORY = {
-    "activations": "(3 x hidden + widest place of a block) x rows in flight x element size",
+    "activations": "((2 + residual streams) x hidden + widest place of a block) x rows in flight x element size",
     "workspace": "batch x vocabulary x 4 bytes: fp32 logits for sampling",
     "communication": "buffers of the collective library",
     "fragmentation": "rest of the last page of each sequence",

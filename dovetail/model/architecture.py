@@ -11,6 +11,7 @@ from dovetail.core.formats import Number
 from dovetail.model.blocks import Block
 from dovetail.model.blocks.attention import AttentionSpec
 from dovetail.model.blocks.feed_forward import FeedForwardSpec
+from dovetail.model.blocks.hyper_connection import HyperConnectionSpec
 from dovetail.model.graph import Weight
 
 if TYPE_CHECKING:
@@ -68,6 +69,8 @@ class Architecture(ByContent):
         What is made of the tokens and their embeddings once for all layers (per-layer inputs).
     before_head : Block or None
         What the rows that get logits pass through first (BERT's transform).
+    streams : HyperConnectionSpec or None
+        How blocks read and write several residual streams; None for the one stream that outputs are added to.
     others : tuple of (Weight, layers)
         Tensors of the module that no operator of a text step reads: counted, and held in memory.
     vision : Tower or None
@@ -94,6 +97,7 @@ class Architecture(ByContent):
     head_bias: bool = False
     beside_embed: Block | None = None
     before_head: Block | None = None
+    streams: HyperConnectionSpec | None = None
     others: tuple[Stored, ...] = ()
     vision: Tower | None = None
     matched_by: str = ""

@@ -60,7 +60,10 @@ def decoder_graph(
         for block in (spec.mixer, spec.feed_forward):
             caches += block.caches(step) if block is not None else ()
     operators += head(once, batch * logit_tokens)
-    return Graph(tuple(operators), tuple(caches), batch, tokens, context, arch.hidden, others=arch.others)
+    return Graph(
+        tuple(operators), tuple(caches), batch, tokens, context, arch.hidden, others=arch.others,
+        streams=arch.streams.count if arch.streams else 1,
+    )  # fmt: skip
 
 
 def number(value: Any) -> Number:
@@ -104,23 +107,28 @@ def embedding(step: Step) -> Iterator[Operator]:
     yield from step.norm("norm_embed", "norm_embed")
     if arch.beside_embed is not None:
         yield from arch.beside_embed.operators(step)
+    if arch.streams is not None:
+        yield arch.streams.opened(step)
 
 
 def layer(step: Step, spec: LayerSpec) -> Iterator[Operator]:
     """Norm, mixer, residual; norm, feed-forward, residual; one residual when both run side by side."""
-    yield from step.norm("norm_in", "norm_in") if spec.mixer else ()
+    streams = step.arch.streams
     if spec.mixer:
+        yield from streams.read(step, "mixer") if streams else ()
+        yield from step.norm("norm_in", "norm_in")
         yield from spec.mixer.operators(step)
         yield from step.norm("norm_mixer_out", "norm_mixer_out")
         yield from step.scale("scale_mixer_out", "scale_mixer_out")
         if not spec.parallel:
-            yield step.residual("residual_attention")
+            yield streams.written(step, "mixer") if streams else step.residual("residual_attention")
     if spec.feed_forward:
+        yield from streams.read(step, "ffn") if streams else ()
         yield from step.norm("norm_post", "norm_post")
         yield from spec.feed_forward.operators(step)
         yield from step.norm("norm_ffn_out", "norm_ffn_out")
         yield from step.scale("scale_ffn_out", "scale_ffn_out")
-        yield step.residual("residual_mlp", 2 if spec.parallel else 1)
+        yield streams.written(step, "ffn") if streams else step.residual("residual_mlp", 2 if spec.parallel else 1)
     if spec.after:
         yield from spec.after.operators(step)
 
@@ -128,6 +136,8 @@ def layer(step: Step, spec: LayerSpec) -> Iterator[Operator]:
 def head(step: Step, rows: Number) -> Iterator[Operator]:
     """Final norm on every token and logits for `rows` of them; a tied head reads the embedding table."""
     arch = step.arch
+    if arch.streams is not None:
+        yield from arch.streams.closed(step)
     yield from step.norm("norm_out", "norm_out")
     if arch.before_head is not None:
         yield from arch.before_head.operators(replace(step, batch=rows, tokens=1))

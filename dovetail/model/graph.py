@@ -78,7 +78,9 @@ class Linear(Operator):
     """``y[m, n] = x[m, k] w[n, k]^T``: `weights` stacked along n; in a mixture, `active` of the experts are touched.
 
     `m` counts rows of the result over all experts (``tokens * top_k`` in a mixture). `split` is how tensor parallelism
-    divides it: by outputs (``out``), by inputs (``in``: partial sums are reduced), or not (``whole``).
+    divides it: by outputs (``out``), by inputs (``in``: partial sums are reduced), or not (``whole``). A block-diagonal
+    product (``group``) has one matrix for each group of inputs, all in one tensor: `k` and `n` are those of one group,
+    `m` counts rows over all groups, and whole groups are divided.
     """
 
     m: Number = 1
@@ -117,6 +119,11 @@ class Attention(Operator):
         Keys and values are the same cached rows: a value is the first channels of a key.
     whole : bool
         Tensor parallelism does not divide it: every chip needs all of its result (the index of sparse attention).
+    rate : int
+        Tokens that one key stands for (compressed attention): a query sees the keys whose tokens are all before it or
+        itself. `kv_len` counts tokens; everything else counts keys.
+    block : int
+        Keys are picked by blocks of that many, the query's own block among them; `selected` is a multiple of it.
     """
 
     batch: Number = 1
@@ -134,6 +141,8 @@ class Attention(Operator):
     selected: int | None = None
     latent: bool = False
     whole: bool = False
+    rate: int = 1
+    block: int = 1
 
     @property
     def values(self) -> Number:
@@ -144,7 +153,7 @@ class Attention(Operator):
     def span(self) -> Number:
         """Keys that at least one query sees; a sliding window trims what is cached to them."""
         if self.window is None:
-            return self.kv_len
+            return self.kv_len if self.rate == 1 else self.kv_len // self.rate
         if self.chunked:
             return np.minimum(self.kv_len, (self.kv_len - self.tokens) % self.window + self.tokens)
         return np.minimum(self.kv_len, self.tokens + (self.window - 1))
@@ -171,10 +180,24 @@ class Attention(Operator):
         first = np.maximum(self.kv_len, self.tokens) - self.tokens + 1
         if self.chunked and self.window is not None:
             return (_in_chunks(first + self.tokens - 1, self.window) - _in_chunks(first - 1, self.window)) / self.tokens
+        if self.rate > 1:
+            widest = self.span if self.selected is None else np.minimum(self.span, self.selected)
+            last = first + self.tokens - 1
+            return (_compressed(last, self.rate, widest) - _compressed(first - 1, self.rate, widest)) / self.tokens
+        if self.block > 1 and self.selected is not None:
+            last = first + self.tokens - 1
+            return (self._in_blocks(last, self.selected) - self._in_blocks(first - 1, self.selected)) / self.tokens
         bounds = [b for b in (self.window, self.selected) if b is not None]
         widest = np.minimum(self.kv_len, min(bounds)) if bounds else self.kv_len
         growing = np.maximum(widest - first + 1, 0)
         return widest - growing * (widest - first) / (2.0 * self.tokens)
+
+    def _in_blocks(self, queries: Number, selected: int) -> Number:
+        """Keys seen by the first `queries` positions together: all, then whole blocks and the own one up to itself."""
+        growing = np.minimum(queries, np.minimum(self.kv_len, selected))
+        rest = queries - growing
+        full = rest * (selected - self.block) + _in_chunks(rest, self.block)
+        return growing * (growing + 1) / 2 + np.where(self.kv_len < selected, rest * self.kv_len, full)
 
     @property
     def executed_flops(self) -> Number:
@@ -189,6 +212,13 @@ def _in_chunks(queries: Number, size: int) -> Number:
     """Keys seen by the first `queries` positions together when each sees its own chunk up to itself."""
     whole, rest = queries // size, queries % size
     return whole * (size * (size + 1) / 2) + rest * (rest + 1) / 2
+
+
+def _compressed(queries: Number, rate: int, widest: Number) -> Number:
+    """Keys seen by the first `queries` positions together: position i (from 1) sees ``min(i // rate, widest)``."""
+    growing = np.minimum(queries, widest * rate)
+    whole, rest = growing // rate, growing % rate
+    return rate * (whole * (whole - 1) / 2) + whole * (rest + 1) + widest * (queries - growing)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -277,8 +307,10 @@ class Cache(ByContent):
     window : int or None
         Most rows that are kept.
     kind : {"kv", "latent", "index", "state"}
-        Keys and values; the latents of MLA, or the keys of an index (``value_dim=0``); the fixed state of a scan, one
-        row of `kv_heads` x `head_dim` however long the sequence.
+        Keys and values; rows that are both (the latents of MLA), or the keys of an index (``value_dim=0``); the fixed
+        state of a scan, one row of `kv_heads` x `head_dim` however long the sequence.
+    rate : int
+        Tokens that one row stands for (compressed attention); `length` is then the tokens of whole rows.
     """
 
     layers: tuple[int, ...]
@@ -290,6 +322,7 @@ class Cache(ByContent):
     window: int | None = None
     value_dim: Number | None = None
     kind: str = "kv"
+    rate: int = 1
 
     @property
     def grows(self) -> bool:
@@ -298,9 +331,10 @@ class Cache(ByContent):
 
     @property
     def elements_per_token(self) -> Number:
-        """Elements of one row, all these layers."""
+        """Elements of one row, all these layers; a row of several tokens counts for each of them in part."""
         values = self.head_dim if self.value_dim is None else self.value_dim
-        return self.kv_heads * (self.head_dim + values) * len(self.layers)
+        row = self.kv_heads * (self.head_dim + values) * len(self.layers)
+        return row if self.rate == 1 else row / self.rate
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -309,6 +343,7 @@ class Graph(ByContent):
 
     `tokens_per_step` is how many output tokens a decode step yields (more than one with speculation). `others` are
     tensors held in memory that no operator of this step reads, with their layers (a vision tower in a text step).
+    `streams` is how many residual streams of `hidden` channels a token has (more than one with hyper-connections).
     """
 
     operators: tuple[Operator, ...]
@@ -319,6 +354,7 @@ class Graph(ByContent):
     hidden: Number
     tokens_per_step: Number = 1.0
     others: tuple[tuple[Weight, tuple[int, ...]], ...] = ()
+    streams: int = 1
 
     def weights(self) -> Iterator[tuple[Weight, tuple[int, ...]]]:
         """Every stored tensor once (tied ones too), with the layers it repeats over."""

@@ -21,8 +21,8 @@ def tensor_parallel(graph: Graph, ways: int) -> Graph:
     Raises
     ------
     DovetailError
-        The query heads or those of a scan do not divide by `ways`, or the KV heads or groups neither divide by it nor
-        into it.
+        The query heads, those of a scan or the groups of a block-diagonal product do not divide by `ways`, or the KV
+        heads or a scan's groups neither divide by it nor into it.
     """
     if ways == 1:
         return graph
@@ -63,6 +63,8 @@ def _split(operator: Operator, ways: int, attention: Attention | None) -> Operat
     if isinstance(operator, Linear) and operator.split == "in":
         weights = tuple(w if _is_vector(w) else replace(w, cols=w.cols / ways) for w in operator.weights)
         return replace(operator, weights=weights, k=operator.k / ways)
+    if isinstance(operator, Linear) and operator.split == "group":
+        return _split_groups(operator, ways)
     if isinstance(operator, Linear) and operator.split == "out":
         return replace(operator, weights=tuple(_outputs(w, ways) for w in operator.weights), n=operator.n / ways)
     if isinstance(operator, Attention) and not operator.whole:
@@ -91,6 +93,16 @@ def _split_heads(qkv: Linear, ways: int, attention: Attention) -> Linear:
     )
     weights = tuple(_outputs(w, parts if is_kv(w) else ways) for w in qkv.weights)
     return replace(qkv, weights=weights, n=(qkv.n - kv) / ways + kv / parts)
+
+
+def _split_groups(product: Linear, ways: int) -> Linear:
+    groups = product.weights[0].rows // product.n
+    if np.any(np.asarray(groups) % ways):
+        raise DovetailError(
+            f"{groups} groups of heads in '{_role(product)}' do not divide over {ways} chips",
+            where="tp", hint="a number of chips that divides the groups", exit_code=INFEASIBLE,
+        )  # fmt: skip
+    return replace(product, weights=tuple(_outputs(w, ways) for w in product.weights), m=product.m / ways)
 
 
 def _role(operator: Operator) -> str:

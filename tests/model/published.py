@@ -200,6 +200,7 @@ BESIDE: dict[str, tuple[int, str]] = {
 ROUNDED: dict[str, tuple[str, str]] = {
     "deepseek-ai/DeepSeek-R1": ("671", "arXiv 2501.12948, model card: total parameters"),
     "openai-community/gpt2-xl": ("1.558", "OpenAI's gpt-2 release: the checkpoint is named 1558M"),
+    "deepseek-ai/DeepSeek-V4-Flash": ("284", "DeepSeek-V4 model card: total parameters"),
     "openai/gpt-oss-20b": ("20.91", "arXiv 2508.10925, table 1"),
     "openai/gpt-oss-120b": ("116.83", "arXiv 2508.10925, table 1"),
 }

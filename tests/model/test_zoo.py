@@ -55,8 +55,11 @@ def meta_parameters(config: Mapping[str, Any]) -> int:
 
 
 def oracle_kind(kind: str) -> str:
-    """The name by which transformers knows a type that the hub calls otherwise."""
-    return {"kimi_k2": "deepseek_v3", "mimo": "qwen2", "minimax_m3": "minimax_m3_vl_text"}.get(kind, kind)
+    """The type that transformers knows a model by which has another: Kimi K2 is DeepSeek V3, MiMo Qwen2."""
+    others = {
+        "kimi_k2": "deepseek_v3", "deepseek_ref": "deepseek_v4", "mimo": "qwen2", "minimax_m3": "minimax_m3_vl_text",
+    }  # fmt: skip
+    return others.get(kind, kind)
 
 
 def test_shapes_equal_the_public_configs(data_folder: Path) -> None:

@@ -9,7 +9,6 @@ import numpy as np
 
 from dovetail.core.content import ByContent
 from dovetail.core.formats import Number
-from dovetail.model.blocks.block_index import BlockIndexSpec
 from dovetail.model.graph import Attention, Cache, Operator
 from dovetail.model.step import NORM_FLOPS, ROTARY_FLOPS, Step
 
@@ -45,8 +44,6 @@ class AttentionSpec(ByContent):
         The layer whose cache this one reads; it has neither projections of keys and values nor a cache.
     causal : bool
         A token sees only those before it; False in encoders, which cache nothing.
-    index : BlockIndexSpec or None
-        What picks the blocks of keys that a query attends to; None for all keys.
     """
 
     heads: Number
@@ -66,7 +63,6 @@ class AttentionSpec(ByContent):
     kv_source: int | None = None
     causal: bool = True
     v_norm: bool = False
-    index: BlockIndexSpec | None = None
 
     @property
     def values(self) -> Number:
@@ -85,8 +81,6 @@ class AttentionSpec(ByContent):
             yield step.pointwise("v_norm", step.rows * v, step.rows * v, NORM_FLOPS["rms"] - 1.0, split=True)
         if self.rotary:
             yield step.pointwise("rotary", turned * self.rotary, turned * self.rotary, ROTARY_FLOPS, split=True)
-        if self.index is not None:
-            yield from self.index.operators(step)
         yield self._attention(step)
         if self.gate:
             yield from self._gate(step)
@@ -106,8 +100,6 @@ class AttentionSpec(ByContent):
                 self.window,
                 self.value_dim,
             )
-        if self.index is not None:
-            yield from self.index.caches(step)
 
     def _projections(self, step: Step, q: Number, k: Number, v: Number) -> dict[str, Number]:
         q = 2 * q if self.gate == "channel" else q
@@ -132,7 +124,6 @@ class AttentionSpec(ByContent):
             "attention" + step.suffix, step.layers, tuple(step.vectors("sinks", self.heads)) if self.sinks else (),
             step.batch, step.tokens, step.kv_len, self.heads, self.kv_heads, self.head_dim, self.window,
             step.arch.dtype, step.kv_dtype, self.value_dim, self.causal, self.chunked,
-            selected=self.index.selected if self.index else None,
         )  # fmt: skip
 
     def _gate(self, step: Step) -> Iterator[Operator]:

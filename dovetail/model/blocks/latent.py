@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from dovetail.core.content import ByContent
 from dovetail.core.formats import Number
+from dovetail.model.blocks.compressor import CompressorSpec
 from dovetail.model.graph import Attention, Cache, Operator
 from dovetail.model.step import NORM_FLOPS, ROTARY_FLOPS, Step
 
@@ -25,29 +26,39 @@ class IndexSpec(ByContent):
     ----------
     heads, head_dim : Number
         Of the index; its one key of `head_dim` channels a token is cached beside the latents.
+    keys : CompressorSpec or None
+        What makes one key of several tokens (roles ``index_compress_*``) instead of one of each.
     """
 
     heads: Number
     head_dim: Number
+    keys: CompressorSpec | None = None
 
     def operators(self, step: Step, q_rank: Number, rope: Number) -> Iterator[Operator]:
         """Queries from the latent of the queries, keys and weights of heads from the stream, rotary, scores."""
         hidden, rows = step.arch.hidden, step.rows
         yield step.linear("index_q", {"index_q": self.heads * self.head_dim}, q_rank, split="whole")
-        yield step.linear("index_k", {"index_k": self.head_dim}, hidden, split="whole")
-        norm, keys = tuple(step.vectors("index_k_norm", self.head_dim)), rows * self.head_dim
-        yield step.pointwise("index_k_norm", keys, keys, NORM_FLOPS["layer"], norm)
-        turned = rows * (self.heads + 1) * rope
+        if self.keys is not None:
+            yield from self.keys.operators(step, "index_compress", rope)
+        else:
+            yield step.linear("index_k", {"index_k": self.head_dim}, hidden, split="whole")
+            norm, keys = tuple(step.vectors("index_k_norm", self.head_dim)), rows * self.head_dim
+            yield step.pointwise("index_k_norm", keys, keys, NORM_FLOPS["layer"], norm)
+        turned = rows * (self.heads + (self.keys is None)) * rope
         yield step.pointwise("index_rotary", turned, turned, ROTARY_FLOPS)
         yield step.linear("index_weights", {"index_weights": self.heads}, hidden, quantisable=False, split="whole")
         # The sum over heads costs a multiply and an add a score: what a value of one channel would
         yield Attention(
             "index_scores" + step.suffix, step.layers, (), step.batch, step.tokens, step.kv_len, self.heads, 1,
             self.head_dim, None, step.arch.dtype, step.kv_dtype, 1, latent=True, whole=True,
+            rate=self.keys.rate if self.keys else 1,
         )  # fmt: skip
 
     def caches(self, step: Step) -> Iterator[Cache]:
-        """One key a token."""
+        """One key a token, or what a compressor keeps."""
+        if self.keys is not None:
+            yield from self.keys.caches(step, "index")
+            return
         width = self.head_dim
         yield Cache(step.layers, step.batch, step.kv_len, 1, width, step.kv_dtype, value_dim=0, kind="index")
 

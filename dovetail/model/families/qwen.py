@@ -1,4 +1,7 @@
-"""Qwen2/2.5 (arXiv 2412.15115), Qwen3 and Qwen3-MoE (arXiv 2505.09388): Llama with QKV biases, or with QK-norm."""
+"""Qwen2/2.5 (arXiv 2412.15115), Qwen3 and Qwen3-MoE (arXiv 2505.09388): Llama with QKV biases, or with QK-norm.
+
+MiMo (arXiv 2505.07608) is Qwen2 with multi-token-prediction layers, which are not part of the model's step.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +37,7 @@ def windows(config: Config) -> list[int | None]:
     return [window if kind == "sliding_attention" else None for kind in kinds]
 
 
-@FAMILIES.register("qwen2", "qwen3")
+@FAMILIES.register("qwen2", "qwen3", "mimo")
 def qwen(config: Config, name: str) -> Architecture:
     three = config.text("model_type") == "qwen3"
     heads, kv_heads, head_dim = config.heads(head_dim=128 if three else None)
