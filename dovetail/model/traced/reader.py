@@ -1,0 +1,164 @@
+"""From a trace to operators, one after the other, each at the place in the module where it is called."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from dovetail.core.formats import Format
+from dovetail.model.graph import Cache, Linear, Operator
+from dovetail.model.traced.atens import FLOPS, NOTHING, VIEWS, aten
+from dovetail.model.traced.attention import Found, attentions
+from dovetail.model.traced.contractions import CONTRACTIONS, Contraction
+from dovetail.model.traced.export import Exported, module_path, refused
+from dovetail.model.traced.flow import Flow, root
+from dovetail.model.traced.pointwise import pointwise
+from dovetail.model.traced.products import Products
+from dovetail.model.traced.size import BATCH, TOKENS
+
+if TYPE_CHECKING:
+    from torch.fx import Node
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """An operator whose numbers may be `Size`, where it is called, and what it keeps between steps."""
+
+    path: str
+    operator: Operator
+    caches: tuple[Cache, ...] = ()
+
+
+class Reader:
+    """Walks a trace once.
+
+    Parameters
+    ----------
+    trace : Exported
+        The graph.
+    formats : dict of str to Format
+        How each parameter is stored.
+
+    Attributes
+    ----------
+    vocabulary : int
+        Rows of the table that token ids are looked up in; 0 without one.
+    positions : int
+        Rows of the smallest table that is looked up by position; 0 without one.
+    mixes : str
+        The first place where tokens meet other than in attention or a convolution; empty where there is none.
+    """
+
+    def __init__(self, trace: Exported, formats: dict[str, Format]) -> None:
+        self.trace, self.flow = trace, Flow.of(trace)
+        self.products = Products(self.flow, formats)
+        self.attentions = attentions(self.flow)
+        self.inner = {node for found in self.attentions.values() for node in found.inner}
+        self.tables = dict(self._tables())
+        self.vocabulary = next((rows for rows, learned in self.tables.values() if not learned), 0)
+        self.positions = min((rows for rows, learned in self.tables.values() if learned), default=0)
+        self.mixes = ""
+        self.convolves = False
+
+    def operators(self) -> Iterator[Placed]:
+        """All operators, in order.
+
+        Raises
+        ------
+        DovetailError
+            One that is not understood, by its name and place.
+        """
+        group: list[Node] = []
+        for node in self.trace.nodes:
+            kind = aten(node)
+            if node.op != "call_function" or node not in self.flow.data or node in self.inner or kind in VIEWS | NOTHING:
+                continue
+            single = node in self.attentions or (kind in CONTRACTIONS and self._contraction(node) is not None)
+            if group and (single or module_path(node) != module_path(group[0])):
+                yield from self._elementwise(group)
+                group = []
+            if single:
+                yield from self._single(node)
+            elif kind in FLOPS or kind in CONTRACTIONS:
+                group.append(node)
+            else:
+                raise refused(node, "not an operator that is understood", "an equivalent of plain torch operators")
+        yield from self._elementwise(group)
+
+    def _single(self, node: Node) -> Iterator[Placed]:
+        if node in self.attentions:
+            yield self._attention(node, self.attentions[node])
+            return
+        found = self._contraction(node)
+        if found is not None:
+            yield from self._product(node, found)
+
+    def _contraction(self, node: Node) -> Contraction | None:
+        return CONTRACTIONS[aten(node)](self.trace, node)
+
+    def _attention(self, node: Node, found: Found) -> Placed:
+        operator = found.attention
+        kept = Cache((), BATCH, TOKENS, operator.kv_heads, operator.head_dim, window=operator.window,
+                     value_dim=operator.value_dim)  # fmt: skip
+        return Placed(module_path(node), operator, (kept,) if operator.causal else ())
+
+    def _product(self, node: Node, found: Contraction) -> Iterator[Placed]:
+        convolution = aten(node).startswith("conv")
+        path = self._path_of(node, found)
+        head = self._is_head(node, found)
+        matrix = self.flow.parameter(found.right)
+        linear = not convolution and not (head and matrix in self.tables)
+        if max(found.k.degree, found.n.degree) or (found.batch * found.m).degree > 1:
+            self._note_mixing(node)
+        operators = self.products.operators("lm_head" if head else self._name(path, node), found, linear=linear)
+        for operator in operators:
+            yield Placed(path, operator, tuple(self._kept(node)) if convolution and isinstance(operator, Linear) else ())
+
+    def _kept(self, node: Node) -> Iterator[Cache]:
+        """The last inputs of a causal convolution over tokens, all but the one that the next step brings."""
+        x, weight = node.args[:2]
+        *_, positions = self.trace.shape(x)  # type: ignore[arg-type]
+        taps = self.trace.shape(weight)[-1].constant or 1  # type: ignore[arg-type]
+        channels = self.trace.shape(x)[1].constant  # type: ignore[arg-type]
+        if positions.degree and taps > 1 and channels:
+            self.convolves = True
+            yield Cache((), BATCH, 1, 1, channels * (taps - 1), value_dim=0, kind="state")
+
+    def _is_head(self, node: Node, found: Contraction) -> bool:
+        """Whether it makes logits: a product of each token with as many outputs as the table has rows, the last one."""
+        last = next((n for n in reversed(self.trace.nodes) if n in self.flow.data and aten(n) in CONTRACTIONS), None)
+        return node is last and found.n.constant == self.vocabulary and found.batch * found.m == BATCH * TOKENS
+
+    def _elementwise(self, group: list[Node]) -> Iterator[Placed]:
+        if not group:
+            return
+        if any(self.flow.elements(node).degree > 1 for node in group):
+            self._note_mixing(group[0])
+        path = module_path(group[0])
+        if operator := pointwise(self._name(path, group[-1]), group, self.flow, self.products):
+            yield Placed(path, operator)
+
+    def _note_mixing(self, node: Node) -> None:
+        self.mixes = self.mixes or f"'{node.target}' in {module_path(node) or 'the module itself'}"
+
+    def _tables(self) -> Iterator[tuple[str, tuple[int, bool]]]:
+        """Name, rows, and whether positions are looked up (not the data), of each table."""
+        for node in self.trace.nodes:
+            if node.op == "call_function" and aten(node) == "embedding" and self.flow.parameter(node.args[0]):  # type: ignore[arg-type]
+                rows = self.trace.shape(root(node.args[0]))[0].constant or 0  # type: ignore[arg-type]
+                yield self.flow.parameter(node.args[0]), (rows, node.args[1] not in self.flow.data)  # type: ignore[arg-type]
+
+    def _name(self, path: str, node: Node) -> str:
+        """A leaf module's own path, or a path and what is called there."""
+        leaf = path and not list(self.trace.module.get_submodule(path).children())
+        return path if leaf else f"{path}.{aten(node)}".removeprefix(".")
+
+    def _path_of(self, node: Node, found: Contraction) -> str:
+        """Where a product is called; where its weight is, if that is called from outside (``self.layers[3].weight``)."""
+        path = module_path(node)
+        name = next(filter(None, map(self.flow.parameter, (found.right, found.left))), "")
+        home = name.rpartition(".")[0]
+        return home if home.startswith(path) else path
+
+
