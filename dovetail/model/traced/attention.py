@@ -72,9 +72,9 @@ def _around(flow: Flow, softmax: Node) -> _Match | None:
     if flow.trace.shape(softmax)[-2:] != (TOKENS, TOKENS):
         return None
     above, below = [*_above(flow, softmax)], [*_below(flow, softmax)]
-    scores, last = above[-1], below[-1]
-    if aten(scores) not in CONTRACTIONS or aten(last) not in CONTRACTIONS:
+    if not above or not below or aten(above[-1]) not in CONTRACTIONS or aten(below[-1]) not in CONTRACTIONS:
         return None
+    scores, last = above[-1], below[-1]
     first = CONTRACTIONS[aten(scores)](flow.trace, scores)
     second = CONTRACTIONS[aten(last)](flow.trace, last)
     if first is None or second is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -33,14 +34,15 @@ class Exported:
         What each symbol stands for: batch or tokens.
     names : dict of str to str
         Name of the parameter behind each input of the graph, one for all that are tied.
-    longest : int or None
-        Most tokens for which the trace holds, where it says so (a table of positions).
+    shortest, longest : int or None
+        Fewest and most tokens for which the trace holds, where it says so (a kernel's width, a table of positions).
     """
 
     module: torch.nn.Module
     program: Any
     symbols: dict[Any, Size]
     names: dict[str, str]
+    shortest: int | None
     longest: int | None
 
     @property
@@ -82,7 +84,9 @@ def export(module: torch.nn.Module, inputs: Any = None, keywords: Mapping[str, A
     arguments = _example(torch, module, inputs)
     fixed = _keywords(module, keywords or {})
     dynamic = tuple(_dynamic(torch, a, arguments[0]) for a in arguments)
-    training = module.training
+    training, log = module.training, logging.getLogger("torch.fx.experimental.symbolic_shapes")
+    level = log.level
+    log.setLevel(logging.ERROR)  # it would print the whole graph beside the error
     try:
         with torch.no_grad():
             program = torch.export.export(
@@ -91,14 +95,14 @@ def export(module: torch.nn.Module, inputs: Any = None, keywords: Mapping[str, A
     except DovetailError:
         raise
     except Exception as error:  # torch raises of many types here, what the module's own code raises among them
-        why = next((line for line in str(error).strip().splitlines() if line.strip()), type(error).__name__)
         hint = "sizes may depend on batch and tokens alone: no loop or choice over the data, no fixed length"
         where = type(module).__name__
-        raise DovetailError("torch.export cannot trace this module", where=where, why=why[:300], hint=hint) from error
+        raise DovetailError("torch.export cannot trace this module", where=where, why=_reason(error), hint=hint) from error
     finally:
         module.train(training)
+        log.setLevel(level)
     symbols = _symbols(program, arguments)
-    return Exported(module, program, symbols, _parameter_names(module, program), _longest(program, symbols))
+    return Exported(module, program, symbols, _parameter_names(module, program), *_range(program, symbols))
 
 
 def refused(node: Node, why: str, hint: str = "") -> DovetailError:
@@ -147,6 +151,13 @@ def _shapes(module: Any, dynamic: tuple[dict[int, Any], ...], fixed: dict[str, A
     return {**dict(zip(known, dynamic, strict=False)), **dict.fromkeys(fixed)}
 
 
+def _reason(error: Exception) -> str:
+    """The line of torch's message that says most: which size it fixed, or else the first."""
+    lines = [line.strip(" -") for line in str(error).splitlines() if line.strip()]
+    fixed = next((line for line in lines if "specialized" in line), "")
+    return (fixed or (lines[0] if lines else type(error).__name__))[:300]
+
+
 def _symbols(program: Any, arguments: tuple[Any, ...]) -> dict[Any, Size]:
     """What the symbols in the shapes of the inputs stand for, by the example's sizes."""
     batch, tokens = arguments[0].shape[:2]
@@ -156,7 +167,7 @@ def _symbols(program: Any, arguments: tuple[Any, ...]) -> dict[Any, Size]:
     tensors = [n for n in placeholders if hasattr(n.meta["val"], "shape")]
     for node, example in zip(tensors, arguments, strict=False):
         for extent, size in zip(node.meta["val"].shape, example.shape, strict=True):
-            if not isinstance(extent, int):
+            if not isinstance(extent, int) and extent.node.expr.is_Symbol:
                 found[extent.node.expr] = BATCH if size == batch else TOKENS
     if not {BATCH, TOKENS} <= set(found.values()):
         raise DovetailError("batch and tokens are not free in this module", why="torch.export made them constants")
@@ -169,7 +180,13 @@ def _parameter_names(module: Any, program: Any) -> dict[str, str]:
     return {given: every[name] for given, name in program.graph_signature.inputs_to_parameters.items()}
 
 
-def _longest(program: Any, symbols: dict[Any, Size]) -> int | None:
-    bounds = [r.upper for s, r in program.range_constraints.items() if symbols.get(s) == TOKENS]
-    found = [int(b) for b in bounds if getattr(b, "is_Integer", False) and int(b) < 2**31]
-    return min(found, default=None)
+def _range(program: Any, symbols: dict[Any, Size]) -> tuple[int | None, int | None]:
+    """Bounds on the tokens. Export takes every free size for 2 or more, so a bound of 2 says nothing."""
+    found = [(_whole(r.lower), _whole(r.upper)) for s, r in program.range_constraints.items() if symbols.get(s) == TOKENS]
+    shortest = max((low for low, _ in found if low is not None and low > 2), default=None)
+    return shortest, min((high for _, high in found if high is not None), default=None)
+
+
+def _whole(bound: Any) -> int | None:
+    """A bound that is a number, and no stand-in for infinity."""
+    return int(bound) if getattr(bound, "is_Integer", False) and abs(int(bound)) < 2**31 else None

@@ -31,7 +31,7 @@ class Flow:
             made = node.op != "placeholder" and aten(node) not in SHAPES and not found.isdisjoint(node.all_input_nodes)
             if given or made:
                 found.add(node)
-        return Flow(trace, frozenset(found))
+        return Flow(trace, frozenset(found & _alive(trace)))
 
     def elements(self, node: Node) -> Size:
         """Elements of a tensor; of all of them where a node makes several."""
@@ -47,6 +47,18 @@ class Flow:
     def parameter(self, node: Node) -> str:
         """Name of the parameter that a tensor is a view of; empty where it is none."""
         return self.trace.names.get(root(node).name, "")
+
+
+def _alive(trace: Exported) -> set[Node]:
+    """What the output is made of, and what changes a tensor in place, for a later node may read it there."""
+    found: set[Node] = set()
+    left = [n for n in trace.nodes if n.op == "output" or str(n.target).partition(".")[2].partition(".")[0].endswith("_")]
+    while left:
+        node = left.pop()
+        if node not in found:
+            found.add(node)
+            left += node.all_input_nodes
+    return found
 
 
 def order(size: Size) -> int:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from dovetail.core.content import digest
-from dovetail.model.graph import Cache, Operator, Weight
+from dovetail.model.graph import Cache, Linear, Operator, Weight
 from dovetail.model.traced.reader import Placed
 
 
@@ -35,6 +35,8 @@ def unit_of(path: str) -> Unit | None:
 
 def grouped(placed: Iterable[Placed]) -> tuple[tuple[Operator, ...], tuple[Cache, ...]]:
     """Operators and caches, those of equal layers once; names are unique, and carry the first layer of their kind."""
+    placed = list(placed)
+    shared = _shared(placed)
     members: dict[Unit, list[Placed]] = {}
     order: list[Unit | Placed] = []
     for each in placed:
@@ -44,24 +46,38 @@ def grouped(placed: Iterable[Placed]) -> tuple[tuple[Operator, ...], tuple[Cache
         elif unit not in members:
             order.append(unit)
         if unit is not None:
-            members.setdefault(unit, []).append(_patterned(each, unit))
+            members.setdefault(unit, []).append(_patterned(each, unit, shared))
     kinds = _kinds(members)
     found = [p for each in order for p in _representatives(each, members, kinds)]
     return tuple(_unique(p.operator for p in found)), tuple(c for p in found for c in p.caches)
 
 
 def depth(placed: Iterable[Placed]) -> int:
-    """Layers of the deepest list of modules; 1 without one."""
+    """Entries that multiply, of the longest list of modules; 1 without one."""
     stacks: dict[str, set[int]] = {}
-    for unit in filter(None, (unit_of(each.path) for each in placed)):
+    products = (each for each in placed if isinstance(each.operator, Linear))
+    for unit in filter(None, (unit_of(each.path) for each in products)):
         stacks.setdefault(unit.stack, set()).add(unit.index)
     return max(map(len, stacks.values()), default=1)
 
 
-def _patterned(placed: Placed, unit: Unit) -> Placed:
+def _shared(placed: list[Placed]) -> set[str]:
+    """Tensors that are read in more than one layer, or in a layer and outside of all."""
+    homes: dict[str, set[Unit | None]] = {}
+    for each in placed:
+        for weight in each.operator.weights:
+            homes.setdefault(weight.name, set()).add(unit_of(each.path))
+    return {name for name, units in homes.items() if len(units) > 1}
+
+
+def _patterned(placed: Placed, unit: Unit, shared: set[str]) -> Placed:
     """With ``{layer}`` for the index in the names of the layer's own tensors."""
-    weights = tuple(replace(w, name=_swapped(w.name, unit)) for w in placed.operator.weights)
-    name = placed.operator.name.removeprefix(unit.prefix)
+    weights = tuple(
+        w if w.name in shared else replace(w, name=_swapped(w.name, unit)) for w in placed.operator.weights
+    )
+    whole = f"{unit.stack}.{unit.index}".removeprefix(".")  # the entry itself is the operator
+    name = placed.operator.name
+    name = (unit.stack or "layer") if name == whole else name.removeprefix(unit.prefix)
     return replace(placed, path="", operator=replace(placed.operator, weights=weights, name=name))
 
 
@@ -88,7 +104,7 @@ def _representatives(
 ) -> Iterator[Placed]:
     """What stands for a unit: nothing where an equal one came before."""
     if isinstance(each, Placed):
-        yield each
+        yield replace(each, caches=tuple(replace(c, layers=(0,)) for c in each.caches))
         return
     units = next(units for units in kinds.values() if each in units)
     if each != units[0]:

@@ -33,7 +33,10 @@ def seen(trace: Exported, node: Node, scores: Node | None = None) -> Seen:
         The mask depends on the data or on tensors without values, or it is neither full nor causal nor a window.
     """
     length = min(LENGTH, trace.longest or LENGTH)
-    values = _evaluated(trace, node, scores, length)
+    try:
+        values = _evaluated(trace, node, scores, length)
+    except LookupError as error:
+        raise refused(node, f"it makes a mask of '{error.args[0]}', whose values are not known") from None
     torch = require("torch", "torch")
     visible = values if values.dtype == torch.bool else values > MASKED
     visible = visible.reshape(-1, *visible.shape[-2:])
@@ -70,11 +73,12 @@ def _evaluated(trace: Exported, node: Node, scores: Node | None, length: int) ->
 
 
 def _value(torch: Any, trace: Exported, node: Node, values: dict[Any, Any]) -> Any:
+    """The value of one node; `LookupError` where it is the data, a parameter, or a buffer on the meta device."""
     if node.op == "get_attr":
         return getattr(trace.program.graph_module, str(node.target))
     if node.op == "placeholder":
         if hasattr(node.meta.get("val"), "shape"):
-            raise refused(node, "a mask depends on the data, or on a buffer without values")
+            raise LookupError(node.name)
         return node.meta.get("val")
     from torch.fx.node import map_arg
 

@@ -39,7 +39,8 @@ def read(
     placed = list(reader.operators())
     operators, caches = grouped(placed)
     traced = Traced(
-        operators, caches, _others(operators, reader), _hidden(trace, reader), _mostly(module, formats), reader.mixes
+        operators, caches, _others(operators, reader), _hidden(trace, reader), _mostly(module, formats), reader.mixes,
+        trace.shortest,
     )
     bounds = [b for b in (max_context, trace.longest, reader.positions) if b]
     return Architecture(

@@ -108,7 +108,7 @@ class Reader:
         path = self._path_of(node, found)
         head = self._is_head(node, found)
         matrix = self.flow.parameter(found.right)
-        linear = not convolution and not (head and matrix in self.tables)
+        linear = not convolution and matrix not in self.tables
         if max(found.k.degree, found.n.degree) or (found.batch * found.m).degree > 1:
             self._note_mixing(node)
         operators = self.products.operators("lm_head" if head else self._name(path, node), found, linear=linear)
@@ -126,9 +126,9 @@ class Reader:
             yield Cache((), BATCH, 1, 1, channels * (taps - 1), value_dim=0, kind="state")
 
     def _is_head(self, node: Node, found: Contraction) -> bool:
-        """Whether it makes logits: a product of each token with as many outputs as the table has rows, the last one."""
+        """Whether it makes logits: the last product, of each token or sequence, one output for each row of the table."""
         last = next((n for n in reversed(self.trace.nodes) if n in self.flow.data and aten(n) in CONTRACTIONS), None)
-        return node is last and found.n.constant == self.vocabulary and found.batch * found.m == BATCH * TOKENS
+        return node is last and found.n.constant == self.vocabulary and found.batch * found.m in (BATCH * TOKENS, BATCH)
 
     def _elementwise(self, group: list[Node]) -> Iterator[Placed]:
         if not group:
@@ -147,7 +147,8 @@ class Reader:
         for node in self.trace.nodes:
             if node.op == "call_function" and aten(node) == "embedding" and self.flow.parameter(node.args[0]):  # type: ignore[arg-type]
                 rows = self.trace.shape(root(node.args[0]))[0].constant or 0  # type: ignore[arg-type]
-                yield self.flow.parameter(node.args[0]), (rows, node.args[1] not in self.flow.data)  # type: ignore[arg-type]
+                each = self.flow.elements(node.args[1]).degree == 1  # type: ignore[arg-type] # not each pair of them
+                yield self.flow.parameter(node.args[0]), (rows, each and node.args[1] not in self.flow.data)  # type: ignore[arg-type]
 
     def _name(self, path: str, node: Node) -> str:
         """A leaf module's own path, or a path and what is called there."""

@@ -34,6 +34,8 @@ class Traced(ByContent):
     mixes : str
         Where tokens meet other than in attention or a convolution: what it would keep between steps is not known, so
         there is no step after the first. Empty where there is no such place.
+    shortest : int or None
+        Fewest tokens that the module takes, where it needs several (a kernel without padding).
     """
 
     operators: tuple[Operator, ...]
@@ -42,6 +44,7 @@ class Traced(ByContent):
     hidden: int
     dtype: str
     mixes: str = ""
+    shortest: int | None = None
 
     def graph(self, batch: Number, tokens: Number, context: Number, logit_tokens: Number, kv_dtype: str) -> Graph:
         """One step, arguments as `dovetail.model.build.decoder_graph` takes them.
@@ -51,8 +54,10 @@ class Traced(ByContent):
         Raises
         ------
         DovetailError
-            There is a context, and tokens meet in a place whose state is not known.
+            There is a context, and tokens meet in a place whose state is not known; or fewer tokens than the module takes.
         """
+        if self.shortest and np.any(np.asarray(tokens) < self.shortest):
+            raise DovetailError("too few tokens", where="tokens", why=f"this module takes {self.shortest} or more")
         if self.mixes and np.any(np.asarray(context) > 0):
             why = f"tokens meet in {self.mixes}, which is neither attention nor a convolution"
             raise DovetailError("no step after the first is known", why=why, hint="context=0 prices the whole input")
