@@ -10,21 +10,19 @@ if TYPE_CHECKING:
     from torch.fx import Node
 
 # The same elements seen otherwise, or some of them: nothing is computed, and a kernel that reads them reads through it.
-VIEWS = frozenset(
-    """
-    _unsafe_view alias broadcast_to chunk clone contiguous detach dropout expand expand_as feature_dropout flatten getitem
-    lift_fresh_copy mT matrix_H movedim narrow native_dropout numpy_T permute repeat repeat_interleave reshape select
-    slice split split_with_sizes squeeze swapaxes t tensor_split to transpose type_as unbind unflatten unsafe_chunk
-    unsafe_split unsqueeze view view_as _to_copy
-    """.split()
-)
+_VIEWS = """
+    _to_copy _unsafe_view alias broadcast_to chunk clone contiguous detach dropout expand expand_as feature_dropout flatten
+    getitem lift_fresh_copy mT matrix_H movedim narrow native_dropout numpy_T permute repeat repeat_interleave reshape
+    select slice split split_with_sizes squeeze swapaxes t tensor_split to transpose type_as unbind unflatten unsafe_chunk
+    unsafe_split unsqueeze view view_as
+"""
+VIEWS = frozenset(_VIEWS.split())
 # Tensors made of shapes alone, whatever the values of their arguments.
-SHAPES = frozenset(
-    """
-    empty empty_like full full_like new_empty new_full new_ones new_zeros ones ones_like scalar_tensor sym_numel
-    sym_size zeros zeros_like
-    """.split()
-)
+_SHAPES = """
+    empty empty_like full full_like new_empty new_full new_ones new_zeros ones ones_like scalar_tensor sym_numel sym_size
+    zeros zeros_like
+"""
+SHAPES = frozenset(_SHAPES.split())
 # FLOPs for each element written. Copies, comparisons and choices have none worth counting but move as many bytes.
 _COPIES = """
     __and__ __or__ __xor__ all any argmax argmin argsort bitwise_and bitwise_not bitwise_or cat concat constant_pad_nd
@@ -37,7 +35,9 @@ _SIMPLE = """
     floor_divide fmod frac leaky_relu lerp mean mul multiply neg nansum pow prod reciprocal relu6 remainder round rsqrt
     rsub sign sqrt square sub subtract sum threshold true_divide
 """
-_CURVED = "acos asin atan atan2 celu cos cosh elu erf erfc exp exp2 expm1 log log10 log1p log2 selu sigmoid sin sinh tan"
+_CURVED = (
+    "acos asin atan atan2 celu cos cosh elu erf erfc exp exp2 expm1 log log10 log1p log2 selu sigmoid sin sinh tan"
+)
 FLOPS: dict[str, float] = {
     **dict.fromkeys(_COPIES.split(), 0.0),
     **dict.fromkeys(_SIMPLE.split(), 1.0),
@@ -52,13 +52,14 @@ FLOPS: dict[str, float] = {
 }
 SOFTMAX = frozenset(["softmax", "_softmax", "_safe_softmax"])
 # What may lie between the scores of attention and its softmax, or after it, and change each score by itself.
-ON_SCORES = frozenset("add sub mul div masked_fill where tanh to clamp nan_to_num maximum minimum rsub".split())
+_ON_SCORES = "add sub mul div masked_fill where tanh to clamp nan_to_num maximum minimum rsub"
+ON_SCORES = frozenset(_ON_SCORES.split())
 # Checks of the trace itself.
 NOTHING = frozenset(["_assert_tensor_metadata", "_assert_scalar", "sym_constrain_range_for_size", "_assert_async"])
 
 
 def aten(node: Node) -> str:
     """Name of the operator a node calls, without its overload and the underscore of in-place forms."""
-    name = str(getattr(node.target, "_schema", None) and node.target._schema.name or node.target)  # type: ignore[union-attr]
+    name = str((getattr(node.target, "_schema", None) and node.target._schema.name) or node.target)  # type: ignore[union-attr]
     name = name.partition("::")[2] or getattr(node.target, "__name__", name)
     return name if name.startswith("__") else name.removesuffix("_") or name

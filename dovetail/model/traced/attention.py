@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dovetail.model.graph import Attention
 from dovetail.model.traced.atens import ON_SCORES, SOFTMAX, VIEWS, aten
@@ -113,8 +113,8 @@ def _below(flow: Flow, node: Node) -> Iterator[Node]:
 
 def _keys_first(flow: Flow, scores: Node) -> bool:
     """Whether the last letter of an einsum's result, the keys, is one of its first operand's."""
-    left, right = scores.args[1]  # type: ignore[misc]
-    ranks = [len(flow.trace.shape(left)), len(flow.trace.shape(right))]  # type: ignore[arg-type]
+    operands: Any = scores.args[1]
+    ranks = [len(flow.trace.shape(operand)) for operand in operands]
     a, b, out = letters(str(scores.args[0]), ranks)
     return out[-1] in a and out[-1] not in b
 
@@ -147,4 +147,3 @@ def _attention(
         "attention", batch=BATCH, tokens=TOKENS, kv_len=TOKENS, heads=heads, kv_heads=kv_heads, head_dim=channels,
         window=mask.window, value_dim=None if cached == channels else cached, causal=mask.causal,
     )  # fmt: skip
-

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import count
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dovetail.model.traced.export import Exported, refused
 from dovetail.model.traced.size import Size, times
@@ -113,7 +113,8 @@ def _convolution(trace: Exported, node: Node) -> Contraction:
 
 def _operands(node: Node) -> list[Node]:
     """Tensors among the arguments, in order, by position or by name."""
-    return [a for a in (*node.args, *node.kwargs.values()) if hasattr(a, "meta") and hasattr(a.meta.get("val"), "shape")]
+    given: list[Any] = [*node.args, *node.kwargs.values()]
+    return [a for a in given if hasattr(a, "meta") and hasattr(a.meta.get("val"), "shape")]
 
 
 CONTRACTIONS: dict[str, Callable[[Exported, Node], Contraction | None]] = {

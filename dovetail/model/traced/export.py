@@ -97,7 +97,9 @@ def export(module: torch.nn.Module, inputs: Any = None, keywords: Mapping[str, A
     except Exception as error:  # torch raises of many types here, what the module's own code raises among them
         hint = "sizes may depend on batch and tokens alone: no loop or choice over the data, no fixed length"
         where = type(module).__name__
-        raise DovetailError("torch.export cannot trace this module", where=where, why=_reason(error), hint=hint) from error
+        raise DovetailError(
+            "torch.export cannot trace this module", where=where, why=_reason(error), hint=hint
+        ) from error
     finally:
         module.train(training)
         log.setLevel(level)
@@ -107,7 +109,9 @@ def export(module: torch.nn.Module, inputs: Any = None, keywords: Mapping[str, A
 
 def refused(node: Node, why: str, hint: str = "") -> DovetailError:
     """The error that names an operator of the trace and the module it was called in."""
-    return DovetailError(f"cannot read '{node.target}'", where=module_path(node) or "the module itself", why=why, hint=hint)
+    return DovetailError(
+        f"cannot read '{node.target}'", where=module_path(node) or "the module itself", why=why, hint=hint
+    )
 
 
 def module_path(node: Node) -> str:
@@ -160,7 +164,7 @@ def _reason(error: Exception) -> str:
 
 def _symbols(program: Any, arguments: tuple[Any, ...]) -> dict[Any, Size]:
     """What the symbols in the shapes of the inputs stand for, by the example's sizes."""
-    batch, tokens = arguments[0].shape[:2]
+    batch = arguments[0].shape[0]
     found: dict[Any, Size] = {}
     inputs = set(program.graph_signature.user_inputs)
     placeholders = [n for n in program.graph.nodes if n.op == "placeholder" and n.name in inputs]
@@ -182,7 +186,9 @@ def _parameter_names(module: Any, program: Any) -> dict[str, str]:
 
 def _range(program: Any, symbols: dict[Any, Size]) -> tuple[int | None, int | None]:
     """Bounds on the tokens. Export takes every free size for 2 or more, so a bound of 2 says nothing."""
-    found = [(_whole(r.lower), _whole(r.upper)) for s, r in program.range_constraints.items() if symbols.get(s) == TOKENS]
+    found = [
+        (_whole(r.lower), _whole(r.upper)) for s, r in program.range_constraints.items() if symbols.get(s) == TOKENS
+    ]
     shortest = max((low for low, _ in found if low is not None and low > 2), default=None)
     return shortest, min((high for _, high in found if high is not None), default=None)
 

@@ -52,7 +52,9 @@ class Flow:
 def _alive(trace: Exported) -> set[Node]:
     """What the output is made of, and what changes a tensor in place, for a later node may read it there."""
     found: set[Node] = set()
-    left = [n for n in trace.nodes if n.op == "output" or str(n.target).partition(".")[2].partition(".")[0].endswith("_")]
+    left = [
+        n for n in trace.nodes if n.op == "output" or str(n.target).partition(".")[2].partition(".")[0].endswith("_")
+    ]
     while left:
         node = left.pop()
         if node not in found:

@@ -3,34 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from dovetail.core.content import digest
 from dovetail.model.graph import Cache, Linear, Operator, Weight
+from dovetail.model.traced.place import Unit, unit_of
 from dovetail.model.traced.reader import Placed
-
-
-@dataclass(frozen=True, slots=True)
-class Unit:
-    """One entry of a list of modules (``model.layers`` and 3)."""
-
-    stack: str
-    index: int
-
-    @property
-    def prefix(self) -> str:
-        return f"{self.stack}.{self.index}.".removeprefix(".")
-
-    @property
-    def pattern(self) -> str:
-        return f"{self.stack}.{{layer}}.".removeprefix(".")
-
-
-def unit_of(path: str) -> Unit | None:
-    """The outermost list entry of a path; None where it is in no list."""
-    parts = path.split(".")
-    at = next((i for i, part in enumerate(parts) if part.isdigit()), None)
-    return None if at is None else Unit(".".join(parts[:at]), int(parts[at]))
 
 
 def grouped(placed: Iterable[Placed]) -> tuple[tuple[Operator, ...], tuple[Cache, ...]]:
@@ -72,9 +50,7 @@ def _shared(placed: list[Placed]) -> set[str]:
 
 def _patterned(placed: Placed, unit: Unit, shared: set[str]) -> Placed:
     """With ``{layer}`` for the index in the names of the layer's own tensors."""
-    weights = tuple(
-        w if w.name in shared else replace(w, name=_swapped(w.name, unit)) for w in placed.operator.weights
-    )
+    weights = tuple(w if w.name in shared else replace(w, name=_swapped(w.name, unit)) for w in placed.operator.weights)
     whole = f"{unit.stack}.{unit.index}".removeprefix(".")  # the entry itself is the operator
     name = placed.operator.name
     name = (unit.stack or "layer") if name == whole else name.removeprefix(unit.prefix)

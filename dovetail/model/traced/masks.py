@@ -116,5 +116,3 @@ def _held(trace: Exported) -> dict[Any, Any]:
     stored = {**program.state_dict, **program.constants, **dict(trace.module.named_buffers())}
     tensors = {n: stored.get(names.get(n.name, "")) for n in trace.nodes if n.op == "placeholder"}
     return {n: t for n, t in tensors.items() if t is not None and not t.is_meta}
-
-

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from dovetail.core.formats import Number
 from dovetail.model.graph import Pointwise
 from dovetail.model.traced.atens import FLOPS, aten
 from dovetail.model.traced.flow import Flow, is_tensor, order, readers, root
@@ -24,7 +25,9 @@ def pointwise(name: str, nodes: list[Node], flow: Flow, products: Products) -> P
     work = sum((flow.elements(n) * Size.of(int(FLOPS[aten(n)])) for n in nodes), start=Size())
     names = {flow.parameter(i): None for n in nodes for i in n.all_input_nodes if flow.parameter(i)}
     weights = tuple(products.vector(each) for each in names)
-    return Pointwise(name, (), weights, _read(group, flow), total, Ratio(work, total))
+    read = _read(group, flow)
+    rate: Number = Ratio(work, total)
+    return Pointwise(name, (), weights, read, total, rate, held=read + total)
 
 
 def _read(group: set[Node], flow: Flow) -> Size:

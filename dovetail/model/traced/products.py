@@ -24,7 +24,7 @@ class Products:
         self.sizes = {name: p.numel() for name, p in flow.trace.module.named_parameters()}
         self.sliced: set[str] = set()
 
-    def operators(self, name: str, found: Contraction, *, linear: bool) -> Iterator[Operator]:
+    def operators(self, name: str, found: Contraction, *, linear: bool, split: str) -> Iterator[Operator]:
         """The product; where both operands are activations, also the reading of the second."""
         if self.flow.parameter(found.left) and not self.flow.parameter(found.right):
             found = found.turned()
@@ -34,7 +34,7 @@ class Products:
         rows = found.batch * found.m
         yield Linear(
             name, weights=weights, m=rows, k=_plain(found.k), n=_plain(found.n), experts=experts, active=experts,
-            split="whole", top_k=experts,
+            split=split, top_k=experts,
         )  # fmt: skip
         if not matrix:
             yield Pointwise(f"{name}.operand", read=self.flow.smallest(found.right), flops_per_element=0.0)

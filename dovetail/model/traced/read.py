@@ -10,7 +10,7 @@ from dovetail.core.formats import DTYPE_BYTES, Format, plain
 from dovetail.core.lazy import require
 from dovetail.model.architecture import Architecture, AttentionSpec, LayerSpec
 from dovetail.model.graph import Attention, Operator
-from dovetail.model.traced.export import Exported, export
+from dovetail.model.traced.export import export
 from dovetail.model.traced.layers import depth, grouped
 from dovetail.model.traced.reader import Placed, Reader
 from dovetail.model.traced.traced import Traced
@@ -39,7 +39,12 @@ def read(
     placed = list(reader.operators())
     operators, caches = grouped(placed)
     traced = Traced(
-        operators, caches, _others(operators, reader), _hidden(trace, reader), _mostly(module, formats), reader.mixes,
+        operators,
+        caches,
+        _others(operators, reader),
+        reader.hidden,
+        _mostly(module, formats),
+        reader.mixes,
         trace.shortest,
     )
     bounds = [b for b in (max_context, trace.longest, reader.positions) if b]
@@ -76,16 +81,6 @@ def _others(operators: tuple[Operator, ...], reader: Reader) -> tuple[Any, ...]:
     return tuple((reader.products.vector(name), ()) for name in reader.products.sizes if name not in read)
 
 
-def _hidden(trace: Exported, reader: Reader) -> int:
-    """Channels of the first tensor of floats: what a table gives, or the input itself."""
-    shapes = (trace.shape(n) for n in trace.nodes if n in reader.flow.data and _is_float(n) and n.name not in trace.names)
-    return next((shape[-1].constant or 0 for shape in shapes if len(shape) > 2), 0)
-
-
-def _is_float(node: Any) -> bool:
-    return hasattr(node.meta.get("val"), "shape") and bool(node.meta["val"].dtype.is_floating_point)
-
-
 def _tied(operators: tuple[Operator, ...]) -> bool:
     heads = [w for o in operators if o.name == "lm_head" for w in o.weights[:1]]
     return bool(heads) and not heads[0].linear
@@ -93,7 +88,7 @@ def _tied(operators: tuple[Operator, ...]) -> bool:
 
 def _layers(placed: list[Placed], operators: tuple[Operator, ...]) -> tuple[LayerSpec, ...]:
     """One for each layer, with the heads of its attention where the layers have one; for descriptions."""
-    found = {}
+    found: dict[int, LayerSpec] = {}
     for o in operators:
         if isinstance(o, Attention):
             spec = AttentionSpec(

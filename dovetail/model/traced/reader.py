@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from dovetail.core.formats import Format
@@ -12,10 +12,12 @@ from dovetail.model.traced.atens import FLOPS, NOTHING, VIEWS, aten
 from dovetail.model.traced.attention import Found, attentions
 from dovetail.model.traced.contractions import CONTRACTIONS, Contraction
 from dovetail.model.traced.export import Exported, module_path, refused
-from dovetail.model.traced.flow import Flow, root
+from dovetail.model.traced.flow import Flow, is_tensor, root
 from dovetail.model.traced.pointwise import pointwise
 from dovetail.model.traced.products import Products
+from dovetail.model.traced.siblings import siblings, stacked, stacked_name, together
 from dovetail.model.traced.size import BATCH, TOKENS
+from dovetail.model.traced.split import splits
 
 if TYPE_CHECKING:
     from torch.fx import Node
@@ -58,6 +60,11 @@ class Reader:
         self.tables = dict(self._tables())
         self.vocabulary = next((rows for rows, learned in self.tables.values() if not learned), 0)
         self.positions = min((rows for rows, learned in self.tables.values() if learned), default=0)
+        self.contractions = dict(self._contractions())
+        weighted = {n: c for n, c in self.contractions.items() if self._weight(c) and n not in self.inner}
+        self.hidden = self._hidden()
+        self.splits = splits(self.flow, weighted, self.attentions, self.hidden)
+        self.siblings = siblings(self.flow, weighted)
         self.mixes = ""
         self.convolves = False
 
@@ -72,10 +79,17 @@ class Reader:
         group: list[Node] = []
         for node in self.trace.nodes:
             kind = aten(node)
-            if node.op != "call_function" or node not in self.flow.data or node in self.inner or kind in VIEWS | NOTHING:
+            if (
+                node.op != "call_function"
+                or node not in self.flow.data
+                or node in self.inner
+                or kind in VIEWS | NOTHING
+            ):
                 continue
-            single = node in self.attentions or (kind in CONTRACTIONS and self._contraction(node) is not None)
-            if group and (single or module_path(node) != module_path(group[0])):
+            if self.siblings.get(node, [node])[0] is not node:
+                continue  # one kernel with the first of them
+            single = node in self.attentions or node in self.contractions
+            if group and (single or not together(module_path(group[-1]), module_path(node))):
                 yield from self._elementwise(group)
                 group = []
             if single:
@@ -89,31 +103,35 @@ class Reader:
     def _single(self, node: Node) -> Iterator[Placed]:
         if node in self.attentions:
             yield self._attention(node, self.attentions[node])
-            return
-        found = self._contraction(node)
-        if found is not None:
-            yield from self._product(node, found)
-
-    def _contraction(self, node: Node) -> Contraction | None:
-        return CONTRACTIONS[aten(node)](self.trace, node)
+        else:
+            yield from self._product(node, self.contractions[node])
 
     def _attention(self, node: Node, found: Found) -> Placed:
-        operator = found.attention
+        operator = replace(found.attention, whole=node not in self.splits.divided)
         kept = Cache((), BATCH, TOKENS, operator.kv_heads, operator.head_dim, window=operator.window,
                      value_dim=operator.value_dim)  # fmt: skip
         return Placed(module_path(node), operator, (kept,) if operator.causal else ())
 
     def _product(self, node: Node, found: Contraction) -> Iterator[Placed]:
-        convolution = aten(node).startswith("conv")
         path = self._path_of(node, found)
-        head = self._is_head(node, found)
-        matrix = self.flow.parameter(found.right)
-        linear = not convolution and matrix not in self.tables
         if max(found.k.degree, found.n.degree) or (found.batch * found.m).degree > 1:
             self._note_mixing(node)
-        operators = self.products.operators("lm_head" if head else self._name(path, node), found, linear=linear)
+        if self._is_head(node, found):
+            name, split = "lm_head", "out"
+        else:
+            name, split = self._name(path, node), self.splits.products.get(node, "whole")
+        convolution = aten(node).startswith("conv")
+        linear = not convolution and self._weight(found) not in self.tables
+        operators = list(self.products.operators(name, found, linear=linear, split=split))
+        together = [self.contractions[n] for n in self.siblings.get(node, [])[1:]]
+        if together:
+            name = stacked_name([self._path_of(n, self.contractions[n]) for n in self.siblings[node]])
+            more = [o for c in together for o in self.products.operators(name, c, linear=linear, split=split)]
+            operators = [stacked(name, [*operators, *more])]
         for operator in operators:
-            yield Placed(path, operator, tuple(self._kept(node)) if convolution and isinstance(operator, Linear) else ())
+            yield Placed(
+                path, operator, tuple(self._kept(node)) if convolution and isinstance(operator, Linear) else ()
+            )
 
     def _kept(self, node: Node) -> Iterator[Cache]:
         """The last inputs of a causal convolution over tokens, all but the one that the next step brings."""
@@ -126,9 +144,12 @@ class Reader:
             yield Cache((), BATCH, 1, 1, channels * (taps - 1), value_dim=0, kind="state")
 
     def _is_head(self, node: Node, found: Contraction) -> bool:
-        """Whether it makes logits: the last product, of each token or sequence, one output for each row of the table."""
-        last = next((n for n in reversed(self.trace.nodes) if n in self.flow.data and aten(n) in CONTRACTIONS), None)
-        return node is last and found.n.constant == self.vocabulary and found.batch * found.m in (BATCH * TOKENS, BATCH)
+        """Whether it makes logits: the last product, of each token or sequence, as wide as the table has rows."""
+        return (
+            node is next(reversed(self.contractions))
+            and found.n.constant == self.vocabulary
+            and found.batch * found.m in (BATCH * TOKENS, BATCH)
+        )
 
     def _elementwise(self, group: list[Node]) -> Iterator[Placed]:
         if not group:
@@ -137,10 +158,28 @@ class Reader:
             self._note_mixing(group[0])
         path = module_path(group[0])
         if operator := pointwise(self._name(path, group[-1]), group, self.flow, self.products):
-            yield Placed(path, operator)
+            inner = all(node in self.splits.divided or aten(node) == "embedding" for node in group)
+            yield Placed(path, replace(operator, split=inner))
 
     def _note_mixing(self, node: Node) -> None:
         self.mixes = self.mixes or f"'{node.target}' in {module_path(node) or 'the module itself'}"
+
+    def _contractions(self) -> Iterator[tuple[Node, Contraction]]:
+        for node in self.trace.nodes:
+            if node in self.flow.data and node.op == "call_function" and aten(node) in CONTRACTIONS:
+                found = CONTRACTIONS[aten(node)](self.trace, node)
+                if found is not None:
+                    yield node, found
+
+    def _weight(self, found: Contraction) -> str:
+        """Name of the parameter that is one of the operands; empty where both are activations."""
+        return self.flow.parameter(found.right) or self.flow.parameter(found.left)
+
+    def _hidden(self) -> int:
+        """Channels of the first activation: what a table gives, or the input itself."""
+        nodes = (n for n in self.trace.nodes if n in self.flow.data and is_tensor(n) and n.name not in self.trace.names)
+        shapes = (self.trace.shape(n) for n in nodes if n.meta["val"].dtype.is_floating_point)
+        return next((shape[-1].constant or 0 for shape in shapes if len(shape) > 2), 0)
 
     def _tables(self) -> Iterator[tuple[str, tuple[int, bool]]]:
         """Name, rows, and whether positions are looked up (not the data), of each table."""
@@ -156,10 +195,7 @@ class Reader:
         return path if leaf else f"{path}.{aten(node)}".removeprefix(".")
 
     def _path_of(self, node: Node, found: Contraction) -> str:
-        """Where a product is called; where its weight is, if that is called from outside (``self.layers[3].weight``)."""
+        """Where a product is called, or where its weight is if that is deeper (``self.layers[3].weight``)."""
         path = module_path(node)
-        name = next(filter(None, map(self.flow.parameter, (found.right, found.left))), "")
-        home = name.rpartition(".")[0]
+        home = self._weight(found).rpartition(".")[0]
         return home if home.startswith(path) else path
-
-

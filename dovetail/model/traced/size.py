@@ -90,7 +90,7 @@ def size_of(extent: Any, symbols: dict[Any, Size]) -> Size:
     """
     if isinstance(extent, int):
         return Size.of(extent)
-    import sympy
+    import sympy  # torch brings it
 
     expression = extent.node.expr
     free = sorted(expression.free_symbols, key=str)

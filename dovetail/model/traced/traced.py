@@ -54,7 +54,7 @@ class Traced(ByContent):
         Raises
         ------
         DovetailError
-            There is a context, and tokens meet in a place whose state is not known; or fewer tokens than the module takes.
+            There is a context, and tokens meet in a place whose state is not known; or too few tokens for the module.
         """
         if self.shortest and np.any(np.asarray(tokens) < self.shortest):
             raise DovetailError("too few tokens", where="tokens", why=f"this module takes {self.shortest} or more")
@@ -71,7 +71,9 @@ class Traced(ByContent):
     def _at(self, operator: Operator, batch: Number, tokens: Number) -> Operator:
         values = {f.name: getattr(operator, f.name) for f in fields(operator)}
         known: dict[str, Any] = {n: v.at(batch, tokens) for n, v in values.items() if isinstance(v, Size | Ratio)}
-        return replace(operator, **known, **({"act": self.dtype} if "act" in values else {}))
+        if "act" in values:
+            known["act"] = self.dtype
+        return replace(operator, **known)
 
     def _cache(self, cache: Cache, batch: Number, length: Number, kv_dtype: str) -> Cache:
         if not cache.grows:
