@@ -11,16 +11,16 @@ if TYPE_CHECKING:
 
 # The same elements seen otherwise, or some of them: nothing is computed, and a kernel that reads them reads through it.
 _VIEWS = """
-    _to_copy _unsafe_view alias broadcast_to chunk clone contiguous detach dropout expand expand_as feature_dropout flatten
-    getitem lift_fresh_copy mT matrix_H movedim narrow native_dropout numpy_T permute repeat repeat_interleave reshape
-    select slice split split_with_sizes squeeze swapaxes t tensor_split to transpose type_as unbind unflatten unsafe_chunk
-    unsafe_split unsqueeze view view_as
+    _to_copy _unsafe_view alias broadcast_to chunk clone contiguous detach dropout expand expand_as feature_dropout
+    flatten getitem lift_fresh_copy mT matrix_H movedim narrow native_dropout numpy_T permute repeat repeat_interleave
+    reshape select slice split split_with_sizes squeeze swapaxes t tensor_split to transpose type_as unbind unflatten
+    unsafe_chunk unsafe_split unsqueeze view view_as
 """
 VIEWS = frozenset(_VIEWS.split())
 # Tensors made of shapes alone, whatever the values of their arguments.
 _SHAPES = """
-    empty empty_like full full_like new_empty new_full new_ones new_zeros ones ones_like scalar_tensor sym_numel sym_size
-    zeros zeros_like
+    empty empty_like full full_like new_empty new_full new_ones new_zeros ones ones_like scalar_tensor sym_numel
+    sym_size zeros zeros_like
 """
 SHAPES = frozenset(_SHAPES.split())
 # FLOPs for each element written. Copies, comparisons and choices have none worth counting but move as many bytes.
