@@ -15,6 +15,7 @@ _VIEWS = """
     flatten getitem lift_fresh_copy mT matrix_H movedim narrow native_dropout numpy_T permute repeat repeat_interleave
     reshape select slice split split_with_sizes squeeze swapaxes t tensor_split to transpose type_as unbind unflatten
     unsafe_chunk unsafe_split unsqueeze view view_as
+    view_as_complex view_as_real
 """
 VIEWS = frozenset(_VIEWS.split())
 # Tensors made of shapes alone, whatever the values of their arguments.
@@ -28,7 +29,7 @@ _COPIES = """
     __and__ __or__ __xor__ all any argmax argmin argsort bitwise_and bitwise_not bitwise_or cat concat constant_pad_nd
     copy embedding eq fill flip gather ge gt hstack index index_put index_select isfinite isinf isnan le logical_and
     logical_not logical_or lt masked_fill masked_scatter maximum max min minimum ne one_hot pad roll scatter scatter_add
-    sort stack take_along_dim topk tril triu where nan_to_num
+    polar sort stack take_along_dim topk tril triu where nan_to_num
 """
 _SIMPLE = """
     abs add addcdiv addcmul amax amin ceil clamp clamp_max clamp_min clip cumprod cumsum diff div divide floor

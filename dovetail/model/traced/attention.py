@@ -10,7 +10,7 @@ from dovetail.model.graph import Attention
 from dovetail.model.traced.atens import ON_SCORES, SOFTMAX, VIEWS, aten
 from dovetail.model.traced.contractions import CONTRACTIONS, Contraction, letters
 from dovetail.model.traced.export import refused
-from dovetail.model.traced.flow import Flow
+from dovetail.model.traced.flow import Flow, root
 from dovetail.model.traced.masks import Seen, seen
 from dovetail.model.traced.size import BATCH, TOKENS, Size, times
 
@@ -22,9 +22,10 @@ FUSED = "scaled_dot_product_attention"
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """An attention, and the nodes that it is made of beside the one where it ends."""
+    """An attention, what it keeps (keys and values), and what it is made of beside the node where it ends."""
 
     attention: Attention
+    kept: tuple[Node, Node]
     inner: frozenset[Node] = frozenset()
 
 
@@ -35,13 +36,13 @@ def attentions(flow: Flow) -> dict[Node, Found]:
         if node not in flow.data or node.op != "call_function":
             continue
         if aten(node) == FUSED:
-            found[node] = Found(_fused(flow, node))
+            found[node] = _fused(flow, node)
         elif aten(node) in SOFTMAX and (match := _around(flow, node)):
-            found[match.last] = Found(_eager(flow, match), match.inner)
+            found[match.last] = _eager(flow, match)
     return found
 
 
-def _fused(flow: Flow, node: Node) -> Attention:
+def _fused(flow: Flow, node: Node) -> Found:
     given = dict(zip(("query", "key", "value", "attn_mask", "dropout_p", "is_causal"), node.args, strict=False))
     given |= node.kwargs
     query, key, value = given["query"], given["key"], given["value"]
@@ -52,7 +53,8 @@ def _fused(flow: Flow, node: Node) -> Attention:
     else:
         mask = seen(flow.trace, given["attn_mask"]) if given.get("attn_mask") is not None else Seen(False)  # type: ignore[arg-type]
     value_dim = flow.trace.shape(value)[-1]  # type: ignore[arg-type]
-    return _attention(flow, node, key, value, heads, head_dim, value_dim, mask)  # type: ignore[arg-type]
+    attention = _attention(flow, node, key, value, heads, head_dim, value_dim, mask)  # type: ignore[arg-type]
+    return Found(attention, (root(key), root(value)))  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +121,7 @@ def _keys_first(flow: Flow, scores: Node) -> bool:
     return out[-1] in a and out[-1] not in b
 
 
-def _eager(flow: Flow, match: _Match) -> Attention:
+def _eager(flow: Flow, match: _Match) -> Found:
     first, second = match.first, match.second
     heads = (first.batch * first.m * first.n).over(BATCH * TOKENS * TOKENS)
     mask = seen(flow.trace, match.softmax.args[0], match.scores)  # type: ignore[arg-type]
@@ -129,7 +131,8 @@ def _eager(flow: Flow, match: _Match) -> Attention:
         mask = seen(flow.trace, first.bias)
     value_dim = (second.batch * second.m * second.n).over(BATCH * TOKENS * Size.of(heads or 1))
     found = None if value_dim is None else Size.of(value_dim)
-    return _attention(flow, match.last, first.right, second.right, heads, first.k, found, mask)
+    attention = _attention(flow, match.last, first.right, second.right, heads, first.k, found, mask)
+    return Found(attention, (root(first.right), root(second.right)), match.inner)
 
 
 def _attention(

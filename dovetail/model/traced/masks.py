@@ -12,6 +12,7 @@ from dovetail.model.traced.export import Exported, refused
 if TYPE_CHECKING:
     from torch.fx import Node
 
+SHORTEST = 16
 LENGTH = 1024  # positions of a mask that are looked at: 1 MiB of scores
 MASKED = -1e4  # a score below it takes no part in the softmax: exp(-1e4) is 0 in every format
 
@@ -32,17 +33,27 @@ def seen(trace: Exported, node: Node, scores: Node | None = None) -> Seen:
     DovetailError
         The mask depends on the data or on tensors without values, or it is neither full nor causal nor a window.
     """
-    length = min(LENGTH, trace.longest or LENGTH)
-    try:
-        values = _evaluated(trace, node, scores, length)
-    except LookupError as error:
-        raise refused(node, f"it makes a mask of '{error.args[0]}', whose values are not known") from None
     torch = require("torch", "torch")
+    length, values = _longest(trace, node, scores)
     visible = values if values.dtype == torch.bool else values > MASKED
     visible = visible.reshape(-1, *visible.shape[-2:])
     if not bool((visible == visible[:1]).all()):
         raise refused(node, "its heads or sequences see different positions")
     return _pattern(torch, node, visible[0].expand(length, length))
+
+
+def _longest(trace: Exported, node: Node, scores: Node | None) -> tuple[int, Any]:
+    """A mask over as many positions as it has, up to `LENGTH`: a buffer may hold fewer."""
+    length = min(LENGTH, trace.longest or LENGTH)
+    while True:
+        try:
+            return length, _evaluated(trace, node, scores, length)
+        except LookupError as error:
+            raise refused(node, f"it makes a mask of '{error.args[0]}', whose values are not known") from None
+        except RuntimeError as error:  # sizes that do not fit one another
+            if length < 2 * SHORTEST:
+                raise refused(node, f"its mask cannot be evaluated: {error}") from None
+            length //= 2
 
 
 def _pattern(torch: Any, node: Node, visible: Any) -> Seen:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -12,7 +13,7 @@ from dovetail.model.traced.atens import FLOPS, NOTHING, VIEWS, aten
 from dovetail.model.traced.attention import Found, attentions
 from dovetail.model.traced.contractions import CONTRACTIONS, Contraction
 from dovetail.model.traced.export import Exported, module_path, refused
-from dovetail.model.traced.flow import Flow, is_tensor, root
+from dovetail.model.traced.flow import Flow, root
 from dovetail.model.traced.pointwise import pointwise
 from dovetail.model.traced.products import Products
 from dovetail.model.traced.siblings import siblings, stacked, stacked_name, together
@@ -62,11 +63,12 @@ class Reader:
         self.positions = min((rows for rows, learned in self.tables.values() if learned), default=0)
         self.contractions = dict(self._contractions())
         weighted = {n: c for n, c in self.contractions.items() if self._weight(c) and n not in self.inner}
-        self.hidden = self._hidden()
+        self.hidden = self._hidden(weighted)
         self.splits = splits(self.flow, weighted, self.attentions, self.hidden)
         self.siblings = siblings(self.flow, weighted)
         self.mixes = ""
         self.convolves = False
+        self.kept: set[tuple[Node, Node]] = set()
 
     def operators(self) -> Iterator[Placed]:
         """All operators, in order.
@@ -110,7 +112,9 @@ class Reader:
         operator = replace(found.attention, whole=node not in self.splits.divided)
         kept = Cache((), BATCH, TOKENS, operator.kv_heads, operator.head_dim, window=operator.window,
                      value_dim=operator.value_dim)  # fmt: skip
-        return Placed(module_path(node), operator, (kept,) if operator.causal else ())
+        new = operator.causal and found.kept not in self.kept  # another layer may have kept the same
+        self.kept.add(found.kept)
+        return Placed(module_path(node), operator, (kept,) if new else ())
 
     def _product(self, node: Node, found: Contraction) -> Iterator[Placed]:
         path = self._path_of(node, found)
@@ -158,7 +162,8 @@ class Reader:
             self._note_mixing(group[0])
         path = module_path(group[0])
         if operator := pointwise(self._name(path, group[-1]), group, self.flow, self.products):
-            inner = all(node in self.splits.divided or aten(node) == "embedding" for node in group)
+            table = any(aten(node) == "embedding" for node in group)
+            inner = table or all(node in self.splits.divided for node in group)
             yield Placed(path, replace(operator, split=inner))
 
     def _note_mixing(self, node: Node) -> None:
@@ -175,11 +180,10 @@ class Reader:
         """Name of the parameter that is one of the operands; empty where both are activations."""
         return self.flow.parameter(found.right) or self.flow.parameter(found.left)
 
-    def _hidden(self) -> int:
-        """Channels of the first activation: what a table gives, or the input itself."""
-        nodes = (n for n in self.trace.nodes if n in self.flow.data and is_tensor(n) and n.name not in self.trace.names)
-        shapes = (self.trace.shape(n) for n in nodes if n.meta["val"].dtype.is_floating_point)
-        return next((shape[-1].constant or 0 for shape in shapes if len(shape) > 2), 0)
+    def _hidden(self, products: dict[Node, Contraction]) -> int:
+        """Channels of the residual stream: the width that most products with a weight take or give."""
+        widths = Counter(size.constant for c in products.values() for size in (c.k, c.n) if size.constant)
+        return max(widths, key=lambda width: widths[width] or 0, default=0) or 0
 
     def _tables(self) -> Iterator[tuple[str, tuple[int, bool]]]:
         """Name, rows, and whether positions are looked up (not the data), of each table."""
