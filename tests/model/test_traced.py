@@ -31,6 +31,7 @@ MODULES: Mapping[str, Callable[[], Any]] = {
     "torch-attention": written.TorchAttention,
     "linear-attention": written.LinearAttention,
     "parameters": written.Parameters,
+    "shared-cache": written.SharedCache,
 }
 # (batch, tokens): einsum drops a sum over one key, so that its second product is not counted at one token
 SIZES = [(3, 7), (4, 12), (1, 1), (2, 1)]
@@ -101,6 +102,9 @@ def test_caches_are_derived() -> None:
         (kept,) = traced(name).graph(2, 1, 6).caches
         assert (kept.layers, kept.kv_heads, kept.head_dim, kept.length) == ((0, 1), 2, 8, 7)
         assert "derived" in traced(name).architecture.matched_by
+    (kept,) = traced("shared-cache").graph(2, 1, 6).caches
+    assert (kept.kv_heads, kept.head_dim) == (1, written.WIDTH)
+    assert sum(isinstance(o, Attention) and o.causal for o in traced("shared-cache").graph().operators) == 2
     (inputs,) = traced("convolution").graph(2, 1, 6).caches
     assert (inputs.kind, inputs.elements_per_token) == ("state", 3 * written.WIDTH)
 
@@ -125,6 +129,7 @@ def test_masks_are_read(kind: str, causal: bool, window: int | None) -> None:
         (written.ChosenExperts, (2, 11), "depends on the data"),
         (lambda: written.Convolution(stride=2), (2, 11), "taps: .*not a polynomial"),
         (written.Memory, (2, 11), "not those of the new tokens"),
+        (lambda: written.Branching(0), (2, 11), "not the same for all batches"),
         (written.Mlp, (1, 11), "at least 2"),
         (written.Mlp, (4, 4), "two different numbers"),
     ],
@@ -167,6 +172,7 @@ def test_names_dtypes_and_lengths() -> None:
     assert built.training
     assert (found.name, found.architecture.family, found.max_context) == ("mine", "Gpt", 32)
     assert traced("gpt").max_context == written.POSITIONS
+    assert Model.from_module(written.Branching(1), torch.zeros(2, 11, written.WIDTH)).max_context == 20
     assert found.graph().weight_bytes() == 2 * found.parameters
     assert traced("gpt").graph().weight_bytes() == 4 * found.parameters
     assert {o.act for o in found.graph().operators if isinstance(o, Linear)} == {"bf16"}

@@ -14,9 +14,11 @@ import dovetail as dt  # noqa: E402
 from dovetail.model import Model  # noqa: E402
 from dovetail.model.graph import (  # noqa: E402
     Attention,
+    Collective,
     Graph,
     Linear,
 )
+from dovetail.system.tensor_parallel import tensor_parallel  # noqa: E402
 from tests.model.conftest import TINY  # noqa: E402
 from tests.model.oracle import contraction_flops, counted_flops, module_of  # noqa: E402
 
@@ -79,6 +81,19 @@ def test_estimates_of_a_module_and_its_config_agree(name: str, attention: str, o
     assert np.array_equal(a.memory.weights, b.memory.weights)
     assert np.array_equal(a.memory.kv_cache, b.memory.kv_cache)
     assert np.allclose(a.memory.total, b.memory.total, rtol=2e-3)
+
+
+@pytest.mark.parametrize("ways", [2, 4])
+@pytest.mark.parametrize(("name", "attention"), [FAMILIES[1], FAMILIES[-1]])
+def test_chips_share_a_module_as_they_share_its_config(name: str, attention: str, ways: int) -> None:
+    """Four chips hold a copy each of two KV heads; whatever is divided is divided alike."""
+    config, found, _ = family(name, attention)
+    a, b = (tensor_parallel(m.graph(batch=3, tokens=5, logit_tokens=5), ways) for m in (config, found))
+    assert a.weight_bytes() == b.weight_bytes()
+    assert product_flops(a) == product_flops(b)
+    assert [(c.kv_heads, c.head_dim) for c in a.caches] == [(c.kv_heads, c.head_dim) for c in b.caches]
+    sent = [sum(o.elements * o.repeat for o in g.operators if isinstance(o, Collective)) for g in (a, b)]
+    assert sent[0] == sent[1] > 0
 
 
 def test_recipes_find_the_matrices() -> None:

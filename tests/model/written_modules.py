@@ -250,6 +250,24 @@ class Masked(nn.Module):
         return F.scaled_dot_product_attention(x, x, x, attn_mask=self.mask(ids))
 
 
+class SharedCache(nn.Module):
+    """Two attentions over the same keys and values; far positions weigh less, by a table as long as the context."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(WIDTH, WIDTH), nn.Linear(WIDTH, WIDTH)
+        self.kv = nn.Linear(WIDTH, 2 * WIDTH)
+        self.register_buffer("slopes", torch.linspace(-1, 0, POSITIONS)[None])
+
+    def forward(self, x: Tensor) -> Tensor:
+        k, v = self.kv(x).chunk(2, -1)
+        tokens = x.shape[1]
+        bias = self.slopes[:, -tokens:] + torch.full((tokens, tokens), -1e9).triu(1)
+        for queries in (self.first, self.second):
+            x = x + torch.softmax(torch.baddbmm(bias[None], queries(x), k.mT), -1) @ v
+        return x
+
+
 class Fourier(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -271,6 +289,17 @@ class Recurrent(nn.Module):
         for token in range(1, x.shape[1]):
             states.append(self.step(states[-1]) + x[:, token])
         return torch.stack(states, 1)
+
+
+class Branching(nn.Module):
+    """Does another thing beyond 20 of a dimension."""
+
+    def __init__(self, dimension: int) -> None:
+        super().__init__()
+        self.dimension, self.once = dimension, nn.Linear(WIDTH, WIDTH)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.once(self.once(x)) if x.shape[self.dimension] > 20 else self.once(x)
 
 
 class Memory(nn.Module):

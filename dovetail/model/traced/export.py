@@ -185,10 +185,18 @@ def _parameter_names(module: Any, program: Any) -> dict[str, str]:
 
 
 def _range(program: Any, symbols: dict[Any, Size]) -> tuple[int | None, int | None]:
-    """Bounds on the tokens. Export takes every free size for 2 or more, so a bound of 2 says nothing."""
-    found = [
-        (_whole(r.lower), _whole(r.upper)) for s, r in program.range_constraints.items() if symbols.get(s) == TOKENS
-    ]
+    """Bounds on the tokens. Export takes every free size for 2 or more, so a bound of 2 says nothing.
+
+    Raises
+    ------
+    DovetailError
+        There are bounds on the batch.
+    """
+    bounds = [(symbols.get(s), _whole(r.lower), _whole(r.upper)) for s, r in program.range_constraints.items()]
+    for of, low, high in bounds:
+        if of == BATCH and (high is not None or (low or 0) > 2):
+            raise DovetailError("this module is not the same for all batches", why=f"traced for {low} to {high}")
+    found = [(low, high) for of, low, high in bounds if of == TOKENS]
     shortest = max((low for low, _ in found if low is not None and low > 2), default=None)
     return shortest, min((high for _, high in found if high is not None), default=None)
 
