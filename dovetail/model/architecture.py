@@ -15,6 +15,7 @@ from dovetail.model.blocks.hyper_connection import HyperConnectionSpec
 from dovetail.model.graph import Weight
 
 if TYPE_CHECKING:
+    from dovetail.model.traced import Traced
     from dovetail.model.vision import Tower
 
 __all__ = ["Architecture", "AttentionSpec", "FeedForwardSpec", "LayerSpec", "Stored"]
@@ -77,6 +78,9 @@ class Architecture(ByContent):
         The image encoder of a vision-language model; its tensors are among `others`.
     matched_by : str
         How the family was found when the `model_type` is unknown; empty otherwise.
+    traced : Traced or None
+        The operators of a torch module, which then are the model's: `names` is empty, and `layers` hold no more than a
+        description tells (heads).
     """
 
     name: str
@@ -101,6 +105,7 @@ class Architecture(ByContent):
     others: tuple[Stored, ...] = ()
     vision: Tower | None = None
     matched_by: str = ""
+    traced: Traced | None = None
 
     def first(self, field: str) -> Number | None:
         """A field of the first block that has it (``heads``, ``intermediate``), for a description; None without one."""

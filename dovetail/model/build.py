@@ -48,6 +48,8 @@ def decoder_graph(
         Identical layers share one operator. Where layers differ, names carry the first layer of their kind (``qkv@0``).
     """
     batch, tokens, context, logit_tokens = number(batch), number(tokens), number(context), number(logit_tokens)
+    if arch.traced is not None:
+        return arch.traced.graph(batch, tokens, context, logit_tokens, kv_dtype)
     if absorb is None:
         absorb = bool(np.ndim(tokens) == 0 and tokens == 1)
     kinds = layer_kinds(arch.layers)

@@ -78,7 +78,8 @@ class Linear(Operator):
     """``y[m, n] = x[m, k] w[n, k]^T``: `weights` stacked along n; in a mixture, `active` of the experts are touched.
 
     `m` counts rows of the result over all experts (``tokens * top_k`` in a mixture). `split` is how tensor parallelism
-    divides it: by outputs (``out``), by inputs (``in``: partial sums are reduced), or not (``whole``). A block-diagonal
+    divides it: by outputs (``out``; ``heads`` where they are the heads of attention, of which KV heads are copied when
+    there are fewer than chips), by inputs (``in``: partial sums are reduced), or not (``whole``). A block-diagonal
     product (``group``) has one matrix for each group of inputs, all in one tensor: `k` and `n` are those of one group,
     `m` counts rows over all groups, and whole groups are divided.
     """

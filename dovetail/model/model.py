@@ -21,6 +21,8 @@ from dovetail.model.graph import Graph, Linear
 from dovetail.model.stored import as_stored, stored_format
 
 if TYPE_CHECKING:
+    import torch
+
     from dovetail.model.vision import Tower
 
 
@@ -67,6 +69,50 @@ class Model(ByContent):
             return _from_fields(name, source, "config")
         name, file, folder = find.locate(source)
         return _from_fields(name, read_fields(file), str(file), folder)
+
+    @staticmethod
+    def from_module(
+        module: torch.nn.Module,
+        inputs: Any = None,
+        *,
+        name: str = "",
+        max_context: int | None = None,
+        dtype: str | None = None,
+        keywords: Mapping[str, Any] | None = None,
+    ) -> Model:
+        """The model of any torch module that `torch.export` can trace: a language model, or a stack of its blocks.
+
+        Sizes stay symbolic in batch and tokens. Caches are derived, not traced: keys and values of each causal
+        attention, before any repetition over heads; a mask is read at 1,024 positions (fewer where the module has
+        fewer), so a longer sliding window passes for none. Logits are the last product, with one output for each row
+        of the token table; like any graph, a step has those of `logit_tokens` positions.
+
+        Parameters
+        ----------
+        module : torch.nn.Module
+            On any device; built on the meta device it takes no memory, but masks kept as buffers then have no values.
+        inputs : Tensor or sequence of Tensor, optional
+            An example of the positional arguments, (batch, tokens, ...) and more than one of each; by default token
+            ids. No value is looked at.
+        name : str
+            What to call it; by default the module's class.
+        max_context : int, optional
+            Longest context in tokens. Tables of positions bound it too; without either it is taken as unbounded.
+        dtype : str, optional
+            How parameters and activations are stored and computed (``"bf16"``); by default as the module has them.
+        keywords : mapping, optional
+            Further arguments of ``forward``, which stay as they are. ``use_cache`` is False unless given.
+
+        Raises
+        ------
+        DovetailError
+            The module cannot be traced for all sizes, or has an operator, a mask or a size that is not understood:
+            named, with the path of the submodule.
+        """
+        from dovetail.model.traced.read import read
+
+        called = name or type(module).__name__
+        return Model(called, read(module, inputs, keywords, called, max_context, dtype))
 
     @staticmethod
     def names() -> list[str]:

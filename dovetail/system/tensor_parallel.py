@@ -58,14 +58,14 @@ def _kv_heads(kv_heads: Number, ways: int) -> Number:
 
 def _split(operator: Operator, ways: int, attention: Attention | None) -> Operator:
     role = _role(operator)
-    if isinstance(operator, Linear) and role == "qkv" and attention is not None:
+    if isinstance(operator, Linear) and (role == "qkv" or operator.split == "heads") and attention is not None:
         return _split_heads(operator, ways, attention)
     if isinstance(operator, Linear) and operator.split == "in":
         weights = tuple(w if _is_vector(w) else replace(w, cols=w.cols / ways) for w in operator.weights)
         return replace(operator, weights=weights, k=operator.k / ways)
     if isinstance(operator, Linear) and operator.split == "group":
         return _split_groups(operator, ways)
-    if isinstance(operator, Linear) and operator.split == "out":
+    if isinstance(operator, Linear) and operator.split in ("out", "heads"):
         return replace(operator, weights=tuple(_outputs(w, ways) for w in operator.weights), n=operator.n / ways)
     if isinstance(operator, Attention) and not operator.whole:
         return replace(operator, heads=operator.heads // ways, kv_heads=_kv_heads(operator.kv_heads, ways))
