@@ -136,7 +136,7 @@ class Model(ByContent):
         """
         _at_least("image", min(height, width), 1)
         down, across = self._tower().patches(height, width)
-        return self._tower().graph(_at_least("images", images, 1), down * across)
+        return self._tower().graph(_at_least("images", images, 1), down, across)
 
     def _tower(self) -> Tower:
         if self.architecture.vision is None:
