@@ -25,15 +25,12 @@ class Pooler(ByContent):
         Widths of the encoder and of the language model.
     factor : float
         FLOPs of what scales or shifts each pooled element besides.
-    linear : bool
-        The product is a linear layer, which recipes may quantise, and not a bare matrix.
     """
 
     patches: Number
     inputs: Number
     outputs: Number
     factor: float = 0.0
-    linear: bool = True
 
     def operators(self, step: Step) -> Iterator[Operator]:
         """Mean, norm, product over `step.rows` tokens."""
@@ -41,4 +38,4 @@ class Pooler(ByContent):
         weight = tuple(step.vectors("projector_norm", self.inputs))
         yield step.pointwise("pool", pooled * self.patches, pooled, self.patches + self.factor)
         yield step.pointwise("projector_norm", pooled, pooled, NORM_FLOPS["rms"] - (not weight), weight)
-        yield step.linear("projector", {"projector": self.outputs}, self.inputs, quantisable=self.linear)
+        yield step.linear("projector", {"projector": self.outputs}, self.inputs)

@@ -67,5 +67,5 @@ def siglip_tower(vision: Config, tokens: int, outputs: int, dtype: str) -> Tower
         max_context=0, tied=True, names=NAMES, norm="layer", dtype=dtype, learned_positions=(size // side) ** 2,
     )  # fmt: skip
     patch = vision.whole("num_channels", default=3) * side * side
-    pooler = Pooler(merge**2, hidden, outputs, linear=False)
+    pooler = Pooler(merge**2, hidden, outputs)
     return Tower(arch, patch, side, merge, (pooler,), size=size, patch_bias=True)
