@@ -12,7 +12,7 @@ _MOST = 10**6
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Images(ByContent):
-    """Images of one size in every prompt.
+    """Images of one size in every prompt; the tokens that a template puts around an image are words of the prompt.
 
     Parameters
     ----------

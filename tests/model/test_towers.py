@@ -20,6 +20,7 @@ from tests.model.test_against_transformers import (  # noqa: F401  (collected he
     test_parameters_are_the_modules,
     test_saved_folder_loads_as_the_same_architecture,
 )
+from tests.model.test_zoo import meta_parameters
 
 _TEXT = {
     "vocab_size": 48, "hidden_size": 32, "intermediate_size": 40, "num_hidden_layers": 3, "num_attention_heads": 4,
@@ -169,7 +170,7 @@ def test_windows_are_those_the_module_lays(down: int, across: int) -> None:
     assert near.dense_flops == pytest.approx(4 * 16 * 80 * (lengths**2).sum(), rel=1e-14)
 
 
-SIDES = [(896, 896), (1000, 500), (64, 64), (8000, 6000), (31, 3000), (480, 640), (3, 2000), (720, 4)]
+SIDES = [(896, 896), (1000, 500), (64, 64), (2000, 1500), (31, 3000), (480, 640), (3, 2000), (720, 4)]
 
 
 @pytest.mark.parametrize(("height", "width"), SIDES)
@@ -185,11 +186,50 @@ def test_image_tokens_of_gemma(height: int, width: int) -> None:
 
 
 @pytest.mark.parametrize("name", ["Qwen/Qwen2-VL-7B-Instruct", "Qwen/Qwen2.5-VL-7B-Instruct"])
-@pytest.mark.parametrize(("height", "width"), [*SIDES[:6], (20, 20), (14_000, 14_000)])
+@pytest.mark.parametrize(("height", "width"), [*SIDES[:6], (20, 20), (8000, 6000)])
 def test_image_tokens_of_qwen(name: str, height: int, width: int) -> None:
     resize = pytest.importorskip("transformers.models.qwen2_vl.image_processing_pil_qwen2_vl", reason="no processor")
     down, across = resize.smart_resize(height, width, factor=28, min_pixels=3136, max_pixels=12_845_056)
     assert Model.load(name).image_tokens(height, width) == down * across // 28**2
+
+
+_VISION = {"hidden_size": 1152, "intermediate_size": 4304, "num_hidden_layers": 27, "num_attention_heads": 16}
+BRIEF: Mapping[str, dict[str, Any]] = {
+    "a Gemma 3 of 4B": {
+        "model_type": "gemma3",
+        "text_config": {
+            "hidden_size": 2560, "intermediate_size": 10_240, "num_hidden_layers": 34, "sliding_window": 1024,
+            "rope_scaling": {"factor": 8.0, "rope_type": "linear"},
+        },
+        "vision_config": {**_VISION, "image_size": 896, "patch_size": 14, "vision_use_head": False},
+    },
+    "a Gemma 4 that hears": {
+        "model_type": "gemma4",
+        "text_config": {
+            "hidden_size": 1536, "intermediate_size": 6144, "num_hidden_layers": 35, "num_attention_heads": 8,
+            "num_key_value_heads": 1, "vocab_size": 262_144, "num_kv_shared_layers": 20, "use_double_wide_mlp": True,
+            "layer_types": 7 * (4 * _VIEWS[:1] + _VIEWS[1:]),
+        },
+        "vision_config": {}, "audio_config": {"model_type": "gemma4_audio"},
+    },
+    "a Qwen2.5-VL of 7B": {
+        "model_type": "qwen2_5_vl", "hidden_size": 3584, "intermediate_size": 18_944, "num_hidden_layers": 28,
+        "num_attention_heads": 28, "num_key_value_heads": 4, "vocab_size": 152_064,
+        "vision_config": {"hidden_size": 1280},
+    },
+    "a Qwen2-VL of 7B": {
+        "model_type": "qwen2_vl", "hidden_size": 3584, "intermediate_size": 18_944, "num_hidden_layers": 28,
+        "num_attention_heads": 28, "num_key_value_heads": 4, "vocab_size": 152_064, "vision_config": {},
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BRIEF)
+def test_a_config_may_leave_out_what_its_family_knows(name: str) -> None:
+    model = Model.load(BRIEF[name])
+    assert model.parameters == meta_parameters(BRIEF[name])
+    assert model.max_context == (32_768 if "Qwen" in name else 131_072)
+    assert model.architecture.rope_theta == 1_000_000.0
 
 
 def test_what_a_context_is() -> None:

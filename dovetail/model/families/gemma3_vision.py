@@ -33,7 +33,10 @@ _TEXT = {"num_attention_heads": 8, "num_key_value_heads": 4, "vocab_size": 262_2
 
 @FAMILIES.register("gemma3")
 def gemma3(config: Config, name: str) -> Architecture:
-    """The tokens of an image see each other both ways; the graph's masks are causal, which the full scores are not."""
+    """An image is seen whole, without the processor's optional further crops (pan and scan).
+
+    Its tokens see each other both ways; the graph's masks are causal, which the full scores are not.
+    """
     tied = config.flag("tie_word_embeddings", default=True)
     model = language_model(config, name, "gemma3_text", tied, _TEXT)
     tokens = config.whole("mm_tokens_per_image", default=256)
@@ -43,10 +46,7 @@ def gemma3(config: Config, name: str) -> Architecture:
 
 
 def siglip_tower(vision: Config, tokens: int, outputs: int, dtype: str) -> Tower:
-    """SigLIP's tower without its head, and the mean of squares of patches projected to `outputs` channels.
-
-    `outputs` may be an array of widths, `tokens` are those of one image.
-    """
+    """SigLIP's tower without its head; `tokens` an image, each the mean of patches projected to `outputs` channels."""
     hidden, heads = vision.whole("hidden_size", default=768), vision.whole("num_attention_heads", default=12)
     if hidden % heads:
         raise vision.error("num_attention_heads", f"{hidden} channels do not divide into {heads} heads")

@@ -34,7 +34,7 @@ def gemma4(config: Config, name: str) -> Architecture:
     The tokens of an image may see each other both ways; the graph's masks are causal, which the full scores are not.
     """
     tied = config.flag("tie_word_embeddings", default=True)
-    model = language_model(config, name, "gemma4_text", tied)
+    model = language_model(config, name, "gemma4_text", tied, {"max_position_embeddings": 131_072})
     names = rooted(dict(model.names), "model.language_model", "lm_head.weight")
     tower, others = None, audio_tensors(config.block("audio_config"), model.hidden, model.dtype)
     if config.get("vision_config") is not None:

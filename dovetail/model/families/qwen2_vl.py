@@ -13,6 +13,11 @@ from dovetail.model.vision import Projector, Tower
 
 _PIXELS = (56 * 56, 16_384 * 28 * 28)  # of an image, as the models' preprocessor_config.json says
 
+# What the language model's fields may leave out, unlike those of a Qwen2 by itself
+_TEXT = {
+    "max_window_layers": 80, "max_position_embeddings": 32_768, "num_key_value_heads": 8, "rope_theta": 1_000_000.0,
+}  # fmt: skip
+
 
 @FAMILIES.register("qwen2_vl")
 def qwen2_vl(config: Config, name: str) -> Architecture:
@@ -53,7 +58,7 @@ def qwen2_5_vl(config: Config, name: str) -> Architecture:
 
 def _language_model(config: Config, name: str) -> Architecture:
     tied = config.flag("tie_word_embeddings") or config.block("text_config").flag("tie_word_embeddings")
-    return language_model(config, name, "qwen2", tied, {"max_window_layers": 80})
+    return language_model(config, name, "qwen2", tied, _TEXT)
 
 
 def _attention(vision: Config, hidden: int, window: int | None = None) -> AttentionSpec:

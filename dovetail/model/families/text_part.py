@@ -33,6 +33,5 @@ def language_model(
     text = text if text.fields else config
     dtypes = (part.get(key) for part in (text, config) for key in ("dtype", "torch_dtype"))
     dtype = next((found for found in dtypes if found is not None), None)
-    given = {key: value for key, value in text.fields.items() if value is not None}
-    fields = {**(defaults or {}), **given, "model_type": kind, "tie_word_embeddings": tied, "dtype": dtype}
+    fields = {**(defaults or {}), **text.fields, "model_type": kind, "tie_word_embeddings": tied, "dtype": dtype}
     return replace(FAMILIES[kind](Config(fields, text.where), name), family=config.text("model_type"))
