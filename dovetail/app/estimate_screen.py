@@ -27,7 +27,7 @@ def estimate_screen(found: Estimate, asked: Question, quiet: bool) -> None:
         print("\n".join(folded(f"because     {reason}") for reason in found.why))
     if quiet:
         return
-    print(_asked(asked))
+    print(_asked(asked, found))
     if found.feasible:
         _predictions(found)
     print(folded(_memory(found)))
@@ -48,8 +48,11 @@ def refusal_screen(data: Mapping[str, Any], asked: Question, quiet: bool) -> Non
         print(command(["dovetail", "ls", "machines"]))
 
 
-def _asked(asked: Question) -> str:
+def _asked(asked: Question, found: Estimate | None = None) -> str:
     lengths = f"batch {asked.batch:,}, prompt {asked.prompt:,}, output {asked.output:,}"
+    if asked.images:
+        tokens = f" ({found.workload.images.tokens:,} tokens each)" if found and found.workload.images else ""
+        lengths += f", {asked.images:,} image{'s' if asked.images > 1 else ''} of {asked.image_size}{tokens}"
     return folded(f"asked       {lengths}, recipe {asked.recipe}")
 
 
@@ -104,12 +107,13 @@ def _next(found: Estimate, asked: Question) -> list[str]:
 
     if found.feasible:
         return asked.command("explain", "tpot")
-    room = found.model.max_context - asked.output
+    work = found.workload
+    room = found.model.max_context - int(work.total_tokens - work.prompt)
     if asked.prompt > room:
         return replace(asked, prompt=room).command("estimate") if room > 0 else ["dovetail", "ls", "models"]
     if found.metrics.memory.fits:  # no kernel executes this recipe's format there
         return ["dovetail", "ls", "recipes"]
-    fits = largest_batch(found.model, found.machine, found.recipe, found.plan, found.workload)
+    fits = largest_batch(found.model, found.machine, found.recipe, found.plan, work)
     return (
         replace(asked, batch=fits).command("estimate") if 0 < fits < asked.batch else asked.command("explain", "memory")
     )

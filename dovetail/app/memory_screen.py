@@ -39,7 +39,7 @@ def memory_screen(found: Estimate, room: Headroom) -> None:
     rows.append(["total", show(float(held.total), "byte"), f"{float(held.total) / capacity:.1%}", "on each chip"])
     table(["memory", "size", "of usable", "what"], rows)
     asked = found.workload
-    lengths = f"{float(asked.prompt):,.0f} + {float(asked.output):,.0f} tokens"
+    lengths = f"{float(asked.prefilled):,.0f} + {float(asked.output):,.0f} tokens"
     print(folded(f"fits        batch {room.batch:,} at {lengths}; {_context(room)} at batch {float(asked.batch):g}"))
     for change in room.changes:
         print(folded(f"to fit      {change}"))

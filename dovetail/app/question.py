@@ -7,9 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from dovetail.core.errors import DovetailError
+
 if TYPE_CHECKING:
     from dovetail.design import Estimate
-    from dovetail.workload import Workload
+    from dovetail.workload import Images, Workload
+
+IMAGE_SIZE = "448x448"
 
 ModelName = Annotated[str, typer.Argument(help="A zoo name, a Hugging Face folder or a config.json.")]
 On = Annotated[
@@ -24,6 +28,10 @@ RecipeName = Annotated[
 Tp = Annotated[int, typer.Option("--tp", metavar="N", help="Chips that share every layer; 0 is all.")]
 
 
+ImageCount = Annotated[int, typer.Option("--images", metavar="N", help="Images in each prompt.", min=0)]
+ImageSize = Annotated[str, typer.Option("--image-size", metavar="HxW", help="Pixels of each image, down x across.")]
+
+
 @dataclass(frozen=True, slots=True)
 class Question:
     """A model on a machine under a workload, as the user names them."""
@@ -35,12 +43,27 @@ class Question:
     output: int = 128
     recipe: str = "none"
     tp: int = 0
+    images: int = 0
+    image_size: str = IMAGE_SIZE
 
     @property
     def workload(self) -> Workload:
         from dovetail.workload import Workload
 
-        return Workload(prompt=self.prompt, output=self.output, batch=self.batch)
+        return Workload(prompt=self.prompt, output=self.output, batch=self.batch, images=self._images())
+
+    def _images(self) -> Images | None:
+        from dovetail.workload import Images
+
+        if not self.images:
+            if self.image_size != IMAGE_SIZE:
+                raise DovetailError("a size without images", where="--image-size", hint="--images N says how many")
+            return None
+        height, _, width = self.image_size.partition("x")
+        if not (height.isdecimal() and width.isdecimal()):
+            what = f"'{self.image_size}' is not a size"
+            raise DovetailError(what, where="--image-size", hint=f"height x width in pixels, such as {IMAGE_SIZE}")
+        return Images(self.images, int(height), int(width))
 
     def answer(self) -> Estimate:
         """The prediction. Raises `DovetailError` for what cannot be asked, or (exit code 3) has no numbers."""
@@ -50,14 +73,15 @@ class Question:
 
     def refusal(self, why: str) -> dict[str, Any]:
         """The JSON of an answer that has no numbers: the keys of `Estimate.to_json`, null where it has quantities."""
-        from dovetail.design.estimate import KEYS
+        from dovetail.design.estimate import KEYS, asked
+        from dovetail.design.images import with_image_tokens
         from dovetail.design.resolve import as_machine, as_model, as_recipe
 
-        machine = as_machine(self.on)
+        machine, model = as_machine(self.on), as_model(self.model)
         known = {
-            "model": as_model(self.model).name, "machine": machine.name, "chips": machine.count,
+            "model": model.name, "machine": machine.name, "chips": machine.count,
             "recipe": as_recipe(self.recipe).name,
-            "workload": {k: float(v) for k, v in self.workload.columns().items()},
+            "workload": asked(with_image_tokens(model, self.workload)),
             "feasible": False, "why": [why],
         }  # fmt: skip
         return dict.fromkeys(KEYS) | known
@@ -65,7 +89,7 @@ class Question:
     def command(self, *verb: str) -> list[str]:
         """The words of a command line that asks this of another verb; defaults are left out."""
         given = [
-            (f"--{field.name}", str(getattr(self, field.name)))
+            (f"--{field.name.replace('_', '-')}", str(getattr(self, field.name)))
             for field in fields(self)
             if field.name not in ("model", "on") and getattr(self, field.name) != field.default
         ]

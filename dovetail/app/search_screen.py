@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from dovetail.app.output import command, folded
 from dovetail.app.question import Question
@@ -62,5 +63,7 @@ def _shown(candidate: Candidate, metric: str) -> str:
 
 def _next(best: Candidate) -> list[str]:
     s = best.structure
-    lengths = {name: int(float(best[name])) for name in ("batch", "prompt", "output") if name in best.point}
+    lengths: dict[str, Any] = {
+        name: int(float(best[name])) for name in ("batch", "prompt", "output") if name in best.point
+    }
     return Question(s.model, s.machine, recipe=s.recipe, **lengths).command("estimate")

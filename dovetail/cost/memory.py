@@ -113,14 +113,20 @@ def _in_flight(rows: Number, per_token: Number, machine: Machine) -> Number:
     return np.where(chunk > 0, np.minimum(rows, chunk * per_token), rows) if np.any(chunk) else rows
 
 
-def memory(prefill: Graph, full: Graph, machine: Machine) -> Memory:
-    """Memory of one chip: activations of `prefill`, caches of `full` (the last decode step), weights of either."""
+def memory(prefill: Graph, full: Graph, machine: Machine, before: Graph | None = None) -> Memory:
+    """Memory of one chip: activations of `prefill`, caches of `full` (the last decode step), weights of either.
+
+    `before` is a pass that has ended when the prefill starts (over images): the larger activations of the two count.
+    """
     weights = sum(resident_bytes(w, machine) * (len(layers) or 1) for w, layers in full.weights())
     capacity = machine.memory.capacity * (1.0 - machine.stack.reserve)
     caches = sum(cache_bytes(c, machine) for c in full.caches)
     pages = sum(page_bytes(c, machine) for c in full.caches)
     linked = any(isinstance(o, Collective) for o in full.operators)
+    live = activation_bytes(prefill, machine)
+    if before is not None:
+        live = np.maximum(live, activation_bytes(before, machine))
     return Memory(
-        weights, caches, activation_bytes(prefill, machine), capacity, workspace_bytes(full),
+        weights, caches, live, capacity, workspace_bytes(full),
         float(COLLECTIVE_BYTES) if linked else 0.0, pages,
     )  # fmt: skip

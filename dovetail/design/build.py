@@ -38,8 +38,11 @@ def build(
     Raises
     ------
     DovetailError
-        The design is infeasible (exit code 3, with what binds), its weights are not here, or `out` holds them.
+        The design is infeasible (exit code 3, with what binds), asks for images, its weights are not here, or `out`
+        holds them.
     """
+    if workload.images is not None:
+        raise DovetailError("a design is built for text", where="images", hint="a workload without images")
     found = estimate(model, on, workload, recipe)
     if not found.feasible:
         raise DovetailError(

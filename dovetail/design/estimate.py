@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from dovetail.core.quantity import Kind, Quantity, exact
-from dovetail.cost import GraphCost
 from dovetail.cost.memory import PARTS
 from dovetail.design.feasibility import why_not
+from dovetail.design.images import with_image_tokens
 from dovetail.design.points import Metrics, Steps, metrics, steps
 from dovetail.design.resolve import Plan, as_machine, as_model, as_recipe
 from dovetail.design.trust import Trust, trust
@@ -73,9 +73,9 @@ class Estimate:
     @property
     def ttft_alone(self) -> Quantity:
         """Time to first token of one request that is prefilled alone, as engines do when requests arrive one by one."""
-        alone = Workload(prompt=self.workload.prompt, output=1, batch=1)
+        alone = replace(self.workload, output=1, batch=1)
         found = steps(self.model, self.machine, self.recipe, self.plan, alone, detail=False)
-        return self.quantity(found.prefill.time_s, "s")
+        return self.quantity(found.first_token_s, "s")
 
     @property
     def tpot(self) -> Quantity:
@@ -106,7 +106,8 @@ class Estimate:
 
     def bottleneck(self) -> dict[str, str]:
         """What most of each phase's time goes to, in words."""
-        found: dict[str, GraphCost] = {"prefill": self.steps.prefill, "decode": self.steps.decode}
+        found = {"images": self.steps.images} if self.steps.images else {}
+        found |= {"prefill": self.steps.prefill, "decode": self.steps.decode}
         return {phase: cost.bottleneck() for phase, cost in found.items()}
 
     def to_json(self) -> dict[str, Any]:
@@ -116,7 +117,7 @@ class Estimate:
         return {
             "model": self.model.name, "machine": self.machine.name, "chips": self.machine.count,
             "recipe": self.recipe.name,
-            "workload": {k: float(v) for k, v in self.workload.columns().items()},
+            "workload": asked(self.workload),
             "ttft": self.ttft.to_json(), "ttft_alone": self.ttft_alone.to_json(),
             "tpot": self.tpot.to_json(), "throughput": self.throughput.to_json(),
             "energy_per_token": self.energy_per_token.to_json(), "usd_per_mtok": price.to_json() if price else None,
@@ -124,6 +125,15 @@ class Estimate:
             "memory_capacity": capacity.to_json(), "bottleneck": self.bottleneck(),
             "feasible": self.feasible, "why": self.why,
         }  # fmt: skip
+
+
+def asked(work: Workload) -> dict[str, float]:
+    """The numbers of a scalar workload; those of its images where it has some."""
+    numbers = {name: float(value) for name, value in work.columns().items()}
+    if work.images is None:
+        return numbers
+    shown = {"images": work.images.count, "image_height": work.images.height, "image_width": work.images.width}
+    return numbers | {k: float(v) for k, v in shown.items()} | {"image_tokens": float(work.images.tokens)}
 
 
 def estimate(
@@ -142,7 +152,7 @@ def estimate(
     on : Machine or str
         A machine, a zoo name (``"8 x h100-sxm"`` for several) or a YAML file.
     workload : Workload
-        Lengths and batch; arrays give arrays.
+        Lengths and batch, images; arrays give arrays.
     recipe : Recipe or str
         How the model is changed (``"w4a16-rtn"``); nothing by default.
     plan : Plan
@@ -156,9 +166,9 @@ def estimate(
     Raises
     ------
     DovetailError
-        Unknown names, a workload out of range, arithmetic that the machine lacks.
+        Unknown names, a workload out of range, arithmetic that the machine lacks, images for a model without eyes.
     """
     found, chip, how = as_model(model), as_machine(on), as_recipe(recipe)
-    layout, work = plan or Plan(), workload or Workload()
+    layout, work = plan or Plan(), with_image_tokens(found, workload or Workload())
     both = steps(found, chip, how, layout, work, detail=True)
     return Estimate(found, chip, how, layout, work, metrics(found, chip, how, layout, work, both), both)

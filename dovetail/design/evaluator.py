@@ -75,5 +75,6 @@ class DesignEvaluator:
         return found
 
     def _why(self, structure: Any, columns: Mapping[str, np.ndarray], row: int) -> str:
-        point = Workload(**{name: float(columns[name][row]) for name in ("prompt", "output", "batch")})
+        prompt, output, batch = (float(columns[name][row]) for name in ("prompt", "output", "batch"))
+        point = Workload(prompt, output, batch)
         return "; ".join(estimate(structure.model, self.machine(structure.machine), point, structure.recipe).why)

@@ -122,18 +122,25 @@ def _operator(estimate: Estimate, cost: OperatorCost) -> Quantity:
     return _seconds(estimate, cost.time_s, formula, *parts)
 
 
-def _step(estimate: Estimate, graph: Graph, cost: GraphCost) -> Quantity:
+def _step(estimate: Estimate, graph: Graph, cost: GraphCost, rows: str = "") -> Quantity:
     whole = estimate.quantity(float(cost.time_s), "s")
     order = sorted(cost.operators, key=lambda o: -float(o.time_s))
     parts = tuple((o.name, _operator(estimate, o)) for o in order)
     parts += (("step overhead", _constant(estimate.machine, "stack.step", float(estimate.machine.stack.step_s), "s")),)
     formula = f"sum of {len(order)} operator kinds + step overhead; batch {float(graph.batch):g}, "
-    formula += f"{float(graph.tokens):g} new tokens after {float(graph.context):g} cached"
+    formula += rows or f"{float(graph.tokens):g} new tokens after {float(graph.context):g} cached"
     return Quantity(whole.value, whole.low, whole.high, "s", whole.kind, whole.source, formula, parts)
 
 
 def _ttft(estimate: Estimate) -> Quantity:
-    return _step(estimate, estimate.steps.prefill_graph, estimate.steps.prefill)
+    """The prefill, after the pass over images where there are some."""
+    found = estimate.steps
+    prefill = _step(estimate, found.prefill_graph, found.prefill)
+    if found.image_graph is None or found.images is None:
+        return prefill
+    images = _step(estimate, found.image_graph, found.images, f"{float(found.image_graph.tokens):g} patches each")
+    whole, parts = estimate.ttft, (("images", images), ("prefill", prefill))
+    return Quantity(whole.value, whole.low, whole.high, "s", whole.kind, whole.source, "images + prefill", parts)
 
 
 def _tpot(estimate: Estimate) -> Quantity:

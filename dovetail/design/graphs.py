@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dovetail.core.formats import Number
 from dovetail.cost import Memory, memory
+from dovetail.design.images import image_graph
 from dovetail.design.resolve import Plan
 from dovetail.hardware.machine import Machine
 from dovetail.model import Model
@@ -26,6 +27,6 @@ def memory_of(
 ) -> Memory:
     """Memory of a chip whose replica holds `share` requests of `work`; by default those that the plan gives it."""
     share = plan.share(machine, work.batch) if share is None else share
-    first = step_graph(model, machine, recipe, plan, share, work.prompt, 0)
+    first = step_graph(model, machine, recipe, plan, share, work.prefilled, 0)
     last = step_graph(model, machine, recipe, plan, share, 1, work.cached_tokens - 1)
-    return memory(first, last, machine)
+    return memory(first, last, machine, image_graph(model, machine, plan, share, work))

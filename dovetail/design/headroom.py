@@ -29,8 +29,8 @@ class Headroom:
     batch : int
         Most requests of the asked lengths; 0 when not even one fits.
     context : int
-        Most tokens of prompt and output together at the asked batch and output, within the model's own limit; 0 when
-        not even a prompt of one token fits.
+        Most tokens of prompt, images and output together at the asked batch, images and output, within the model's own
+        limit; 0 when not even a prompt of one token fits.
     limit : int
         The model's longest context.
     changes : tuple of str
@@ -46,12 +46,17 @@ class Headroom:
 def headroom(found: Estimate) -> Headroom:
     """The largest batch and longest context of a scalar estimate, and what to change when it does not fit."""
     work, limit = found.workload, found.model.max_context
-    longest = max(0, min(limit, MOST) - int(work.output))
-    batch = largest(lambda n: _fits(found, Workload(work.prompt, work.output, n)), MOST)
-    prompt = largest(lambda n: _fits(found, Workload(n, work.output, work.batch)), longest)
-    context = prompt + int(work.output) if prompt else 0
+    beside = _beside(work)
+    batch = largest(lambda n: _fits(found, replace(work, batch=n)), MOST)
+    prompt = largest(lambda n: _fits(found, replace(work, prompt=n)), max(0, min(limit, MOST) - beside))
+    context = prompt + beside if prompt else 0
     changes = () if bool(found.metrics.memory.fits) else tuple(_changes(found, batch, context))
     return Headroom(batch, context, limit, changes)
+
+
+def _beside(work: Workload) -> int:
+    """Tokens of a request that are not words of its prompt: images and output."""
+    return int(work.total_tokens) - int(work.prompt)
 
 
 def _memory(found: Estimate, work: Workload, recipe: Recipe | None = None, machine: Machine | None = None) -> Memory:
@@ -67,7 +72,7 @@ def _changes(found: Estimate, batch: int, context: int) -> Iterator[str]:
     if 0 < batch < work.batch:
         yield f"--batch {batch} fits"
     if context:
-        yield f"--prompt {context - int(work.output)} fits at batch {float(work.batch):g}"
+        yield f"--prompt {context - _beside(work)} fits at batch {float(work.batch):g}"
     yield from _recipes(found)
     yield from _chips(found)
 

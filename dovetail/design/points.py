@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -10,6 +11,7 @@ from dovetail.core.formats import Number
 from dovetail.cost import GraphCost, Memory, evaluate, memory
 from dovetail.design.feasibility import without_kernel
 from dovetail.design.graphs import step_graph
+from dovetail.design.images import image_graph
 from dovetail.design.resolve import Plan
 from dovetail.hardware.machine import Machine
 from dovetail.model import Model
@@ -42,24 +44,43 @@ class Metrics:
 
 @dataclass(frozen=True, slots=True)
 class Steps:
-    """The graphs of one chip that the metrics come from, with their costs; `last_graph` is the last decode step."""
+    """The graphs of one chip that the metrics come from, with their costs; `last_graph` is the last decode step.
+
+    The pass over images precedes the prefill; there is none in a workload without them.
+    """
 
     prefill_graph: Graph
     decode_graph: Graph
     last_graph: Graph
     prefill: GraphCost
     decode: GraphCost
+    image_graph: Graph | None = None
+    images: GraphCost | None = None
+
+    @property
+    def first_token_s(self) -> Number:
+        """Seconds until the first token."""
+        return self.prefill.time_s if self.images is None else self.prefill.time_s + self.images.time_s
+
+    @property
+    def first_token_j(self) -> Number:
+        """Joules of one chip until the first token."""
+        return self.prefill.energy_j if self.images is None else self.prefill.energy_j + self.images.energy_j
 
 
 def steps(model: Model, machine: Machine, recipe: Recipe, plan: Plan, work: Workload, *, detail: bool) -> Steps:
-    """Prefill of the batch and the decode step at the mean context, after `recipe` and `plan`, with their costs."""
+    """Images and prefill of the batch, the decode step at the mean context; after `recipe` and `plan`, with costs."""
     share = plan.share(machine, work.batch)
 
     def graph(tokens: Number, context: Number) -> Graph:
         return step_graph(model, machine, recipe, plan, share, tokens, context)
 
-    first, later, last = graph(work.prompt, 0), graph(1, work.mean_context), graph(1, work.cached_tokens - 1)
-    return Steps(first, later, last, evaluate(first, machine, detail=detail), evaluate(later, machine, detail=detail))
+    def cost(each: Graph) -> GraphCost:
+        return evaluate(each, machine, detail=detail)
+
+    first, later, last = graph(work.prefilled, 0), graph(1, work.mean_context), graph(1, work.cached_tokens - 1)
+    seen = image_graph(model, machine, plan, share, work)
+    return Steps(first, later, last, cost(first), cost(later), seen, None if seen is None else cost(seen))
 
 
 def metrics(model: Model, machine: Machine, recipe: Recipe, plan: Plan, work: Workload, found: Steps) -> Metrics:
@@ -68,13 +89,13 @@ def metrics(model: Model, machine: Machine, recipe: Recipe, plan: Plan, work: Wo
     Replicas are filled one after the other up to `Plan.share`; one left without requests idles.
     """
     tpot = found.decode.time_s / found.decode_graph.tokens_per_step
-    ttft = found.prefill.time_s
+    ttft = found.first_token_s
     e2e = ttft + work.decode_steps * tpot
     tokens = work.batch * work.output
     decode_energy = found.decode.energy_j / found.decode_graph.tokens_per_step * work.decode_steps
     busy = np.ceil(work.batch / plan.share(machine, work.batch)) * plan.ways(machine)
-    energy = (found.prefill.energy_j + decode_energy) * busy + machine.idle_w * e2e * (machine.count - busy)
-    held = memory(found.prefill_graph, found.last_graph, machine)
+    energy = (found.first_token_j + decode_energy) * busy + machine.idle_w * e2e * (machine.count - busy)
+    held = memory(found.prefill_graph, found.last_graph, machine, found.image_graph)
     usd = e2e * (machine.usd_per_hour * machine.count / 3600.0)
     runs = held.fits & (np.asarray(work.total_tokens) <= model.max_context)
     runs = runs & (not without_kernel(found.last_graph, machine))
@@ -89,7 +110,8 @@ def table(model: Model, machine: Machine, recipe: Recipe, plan: Plan, work: Work
     points = columns["batch"].size
     out: dict[str, np.ndarray] = {}
     for start in range(0, points, BLOCK):
-        part = Workload(**{name: column[start : start + BLOCK] for name, column in columns.items()})
+        rows: dict[str, Any] = {name: column[start : start + BLOCK] for name, column in columns.items()}
+        part = replace(work, **rows)
         found = metrics(model, machine, recipe, plan, part, steps(model, machine, recipe, plan, part, detail=False))
         for name, value in flat(found).items():
             if name not in out:

@@ -9,8 +9,9 @@ from dovetail.core.content import ByContent
 from dovetail.core.formats import Number, plain
 from dovetail.model.architecture import Architecture, Stored
 from dovetail.model.build import layer, layer_kinds
-from dovetail.model.graph import Graph, Operator
+from dovetail.model.graph import Attention, Graph, Operator
 from dovetail.model.projections import Projection
+from dovetail.model.resolution import filled, mean_window, whole_tokens
 from dovetail.model.step import GELU_FLOPS, NORM_FLOPS, Step
 from dovetail.model.views import Cut, View
 
@@ -68,6 +69,10 @@ class Tower(ByContent):
         Side in pixels to which every image is brought; 0 where the resolution is the image's own.
     pixels : tuple of int
         Least and most pixels of an image of its own resolution, between which it is scaled.
+    budget : int
+        Patches of the largest image, which every image is scaled to come near and then padded to; 0 without such.
+    window : int
+        Patches along each side of the squares in which layers whose attention has a window look around.
     prefix : int
         Positions beside the patches (a class token), which give no tokens to the language model.
     patch_bias : bool
@@ -86,6 +91,8 @@ class Tower(ByContent):
     projectors: tuple[Projection, ...]
     size: int = 0
     pixels: tuple[int, int] = (0, 0)
+    budget: int = 0
+    window: int = 0
     prefix: int = 0
     patch_bias: bool = False
     cut: Cut | None = None
@@ -95,22 +102,14 @@ class Tower(ByContent):
         return (View(1, *self.patches(height, width)),) if self.cut is None else self.cut.views(height, width)
 
     def patches(self, height: int, width: int) -> tuple[int, int]:
-        """Patches down and across of an image of so many pixels.
-
-        An image of its own resolution is rounded to whole tokens, and scaled to lie within `pixels`
-        (`smart_resize` of Qwen2-VL's image processor, arXiv 2409.12191).
-        """
+        """Patches down and across of an image of so many pixels, after the processor has brought it to size."""
         if self.size:
             return self.size // self.side, self.size // self.side
         unit = self.side * self.merge
-        down, across = (max(unit, round(edge / unit) * unit) for edge in (height, width))
-        least, most = self.pixels
-        if down * across > most:
-            scale = (height * width / most) ** 0.5
-            down, across = (max(unit, int(edge / scale / unit) * unit) for edge in (height, width))
-        elif down * across < least:
-            scale = (least / (height * width)) ** 0.5
-            down, across = (-int(-edge * scale // unit) * unit for edge in (height, width))
+        if self.budget:
+            down, across = filled(height, width, unit, self.budget * self.side**2)
+        else:
+            down, across = whole_tokens(height, width, unit, *self.pixels)
         return down // self.side, across // self.side
 
     def tokens(self, height: int, width: int) -> int:
@@ -119,24 +118,36 @@ class Tower(ByContent):
 
     def encoding(self, images: Number, height: int, width: int) -> Graph:
         """The operators that encode `images` images of so many pixels: one pass for each size of picture."""
-        views = self.views(height, width)
-        passes = [self.graph(images * view.pictures, view.down * view.across, f"~{i}" if i else "")
-                  for i, view in enumerate(views)]  # fmt: skip
-        operators = tuple(operator for each in passes for operator in each.operators)
-        return replace(passes[0], operators=operators)
+        passes = [
+            self.graph(images * view.pictures, view.down, view.across, f"~{i}" if i else "")
+            for i, view in enumerate(self.views(height, width))
+        ]
+        return replace(passes[0], operators=tuple(operator for each in passes for operator in each.operators))
 
-    def graph(self, images: Number, patches: Number, suffix: str = "") -> Graph:
-        """The operators that encode `images` pictures of so many patches each; `suffix` ends their names."""
-        arch = self.arch
-        step = Step(arch, (), suffix, plain(arch.dtype), images, patches + self.prefix, 0, arch.dtype, False)
-        return Graph(tuple(self._operators(step, patches)), (), images, patches, 0, arch.hidden)
+    def graph(self, images: Number, down: Number, across: Number = 1, suffix: str = "") -> Graph:
+        """The operators that encode `images` pictures of `down` x `across` patches each; `suffix` ends their names."""
+        arch, encoded = self.arch, (self.budget or down * across) + self.prefix
+        step = Step(arch, (), suffix, plain(arch.dtype), images, encoded, 0, arch.dtype, False)
+        return Graph(tuple(self._operators(step, down, across)), (), images, down * across, 0, arch.hidden)
 
     def stored(self) -> tuple[Stored, ...]:
         """Every tensor of the tower."""
-        return tuple(self.graph(1, self.merge**2).weights())
+        return tuple(self.graph(1, self.merge, self.merge).weights())
 
-    def _operators(self, step: Step, patches: Number) -> Iterator[Operator]:
-        arch, grid = self.arch, replace(step, tokens=patches)
+    def _operators(self, step: Step, down: Number, across: Number) -> Iterator[Operator]:
+        yield from self._embedding(step)
+        kinds = layer_kinds(self.arch.layers)
+        for spec, layers in kinds:
+            kind = f"@{layers[0]}" if len(kinds) > 1 else ""
+            here = replace(step, layers=layers, suffix=kind + step.suffix)
+            yield from (self._windowed(operator, down, across) for operator in layer(here, spec))
+        yield from step.norm("norm_out", "norm_out")
+        merged = replace(step, tokens=down * across / self.merge**2 if self.merge > 1 else down * across)
+        for projector in self.projectors:
+            yield from projector.operators(merged)
+
+    def _embedding(self, step: Step) -> Iterator[Operator]:
+        arch, grid = self.arch, replace(step, tokens=step.tokens - self.prefix)
         yield grid.linear("patch_embed", {"patch": arch.hidden}, self.patch, bias=self.patch_bias, quantisable=False)
         tables = tuple(step.vectors("class_token", arch.hidden))
         if arch.learned_positions:
@@ -144,14 +155,14 @@ class Tower(ByContent):
         if tables:
             yield step.pointwise("positions", 2 * step.flow, step.flow, 1.0, tables)
         yield from step.norm("norm_embed", "norm_embed")
-        kinds = layer_kinds(arch.layers)
-        for spec, layers in kinds:
-            kind = f"@{layers[0]}" if len(kinds) > 1 else ""
-            yield from layer(replace(step, layers=layers, suffix=kind + step.suffix), spec)
-        yield from step.norm("norm_out", "norm_out")
-        merged = replace(step, tokens=patches / self.merge**2 if self.merge > 1 else patches)
-        for projector in self.projectors:
-            yield from projector.operators(merged)
+
+    def _windowed(self, operator: Operator, down: Number, across: Number) -> Operator:
+        """Attention within windows is attention over more, shorter sequences: the mean length keeps its FLOPs exact."""
+        if not isinstance(operator, Attention) or operator.window is None:
+            return operator
+        length = mean_window(down, across, self.window)
+        windows = operator.batch * operator.tokens / length
+        return replace(operator, batch=windows, tokens=length, kv_len=length, window=None, chunked=False)
 
 
 def rooted(names: dict[str, tuple[str, ...]], root: str, head: str) -> dict[str, tuple[str, ...]]:

@@ -10,6 +10,7 @@ import numpy as np
 from dovetail.core.content import ByContent
 from dovetail.core.errors import DovetailError
 from dovetail.core.formats import Number
+from dovetail.workload.images import Images
 from dovetail.workload.lengths import Lengths
 
 
@@ -25,6 +26,8 @@ class Workload(ByContent):
         Tokens generated for each request, >= 1; the first comes out of the prefill.
     batch : Number
         Requests that run together, >= 1.
+    images : Images or None
+        Images of each prompt, whose tokens join those of `prompt`.
 
     Raises
     ------
@@ -35,6 +38,7 @@ class Workload(ByContent):
     prompt: Number = 1024
     output: Number = 128
     batch: Number = 1
+    images: Images | None = None
 
     def __post_init__(self) -> None:
         for name in _FIELDS:
@@ -47,9 +51,14 @@ class Workload(ByContent):
             raise DovetailError("prompt, output and batch do not broadcast", where="workload", why=why) from None
 
     @property
+    def prefilled(self) -> Number:
+        """Tokens of each prompt, those of its images included once a model is known."""
+        return self.prompt + self.images.prompt_tokens if self.images else self.prompt
+
+    @property
     def total_tokens(self) -> Number:
         """Tokens of a finished request: what the model's context must hold."""
-        return self.prompt + self.output
+        return self.prefilled + self.output
 
     @property
     def cached_tokens(self) -> Number:
@@ -64,7 +73,7 @@ class Workload(ByContent):
     @property
     def mean_context(self) -> Number:
         """Mean number of tokens already cached when a decode step starts: step i of 1..output-1 sees prompt + i - 1."""
-        return self.prompt + np.maximum(np.asarray(self.output) - 2, 0) / 2
+        return self.prefilled + np.maximum(np.asarray(self.output) - 2, 0) / 2
 
     @staticmethod
     def chat(prompt: Number = 1024, output: Number = 256, batch: Number = 1) -> Workload:

@@ -150,6 +150,11 @@ def files_up_to(size: int) -> Iterator[None]:
         ("estimate Qwen/Qwen3-8B --on h100-sxm --batch many", ["--batch", "many", "dovetail estimate --help"]),
         ("estimate Qwen/Qwen3-8B --on h100-sxm --prompt -1", ["prompt", "got -1"]),
         ("estimate Qwen/Qwen3-8B --on h100-sxm --tp 3", ["tp=3"]),
+        ("estimate Qwen/Qwen3-8B --on h100-sxm --images 1", ["Qwen/Qwen3-8B has no image encoder"]),
+        ("estimate llava-hf/llava-1.5-7b-hf --on h100-sxm --images -1", ["--images"]),
+        ("estimate llava-hf/llava-1.5-7b-hf --on h100-sxm --images 1 --image-size 20", ["'20'", "448x448"]),
+        ("estimate llava-hf/llava-1.5-7b-hf --on h100-sxm --images 1 --image-size 0x9", ["height", "got 0"]),
+        ("explain ttft llava-hf/llava-1.5-7b-hf --on h100-sxm --image-size 9x9", ["--image-size", "--images N"]),
         ("estimate Qwen/Qwen3-8B --on '0 x h100-sxm'", ["0 chips"]),
         ("estimate Qwen/Qwen3-8B", ["--on", "dovetail estimate --help"]),
         ("estimate Qwen/Qwen3-8B --on h100-sxm --recip none", ["--recip", "--recipe"]),
@@ -530,6 +535,21 @@ def test_the_next_command_asks_the_same(call: Call, tmp_path: Path) -> None:
     _, out, _ = call("estimate", *words)
     following = shlex.split(out.split("next        dovetail ")[1].replace("\\\n", " "))
     assert call(*following, "--json")[1] == call("explain", "tpot", *words, "--json")[1]
+
+
+def test_an_estimate_with_images(call: Call, answer: Callable[..., Any]) -> None:
+    words = ["llava-hf/llava-1.5-7b-hf", "--on", "h100-sxm", "--images", 2, "--image-size", "600x800"]
+    _, out, _ = call("estimate", *words, "--explain", "memory")
+    assert "2 images of 600x800 (576 tokens each)" in " ".join(out.split())
+    assert "bottleneck  images:" in out
+    following = shlex.split(out.split("next        dovetail ")[1].partition("\n\n")[0].replace("\\\n", " "))
+    assert following[-4:] == ["--images", "2", "--image-size", "600x800"]
+    assert answer(*following) == answer("explain", "tpot", *words)
+    _, out, _ = call("estimate", *words, "--prompt", 10_000)
+    _, out, _ = call(*shlex.split(out.split("next        dovetail ")[1].replace("\\\n", " ")))
+    assert "infeasible" not in out
+    without_numbers = strict(call("estimate", words[0], "--on", "u280", *words[3:], "--json")[1])
+    assert without_numbers["workload"] == answer("estimate", *words)["workload"]
 
 
 @pytest.mark.parametrize(

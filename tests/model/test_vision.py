@@ -101,7 +101,9 @@ def test_flops_of_the_tower_are_those_torch_counts(tiny: Model, tiny_module: Any
 def test_image_tokens_are_the_processors(height: int, width: int) -> None:
     """LLaVA brings every image to 336 pixels; Qwen3-VL keeps its resolution, in whole tokens of 32 pixels."""
     assert Model.load("llava-hf/llava-1.5-7b-hf").image_tokens(height, width) == 576
-    resize = pytest.importorskip("transformers.models.qwen2_vl.image_processing_qwen2_vl", reason="needs the processor")
+    resize = pytest.importorskip(
+        "transformers.models.qwen2_vl.image_processing_pil_qwen2_vl", reason="needs the processor"
+    )
     down, across = resize.smart_resize(height, width, factor=32, min_pixels=65_536, max_pixels=16_777_216)
     assert Model.load("Qwen/Qwen3-VL-8B-Instruct").image_tokens(height, width) == down * across // 32**2
 

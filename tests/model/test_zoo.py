@@ -119,6 +119,8 @@ def unread(fields: Watched, oracle: Any) -> set[str]:
     for part in ("text_config", "vision_config"):
         if part in fields:
             left |= {f"{part}.{key}" for key in unread(fields[part], sub_config(oracle, part, fields[part]))}
+    if "text_config" not in fields and "text_config" in oracle.sub_configs:  # Qwen2-VL's are beside vision_config
+        left -= {f.name for f in dataclasses.fields(oracle.sub_configs["text_config"])}
     return left - {f.name for f in dataclasses.fields(oracle)} - set(oracle.attribute_map)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 MODEL = "embedded"
@@ -10,7 +11,7 @@ CHIPS = (
     "a100-sxm", "a100-sxm-40gb", "b200-sxm", "h100-pcie", "h100-sxm", "h200-sxm",
     "l4", "l40s", "mi300x", "rtx-4090", "tpu-v5e", "tpu-v6e",
 )  # fmt: skip
-WORKLOAD = {"prompt": 512, "output": 128, "batch": 1}  # one request, as it is measured here
+WORKLOAD: Mapping[str, Any] = {"prompt": 512, "output": 128, "batch": 1}  # one request, as it is measured here
 CHECKS = ((1, 128), (1, 2048), (4, 512), (8, 1024))  # (batch, prompt) at which prediction and measurement meet besides
 SECONDS = 1.0  # spent on each speed figure
 CALIBRATION_SECONDS = 20.0

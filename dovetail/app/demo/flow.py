@@ -175,7 +175,8 @@ def _winner(model: Model, host: Machine, result: Result) -> Estimate:
     if chosen is None:
         return estimate(model, host, Workload(**choices.WORKLOAD), "none")
     machine = host if chosen.structure.machine == "host" else load_machine(chosen.structure.machine)
-    work = Workload(**{name: int(chosen.point[name]) for name in ("prompt", "output", "batch")})
+    prompt, output, batch = (int(chosen.point[name]) for name in ("prompt", "output", "batch"))
+    work = Workload(prompt, output, batch)
     return estimate(model, machine, work, chosen.structure.recipe)
 
 

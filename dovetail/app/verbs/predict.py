@@ -9,7 +9,19 @@ import typer
 
 from dovetail.app.help import add
 from dovetail.app.output import Answer, Json, Out, Quiet, emit, progress
-from dovetail.app.question import Batch, ModelName, On, Output, Prompt, Question, RecipeName, Tp
+from dovetail.app.question import (
+    IMAGE_SIZE,
+    Batch,
+    ImageCount,
+    ImageSize,
+    ModelName,
+    On,
+    Output,
+    Prompt,
+    Question,
+    RecipeName,
+    Tp,
+)  # fmt: skip
 from dovetail.core.errors import INFEASIBLE, DovetailError
 
 if TYPE_CHECKING:
@@ -26,6 +38,7 @@ def add_to(app: typer.Typer) -> None:
     add(app, "Predict", estimate, [
         "dovetail estimate Qwen/Qwen3-8B --on h200-sxm --batch 32 --prompt 2048 --output 256",
         "dovetail estimate ./my-model --on '8 x h100-sxm' --tp 4 --recipe w4a16-rtn --json",
+        "dovetail estimate Qwen/Qwen2.5-VL-7B-Instruct --on h200-sxm --images 2 --image-size 1080x1920",
     ])  # fmt: skip
     add(app, "Predict", explain, [
         "dovetail explain tpot Qwen/Qwen3-8B --on h200-sxm --batch 32 --depth 2",
@@ -42,6 +55,8 @@ def estimate(
     output: Output = 128,
     recipe: RecipeName = "none",
     tp: Tp = 0,
+    images: ImageCount = 0,
+    image_size: ImageSize = IMAGE_SIZE,
     explain: Annotated[
         str, typer.Option("--explain", metavar="memory", help="What takes the memory, what fits, what would make room.")
     ] = "",
@@ -56,7 +71,7 @@ def estimate(
     """
     from dovetail.app.estimate_screen import estimate_screen
 
-    asked = Question(model, on, batch, prompt, output, recipe, tp)
+    asked = Question(model, on, batch, prompt, output, recipe, tp, images, image_size)
     if explain not in ("", "memory"):
         raise DovetailError(f"nothing called '{explain}' to explain here", where="--explain", hint=_EXPLAIN)
     try:
@@ -105,6 +120,8 @@ def explain(
     output: Output = 128,
     recipe: RecipeName = "none",
     tp: Tp = 0,
+    images: ImageCount = 0,
+    image_size: ImageSize = IMAGE_SIZE,
     depth: Annotated[int, typer.Option(metavar="N", help="Levels of the tree to print; 0 is all.", min=0)] = 0,
     json: Json = False,
     quiet: Quiet = False,
@@ -114,7 +131,8 @@ def explain(
     from dovetail.app.tree_screen import print_tree, tree_json
     from dovetail.design.explain import explain as tree
 
-    found = tree(Question(model, on, batch, prompt, output, recipe, tp).answer(), metric)
+    asked = Question(model, on, batch, prompt, output, recipe, tp, images, image_size)
+    found = tree(asked.answer(), metric)
     answer = Answer("explain", tree_json(metric, found), lambda: print_tree(metric, found, 1 if quiet else depth))
     emit(answer, as_json=json, quiet=quiet, out=out)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from dovetail.model.architecture import Architecture, AttentionSpec, FeedForwardSpec, LayerSpec
 from dovetail.model.config import Config
@@ -41,7 +42,10 @@ def gemma3_text(config: Config, name: str) -> Architecture:
     """Five layers with a window, then a full one; queries and keys are normalised."""
     period = config.whole("sliding_window_pattern", "_sliding_window_pattern", default=6)
     views = kinds(config, "layer_types", _VIEWS, [_VIEWS[(i + 1) % period == 0] for i in range(config.layers)])
-    return _gemma(config, name, _QK_NORM, _windows(config, views), qk_norm=True)
+    model = _gemma(config, name, _QK_NORM, _windows(config, views), qk_norm=True)
+    theta = config.rope.block("full_attention").number("rope_theta", default=config.rope_theta(1_000_000.0))
+    # The config writes the length that its rope is stretched to (section 2: 32k tokens, times 8 at the end, for 128k)
+    return replace(model, max_context=config.whole("max_position_embeddings", default=131_072), rope_theta=theta)
 
 
 def _windows(config: Config, views: list[str]) -> list[int | None]:

@@ -7,29 +7,26 @@ from dataclasses import replace
 from dovetail.model.architecture import Architecture, AttentionSpec, FeedForwardSpec, LayerSpec
 from dovetail.model.config import Config
 from dovetail.model.families import FAMILIES
+from dovetail.model.families.towers import pair
 from dovetail.model.vision import Projector, Tower, rooted
 
 _ROOT, _LAYER = "vision_tower", "vision_tower.encoder.layers.{layer}"
-
-
-def _pair(path: str) -> tuple[str, str]:
-    return f"{path}.weight", f"{path}.bias"
 
 
 NAMES: dict[str, tuple[str, ...]] = {
     "patch": (f"{_ROOT}.embeddings.patch_embedding.weight",),
     "class_token": (f"{_ROOT}.embeddings.class_embedding",),
     "positions": (f"{_ROOT}.embeddings.position_embedding.weight",),
-    "norm_embed": _pair(f"{_ROOT}.pre_layrnorm"),
-    "norm_in": _pair(f"{_LAYER}.layer_norm1"),
-    **{role: _pair(f"{_LAYER}.self_attn.{role}_proj") for role in "qkv"},
-    "o": _pair(f"{_LAYER}.self_attn.out_proj"),
-    "norm_post": _pair(f"{_LAYER}.layer_norm2"),
-    "up": _pair(f"{_LAYER}.mlp.fc1"),
-    "down": _pair(f"{_LAYER}.mlp.fc2"),
-    "norm_out": _pair(f"{_ROOT}.post_layernorm"),
-    "projector_up": _pair("multi_modal_projector.linear_1"),
-    "projector_down": _pair("multi_modal_projector.linear_2"),
+    "norm_embed": pair(f"{_ROOT}.pre_layrnorm"),
+    "norm_in": pair(f"{_LAYER}.layer_norm1"),
+    **{role: pair(f"{_LAYER}.self_attn.{role}_proj") for role in "qkv"},
+    "o": pair(f"{_LAYER}.self_attn.out_proj"),
+    "norm_post": pair(f"{_LAYER}.layer_norm2"),
+    "up": pair(f"{_LAYER}.mlp.fc1"),
+    "down": pair(f"{_LAYER}.mlp.fc2"),
+    "norm_out": pair(f"{_ROOT}.post_layernorm"),
+    "projector_up": pair("multi_modal_projector.linear_1"),
+    "projector_down": pair("multi_modal_projector.linear_2"),
 }
 
 

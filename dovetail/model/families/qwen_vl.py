@@ -10,27 +10,29 @@ from dovetail.model.families import FAMILIES
 from dovetail.model.vision import Projector, Tower, rooted
 
 
-def _pair(path: str) -> tuple[str, str]:
+def pair(path: str) -> tuple[str, str]:
+    """Weight and bias of a module."""
     return f"{path}.weight", f"{path}.bias"
 
 
-def _tower_names(root: str, up: str, down: str) -> dict[str, tuple[str, ...]]:
+def tower_names(root: str, up: str, down: str) -> dict[str, tuple[str, ...]]:
+    """Tensors of a Qwen tower at `root`; `up` and `down` are its feed-forward products."""
     block = f"{root}.blocks.{{layer}}"
     return {
-        "patch": _pair(f"{root}.patch_embed.proj"),
+        "patch": pair(f"{root}.patch_embed.proj"),
         "positions": (f"{root}.pos_embed.weight",),
-        "norm_in": _pair(f"{block}.norm1"),
-        "qkv": _pair(f"{block}.attn.qkv"),
-        "o": _pair(f"{block}.attn.proj"),
-        "norm_post": _pair(f"{block}.norm2"),
-        "up": _pair(f"{block}.mlp.{up}"),
-        "down": _pair(f"{block}.mlp.{down}"),
+        "norm_in": pair(f"{block}.norm1"),
+        "qkv": pair(f"{block}.attn.qkv"),
+        "o": pair(f"{block}.attn.proj"),
+        "norm_post": pair(f"{block}.norm2"),
+        "up": pair(f"{block}.mlp.{up}"),
+        "down": pair(f"{block}.mlp.{down}"),
     }
 
 
-def _patch(vision: Config) -> tuple[int, int]:
-    """Numbers of one patch, and its side."""
-    side = vision.whole("patch_size", default=16)
+def patch_shape(vision: Config, side: int) -> tuple[int, int]:
+    """Numbers of one patch, and its side in pixels (`side` where the config is silent)."""
+    side = vision.whole("patch_size", default=side)
     frames = vision.whole("temporal_patch_size", default=2)
     return vision.whole("in_channels", "in_chans", default=3) * frames * side * side, side
 
@@ -72,7 +74,7 @@ def _qwen3_tower(vision: Config, dtype: str) -> Tower:
     attention = AttentionSpec(heads, heads, hidden // heads, True, True, causal=False)
     activation = vision.text("hidden_act", default="gelu_pytorch_tanh")
     block = FeedForwardSpec(vision.whole("intermediate_size"), gated=False, bias=True, activation=activation)
-    names = _tower_names("model.visual", "linear_fc1", "linear_fc2")
+    names = tower_names("model.visual", "linear_fc1", "linear_fc2")
     wide = hidden * merge**2
     projectors = [Projector("merger", hidden, wide, wide, out)]
     mergers = {"merger": "model.visual.merger"}
@@ -80,9 +82,9 @@ def _qwen3_tower(vision: Config, dtype: str) -> Tower:
         projectors.append(Projector(f"deepstack{i}", wide, wide, wide, out))
         mergers[f"deepstack{i}"] = f"model.visual.deepstack_merger_list.{i}"
     for role, path in mergers.items():
-        names |= {f"{role}_norm": _pair(f"{path}.norm")}
-        names |= {f"{role}_up": _pair(f"{path}.linear_fc1"), f"{role}_down": _pair(f"{path}.linear_fc2")}
-    patch, side = _patch(vision)
+        names |= {f"{role}_norm": pair(f"{path}.norm")}
+        names |= {f"{role}_up": pair(f"{path}.linear_fc1"), f"{role}_down": pair(f"{path}.linear_fc2")}
+    patch, side = patch_shape(vision, side=16)
     arch = Architecture(
         "vision", family="vision", hidden=hidden, vocab=0,
         layers=(LayerSpec(attention, block),) * vision.whole("depth"), max_context=0, tied=True, names=names,
