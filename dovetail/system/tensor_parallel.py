@@ -1,4 +1,8 @@
-"""Tensor parallelism: every layer split over chips, two all-reduces a layer (Megatron-LM, arXiv 1909.08053)."""
+"""Tensor parallelism: every layer split over chips, two all-reduces a layer (Megatron-LM, arXiv 1909.08053).
+
+The vocabulary is split too: each chip looks up the tokens it holds, which an all-reduce adds up, and makes its part of
+the logits, which are gathered (vLLM's VocabParallelEmbedding and LogitsProcessor).
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,8 @@ import numpy as np
 from dovetail.core.errors import INFEASIBLE, DovetailError
 from dovetail.core.formats import Number
 from dovetail.model.graph import Attention, Collective, Graph, Linear, Operator, Pointwise, Scan, Weight
+
+_SUMS = ("bf16", "fp16", "fp32")  # what products are summed in, also those of narrower activations
 
 
 def tensor_parallel(graph: Graph, ways: int) -> Graph:
@@ -30,12 +36,20 @@ def tensor_parallel(graph: Graph, ways: int) -> Graph:
     operators: list[Operator] = []
     for operator in graph.operators:
         operators.append(_split(operator, ways, attention.get(operator.layers)))
-        if isinstance(operator, Linear) and operator.split == "in":
-            elements = graph.batch * graph.tokens * graph.hidden
-            name = f"{operator.name}.all_reduce"
-            operators.append(Collective(name, operator.layers, elements=elements, ways=ways, act=operator.act))
+        operators += _exchange(graph, operator, ways)
     caches = tuple(replace(c, kv_heads=_kv_heads(c.kv_heads, ways)) for c in graph.caches)
     return replace(graph, operators=tuple(operators), caches=caches)
+
+
+def _exchange(graph: Graph, operator: Operator, ways: int) -> list[Operator]:
+    """The collective that a split operator needs: partial sums are reduced, logits gathered."""
+    kind, elements = "all_reduce", graph.batch * graph.tokens * graph.hidden
+    if isinstance(operator, Linear) and _role(operator) == "lm_head" and operator.split == "out":
+        kind, elements = "all_gather", operator.m * operator.n
+    elif not (isinstance(operator, Linear) and operator.split == "in") and _role(operator) != "embed":
+        return []
+    act = getattr(operator, "act", "bf16")
+    return [Collective(f"{operator.name}.{kind}", operator.layers, elements=elements, ways=ways, act=act if act in _SUMS else "bf16", kind=kind)]
 
 
 def _check(attention: Attention, ways: int) -> None:
