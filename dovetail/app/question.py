@@ -21,7 +21,7 @@ Output = Annotated[int, typer.Option("--output", metavar="N", help="Tokens gener
 RecipeName = Annotated[
     str, typer.Option("--recipe", metavar="RECIPE", help="How the model is changed: a name or a YAML file.")
 ]
-Tp = Annotated[int, typer.Option("--tp", metavar="N", help="Chips that share every layer; 0 is all.")]
+Tp = Annotated[int, typer.Option("--tp", metavar="N", help="Chips that share every layer; 0: those of a node.")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +56,7 @@ class Question:
         machine = as_machine(self.on)
         known = {
             "model": as_model(self.model).name, "machine": machine.name, "chips": machine.count,
+            "on": machine.label,
             "recipe": as_recipe(self.recipe).name,
             "workload": {k: float(v) for k, v in self.workload.columns().items()},
             "feasible": False, "why": [why],

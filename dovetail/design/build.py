@@ -83,7 +83,7 @@ def _serve(found: Estimate, folder: str) -> Served:
     work = found.workload
     return vllm_serve(
         folder, found.steps.decode_graph, found.machine,
-        context=int(work.total_tokens), batch=int(work.batch), ways=found.plan.ways(found.machine),
+        context=int(work.total_tokens), batch=int(work.batch), ways=found.plan.ways(found.machine, found.model),
     )  # fmt: skip
 
 

@@ -53,7 +53,7 @@ class Steps:
 
 def steps(model: Model, machine: Machine, recipe: Recipe, plan: Plan, work: Workload, *, detail: bool) -> Steps:
     """Prefill of the batch and the decode step at the mean context, after `recipe` and `plan`, with their costs."""
-    share = plan.share(machine, work.batch)
+    share = plan.share(machine, model, work.batch)
 
     def graph(tokens: Number, context: Number) -> Graph:
         return step_graph(model, machine, recipe, plan, share, tokens, context)
@@ -72,7 +72,7 @@ def metrics(model: Model, machine: Machine, recipe: Recipe, plan: Plan, work: Wo
     e2e = ttft + work.decode_steps * tpot
     tokens = work.batch * work.output
     decode_energy = found.decode.energy_j / found.decode_graph.tokens_per_step * work.decode_steps
-    busy = np.ceil(work.batch / plan.share(machine, work.batch)) * plan.ways(machine)
+    busy = np.ceil(work.batch / plan.share(machine, model, work.batch)) * plan.ways(machine, model)
     energy = (found.prefill.energy_j + decode_energy) * busy + machine.idle_w * e2e * (machine.count - busy)
     held = memory(found.prefill_graph, found.last_graph, machine)
     usd = e2e * (machine.usd_per_hour * machine.count / 3600.0)

@@ -30,7 +30,7 @@ def tensor_parallel(graph: Graph, ways: int) -> Graph:
     """
     if ways == 1:
         return graph
-    attention = {o.layers: o for o in graph.operators if isinstance(o, Attention) and not o.whole}
+    attention = _attention(graph)
     for heads in attention.values():
         _check(heads, ways)
     operators: list[Operator] = []
@@ -52,9 +52,22 @@ def _exchange(graph: Graph, operator: Operator, ways: int) -> list[Operator]:
     return [Collective(f"{operator.name}.{kind}", operator.layers, elements=elements, ways=ways, act=act if act in _SUMS else "bf16", kind=kind)]
 
 
-def _check(attention: Attention, ways: int) -> None:
+def divides(graph: Graph, ways: int) -> bool:
+    """Whether the heads of every layer divide over `ways` chips."""
+    return all(_divide(heads, ways) for heads in _attention(graph).values())
+
+
+def _attention(graph: Graph) -> dict[tuple[int, ...], Attention]:
+    return {o.layers: o for o in graph.operators if isinstance(o, Attention) and not o.whole}
+
+
+def _divide(attention: Attention, ways: int) -> bool:
     heads, kv_heads = np.asarray(attention.heads), np.asarray(attention.kv_heads)
-    if np.any(heads % ways) or np.any((kv_heads % ways != 0) & (ways % kv_heads != 0)):
+    return not (np.any(heads % ways) or np.any((kv_heads % ways != 0) & (ways % kv_heads != 0)))
+
+
+def _check(attention: Attention, ways: int) -> None:
+    if not _divide(attention, ways):
         raise DovetailError(
             f"{attention.heads} attention heads with {attention.kv_heads} KV heads do not divide over {ways} chips",
             where="tp", hint="a number of chips that divides the heads, and divides or is divided by the KV heads",

@@ -296,10 +296,11 @@ def test_infeasible(words: list[str], binds: str, call: Call) -> None:
 
 
 @pytest.mark.parametrize(
-    ("on", "binds"), [("u280", "u280 has no bf16 arithmetic"), ("64 x h100-sxm", "do not divide over 64 chips")]
+    ("on", "binds"), [("u280", "u280 has no bf16 arithmetic"), ("64 x h100-sxm --tp 64", "do not divide over 64 chips")]
 )
 def test_what_has_no_numbers_is_answered_too(on: str, binds: str, call: Call, answer: Callable[..., Any]) -> None:
-    words = ["estimate", "Qwen/Qwen3-8B", "--on", on]
+    on, *tp = on.partition(" --tp ")[::2]
+    words = ["estimate", "Qwen/Qwen3-8B", "--on", on, *(("--tp", tp[0]) if tp[0] else ())]
     code, out, err = call(*words)
     assert (code, err) == (3, "")
     assert "infeasible" in out.splitlines()[0]
