@@ -8,6 +8,7 @@ from dovetail.cost.collectives import fastest, phases
 from dovetail.cost.traffic import compute_dtype
 from dovetail.hardware.fabric import Level
 from dovetail.hardware.machine import Machine
+from dovetail.hardware.systems import UNBOUNDED
 from dovetail.model.graph import Collective
 
 Parts = list[tuple[str, Quantity]]
@@ -33,8 +34,8 @@ def link_parts(operator: Collective, machine: Machine) -> tuple[str, Parts]:
 def _level(level: Level, bandwidth: float, machine: Machine) -> Parts:
     """Bandwidth and latency of a level; the innermost is the chip's link."""
     inner = not machine.levels or level.name == machine.levels[0].name
-    path = "link" if inner else "network" if level == machine.levels[-1] and "network" in machine.sources else "levels"
-    source, late = machine.source(path), machine.source(f"{'levels' if inner else path}.latency")
+    path = "link" if inner else "network" if level.ways == UNBOUNDED else "levels"
+    source, late = machine.source(path), machine.source("levels.latency" if inner else f"{path}.latency")
     parts: Parts = [(f"{level.name}: bandwidth", exact(bandwidth, "byte/s", source.kind, source.text))]
     if float(level.latency_s):
         parts.append((f"{level.name}: latency", exact(float(level.latency_s), "s", late.kind, late.text)))

@@ -9,7 +9,7 @@ from typing import Any
 
 from dovetail.core.errors import DovetailError
 from dovetail.hardware.fabric import Level
-from dovetail.hardware.machine import Machine
+from dovetail.hardware.machine import Machine, Source
 from dovetail.hardware.zoo import sources_of, zoo_file, zoo_files
 
 UNBOUNDED = 1 << 20  # units that a network joins
@@ -24,6 +24,12 @@ def levels_of(name: str) -> tuple[Level, ...]:
     """The levels of a system of the zoo, and the network that joins several of it. Raises `DovetailError`."""
     file = zoo_file("systems", name)
     return _inside(file) + _network(file)
+
+
+def level_sources(name: str) -> dict[str, Source]:
+    """Where the numbers of `levels_of` come from, under ``levels`` and ``network``."""
+    given = sources_of(zoo_file("systems", name)["source"])
+    return {path: source for path, source in given.items() if path.split(".")[0] in ("levels", "network")}
 
 
 def _inside(file: Mapping[str, Any]) -> tuple[Level, ...]:
