@@ -1,8 +1,9 @@
 """How close the time of a collective is to measured ones, beside bandwidth alone; and the fit of its constants.
 
-Data under ``$DOVETAIL_DATA``, all over NVLink inside a node: aiconfigurator's tables of NCCL and of vLLM's all-reduce in
-CUDA graphs (A100 and H100 SXM, commit 095f58a, Apache-2.0), and, only scored, vidur's (A100, commit 7d47513, MIT) and
-LLMCompass's (4 A100s, commit 2e015fd, BSD-3). A row is a call: kind, ways, bytes (the tables count elements), seconds.
+Data under ``$DOVETAIL_DATA``, all over NVLink inside a node: aiconfigurator's tables of NCCL and of vLLM's all-reduce
+in CUDA graphs (A100 and H100 SXM, commit 095f58a, Apache-2.0), and, only scored, vidur's (A100, commit 7d47513, MIT)
+and LLMCompass's (4 A100s, commit 2e015fd, BSD-3). A row is a call: kind, ways, bytes (the tables count elements),
+seconds.
 
 Split: the shapes "kind,ways,bytes" of each library in the order of their sha1; the first 5 % of them (both chips, all
 dtypes) go to the fit, all others are scored. Rows of vLLM's eager mode are left out: they measure a host's launches.
@@ -52,7 +53,9 @@ class Rows:
     time_s: Array
 
     def pick(self, keep: npt.NDArray[np.bool_]) -> Rows:
-        return replace(self, shapes=tuple(s for s, k in zip(self.shapes, keep, strict=True) if k), time_s=self.time_s[keep])
+        return replace(
+            self, shapes=tuple(s for s, k in zip(self.shapes, keep, strict=True) if k), time_s=self.time_s[keep]
+        )
 
     def predict(self, price: Callable[[str, Array, int], Array]) -> Array:
         """Seconds of every row by ``price(kind, bytes, ways)``, called once for each kind and number of ways."""
@@ -84,7 +87,10 @@ def others(data: Path) -> Iterator[tuple[str, Rows]]:
         with gzip.open(data / "silicon" / "vidur" / "network_a100_dgx" / f"{file}.csv.gz", "rt") as text:
             rows = [r for r in csv.DictReader(text) if r["num_workers"] == r["devices_per_node"]]
         shapes = tuple((kind, int(r["num_workers"]), int(r["size"])) for r in rows)
-        yield "vidur", Rows("nccl", "a100-sxm", shapes, np.array([float(r[f"time_stats.{name}.median"]) for r in rows]) / 1e3)
+        yield (
+            "vidur",
+            Rows("nccl", "a100-sxm", shapes, np.array([float(r[f"time_stats.{name}.median"]) for r in rows]) / 1e3),
+        )
     with open(data / "silicon" / "llmcompass" / "allreduce_A100x4_nvlink3.csv") as text:
         rows = list(csv.DictReader(text))
     shapes = tuple(("all_reduce", 4, int(r["size_bytes"])) for r in rows)

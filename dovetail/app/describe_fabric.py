@@ -45,7 +45,7 @@ def transports(machine: Machine) -> dict[str, Any]:
 
 
 def totals(machine: Machine) -> dict[str, Any]:
-    """Memory, bf16 peak (or the first there is), power limit and rent of all chips, and of the system with its hosts."""
+    """Memory, bf16 peak (or the first there is), power and rent of all chips, and a system's power with its hosts."""
     dtype = "bf16" if "bf16" in machine.peak else next(iter(machine.peak))
 
     def of_all(path: str, value: Any, unit: str) -> dict[str, Any]:

@@ -111,7 +111,9 @@ def _work(kind: str, algorithm: str, parts: int, inner: int, ways: int, size: Nu
         return 1, size * (2 * (parts - 1) / parts)
     if algorithm == "in_network":
         return 0 if inner == 1 else 2, part * (1 + 1 / parts)
-    if kind == "all_to_all":  # what is meant for the other parts of this level; pairs meet in log2 rounds, there and back
+    if (
+        kind == "all_to_all"
+    ):  # what is meant for the other parts of this level; pairs meet in log2 rounds, there and back
         return 2 * math.log2(parts), size * (inner * (parts - 1) / ways)
     if kind in ("p2p", "broadcast"):
         return parts - 1, part
@@ -176,6 +178,4 @@ def beyond_launch_s(kind: str, size: Number, ways: int, machine: Machine) -> Num
 
 def fastest(kind: str, size: float, ways: int, machine: Machine) -> Transport:
     """The algorithm that a scalar message takes."""
-    return min(
-        candidates(machine, kind, ways), key=lambda t: float(np.max(transport_s(t, kind, size, ways, machine)))
-    )
+    return min(candidates(machine, kind, ways), key=lambda t: float(np.max(transport_s(t, kind, size, ways, machine))))

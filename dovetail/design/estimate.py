@@ -22,8 +22,8 @@ from dovetail.workload import Workload
 MODEL = "dovetail roofline with efficiency, launch overhead and cache residency"
 
 KEYS = (
-    "model", "machine", "chips", "on", "tp", "recipe", "workload", "ttft", "ttft_alone", "tpot", "throughput", "energy_per_token",
-    "usd_per_mtok", "memory", "memory_capacity", "bottleneck", "feasible", "why",
+    "model", "machine", "chips", "on", "tp", "recipe", "workload", "ttft", "ttft_alone", "tpot", "throughput",
+    "energy_per_token", "usd_per_mtok", "memory", "memory_capacity", "bottleneck", "feasible", "why",
 )  # fmt: skip
 
 

@@ -93,8 +93,8 @@ def build(file: Mapping[str, Any]) -> Machine:
         usd_per_hour=price["rent"] * 3600 if price else NAN,
         area_mm2=file.get("area") or NAN, process_nm=round(file["process"] * 1e9, 6) if file.get("process") else NAN,
         efficiency=Efficiency(**file.get("efficiency", {})), stack=stack, engines=tuple(file.get("engines", ())),
-        sources=stack_sources | energy_sources | guessed | fabric_source | (level_sources(home) if home else {}) | given,
-        fabric=fabric, system=home, levels=levels_of(home) if home else (),
+        sources=stack_sources | energy_sources | guessed | fabric_source | level_sources(home) | given,
+        fabric=fabric, system=home, levels=levels_of(home),
     )  # fmt: skip
 
 

@@ -30,9 +30,7 @@ def fabric_of(file: Mapping[str, Any]) -> tuple[tuple[Transport, ...], dict[str,
     name = "a100-sxm" if vendor == "NVIDIA" and (file.get("year") or HOPPER) < HOPPER else "h100-sxm"
     found = _transports(zoo_file("chips", name)["fabric"])
     library = _LIBRARIES.get(vendor, "vendor's")
-    kept = tuple(
-        t if t.stack else replace(t, library=library) for t in found if not t.stack or vendor in _OWN_KERNELS
-    )
+    kept = tuple(t if t.stack else replace(t, library=library) for t in found if not t.stack or vendor in _OWN_KERNELS)
     known = "the nearest measured" if vendor == "NVIDIA" else f"no chip of {vendor or 'this maker'} is measured"
     return kept, {"fabric": Source("modelled", f"as {name}: {known} (hardware/relatives.py)")}
 

@@ -299,7 +299,7 @@ _ADD = {
 
 
 def _numbers(value: Any, path: str = "", also: tuple[type, ...] = ()) -> Iterator[str]:
-    """Dotted paths of the numbers of a validated file, and of values of the types `also`; list items as their list."""
+    """Dotted paths of the numbers of a validated file, and of values of the types `also`; a list is not a step."""
     if isinstance(value, BaseModel):
         given = (name for name in type(value).model_fields if name in value.model_fields_set)  # in their order
         value = {name: getattr(value, name) for name in given}
@@ -308,8 +308,7 @@ def _numbers(value: Any, path: str = "", also: tuple[type, ...] = ()) -> Iterato
             yield from _numbers(item, f"{path}.{key}" if path else str(key), also)
     elif isinstance(value, tuple):
         for item in value:
-            for inner in _numbers(item, path, also):
-                yield inner[: len(path)] if path else inner
+            yield from _numbers(item, path, also)
     elif isinstance(value, (float, *also)):
         yield path
 

@@ -21,14 +21,22 @@ def system_names() -> list[str]:
 
 
 def levels_of(name: str) -> tuple[Level, ...]:
-    """The levels of a system of the zoo, and the network that joins several of it. Raises `DovetailError`."""
+    """The levels of a system of the zoo, and the network that joins several of it; none for "".
+
+    Raises
+    ------
+    DovetailError
+        An unknown name.
+    """
+    if not name:
+        return ()
     file = zoo_file("systems", name)
     return _inside(file) + _network(file)
 
 
 def level_sources(name: str) -> dict[str, Source]:
     """Where the numbers of `levels_of` come from, under ``levels`` and ``network``."""
-    given = sources_of(zoo_file("systems", name)["source"])
+    given = sources_of(zoo_file("systems", name)["source"]) if name else {}
     return {path: source for path, source in given.items() if path.split(".")[0] in ("levels", "network")}
 
 

@@ -8,8 +8,8 @@ from importlib import resources
 from typing import Any
 
 from dovetail.core.errors import DovetailError, did_you_mean
-from dovetail.hardware.shipped import in_si
 from dovetail.hardware.machine import Source
+from dovetail.hardware.shipped import in_si
 from dovetail.hardware.yamlfile import parse_yaml
 
 

@@ -49,7 +49,16 @@ def _exchange(graph: Graph, operator: Operator, ways: int) -> list[Operator]:
     elif not (isinstance(operator, Linear) and operator.split == "in") and _role(operator) != "embed":
         return []
     act = getattr(operator, "act", "bf16")
-    return [Collective(f"{operator.name}.{kind}", operator.layers, elements=elements, ways=ways, act=act if act in _SUMS else "bf16", kind=kind)]
+    return [
+        Collective(
+            f"{operator.name}.{kind}",
+            operator.layers,
+            elements=elements,
+            ways=ways,
+            act=act if act in _SUMS else "bf16",
+            kind=kind,
+        )
+    ]
 
 
 def divides(graph: Graph, ways: int) -> bool:

@@ -229,7 +229,8 @@ def bench(root: Path) -> Iterator[ModuleType]:
     pytest.importorskip("pyarrow", reason="the measured tables are parquet files")
     sys.path.insert(0, str(root / "bench"))
     spec = importlib.util.spec_from_file_location("collectives_bench", root / "bench" / "collectives.py")
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)

@@ -12,8 +12,8 @@ from dovetail.core.errors import DovetailError
 from dovetail.design.estimate import estimate
 from dovetail.hardware import load_machine, machine_names, machines
 from dovetail.hardware.build import load_stack, stack_names
-from dovetail.hardware.zoo import zoo_files
 from dovetail.hardware.summary import COLUMNS, summary
+from dovetail.hardware.zoo import zoo_files
 
 REQUIRED = {
     "a100-sxm",
@@ -104,7 +104,15 @@ NUMBERLESS = {
     "fabric.algorithm",
     "fabric.stack",
 }
-PURE = {"efficiency.compute", "efficiency.memory", "efficiency.spread", "stack.reserve", "fabric.reached", "fabric.own", "fabric.fill"}
+PURE = {
+    "efficiency.compute",
+    "efficiency.memory",
+    "efficiency.spread",
+    "stack.reserve",
+    "fabric.reached",
+    "fabric.own",
+    "fabric.fill",
+}
 
 
 @pytest.mark.parametrize("name", sorted(REQUIRED))

@@ -12,7 +12,12 @@ from dovetail.app.output import Answer, Json, Out, Quiet, emit
 
 def add_to(app: typer.Typer) -> None:
     """Add these verbs to the command line."""
-    add(app, "Describe", ls, ["dovetail ls models", "dovetail ls machines --vendor nvidia --min-memory 80GB", "dovetail ls --kind system"])
+    add(
+        app,
+        "Describe",
+        ls,
+        ["dovetail ls models", "dovetail ls machines --vendor nvidia --min-memory 80GB", "dovetail ls --kind system"],
+    )
     add(app, "Describe", show, [
         "dovetail show Qwen/Qwen3-8B", "dovetail show h200-sxm", "dovetail show ./my-model", "dovetail show w4a16-rtn",
     ])  # fmt: skip
