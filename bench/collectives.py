@@ -9,8 +9,9 @@ Split: the shapes "kind,ways,bytes" of each library in the order of their sha1; 
 dtypes) go to the fit, all others are scored. Rows of vLLM's eager mode are left out: they measure a host's launches.
 
 Constants of a library (`reached`, `own`, `fill`) are shared by its chips, `launch` and `hop` are each chip's. So few
-rows leave them loose, so the fit is held, as by a prior of half an e-fold, to what was known before: launch and hop of
-NCCL's own table (src/graph/tuning.cc, ring, LL: 6.6 and 0.6 us), the `fill` of the best pipeline (2), 0.9 of a link.
+rows leave them loose, so the fit is held, as by a prior of half an e-fold, to `START`: launch and hop of NCCL's own
+table (src/graph/tuning.cc, ring, LL: 6.6 and 0.6 us), the `fill` of the best pipeline (2), 0.9 of a link, the speed of
+a copy in memory over that of a link (3.5); round guesses for vLLM's kernels and NCCL's start in the network.
 
 Run: python bench/collectives.py [--fit] [--percent 5] [--salt TEXT]    (needs pyarrow)
 """
@@ -109,8 +110,8 @@ def drawn(tables: list[Rows], percent: float, salt: str = "") -> set[tuple[str, 
 
 def fabric(x: Array, chip: str) -> tuple[Transport, ...]:
     """Transports from the vector that the fit moves."""
-    place = 9 + 4 * list(CHIPS).index(chip)
-    reached, own, fill, switch, switch_s, shot, multi, multi_s, _ = x[:9]
+    place = 8 + 4 * list(CHIPS).index(chip)
+    reached, own, fill, switch, switch_s, shot, multi, multi_s = x[:8]
     launch, hop, shot_launch, barrier = x[place : place + 4]
     found = [
         Transport("nccl", "ring", launch, hop, min(reached, 1.0), own, fill),
@@ -130,7 +131,7 @@ def constants(transport: Transport) -> list[tuple[str, float]]:
     return [(name, float(getattr(transport, name))) for name in names]
 
 
-START = np.array([0.9, 3.5, 2.0, 0.9, 20e-6, 0.9, 0.9, 6.6e-6, 1.0, *(6.6e-6, 0.6e-6, 5e-6, 3e-6) * 2])
+START = np.array([0.9, 3.5, 2.0, 0.9, 20e-6, 0.9, 0.9, 6.6e-6, *(6.6e-6, 0.6e-6, 5e-6, 3e-6) * 2])
 
 
 def node(chip: str, library: str) -> Machine:

@@ -53,7 +53,7 @@ def kv_element_bytes(format: str, machine: Machine) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Traffic:
-    """One operator, once: `flops` in `dtype`; bytes streamed (weights, KV), of activations, of a collective's message."""
+    """One operator, once: `flops` in `dtype`; bytes streamed, of activations, and of a collective's message."""
 
     dtype: str
     flops: Number
