@@ -113,6 +113,8 @@ def _confidence(found: Estimate) -> str:
     words = f"times {found.kind}, within a factor {known.factor('tpot'):.2f}"
     words += f"; energy {known.kind('energy_per_token')}, {known.factor('energy_per_token'):.2f}"
     words += f"; efficiency: {chip.source('efficiency').text}"
+    if found.plan.ways(chip, found.model) > 1 and chip.fabric:
+        words += f"; collectives: {chip.source('fabric').text}"
     if found.kind == "modelled" and chip.name == "host":
         words += "; 'dovetail calibrate --host' measures it"
     return f"confidence  {words}"

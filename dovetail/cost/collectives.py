@@ -30,7 +30,7 @@ from dovetail.hardware.machine import Machine
 
 KINDS = ("all_reduce", "all_gather", "reduce_scatter", "all_to_all", "broadcast", "p2p")
 IDEAL = Transport("ideal", "ring")  # of a chip without constants: bandwidth alone
-_SHOT_WAYS = (2, 4, 6, 8)  # what vLLM's custom all-reduce is compiled for
+_ENGINE_WAYS = (2, 4, 6, 8)  # what vLLM's own all-reduces are made for, inside one node
 _DIRECT = ("switch", "mesh")
 
 
@@ -78,17 +78,17 @@ def candidates(machine: Machine, kind: str, ways: int) -> tuple[Transport, ...]:
     """The algorithms that the machine's stack can call for a collective, whatever its size."""
     levels = span(machine, ways)
     fabric = machine.fabric or (IDEAL,)
-    return tuple(t for t in fabric if t.stack in ("", machine.stack.name) and _has(t.algorithm, kind, ways, levels))
+    return tuple(t for t in fabric if t.stack in ("", machine.stack.name) and _has(t, kind, ways, levels))
 
 
-def _has(algorithm: str, kind: str, ways: int, levels: tuple[tuple[Level, int], ...]) -> bool:
-    if algorithm == "ring":
+def _has(transport: Transport, kind: str, ways: int, levels: tuple[tuple[Level, int], ...]) -> bool:
+    if transport.algorithm == "ring":
         return True
-    if kind != "all_reduce":
+    if kind != "all_reduce" or (transport.stack and (len(levels) > 1 or ways not in _ENGINE_WAYS)):
         return False
-    if algorithm == "in_network":
+    if transport.algorithm == "in_network":
         return ways > 2 and all(level.in_network for level, _ in levels)
-    return len(levels) == 1 and levels[0][0].topology in _DIRECT and ways in _SHOT_WAYS
+    return len(levels) == 1 and levels[0][0].topology in _DIRECT
 
 
 def phases(kind: str, size: Number, ways: int, machine: Machine, algorithm: str = "ring") -> Iterator[Phase]:

@@ -91,7 +91,7 @@ def _design(found: Estimate, source: Path) -> dict[str, Any]:
     work = found.workload
     return {
         "model": found.model.name, "source": str(source.resolve()), "recipe": found.recipe.to_json(),
-        "machine": found.machine.name,
+        "machine": found.machine.label,
         "workload": {"batch": int(work.batch), "prompt": int(work.prompt), "output": int(work.output)},
         "prediction": found.to_json(),
     }  # fmt: skip

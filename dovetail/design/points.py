@@ -53,6 +53,7 @@ class Steps:
 
 def steps(model: Model, machine: Machine, recipe: Recipe, plan: Plan, work: Workload, *, detail: bool) -> Steps:
     """Prefill of the batch and the decode step at the mean context, after `recipe` and `plan`, with their costs."""
+    plan = Plan(plan.ways(machine, model))
     share = plan.share(machine, model, work.batch)
 
     def graph(tokens: Number, context: Number) -> Graph:
@@ -86,7 +87,7 @@ def metrics(model: Model, machine: Machine, recipe: Recipe, plan: Plan, work: Wo
 def table(model: Model, machine: Machine, recipe: Recipe, plan: Plan, work: Workload) -> dict[str, np.ndarray]:
     """Every metric as a flat column, shape (points,), evaluated block by block; `work` may hold millions of points."""
     columns = {name: np.ravel(column) for name, column in work.columns().items()}
-    points = columns["batch"].size
+    points, plan = columns["batch"].size, Plan(plan.ways(machine, model))
     out: dict[str, np.ndarray] = {}
     for start in range(0, points, BLOCK):
         part = Workload(**{name: column[start : start + BLOCK] for name, column in columns.items()})

@@ -188,6 +188,9 @@ def test_kernels_of_an_engine_need_the_engine_and_direct_links() -> None:
     assert {t.algorithm for t in candidates(load_machine("l40s-8"), "all_reduce", 8)} == {"ring"}
     assert {t.algorithm for t in candidates(load_machine("2 x dgx-h100"), "all_reduce", 16)} == {"ring"}
     assert {t.algorithm for t in candidates(dgx, "all_gather", 8)} == {"ring"}
+    rack = load_machine("gb200-nvl72")
+    assert {t.name for t in candidates(rack, "all_reduce", 24)} == {"nccl ring", "nccl in-network"}
+    assert {t.library for t in candidates(rack, "all_reduce", 8)} == {"nccl", "vllm"}
 
 
 def test_small_messages_go_by_one_shot_and_large_ones_by_the_library() -> None:
