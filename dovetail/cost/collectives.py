@@ -75,10 +75,21 @@ def span(machine: Machine, ways: int) -> tuple[tuple[Level, int], ...]:
 
 
 def candidates(machine: Machine, kind: str, ways: int) -> tuple[Transport, ...]:
-    """The algorithms that the machine's stack can call for a collective, whatever its size."""
-    levels = span(machine, ways)
-    fabric = machine.fabric or (IDEAL,)
-    return tuple(t for t in fabric if t.stack in ("", machine.stack.name) and _has(t, kind, ways, levels))
+    """The algorithms that the machine's stack can call for a collective, whatever its size.
+
+    Raises
+    ------
+    DovetailError
+        None: the machine's file has constants, but not of a ring, which does everything.
+    """
+    levels, stack = span(machine, ways), machine.stack.name
+    found = tuple(t for t in machine.fabric or (IDEAL,) if t.stack in ("", stack) and _has(t, kind, ways, levels))
+    if not any(np.all(np.isinf(t.most)) for t in found):
+        raise DovetailError(
+            f"no library on {machine.name} does {kind} of any size", where="fabric",
+            hint="add a ring without 'most' or 'stack' to fabric",
+        )  # fmt: skip
+    return found
 
 
 def _has(transport: Transport, kind: str, ways: int, levels: tuple[tuple[Level, int], ...]) -> bool:
@@ -111,9 +122,7 @@ def _work(kind: str, algorithm: str, parts: int, inner: int, ways: int, size: Nu
         return 1, size * (2 * (parts - 1) / parts)
     if algorithm == "in_network":
         return 0 if inner == 1 else 2, part * (1 + 1 / parts)
-    if (
-        kind == "all_to_all"
-    ):  # what is meant for the other parts of this level; pairs meet in log2 rounds, there and back
+    if kind == "all_to_all":  # what is meant for the other parts of this level; in log2 rounds, there and back
         return 2 * math.log2(parts), size * (inner * (parts - 1) / ways)
     if kind in ("p2p", "broadcast"):
         return parts - 1, part
@@ -122,12 +131,16 @@ def _work(kind: str, algorithm: str, parts: int, inner: int, ways: int, size: Nu
 
 
 def _bandwidth(level: Level, parts: int, kind: str) -> Number:
-    """Of one chip, over the ports that lead to partners; messages to far chips of a ring or torus pass others."""
+    """Of one chip, over the ports that lead to partners; messages to far chips of a ring or torus pass others.
+
+    In a torus of d dimensions of k chips (k even) two chips are d k / 4 hops apart in the mean over all pairs.
+    """
     used = min(parts - 1, level.ports) / level.ports
     if kind != "all_to_all" or level.topology not in ("ring", "torus"):
         return level.bandwidth * used
     dimensions = max(1, level.ports // 2)
-    return level.bandwidth * (used / max(1.0, dimensions * parts ** (1 / dimensions) / 4))
+    hops = dimensions * parts ** (1 / dimensions) / 4 * (parts / (parts - 1))  # to another chip
+    return level.bandwidth * (used / max(1.0, hops))
 
 
 def transport_s(transport: Transport, kind: str, size: Number, ways: int, machine: Machine) -> Number:

@@ -1,6 +1,7 @@
 """Collectives against closed forms written out here, invariants, brute force, and measured tables."""
 
 import importlib.util
+import itertools
 import math
 import sys
 from collections.abc import Iterator
@@ -130,6 +131,18 @@ def test_a_mesh_uses_the_links_to_its_partners() -> None:
         assert collective_s("all_reduce", 1e9, count, mesh) == pytest.approx(expected)
 
 
+@pytest.mark.parametrize(("side", "dimensions"), [(2, 1), (4, 1), (8, 1), (2, 2), (4, 2), (8, 2)])
+def test_all_to_all_on_a_torus_by_counting_hops(side: int, dimensions: int) -> None:
+    """Every chip sends its share to every other by shortest ways; all links of all chips carry the same."""
+    places = list(itertools.product(range(side), repeat=dimensions))
+    hops = sum(min(x, side - x) for place in places for x in place)
+    count, ports = len(places), 2 * dimensions
+    on = toy(Level("torus", count, "torus", LINK, ports=ports), fabric=(Transport("toy", "ring"),))
+    found = float(collective_s("all_to_all", 1e9, count, on))
+    used = min(count - 1, ports) / ports
+    assert found == pytest.approx(hops * 1e9 / count / (LINK * used))
+
+
 # --- invariants --------------------------------------------------------------------------------------------------
 
 
@@ -214,6 +227,13 @@ def test_no_link_and_no_such_collective() -> None:
     with pytest.raises(DovetailError, match="all_reduc") as error:
         collective_s("all_reduc", 1e6, 2, toy())
     assert "all_reduce" in str(error.value.hint)
+
+
+def test_constants_without_a_ring_are_refused() -> None:
+    on = toy(fabric=(Transport("toy", "one_shot", LAUNCH),))
+    with pytest.raises(DovetailError, match="no library on a100-sxm does all_gather") as error:
+        collective_s("all_gather", 1e6, 2, on)
+    assert "ring" in str(error.value.hint)
 
 
 def test_in_a_graph_the_launch_counts_once() -> None:
