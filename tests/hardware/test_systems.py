@@ -173,3 +173,22 @@ def test_summary_by_kind() -> None:
     assert [m.name for m in systems()] == system_names()
     with pytest.raises(DovetailError, match="'gpu'"):
         summary(kind="gup")
+
+
+def test_against_a_table_made_by_others(data_folder: Path) -> None:
+    """Chips of a node or rack, and the bandwidths inside and out, in the system files of aiconfigurator."""
+    files = {
+        "dgx-a100": "a100_sxm", "dgx-h100": "h100_sxm", "hgx-h200": "h200_sxm", "dgx-b200": "b200_sxm",
+        "dgx-b300": "b300_sxm", "gb200-nvl72": "gb200", "gb300-nvl72": "gb300", "l40s-8": "l40s",
+    }  # fmt: skip
+    decided = {"dgx-b200": 0.5, "gb200-nvl72": 0.5}  # docs/machines.md: ConnectX-7 there, ConnectX-8 in the table
+    for name, file in files.items():
+        path = data_folder / "hardware" / "aiconfigurator" / f"{file}.yaml"
+        if not path.is_file():
+            pytest.skip(f"no {path}")
+        node, found = yaml.safe_load(path.read_text())["node"], load_machine(name)
+        assert found.count == node.get("num_gpus_per_rack", node["num_gpus_per_node"])
+        assert found.levels[0].bandwidth == pytest.approx(node["intra_node_bw"])
+        if len(found.levels) > 1:
+            theirs = node.get("inter_rack_bw", node["inter_node_bw"])
+            assert found.levels[1].bandwidth == pytest.approx(theirs * decided.get(name, 1.0)), name
