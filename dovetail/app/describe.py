@@ -28,21 +28,21 @@ def describe(name: str) -> dict[str, Any]:
     DovetailError
         Nothing has that name (the nearest names of all three kinds are offered), or its file cannot be read.
     """
-    from dovetail.hardware import machine_names
+    from dovetail.hardware import machine_names, system_names
     from dovetail.hardware.load import ALIASES
     from dovetail.model import Model, find
     from dovetail.recipe.recipe import Recipe
 
     if Path(name).suffix in (".yaml", ".yml"):
         return describe_recipe(name) if _holds_recipe(Path(name).expanduser()) else describe_machine(name)
-    if name.lower() in {*machine_names(), *ALIASES, "host"} or _COUNTED.match(name):
+    if name.lower() in {*machine_names(), *system_names(), *ALIASES, "host"} or _COUNTED.match(name):
         return describe_machine(name)
     if name.partition(":")[0] in Recipe.names():
         return describe_recipe(name)
     try:
         find.locate(name)
     except DovetailError:
-        known = [*Model.names(), *machine_names(), *Recipe.names()]
+        known = [*Model.names(), *machine_names(), *system_names(), *Recipe.names()]
         why = "not in the zoo either as a path, nor in the local Hugging Face cache" if "/" in name else ""
         raise DovetailError(
             f"no model, machine or recipe is called '{name}'", why=why, hint=did_you_mean(name, known)
@@ -80,7 +80,8 @@ def describe_model(name: str) -> dict[str, Any]:
 
 
 def describe_machine(source: str | Machine) -> dict[str, Any]:
-    """Numbers of a machine, each with its source."""
+    """Numbers of a machine, each with its source: of one chip, the levels that join several, and totals of a system."""
+    from dovetail.app.describe_fabric import levels, totals, transports
     from dovetail.hardware import load_machine
 
     m = load_machine(source)
@@ -98,6 +99,8 @@ def describe_machine(source: str | Machine) -> dict[str, Any]:
     efficiencies = ("compute", "memory", "overlap", "spread")
     return {
         "what": "machine", "name": m.name, "title": m.title, "vendor": m.vendor, "kind": m.kind, "chips": m.count,
+        **({"chip": m.chip} if m.chip else {}), **({"total": totals(m)} if m.count > 1 else {}),
+        **({"levels": levels(m)} if m.levels else {}),
         "year": m.year, "peak": {d: quantity(f"peak.{d}", v, "flop/s") for d, v in m.peak.items()},
         "memory": level("memory", m.memory), "caches": {c.name: level("caches", c) for c in m.caches},
         "link": quantity("link", m.link, "byte/s"), "tdp": quantity("power.tdp", m.tdp_w, "W"),
@@ -106,7 +109,7 @@ def describe_machine(source: str | Machine) -> dict[str, Any]:
         "efficiency": {n: quantity(f"efficiency.{n}", getattr(m.efficiency, n), "") for n in efficiencies},
         "stack": {"name": m.stack.name, "launch": quantity("stack.launch", m.stack.launch_s, "s"),
                   "step": quantity("stack.step", m.stack.step_s, "s")},
-        "engines": list(m.engines),
+        "collectives": transports(m), "engines": list(m.engines),
     }  # fmt: skip
 
 

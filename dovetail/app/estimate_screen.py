@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def estimate_screen(found: Estimate, asked: Question, quiet: bool) -> None:
     """The first screen: the answer, the bottleneck, the price, the confidence, the next command."""
     chip = found.machine
-    design = f"{found.model.name} on {f'{chip.count} x ' if chip.count > 1 else ''}{chip.name}"
+    design = f"{found.model.name} on {chip.label}"
     speed = f"{show(found.tpot.value, 's')} a token, {found.throughput.value:,.0f} tok/s"
     print(folded(f"{design}: {speed if found.feasible else 'infeasible'}", 2))
     if not found.feasible:
@@ -28,6 +28,8 @@ def estimate_screen(found: Estimate, asked: Question, quiet: bool) -> None:
     if quiet:
         return
     print(_asked(asked, found))
+    if chip.count > 1:
+        print(folded(_layout(found)))
     if found.feasible:
         _predictions(found)
     print(folded(_memory(found)))
@@ -40,8 +42,7 @@ def estimate_screen(found: Estimate, asked: Question, quiet: bool) -> None:
 
 def refusal_screen(data: Mapping[str, Any], asked: Question, quiet: bool) -> None:
     """The screen of a design that has no numbers at all, and where others are."""
-    chips = f"{data['chips']} x " if data["chips"] > 1 else ""
-    print(folded(f"{data['model']} on {chips}{data['machine']}: infeasible", 2))
+    print(folded(f"{data['model']} on {data['on']}: infeasible", 2))
     print("\n".join(folded(f"because     {reason}") for reason in data["why"]))
     if not quiet:
         print(_asked(asked))
@@ -54,6 +55,25 @@ def _asked(asked: Question, found: Estimate | None = None) -> str:
         tokens = f" ({found.workload.images.tokens:,} tokens each)" if found and found.workload.images else ""
         lengths += f", {asked.images:,} image{'s' if asked.images > 1 else ''} of {asked.image_size}{tokens}"
     return folded(f"asked       {lengths}, recipe {asked.recipe}")
+
+
+def _layout(found: Estimate) -> str:
+    """How the work lies on the chips, what joins them, and what the links take of a decode step."""
+    chip, ways = found.machine, found.plan.ways(found.machine, found.model)
+    copies = chip.count // ways
+    words = f"each layer on {ways} chips" if ways > 1 else "each layer on one chip"
+    words += f", {copies} replicas" if copies > 1 else ""
+    if chip.levels:
+        nodes = chip.count // chip.node
+        words += f"; {nodes} nodes of {chip.node}" if nodes > 1 else f"; one node of {chip.node}"
+        words += f" ({' and '.join(level.name for level in chip.levels[: 2 if nodes > 1 else 1])})"
+    else:
+        words += "; taken for one node: no system with this chip is known"
+    cost = found.steps.decode
+    if spent := sum(float(o.time_s) for o in cost.operators if float(o.link_s)):
+        source = chip.source("fabric")
+        words += f"; collectives {show(spent, 's')} of a {show(float(cost.time_s), 's')} step ({source.kind})"
+    return f"layout      {words}"
 
 
 def _interval(q: Quantity) -> str:
@@ -96,6 +116,8 @@ def _confidence(found: Estimate) -> str:
     words = f"times {found.kind}, within a factor {known.factor('tpot'):.2f}"
     words += f"; energy {known.kind('energy_per_token')}, {known.factor('energy_per_token'):.2f}"
     words += f"; efficiency: {chip.source('efficiency').text}"
+    if found.plan.ways(chip, found.model) > 1 and chip.fabric:
+        words += f"; collectives: {chip.source('fabric').text}"
     if found.kind == "modelled" and chip.name == "host":
         words += "; 'dovetail calibrate --host' measures it"
     return f"confidence  {words}"

@@ -34,20 +34,20 @@ class Listing:
             print(f"no {self.what} like that")
 
 
-def listing(what: str, vendor: str = "", min_memory: str = "") -> Listing:
-    """The models, machines or recipes there are; machines of a vendor (case ignored), with a least memory.
+def listing(what: str, vendor: str = "", min_memory: str = "", kind: str = "") -> Listing:
+    """The models, machines or recipes there are; machines of a vendor (case ignored), a kind, with a least memory.
 
     Raises
     ------
     DovetailError
-        Another word, a vendor of no machine, a memory that is not a size, or these two for anything but machines.
+        Another word, a vendor or kind of no machine, a memory that is not a size, or these for anything but machines.
     """
     if what not in _LISTINGS:
         raise DovetailError(f"nothing called '{what}' to list", hint=did_you_mean(what, list(_LISTINGS)))
     if what == "machines":
-        return _machines(vendor, min_memory)
-    if vendor or min_memory:
-        raise DovetailError("--vendor and --min-memory choose among machines", where=f"ls {what}")
+        return _machines(vendor, min_memory, kind)
+    if vendor or min_memory or kind:
+        raise DovetailError("--vendor, --kind and --min-memory choose among machines", where=f"ls {what}")
     return _LISTINGS[what]()
 
 
@@ -62,20 +62,32 @@ def _models() -> Listing:
     return Listing("models", [describe_model(name) for name in Model.names()], columns)
 
 
-def _machines(vendor: str = "", min_memory: str = "") -> Listing:
-    from dovetail.hardware import machines
+def _machines(vendor: str = "", min_memory: str = "", kind: str = "") -> Listing:
+    """Chips; systems where `kind` is that, with the numbers of all their chips together."""
     from dovetail.hardware.summary import summary
 
-    vendors = sorted({machine.vendor for machine in machines()})
-    if vendor and vendor.lower() not in map(str.lower, vendors):
-        raise DovetailError(f"no machine of the zoo is made by '{vendor}'", hint=did_you_mean(vendor, vendors))
-    kept = [row["name"] for row in summary(vendor=vendor, min_memory=min_memory or 0)]
+    kept = [row["name"] for row in summary(vendor=vendor, min_memory=min_memory or 0, kind=kind)]
+    if kind == "system":
+        return _systems(kept)
     columns: dict[str, Cell] = {
         "memory": _quantity("memory", "capacity"), "bandwidth": _quantity("memory", "bandwidth"),
         "bf16 peak": _quantity("peak", "bf16"), "TDP": _quantity("tdp"), "rent": _quantity("rent"),
         "kind": lambda r: str(r["kind"]),
     }  # fmt: skip
     return Listing("machines", [describe_machine(name) for name in kept], columns)
+
+
+def _systems(names: list[str]) -> Listing:
+    columns: dict[str, Cell] = {
+        "chips": lambda r: f"{r['chips']} x {r['chip']}", "memory": _quantity("total", "memory"),
+        "bf16 peak": _quantity("total", "bf16_peak"), "power": _quantity("total", "power_with_hosts"),
+        "rent": _quantity("total", "rent"), "joined by": lambda r: " and ".join(_inside(r)),
+    }  # fmt: skip
+    return Listing("machines", [describe_machine(name) for name in names], columns)
+
+
+def _inside(row: Row) -> list[str]:
+    return [f"{level['ways']} by {name}" for name, level in row["levels"].items() if "ways" in level]
 
 
 def _recipes() -> Listing:

@@ -25,7 +25,7 @@ Output = Annotated[int, typer.Option("--output", metavar="N", help="Tokens gener
 RecipeName = Annotated[
     str, typer.Option("--recipe", metavar="RECIPE", help="How the model is changed: a name or a YAML file.")
 ]
-Tp = Annotated[int, typer.Option("--tp", metavar="N", help="Chips that share every layer; 0 is all.")]
+Tp = Annotated[int, typer.Option("--tp", metavar="N", help="Chips that share every layer; 0: those of a node.")]
 
 
 ImageCount = Annotated[int, typer.Option("--images", metavar="N", help="Images in each prompt.", min=0)]
@@ -79,7 +79,7 @@ class Question:
 
         machine, model = as_machine(self.on), as_model(self.model)
         known = {
-            "model": model.name, "machine": machine.name, "chips": machine.count,
+            "model": model.name, "machine": machine.name, "chips": machine.count, "on": machine.label,
             "recipe": as_recipe(self.recipe).name,
             "workload": asked(with_image_tokens(model, self.workload)),
             "feasible": False, "why": [why],

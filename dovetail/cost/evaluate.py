@@ -6,7 +6,7 @@ For one operator with F FLOPs, S bytes streamed (weights, KV) and A bytes of act
     memory  = S / bandwidth(S resident or not) + A / bandwidth(A)
     time    = max(compute, memory) + (1 - overlap) * min(compute, memory) + unpacking + launch
 
-and bytes sent over the link for an all-reduce
+and, for a collective, the time on the links (`dovetail.cost.collectives`).
 
 The streamed bytes of a whole step stay in the last cache where they fit; beyond its capacity the resident part falls
 linearly to nothing at twice the capacity, as a least-recently-used cache swept in a circle loses its lines. The
@@ -19,8 +19,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dovetail.core.errors import INFEASIBLE, DovetailError
 from dovetail.core.formats import Number
+from dovetail.cost.collectives import beyond_launch_s
 from dovetail.cost.traffic import Traffic, streamed_bytes, traffic
 from dovetail.hardware.machine import Machine
 from dovetail.model.graph import Attention, Collective, Graph, Operator
@@ -86,15 +86,6 @@ def _per_byte(machine: Machine) -> tuple[Number, Number]:
     return main, np.minimum(cache, main)
 
 
-def _link(machine: Machine) -> Number:
-    if not np.all(np.asarray(machine.link) > 0):
-        raise DovetailError(
-            f"{machine.name} has no link to other chips", where="link",
-            hint="one chip, or add link (bytes/s per direction) to its YAML", exit_code=INFEASIBLE,
-        )  # fmt: skip
-    return machine.link
-
-
 def operator_cost(operator: Operator, work: Traffic, resident: Number, machine: Machine) -> OperatorCost:
     """Cost of all repetitions of one operator; `resident` is the share of streamed bytes that never leave the cache."""
     main, cache = _per_byte(machine)
@@ -114,7 +105,9 @@ def operator_cost(operator: Operator, work: Traffic, resident: Number, machine: 
     if np.any(np.asarray(efficiency.overlap) != 1.0):
         busy = busy + (1.0 - efficiency.overlap) * np.minimum(compute, memory)
     unpack = work.unpacked * (machine.stack.unpack_flops / machine.peak_of(work.dtype))
-    link = work.sent / _link(machine) if isinstance(operator, Collective) else 0.0
+    link: Number = 0.0
+    if isinstance(operator, Collective):
+        link = beyond_launch_s(operator.kind, work.sent, operator.ways, machine)
     time = (busy + unpack + link + machine.stack.launch_s) * repeat
     dynamic = (work.flops * machine.j_per_flop[work.dtype] + main_bytes * machine.j_per_byte) * repeat
     energy = np.minimum(time * machine.idle_w + dynamic, time * machine.tdp_w)

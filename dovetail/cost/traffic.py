@@ -53,7 +53,7 @@ def kv_element_bytes(format: str, machine: Machine) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Traffic:
-    """One operator, once: `flops` in `dtype`, bytes streamed (weights, KV), of activations, and sent over the link."""
+    """One operator, once: `flops` in `dtype`; bytes streamed, of activations, and of a collective's message."""
 
     dtype: str
     flops: Number
@@ -96,9 +96,7 @@ def traffic(operator: Operator, machine: Machine) -> Traffic:
         state = operator.batch * operator.state * (2 * dtype_bytes(operator.format))
         return Traffic(dtype, operator.executed_flops, state, (operator.read + operator.written) * size)
     if isinstance(operator, Collective):
-        # A ring all-reduce sends 2 (w - 1) / w of the message from each chip (Patarasuk and Yuan, JPDC 69, 2009).
-        sent = operator.elements * (size * 2.0 * (operator.ways - 1) / operator.ways)
-        return Traffic(dtype, operator.executed_flops, 0.0, 0.0, sent)
+        return Traffic(dtype, operator.executed_flops, 0.0, 0.0, operator.elements * size)
     raise DovetailError(f"no cost is known for operator '{operator.name}'", why=type(operator).__name__)
 
 

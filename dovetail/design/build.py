@@ -86,7 +86,7 @@ def _serve(found: Estimate, folder: str) -> Served:
     work = found.workload
     return vllm_serve(
         folder, found.steps.decode_graph, found.machine,
-        context=int(work.total_tokens), batch=int(work.batch), ways=found.plan.ways(found.machine),
+        context=int(work.total_tokens), batch=int(work.batch), ways=found.plan.ways(found.machine, found.model),
     )  # fmt: skip
 
 
@@ -94,7 +94,7 @@ def _design(found: Estimate, source: Path) -> dict[str, Any]:
     work = found.workload
     return {
         "model": found.model.name, "source": str(source.resolve()), "recipe": found.recipe.to_json(),
-        "machine": found.machine.name,
+        "machine": found.machine.label,
         "workload": {"batch": int(work.batch), "prompt": int(work.prompt), "output": int(work.output)},
         "prediction": found.to_json(),
     }  # fmt: skip

@@ -22,8 +22,8 @@ from dovetail.workload import Workload
 MODEL = "dovetail roofline with efficiency, launch overhead and cache residency"
 
 KEYS = (
-    "model", "machine", "chips", "recipe", "workload", "ttft", "ttft_alone", "tpot", "throughput", "energy_per_token",
-    "usd_per_mtok", "memory", "memory_capacity", "bottleneck", "feasible", "why",
+    "model", "machine", "chips", "on", "tp", "recipe", "workload", "ttft", "ttft_alone", "tpot", "throughput",
+    "energy_per_token", "usd_per_mtok", "memory", "memory_capacity", "bottleneck", "feasible", "why",
 )  # fmt: skip
 
 
@@ -42,7 +42,7 @@ class Estimate:
     @property
     def trust(self) -> Trust:
         """Kind and range of every metric."""
-        return trust(self.steps.decode_graph, self.machine, self.plan.ways(self.machine))
+        return trust(self.steps.decode_graph, self.machine, self.plan.ways(self.machine, self.model))
 
     @property
     def kind(self) -> Kind:
@@ -116,7 +116,7 @@ class Estimate:
         capacity = exact(float(self.metrics.memory.capacity), "byte", source.kind, source.text)
         return {
             "model": self.model.name, "machine": self.machine.name, "chips": self.machine.count,
-            "recipe": self.recipe.name,
+            "on": self.machine.label, "tp": self.plan.ways(self.machine, self.model), "recipe": self.recipe.name,
             "workload": asked(self.workload),
             "ttft": self.ttft.to_json(), "ttft_alone": self.ttft_alone.to_json(),
             "tpot": self.tpot.to_json(), "throughput": self.throughput.to_json(),
@@ -150,13 +150,13 @@ def estimate(
     model : Model or str
         A model, a zoo name, a Hugging Face folder or a config.json.
     on : Machine or str
-        A machine, a zoo name (``"8 x h100-sxm"`` for several) or a YAML file.
+        A machine, a zoo name (``"8 x h100-sxm"`` for several, ``dgx-h100`` for a system) or a YAML file.
     workload : Workload
         Lengths and batch, images; arrays give arrays.
     recipe : Recipe or str
         How the model is changed (``"w4a16-rtn"``); nothing by default.
     plan : Plan
-        How layers are split; by default over all chips of the machine.
+        How layers are split; by default over as many chips of a node as the heads divide over.
 
     Returns
     -------

@@ -62,7 +62,7 @@ class DesignEvaluator:
         found["limit"] = "kernel" if without_kernel(graph, machine) else np.where(too_long, "context", "memory")
         found["excess"] = np.maximum(found["memory"] / capacity, np.asarray(work.total_tokens) / model.max_context)
         found["why"] = lambda row: self._why(structure, columns, row)
-        known = trust(graph, machine, Plan().ways(machine))
+        known = trust(graph, machine, Plan().ways(machine, model))
         for name in _RANGED:
             factor = known.factor(name)
             found[f"{name}_low"], found[f"{name}_high"] = found[name] / factor, found[name] * factor

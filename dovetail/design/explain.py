@@ -13,8 +13,9 @@ from dovetail.cost import GraphCost, OperatorCost
 from dovetail.cost.memory import cache_bytes
 from dovetail.cost.traffic import resident_bytes
 from dovetail.design.estimate import Estimate
+from dovetail.design.link_tree import link_parts
 from dovetail.hardware.machine import Machine
-from dovetail.model.graph import Graph
+from dovetail.model.graph import Collective, Graph, Operator
 
 
 def explain(estimate: Estimate, metric: str) -> Quantity:
@@ -98,7 +99,7 @@ def _seconds(estimate: Estimate, value: Number, formula: str, *parts: tuple[str,
     return Quantity(whole.value, whole.low, whole.high, "s", whole.kind, "", formula, parts)
 
 
-def _operator(estimate: Estimate, cost: OperatorCost) -> Quantity:
+def _operator(estimate: Estimate, operator: Operator, cost: OperatorCost) -> Quantity:
     """All repetitions of one operator; the formula names the parts that are there."""
     machine = estimate.machine
     overlap = float(machine.efficiency.overlap)
@@ -112,9 +113,9 @@ def _operator(estimate: Estimate, cost: OperatorCost) -> Quantity:
         per_weight = ("unpacking of one weight", constant)
         parts.append(("unpacking", _seconds(estimate, cost.unpack_s, "weights x FLOPs / peak", per_weight)))
         formula += " + unpacking"
-    if float(cost.link_s):
-        link = _constant(machine, "link", float(machine.link), "byte/s")
-        parts.append(("link", _seconds(estimate, cost.link_s, "bytes sent / link", ("link", link))))
+    if isinstance(operator, Collective) and float(cost.link_s):
+        how, known = link_parts(operator, machine)
+        parts.append(("link", _seconds(estimate, cost.link_s, f"{cost.repeat} x ({how})", *known)))
         formula += " + link"
     launch = _constant(machine, "stack.launch", float(machine.stack.launch_s), "s")
     parts.append(("launch", launch))
@@ -124,8 +125,8 @@ def _operator(estimate: Estimate, cost: OperatorCost) -> Quantity:
 
 def _step(estimate: Estimate, graph: Graph, cost: GraphCost, rows: str = "") -> Quantity:
     whole = estimate.quantity(float(cost.time_s), "s")
-    order = sorted(cost.operators, key=lambda o: -float(o.time_s))
-    parts = tuple((o.name, _operator(estimate, o)) for o in order)
+    order = sorted(zip(graph.operators, cost.operators, strict=True), key=lambda pair: -float(pair[1].time_s))
+    parts = tuple((o.name, _operator(estimate, o, c)) for o, c in order)
     parts += (("step overhead", _constant(estimate.machine, "stack.step", float(estimate.machine.stack.step_s), "s")),)
     formula = f"sum of {len(order)} operator kinds + step overhead; batch {float(graph.batch):g}, "
     formula += rows or f"{float(graph.tokens):g} new tokens after {float(graph.context):g} cached"

@@ -66,9 +66,9 @@ def largest_batch(model: Model, machine: Machine, recipe: Recipe, plan: Plan, wo
 
     Memory never falls with a replica's requests, though chunks and logits bend its line.
     """
-    share = int(plan.share(machine, work.batch))
+    share = int(plan.share(machine, model, work.batch))
     fits = largest(lambda n: bool(memory_of(model, machine, recipe, plan, work, n).fits), share)
-    return fits * plan.replicas(machine)
+    return fits * plan.replicas(machine, model)
 
 
 def _kernel_reason(machine: Machine, lacking: str) -> str:

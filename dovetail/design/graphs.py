@@ -19,14 +19,14 @@ def step_graph(
 ) -> Graph:
     """One step of `share` requests, each with `tokens` new tokens after `context` cached ones."""
     whole = recipe.rewrite(model.graph(batch=share, tokens=tokens, context=context))
-    return tensor_parallel(whole, plan.ways(machine))
+    return tensor_parallel(whole, plan.ways(machine, model))
 
 
 def memory_of(
     model: Model, machine: Machine, recipe: Recipe, plan: Plan, work: Workload, share: Number | None = None
 ) -> Memory:
     """Memory of a chip whose replica holds `share` requests of `work`; by default those that the plan gives it."""
-    share = plan.share(machine, work.batch) if share is None else share
+    share = plan.share(machine, model, work.batch) if share is None else share
     first = step_graph(model, machine, recipe, plan, share, work.prefilled, 0)
     last = step_graph(model, machine, recipe, plan, share, 1, work.cached_tokens - 1)
     return memory(first, last, machine, image_graph(model, machine, plan, share, work))

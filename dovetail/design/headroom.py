@@ -12,7 +12,7 @@ from dovetail.cost import Memory
 from dovetail.design.estimate import Estimate
 from dovetail.design.feasibility import largest, without_kernel
 from dovetail.design.graphs import memory_of, step_graph
-from dovetail.hardware.machine import Machine
+from dovetail.design.resolve import Plan
 from dovetail.recipe.recipe import Recipe
 from dovetail.workload import Workload
 
@@ -59,8 +59,8 @@ def _beside(work: Workload) -> int:
     return int(work.total_tokens) - int(work.prompt)
 
 
-def _memory(found: Estimate, work: Workload, recipe: Recipe | None = None, machine: Machine | None = None) -> Memory:
-    return memory_of(found.model, machine or found.machine, recipe or found.recipe, found.plan, work)
+def _memory(found: Estimate, work: Workload, recipe: Recipe | None = None) -> Memory:
+    return memory_of(found.model, found.machine, recipe or found.recipe, found.plan, work)
 
 
 def _fits(found: Estimate, work: Workload) -> bool:
@@ -96,12 +96,13 @@ def _runs(found: Estimate, recipe: Recipe) -> bool:
 
 def _chips(found: Estimate) -> Iterator[str]:
     """The fewest chips, in powers of two, that hold it."""
-    machine = found.machine
     for doublings in range(1, 7):
-        more = replace(machine, count=machine.count << doublings)
+        more = replace(found.machine, count=found.machine.count << doublings)
+        wide = more.count > more.node and not found.plan.tp  # layers stay in a node unless asked
+        plan = Plan(tp=more.count) if wide else found.plan
         try:
-            if bool(_memory(found, found.workload, machine=more).fits):
-                yield f"--on '{more.count} x {machine.name}' fits"
+            if bool(memory_of(found.model, more, found.recipe, plan, found.workload).fits):
+                yield f"--on '{more.label}'{f' --tp {plan.tp}' if wide else ''} fits"
                 return
         except DovetailError:  # heads that do not divide over so many chips
             return

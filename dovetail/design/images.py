@@ -36,5 +36,5 @@ def image_graph(model: Model, machine: Machine, plan: Plan, share: Number, work:
     """
     if work.images is None:
         return None
-    each = np.ceil(share * work.images.count / plan.ways(machine))
+    each = np.ceil(share * work.images.count / plan.ways(machine, model))
     return model.vision_graph(each, work.images.height, work.images.width)

@@ -70,7 +70,8 @@ class Steps:
 
 def steps(model: Model, machine: Machine, recipe: Recipe, plan: Plan, work: Workload, *, detail: bool) -> Steps:
     """Images and prefill of the batch, the decode step at the mean context; after `recipe` and `plan`, with costs."""
-    share = plan.share(machine, work.batch)
+    plan = Plan(plan.ways(machine, model))
+    share = plan.share(machine, model, work.batch)
 
     def graph(tokens: Number, context: Number) -> Graph:
         return step_graph(model, machine, recipe, plan, share, tokens, context)
@@ -93,7 +94,7 @@ def metrics(model: Model, machine: Machine, recipe: Recipe, plan: Plan, work: Wo
     e2e = ttft + work.decode_steps * tpot
     tokens = work.batch * work.output
     decode_energy = found.decode.energy_j / found.decode_graph.tokens_per_step * work.decode_steps
-    busy = np.ceil(work.batch / plan.share(machine, work.batch)) * plan.ways(machine)
+    busy = np.ceil(work.batch / plan.share(machine, model, work.batch)) * plan.ways(machine, model)
     energy = (found.first_token_j + decode_energy) * busy + machine.idle_w * e2e * (machine.count - busy)
     held = memory(found.prefill_graph, found.last_graph, machine, found.image_graph)
     usd = e2e * (machine.usd_per_hour * machine.count / 3600.0)
@@ -107,7 +108,7 @@ def metrics(model: Model, machine: Machine, recipe: Recipe, plan: Plan, work: Wo
 def table(model: Model, machine: Machine, recipe: Recipe, plan: Plan, work: Workload) -> dict[str, np.ndarray]:
     """Every metric as a flat column, shape (points,), evaluated block by block; `work` may hold millions of points."""
     columns = {name: np.ravel(column) for name, column in work.columns().items()}
-    points = columns["batch"].size
+    points, plan = columns["batch"].size, Plan(plan.ways(machine, model))
     out: dict[str, np.ndarray] = {}
     for start in range(0, points, BLOCK):
         rows: dict[str, Any] = {name: column[start : start + BLOCK] for name, column in columns.items()}

@@ -12,17 +12,21 @@ from dovetail.hardware import load_machine
 from dovetail.hardware.machine import Machine
 from dovetail.model import Model
 from dovetail.recipe.recipe import Recipe
+from dovetail.system.tensor_parallel import divides
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How the work is laid out: `tp` chips share every layer, ``count / tp`` replicas serve side by side."""
+    """How the work is laid out: `tp` chips share every layer, ``count / tp`` replicas serve side by side.
 
-    tp: int = 0  # 0: all chips of the machine
+    Without a number, as many as share a node, divide the machine, and that the model's heads divide over.
+    """
 
-    def ways(self, machine: Machine) -> int:
+    tp: int = 0
+
+    def ways(self, machine: Machine, model: Model) -> int:
         """Chips that share a layer. Raises `DovetailError` when the machine's chips do not divide into such groups."""
-        tp = self.tp or machine.count
+        tp = self.tp or _within_node(machine.count, machine.node, model)
         if tp < 1 or machine.count % tp:
             raise DovetailError(
                 f"tp={self.tp} does not divide {machine.count} chips",
@@ -31,13 +35,21 @@ class Plan:
             )
         return tp
 
-    def replicas(self, machine: Machine) -> int:
+    def replicas(self, machine: Machine, model: Model) -> int:
         """Groups of chips that serve side by side."""
-        return machine.count // self.ways(machine)
+        return machine.count // self.ways(machine, model)
 
-    def share(self, machine: Machine, batch: Number) -> Number:
+    def share(self, machine: Machine, model: Model, batch: Number) -> Number:
         """Requests of the fullest replica."""
-        return np.ceil(np.asarray(batch) / self.replicas(machine))
+        return np.ceil(np.asarray(batch) / self.replicas(machine, model))
+
+
+def _within_node(count: int, node: int, model: Model) -> int:
+    """The most chips of a node that divide `count` and that the heads of `model` divide over."""
+    if count == 1:
+        return 1
+    graph = model.graph()
+    return next(n for n in range(min(count, node), 0, -1) if count % n == 0 and divides(graph, n))
 
 
 def as_model(model: Model | str) -> Model:

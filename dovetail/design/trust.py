@@ -11,6 +11,8 @@ from dovetail.cost.traffic import compute_dtype
 from dovetail.hardware.machine import Machine
 from dovetail.model.graph import Graph
 
+# Communication on a chip whose links nobody measured: at least so wide a range for a time that has some in it.
+_MODELLED_FABRIC = 0.5
 # Energy has an error of its own beside the time's: the best fit there is (H200) is off by 26 % on held-out kernels.
 _FITTED_ENERGY, _MODELLED_ENERGY = 0.3, 0.5
 
@@ -32,8 +34,14 @@ class Trust:
         A time is ``calibrated`` where the efficiency was measured, else ``modelled``.
         """
         fitted = self.machine.source("efficiency").kind in ("measured", "calibrated")
-        used = (*(("link",) if self.ways > 1 else ()), *paths)
+        used = (*(self._links if self.ways > 1 else ()), *paths)
         return weakest("calibrated" if fitted else "modelled", *(self.machine.source(path).kind for path in used))
+
+    @property
+    def _links(self) -> tuple[str, ...]:
+        """What times on the links are made from: also the network's numbers where a layer is wider than a node."""
+        wide = self.ways > self.machine.node and "network" in self.machine.sources
+        return ("link", *(("fabric",) if self.machine.fabric else ()), *(("network.latency",) if wide else ()))
 
     def kind(self, metric: str) -> Kind:
         """How `metric` is known; what is neither energy nor money is a time or its inverse."""
@@ -48,6 +56,8 @@ class Trust:
     def factor(self, metric: str) -> float:
         """The range is ``value / factor`` to ``value * factor``."""
         spread = float(np.max(self.machine.efficiency.spread))
+        if self.ways > 1 and self.machine.fabric and self.machine.source("fabric").kind == "modelled":
+            spread = max(spread, _MODELLED_FABRIC)
         if metric == "energy_per_token":
             spread = max(spread, _MODELLED_ENERGY if self._energy == "modelled" else _FITTED_ENERGY)
         return 1.0 + spread

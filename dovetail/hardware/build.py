@@ -5,30 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache
-from importlib import resources
-from pathlib import Path
 from typing import Any
 
 from dovetail.core.errors import DovetailError, did_you_mean
 from dovetail.hardware import energy
 from dovetail.hardware.machine import Efficiency, Machine, MemoryLevel, Source, Stack
+from dovetail.hardware.relatives import fabric_of
 from dovetail.hardware.shipped import in_si
-from dovetail.hardware.yamlfile import parse_yaml, read_yaml
+from dovetail.hardware.systems import level_sources, levels_of
+from dovetail.hardware.yamlfile import parse_yaml
+from dovetail.hardware.zoo import sources_of, zoo_files
 
 NAN = float("nan")
 _RENAMED = {"launch": "launch_s", "step": "step_s"}
 _DEFAULT_STACK = {"gpu": "vllm", "tpu": "vllm", "npu": "vllm", "cpu": "transformers"}
 _GUESS = Source("modelled", "no measurement of this chip: usual fractions of the peaks, wide interval")
-
-
-def zoo_files(folder: str) -> dict[str, Any]:
-    """Name to file of the YAMLs that ship in ``hardware/<folder>``."""
-    files = resources.files("dovetail.hardware") / folder
-    return {file.name[:-5]: file for file in files.iterdir() if file.name.endswith(".yaml")}
-
-
-def _sources(given: dict[str, Any]) -> dict[str, Source]:
-    return {k: Source("datasheet", v) if isinstance(v, str) else Source(v["kind"], v["text"]) for k, v in given.items()}
 
 
 @cache
@@ -39,7 +30,7 @@ def load_stack(name: str) -> tuple[Stack, dict[str, Source]]:
         raise DovetailError(f"unknown stack '{name}'", where="stack", hint=did_you_mean(name, list(files)))
     file = in_si(parse_yaml(files[name].read_text(encoding="utf-8"), f"{name}.yaml"))
     fields = {_RENAMED.get(k, k): v for k, v in file.items() if k not in ("title", "source")}
-    return Stack(**fields), _sources(file["source"])
+    return Stack(**fields), sources_of(file["source"])
 
 
 def stack_names() -> list[str]:
@@ -86,11 +77,13 @@ def build(file: Mapping[str, Any]) -> Machine:
     """The `Machine` of a validated file: a nested mapping, numbers in SI, absent where the file leaves them out."""
     stack, stack_sources = _stack(file)
     energies, energy_sources = _energies(file)
-    given, flops = _sources(file["source"]), file.get("energy", {}).get("per_flop", {})
+    given, flops = sources_of(file["source"]), file.get("energy", {}).get("per_flop", {})
     if flops and "energy.per_flop" in energy_sources and "energy" in given:
         given |= {f"energy.per_flop.{dtype}": given["energy"] for dtype in flops}
     guessed = {} if "efficiency" in file else {"efficiency": _GUESS}
     memory, price = file["memory"], file.get("price")
+    fabric, fabric_source = fabric_of(file)
+    home = file.get("system") or ""
     return Machine(
         name=file["name"], title=file.get("title") or file["name"], kind=file.get("kind", "gpu"),
         vendor=file.get("vendor", ""), year=file.get("year") or 0, peak=dict(file["peak"]),
@@ -100,7 +93,8 @@ def build(file: Mapping[str, Any]) -> Machine:
         usd_per_hour=price["rent"] * 3600 if price else NAN,
         area_mm2=file.get("area") or NAN, process_nm=round(file["process"] * 1e9, 6) if file.get("process") else NAN,
         efficiency=Efficiency(**file.get("efficiency", {})), stack=stack, engines=tuple(file.get("engines", ())),
-        sources=stack_sources | energy_sources | guessed | given,
+        sources=stack_sources | energy_sources | guessed | fabric_source | level_sources(home) | given,
+        fabric=fabric, system=home, levels=levels_of(home),
     )  # fmt: skip
 
 
@@ -110,14 +104,12 @@ def shipped_machine(text: str, where: str) -> Machine:
 
 
 def machine_from_text(text: str, where: str) -> Machine:
-    """The machine a YAML text describes; `where` names it in errors. Raises `DovetailError`."""
+    """The chip a YAML text describes; `where` names it in errors. Raises `DovetailError`."""
+    return machine_from_mapping(parse_yaml(text, where), where)
+
+
+def machine_from_mapping(data: dict[str, Any], where: str) -> Machine:
+    """The chip that a YAML's mapping describes. Raises `DovetailError`."""
     from dovetail.hardware.schema import MachineFile, check
 
-    return build(check(parse_yaml(text, where), MachineFile, where).model_dump(exclude_none=True))
-
-
-def machine_from_file(path: Path) -> Machine:
-    """The machine a YAML file describes. Raises `DovetailError`."""
-    from dovetail.hardware.schema import MachineFile, check
-
-    return build(check(read_yaml(path), MachineFile, str(path)).model_dump(exclude_none=True))
+    return build(check(data, MachineFile, where).model_dump(exclude_none=True))

@@ -12,6 +12,7 @@ import yaml
 
 from dovetail.core import units
 from dovetail.core.errors import DovetailError
+from dovetail.hardware.fabric import Transport
 from dovetail.hardware.machine import Machine, MemoryLevel, Source, Stack
 
 # Units to try, largest first: the first that gives a short exact number wins.
@@ -55,6 +56,10 @@ def _mapping(machine: Machine) -> dict[str, Any]:
         data["caches"] = [{"name": level.name} | _level(level, f"caches.{level.name}") for level in machine.caches]
     if _known(machine.link):
         data["link"] = _number(machine.link, "byte/s", "link")
+    if machine.fabric:
+        data["fabric"] = [_transport(transport) for transport in machine.fabric]
+    if machine.system:
+        data["system"] = machine.system
     power = {"tdp": machine.tdp_w, "idle": machine.idle_w}
     data["power"] = {field: _number(value, "W", f"power.{field}") for field, value in power.items()}
     flop = {dtype: _number(value, "J/flop", f"energy.per_flop.{dtype}") for dtype, value in machine.j_per_flop.items()}
@@ -71,6 +76,13 @@ def _level(level: MemoryLevel, where: str) -> dict[str, Any]:
         "capacity": _number(level.capacity, "byte", f"{where}.capacity"),
         "bandwidth": _number(level.bandwidth, "byte/s", f"{where}.bandwidth"),
     }
+
+
+def _transport(transport: Transport) -> dict[str, Any]:
+    units_of = {"launch_s": "s", "hop_s": "s", "reached": "", "own": "", "fill": "", "most": "byte"}
+    known = {name: value for name in units_of if math.isfinite(value := getattr(transport, name))}
+    numbers = {n.removesuffix("_s"): _number(v, units_of[n], f"fabric.{n}") for n, v in known.items()}
+    return {"library": transport.library, "algorithm": transport.algorithm} | numbers | {"stack": transport.stack}
 
 
 def _stack(stack: Stack) -> dict[str, Any]:
@@ -99,7 +111,7 @@ def _paths(value: Any, path: str = "") -> set[str]:
     return {path} - {""} | set().union(*below)
 
 
-_PLAIN = ("name", "title", "vendor", "kind", "year", "engines")
+_PLAIN = ("name", "title", "vendor", "kind", "year", "engines", "system")
 
 
 def machine_to_yaml(machine: Machine, sources: Mapping[str, Source | str] | None = None) -> str:
@@ -116,10 +128,12 @@ def machine_to_yaml(machine: Machine, sources: Mapping[str, Source | str] | None
     Raises
     ------
     DovetailError
-        An array or a non-finite number where a number belongs, or a number without a source.
+        An array or a non-finite number where a number belongs, a number without a source, or a system of chips.
     """
     from dovetail.hardware.schema import MachineFile, check
 
+    if machine.chip:
+        raise DovetailError(f"{machine.name} is a system, not a chip", hint=f"write {machine.chip}'s file")
     data = _mapping(machine)
     new = {path: Source("datasheet", s) if isinstance(s, str) else s for path, s in (sources or {}).items()}
     old = {path: s for path, s in machine.sources.items() if not any(path.startswith(f"{told}.") for told in new)}

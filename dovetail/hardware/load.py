@@ -1,4 +1,4 @@
-"""Machines by name: the zoo, ``"8 x h100-sxm"``, a YAML of the user's, or ``host``, this computer."""
+"""Machines by name: chips and systems of the zoo, ``"8 x h100-sxm"``, a YAML of the user's, or ``host``."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ from functools import cache
 from pathlib import Path
 
 from dovetail.core.errors import DovetailError, did_you_mean
-from dovetail.hardware.build import machine_from_file, shipped_machine, zoo_files
+from dovetail.hardware.build import machine_from_mapping, shipped_machine
 from dovetail.hardware.machine import Machine
+from dovetail.hardware.systems import system, system_names
+from dovetail.hardware.yamlfile import read_yaml
+from dovetail.hardware.zoo import zoo_file, zoo_files
 
 ALIASES = {
     "a100": "a100-sxm", "a100-sxm-80gb": "a100-sxm", "a100-80gb": "a100-sxm", "a100-40gb": "a100-sxm-40gb",
@@ -19,6 +22,7 @@ ALIASES = {
     "rtx3090": "rtx-3090", "rtx5090": "rtx-5090", "ironwood": "tpu-v7", "gaudi-2": "gaudi2", "groq": "groq-lpu",
     "trn2": "trainium2", "rpi5": "raspberry-pi-5", "alveo-u55c": "u55c", "alveo-v80": "v80", "cpu": "host",
     "localhost": "host", "gh200-144gb": "gh200", "v100-sxm-32gb": "v100-sxm", "h100-80gb": "h100-sxm",
+    "nvl72": "gb200-nvl72", "superpod": "dgx-h100-superpod",
     "jetson-agx-orin": "jetson-orin", "jetson-agx-thor": "jetson-thor", "wse3": "wse-3", "cerebras": "wse-3",
 }  # fmt: skip
 _COUNT = re.compile(r"^\s*(-?\d+)\s*(?:[x×*]\s*|\s+)(?=\S)(.+?)\s*$", re.IGNORECASE)
@@ -39,6 +43,28 @@ def machines() -> list[Machine]:
     return [_zoo_machine(name) for name in machine_names()]
 
 
+@cache
+def _zoo_system(name: str) -> Machine:
+    file = zoo_file("systems", name)
+    return system(file, _one(file["of"]), f"{name}.yaml")
+
+
+def systems() -> list[Machine]:
+    """Every system of the zoo."""
+    return [_zoo_system(name) for name in system_names()]
+
+
+def machine_from_file(path: Path) -> Machine:
+    """The chip, or the system around one, that a YAML file describes. Raises `DovetailError`."""
+    data = read_yaml(path)
+    if "levels" not in data and "of" not in data:
+        return machine_from_mapping(data, str(path))
+    from dovetail.hardware.schema import SystemFile, check
+
+    file = check(data, SystemFile, str(path)).model_dump(exclude_none=True)
+    return system(file, _one(file["of"]), str(path))
+
+
 def _host() -> Machine:
     from dovetail.hardware.host import calibration_path, host_machine
 
@@ -56,9 +82,11 @@ def _one(name: str) -> Machine:
         return _host()
     if key in zoo_files("chips"):
         return _zoo_machine(key)
+    if key in zoo_files("systems"):
+        return _zoo_system(key)
     if _is_path(name):
         return machine_from_file(Path(name).expanduser())
-    hint = did_you_mean(name, [*machine_names(), *ALIASES, "host"])
+    hint = did_you_mean(name, [*machine_names(), *system_names(), *ALIASES, "host"])
     raise DovetailError(f"unknown machine '{name}'", hint=f"{hint}; or give the path of a YAML")
 
 
@@ -68,8 +96,10 @@ def load_machine(name: str | Path | Machine) -> Machine:
     Parameters
     ----------
     name : str, Path or Machine
-        A zoo name or alias (``h100-sxm``), ``host``, the path of a YAML file, any of them after a count
-        (``"8 x h100-sxm"``, ``"8xh100-sxm"``); a `Machine` is returned as it is.
+        A chip or system of the zoo or an alias (``h100-sxm``, ``dgx-h100``), ``host``, the path of a YAML file, any of
+        them after a count (``"8 x h100-sxm"``, ``"2 x dgx-h100"``); a `Machine` is returned as it is. Several of a
+        chip fill systems of the kind that its file names, joined by that system's network; several of a chip
+        without one are taken to share one node.
 
     Raises
     ------
@@ -85,4 +115,5 @@ def load_machine(name: str | Path | Machine) -> Machine:
     count = int(match[1])
     if count < 1:
         raise DovetailError(f"'{text}' asks for {count} chips", hint=f"1 x {match[2]}")
-    return replace(_one(match[2]), count=count)
+    one = _one(match[2])
+    return replace(one, count=count * one.count)

@@ -9,6 +9,7 @@ from dovetail.core.content import ByContent
 from dovetail.core.errors import INFEASIBLE, DovetailError, did_you_mean
 from dovetail.core.formats import Number
 from dovetail.core.quantity import Kind
+from dovetail.hardware.fabric import Level, Transport
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +101,7 @@ class Efficiency(ByContent):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Machine(ByContent):
-    """A chip, or `count` equal ones.
+    """A chip, `count` equal ones, or a system: chips with levels of fabric around them.
 
     Parameters
     ----------
@@ -109,7 +110,18 @@ class Machine(ByContent):
     memory : MemoryLevel
         Main memory. `caches` are the levels nearer to the cores, nearest last.
     link : Number
-        Bytes/s per direction to the other chips of the node; 0 when alone.
+        Bytes/s per direction to the other chips of the node, all ports together; 0 when alone.
+    levels : tuple of Level
+        What joins the chips, innermost first; empty where no system with this chip is known: all are on their links.
+        The innermost level has the bandwidth of `link`.
+    fabric : tuple of Transport
+        Constants of the communication libraries on this chip; empty for bandwidth alone.
+    chip, unit : str, int
+        Of a system: the chip it is made of, and how many of them; "" and 1 for a chip.
+    system : str
+        The system of the zoo whose levels a chip has.
+    system_w : Number
+        Power limit of the whole system, hosts and fans included; NaN when unknown.
     tdp_w, idle_w : Number
         Board power limit and draw when idle.
     j_per_flop : mapping of str to Number
@@ -141,6 +153,23 @@ class Machine(ByContent):
     count: int = 1
     engines: tuple[str, ...] = ()  # serving engines that run on it: vllm, sglang, …
     sources: Mapping[str, Source] = field(default_factory=dict)
+    levels: tuple[Level, ...] = ()
+    fabric: tuple[Transport, ...] = ()
+    chip: str = ""
+    unit: int = 1
+    system: str = ""
+    system_w: Number = float("nan")
+
+    @property
+    def label(self) -> str:
+        """What `--on` calls it: ``8 x h100-sxm``, ``dgx-h100``, ``2 x dgx-h100``."""
+        units = self.count // self.unit
+        return f"{units} x {self.name}" if units > 1 else self.name
+
+    @property
+    def node(self) -> int:
+        """Chips that the innermost level of fabric joins, as far as there are so many."""
+        return min(self.count, self.levels[0].ways) if self.levels else self.count
 
     def peak_of(self, dtype: str) -> Number:
         """Dense peak for a dtype. Raises `DovetailError` naming the dtypes this machine has."""

@@ -104,6 +104,20 @@ class PriceSection(_Section):
     rent: Annotated[float, _positive("USD/s")]
 
 
+class TransportSection(_Section):
+    """What one algorithm of a communication library reaches on the chip's links (`dovetail.hardware.fabric`)."""
+
+    library: str
+    algorithm: Literal["ring", "one_shot", "two_shot", "in_network"]
+    launch: Seconds
+    hop: Seconds
+    reached: Share
+    own: Count = 0.0
+    fill: Count = 0.0
+    most: Bytes | None = None
+    stack: str = ""
+
+
 class EfficiencySection(_Section):
     """Reached fractions of the peaks, and the half-width of a 90 % interval on a time made from them."""
 
@@ -159,6 +173,8 @@ class MachineFile(_Section):
     memory: MemorySection
     caches: tuple[CacheSection, ...] = ()
     link: BytesPerSecond | None = None
+    fabric: tuple[TransportSection, ...] = ()
+    system: str | None = None
     power: PowerSection
     energy: EnergySection | None = None
     price: PriceSection | None = None
@@ -189,7 +205,40 @@ class StackFile(_Section):
     source: Sources
 
 
-F = TypeVar("F", MachineFile, StackFile)
+class LevelSection(_Section):
+    """One level of fabric of a system (`dovetail.hardware.fabric`)."""
+
+    name: str
+    ways: Annotated[int, Field(ge=2)]
+    topology: Literal["switch", "mesh", "ring", "torus", "pcie"]
+    bandwidth: BytesPerSecond
+    latency: Seconds = 0.0
+    ports: Annotated[int, Field(ge=1)] = 1
+    in_network: bool = False
+
+
+class NetworkSection(LevelSection):
+    """What joins several of a system: as many as there are."""
+
+    ways: Annotated[int, Field(ge=2)] = 1 << 20
+
+
+class SystemFile(_Section):
+    """A system's YAML: a chip, or a smaller system, with levels of fabric around it, innermost first."""
+
+    name: Annotated[str, Field(min_length=1)]
+    title: str = ""
+    vendor: str = ""
+    year: Annotated[int, Field(ge=1970, le=2100)] | None = None
+    note: str = ""
+    of: Annotated[str, Field(min_length=1)]
+    levels: Annotated[tuple[LevelSection, ...], Field(min_length=1)]
+    network: NetworkSection | None = None
+    system_power: Watts | None = None
+    source: Sources
+
+
+F = TypeVar("F", MachineFile, StackFile, SystemFile)
 
 
 def _known_at(model: type[BaseModel], path: tuple[Any, ...]) -> list[str]:
@@ -244,11 +293,13 @@ _ADD = {
     "memory": "memory: {capacity: 80 GB, bandwidth: 3.35 TB/s}",
     "power": "power: {tdp: 700 W}",
     "power.tdp": "power: {tdp: 700 W}",
+    "of": "of: h100-sxm",
+    "levels": "levels: [{name: NVLink, ways: 8, topology: switch, bandwidth: 450 GB/s}]",
 }
 
 
 def _numbers(value: Any, path: str = "", also: tuple[type, ...] = ()) -> Iterator[str]:
-    """Dotted paths of the numbers of a validated file, and of values of the types `also`; list items as their list."""
+    """Dotted paths of the numbers of a validated file, and of values of the types `also`; a list is not a step."""
     if isinstance(value, BaseModel):
         given = (name for name in type(value).model_fields if name in value.model_fields_set)  # in their order
         value = {name: getattr(value, name) for name in given}
@@ -257,13 +308,12 @@ def _numbers(value: Any, path: str = "", also: tuple[type, ...] = ()) -> Iterato
             yield from _numbers(item, f"{path}.{key}" if path else str(key), also)
     elif isinstance(value, tuple):
         for item in value:
-            for inner in _numbers(item, path, also):
-                yield inner[: len(path)] if path else inner
+            yield from _numbers(item, path, also)
     elif isinstance(value, (float, *also)):
         yield path
 
 
-def _check_sources(file: MachineFile | StackFile, where: str) -> None:
+def _check_sources(file: MachineFile | StackFile | SystemFile, where: str) -> None:
     numbers = list(dict.fromkeys(_numbers(file)))
     for path in numbers:
         if not any(path == given or path.startswith(given + ".") for given in file.source):

@@ -16,6 +16,10 @@ DIMENSIONS: dict[str, str] = {
     "process": "m", "area": "mm2", "peak.*": "flop/s", "memory.capacity": "byte", "memory.bandwidth": "byte/s",
     "caches.capacity": "byte", "caches.bandwidth": "byte/s", "link": "byte/s", "power.*": "W",
     "energy.per_flop.*": "J/flop", "energy.per_byte": "J/byte", "price.rent": "USD/s", "efficiency.*": "",
+    "fabric.launch": "s", "fabric.hop": "s", "fabric.reached": "", "fabric.own": "", "fabric.fill": "",
+    "fabric.most": "byte", "system_power": "W",
+    **{f"{where}.{field}": unit for where in ("levels", "network") for field, unit in {
+        "bandwidth": "byte/s", "latency": "s"}.items()},
     **{f"{where}{field}": unit for where in ("", "stack.") for field, unit in {
         "launch": "s", "step": "s", "reserve": "", "chunk": "", "page": "", "kv_passes": "", "pointwise_passes": "",
         "weight_passes": "", "unpack_flops": "",

@@ -284,11 +284,20 @@ class Pointwise(Operator):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Collective(Operator):
-    """An all-reduce of `elements` of `act` among `ways` chips; its arithmetic is not counted."""
+    """What `ways` chips exchange: `elements` of `act`; arithmetic is not counted.
+
+    Parameters
+    ----------
+    elements : Number
+        What a chip holds before a reduction, after a gathering, or exchanges in all.
+    kind : {"all_reduce", "all_gather", "reduce_scatter", "all_to_all", "broadcast", "p2p"}
+        Which collective, in the names of NCCL.
+    """
 
     elements: Number = 0
     ways: int = 1
     act: str = "bf16"
+    kind: str = "all_reduce"
 
     @property
     def dense_flops(self) -> Number:

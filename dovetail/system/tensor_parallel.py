@@ -1,4 +1,8 @@
-"""Tensor parallelism: every layer split over chips, two all-reduces a layer (Megatron-LM, arXiv 1909.08053)."""
+"""Tensor parallelism: every layer split over chips, two all-reduces a layer (Megatron-LM, arXiv 1909.08053).
+
+The vocabulary is split too: each chip looks up the tokens it holds, which an all-reduce adds up, and makes its part of
+the logits, which are gathered (vLLM's VocabParallelEmbedding and LogitsProcessor).
+"""
 
 from __future__ import annotations
 
@@ -10,6 +14,8 @@ from dovetail.core.errors import INFEASIBLE, DovetailError
 from dovetail.core.formats import Number
 from dovetail.model.graph import Attention, Collective, Graph, Linear, Operator, Pointwise, Scan, Weight
 from dovetail.system.scan_parallel import split_scan
+
+_SUMS = ("bf16", "fp16", "fp32")  # what products are summed in, also those of narrower activations
 
 
 def tensor_parallel(graph: Graph, ways: int) -> Graph:
@@ -26,7 +32,7 @@ def tensor_parallel(graph: Graph, ways: int) -> Graph:
     """
     if ways == 1:
         return graph
-    attention = {o.layers: o for o in graph.operators if isinstance(o, Attention) and not o.whole}
+    attention = _attention(graph)
     for heads in attention.values():
         _check(heads, ways)
     scans = {o.layers: o for o in graph.operators if isinstance(o, Scan)}
@@ -34,17 +40,47 @@ def tensor_parallel(graph: Graph, ways: int) -> Graph:
     for operator in graph.operators:
         of_scan = split_scan(operator, ways, scans.get(operator.layers))
         operators.append(of_scan or _split(operator, ways, attention.get(operator.layers)))
-        if isinstance(operator, Linear) and operator.split == "in":
-            elements = graph.batch * graph.tokens * graph.hidden
-            name = f"{operator.name}.all_reduce"
-            operators.append(Collective(name, operator.layers, elements=elements, ways=ways, act=operator.act))
+        operators += _exchange(graph, operator, ways)
     caches = tuple(replace(c, kv_heads=_kv_heads(c.kv_heads, ways)) for c in graph.caches)
     return replace(graph, operators=tuple(operators), caches=caches)
 
 
-def _check(attention: Attention, ways: int) -> None:
+def _exchange(graph: Graph, operator: Operator, ways: int) -> list[Operator]:
+    """The collective that a split operator needs: partial sums are reduced, logits gathered."""
+    kind, elements = "all_reduce", graph.batch * graph.tokens * graph.hidden
+    if isinstance(operator, Linear) and _role(operator) == "lm_head" and operator.split == "out":
+        kind, elements = "all_gather", operator.m * operator.n
+    elif not (isinstance(operator, Linear) and operator.split == "in") and _role(operator) != "embed":
+        return []
+    act = getattr(operator, "act", "bf16")
+    return [
+        Collective(
+            f"{operator.name}.{kind}",
+            operator.layers,
+            elements=elements,
+            ways=ways,
+            act=act if act in _SUMS else "bf16",
+            kind=kind,
+        )
+    ]
+
+
+def divides(graph: Graph, ways: int) -> bool:
+    """Whether the heads of every layer divide over `ways` chips."""
+    return all(_divide(heads, ways) for heads in _attention(graph).values())
+
+
+def _attention(graph: Graph) -> dict[tuple[int, ...], Attention]:
+    return {o.layers: o for o in graph.operators if isinstance(o, Attention) and not o.whole}
+
+
+def _divide(attention: Attention, ways: int) -> bool:
     heads, kv_heads = np.asarray(attention.heads), np.asarray(attention.kv_heads)
-    if np.any(heads % ways) or np.any((kv_heads % ways != 0) & (ways % kv_heads != 0)):
+    return not (np.any(heads % ways) or np.any((kv_heads % ways != 0) & (ways % kv_heads != 0)))
+
+
+def _check(attention: Attention, ways: int) -> None:
+    if not _divide(attention, ways):
         raise DovetailError(
             f"{attention.heads} attention heads with {attention.kv_heads} KV heads do not divide over {ways} chips",
             where="tp", hint="a number of chips that divides the heads, and divides or is divided by the KV heads",

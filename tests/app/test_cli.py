@@ -301,10 +301,11 @@ def test_infeasible(words: list[str], binds: str, call: Call) -> None:
 
 
 @pytest.mark.parametrize(
-    ("on", "binds"), [("u280", "u280 has no bf16 arithmetic"), ("64 x h100-sxm", "do not divide over 64 chips")]
+    ("on", "binds"), [("u280", "u280 has no bf16 arithmetic"), ("64 x h100-sxm --tp 64", "do not divide over 64 chips")]
 )
 def test_what_has_no_numbers_is_answered_too(on: str, binds: str, call: Call, answer: Callable[..., Any]) -> None:
-    words = ["estimate", "Qwen/Qwen3-8B", "--on", on]
+    on, *tp = on.partition(" --tp ")[::2]
+    words = ["estimate", "Qwen/Qwen3-8B", "--on", on, *(("--tp", tp[0]) if tp[0] else ())]
     code, out, err = call(*words)
     assert (code, err) == (3, "")
     assert "infeasible" in out.splitlines()[0]
@@ -458,6 +459,32 @@ def test_ls_machines_filters(answer: Callable[..., Any], call: Call) -> None:
     assert len(rows) < len(every)
     _, out, _ = call("ls", "machines", "--vendor", "NVIDIA", "--min-memory", "80GB", "--quiet")
     assert set(out.split()) == expected
+
+
+def test_ls_by_kind(answer: Callable[..., Any], call: Call) -> None:
+    rows = answer("ls", "--kind", "system", "--vendor", "amd", "--min-memory", "2TB")["machines"]
+    assert {(r["name"], r["chip"], r["chips"]) for r in rows} >= {("mi325x-8", "mi325x", 8), ("mi355x-8", "mi355x", 8)}
+    assert all(r["total"]["memory"]["value"] >= 2e12 for r in rows)
+    assert answer("show", rows[0]["name"]) == rows[0]
+    assert {r["kind"] for r in answer("ls", "--kind", "tpu")["machines"]} == {"tpu"}
+    assert answer("ls")["machines"] == answer("ls", "machines")["machines"]
+    code, _, err = call("ls", "models", "--kind", "gpu")
+    assert (code, "choose among machines" in err) == (2, True)
+    code, _, err = call("ls", "--kind", "systen")
+    assert (code, "did you mean 'system'" in err) == (2, True)
+
+
+def test_systems_are_named_and_laid_out_on_the_first_screen(answer: Callable[..., Any], call: Call) -> None:
+    words = ["estimate", "Qwen/Qwen2.5-7B", "--on", "2 x dgx-h100"]
+    found = answer(*words)
+    assert (found["machine"], found["on"], found["chips"], found["tp"]) == ("dgx-h100", "2 x dgx-h100", 16, 4)
+    _, out, _ = call(*words)
+    text = " ".join(out.split())
+    assert text.startswith("Qwen/Qwen2.5-7B on 2 x dgx-h100: ")
+    assert "each layer on 4 chips, 4 replicas; 2 nodes of 8 (NVLink 4 and InfiniBand NDR); collectives" in text
+    assert "collectives: tables of NCCL" in text
+    _, out, _ = call("estimate", "Qwen/Qwen3-8B", "--on", "2 x l4")
+    assert "taken for one node: no system with this chip is known" in " ".join(out.split())
 
 
 @pytest.mark.parametrize("what", ["models", "machines", "recipes"])

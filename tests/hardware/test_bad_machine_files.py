@@ -46,6 +46,7 @@ BAD = {
     "no sources at all": ({"source": None}, ["source", "missing"]),
     "new number without source": ({"link": "32 GB/s"}, ["link", "no source"]),
     "source of nothing": ({"source/peek": "datasheet"}, ["source.peek", "belongs to no number", "'peak'"]),
+    "unknown system": ({"system": "dgx-h10"}, ["unknown system 'dgx-h10'", "dgx-h100"]),
     "empty source": ({"source/peak": ""}, ["source.peak"]),
     "unknown source kind": ({"source/peak": {"kind": "guessed", "text": "a guess"}}, ["source.peak.kind"]),
     "unknown field": ({"memroy": "24 GB"}, ["memroy", "unknown field", "'memory'"]),
@@ -91,7 +92,7 @@ def test_one_clear_error(tmp_path, case):
     assert caught.value.exit_code == 2
     assert "\n" not in text
     assert "pydantic" not in text
-    if case != "unknown stack":
+    if case not in ("unknown stack", "unknown system"):
         assert "mine.yaml" in text
 
 

@@ -11,8 +11,9 @@ from dovetail.core import units
 from dovetail.core.errors import DovetailError
 from dovetail.design.estimate import estimate
 from dovetail.hardware import load_machine, machine_names, machines
-from dovetail.hardware.build import load_stack, stack_names, zoo_files
+from dovetail.hardware.build import load_stack, stack_names
 from dovetail.hardware.summary import COLUMNS, summary
+from dovetail.hardware.zoo import zoo_files
 
 REQUIRED = {
     "a100-sxm",
@@ -98,8 +99,20 @@ NUMBERLESS = {
     "stack.name",
     "stack.compute",
     "stack.packed_weights",
+    "system",
+    "fabric.library",
+    "fabric.algorithm",
+    "fabric.stack",
 }
-PURE = {"efficiency.compute", "efficiency.memory", "efficiency.spread", "stack.reserve"}
+PURE = {
+    "efficiency.compute",
+    "efficiency.memory",
+    "efficiency.spread",
+    "stack.reserve",
+    "fabric.reached",
+    "fabric.own",
+    "fabric.fill",
+}
 
 
 @pytest.mark.parametrize("name", sorted(REQUIRED))

@@ -1,5 +1,6 @@
 """A graph split over chips is the same work: bytes, FLOPs, caches of all chips together; two all-reduces a layer."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -48,10 +49,29 @@ def test_each_chip_does_its_share_of_every_product_and_of_attention(name: str, w
 def test_two_all_reduces_of_the_residual_stream_a_layer(name: str, ways: int) -> None:
     whole, part = graphs(name, ways)
     added = [o for o in part.operators if isinstance(o, Collective)]
-    assert sum(o.repeat for o in added) == 2 * Model.load(name).layers
-    assert {float(o.elements) for o in added} == {float(3 * 5 * whole.hidden)}
+    reduced = [o for o in added if o.kind == "all_reduce"]
+    assert sum(o.repeat for o in reduced if o.layers) == 2 * Model.load(name).layers
+    assert {float(o.elements) for o in reduced} == {float(3 * 5 * whole.hidden)}
     assert {o.ways for o in added} == {ways}
     assert not any(isinstance(o, Collective) for o in whole.operators)
+
+
+@pytest.mark.parametrize(("name", "ways"), SPLITS)
+def test_looked_up_tokens_are_reduced_and_logits_gathered_once_a_step(name: str, ways: int) -> None:
+    _, part = graphs(name, ways)
+    once = {o.name: o for o in part.operators if isinstance(o, Collective) and not o.layers}
+    assert set(once) == {"embed.all_reduce", "lm_head.all_gather"}
+    head = next(o for o in part.operators if o.name == "lm_head")
+    assert isinstance(head, Linear)
+    assert once["lm_head.all_gather"].kind == "all_gather"
+    assert float(once["lm_head.all_gather"].elements) == pytest.approx(float(head.m) * float(head.n) * ways)
+
+
+def test_sums_of_narrow_activations_travel_in_sixteen_bits() -> None:
+    graph = Model.load(LLAMA).graph(batch=2)
+    narrow = graph.map_operators(lambda o: replace(o, act="int8") if isinstance(o, Linear) else o)
+    part = tensor_parallel(narrow, 4)
+    assert {o.act for o in part.operators if isinstance(o, Collective)} == {"bf16"}
 
 
 @pytest.mark.parametrize(("name", "ways"), SPLITS)

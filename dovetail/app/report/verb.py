@@ -111,7 +111,8 @@ def _answer(verb: str, data: Data) -> str:
     if winner := data.get("winner"):
         return f"The winner of {words(data.get('points'))} designs: {_label(winner)}."
     if data.get("tpot"):
-        place = f"{words(data.get('chips', 1))} x {data.get('machine')} with recipe {data.get('recipe')}"
+        on = data.get("on") or f"{words(data.get('chips', 1))} x {data.get('machine')}"
+        place = f"{on} with recipe {data.get('recipe')}"
         return f"{data.get('model')} on {place}: {words(data['tpot'])} a token, {words(data.get('throughput'))}."
     return f"{verb}: " + "; ".join(
         f"{k} {words(v)}" for k, v in list(data.items())[:4] if not isinstance(v, list | Mapping)

@@ -12,7 +12,12 @@ from dovetail.app.output import Answer, Json, Out, Quiet, emit
 
 def add_to(app: typer.Typer) -> None:
     """Add these verbs to the command line."""
-    add(app, "Describe", ls, ["dovetail ls models", "dovetail ls machines --vendor nvidia --min-memory 80GB"])
+    add(
+        app,
+        "Describe",
+        ls,
+        ["dovetail ls models", "dovetail ls machines --vendor nvidia --min-memory 80GB", "dovetail ls --kind system"],
+    )
     add(app, "Describe", show, [
         "dovetail show Qwen/Qwen3-8B", "dovetail show h200-sxm", "dovetail show ./my-model", "dovetail show w4a16-rtn",
     ])  # fmt: skip
@@ -23,10 +28,13 @@ def add_to(app: typer.Typer) -> None:
 
 
 def ls(
-    what: Annotated[str, typer.Argument(help="models, machines or recipes.")],
+    what: Annotated[str, typer.Argument(help="models, machines or recipes.")] = "machines",
     vendor: Annotated[str, typer.Option(metavar="NAME", help="Only this vendor's machines.")] = "",
     min_memory: Annotated[
         str, typer.Option(metavar="SIZE", help="Only machines with at least this much memory: 64GB, 96GiB.")
+    ] = "",
+    kind: Annotated[
+        str, typer.Option(metavar="KIND", help="Only machines of a kind: gpu, tpu, npu, cpu, fpga, asic, or system.")
     ] = "",
     json: Json = False,
     quiet: Quiet = False,
@@ -35,7 +43,7 @@ def ls(
     """List models, machines or recipes."""
     from dovetail.app.listings import listing
 
-    found = listing(what, vendor, min_memory)
+    found = listing(what, vendor, min_memory, kind)
     answer = Answer("ls", {found.what: found.rows}, lambda: found.print(quiet))
     emit(answer, as_json=json, quiet=quiet, out=out)
 
