@@ -14,12 +14,20 @@ from dovetail.model.graph import Graph
 from dovetail.recipe.recipe import Recipe
 from dovetail.workload import Workload
 
+_NARROW = ("fp8", "fp8_block", "int8")  # of plain tensors, not packed
 _TITLES = {"vllm": "vLLM"}
 
 
 def without_kernel(graph: Graph, machine: Machine) -> str:
-    """The first packed weight format that the machine's stack has no kernel for; empty when it executes them all."""
+    """The first weight format that the machine's stack has no kernel for; empty when it executes them all.
+
+    Without kernels for packed weights, those of 8 bits need a chip that multiplies them, or a stack that converts.
+    """
     stack = machine.stack
+    if not (stack.packed_weights or stack.unpacks or stack.compute):
+        narrow = (w.format for w, _ in graph.weights() if w.format.dtype in _NARROW)
+        if lacking := next((f.name for f in narrow if f.dtype.removesuffix("_block") not in machine.peak), ""):
+            return lacking
     packed = (weight.format for weight, _ in graph.weights() if weight.format.packed)
     if not stack.packed_weights:
         return "" if stack.unpacks else next((f.name for f in packed), "")
@@ -75,7 +83,7 @@ def _kernel_reason(machine: Machine, lacking: str) -> str:
     stack = machine.stack
     name = _TITLES.get(stack.name, stack.name)
     if not stack.packed_weights:
-        return f"{name} has no kernel for packed weights on {machine.name}"
+        return f"{name} has no kernel for packed weights on {machine.name}, such as {lacking}"
     bits = " and ".join(map(str, stack.packed_bits))
     return f"{name} has no kernel for {lacking} weights; packed weights of {bits} bits have one"
 

@@ -46,7 +46,7 @@ class Magnitude:
         return map_targets(graph, self._stored)
 
     def _stored(self, weight: Weight) -> Weight:
-        if weight.format.packed:
+        if weight.format.quantised:
             why = "its zeros would have to be rounded again"
             raise DovetailError("is quantised already", where=weight.name, why=why, hint="prune first, then quantise")
         kept = min(weight.format.density, 1.0 - self.fraction)

@@ -53,7 +53,7 @@ class RTN:
 
     def _stored(self, weight: Weight) -> Weight:
         old = weight.format
-        if old.packed:
+        if old.quantised:
             raise DovetailError("is quantised already", where=weight.name, why=old.name, hint="one quantising method")
         new = packed_int(self.bits, self.group, scale=old.dtype)
         return replace(weight, format=replace(new, density=old.density, pattern=old.pattern))
