@@ -50,7 +50,7 @@ class Model(ByContent):
     architecture: Architecture
     config: Mapping[str, Any] = field(default_factory=dict)
     folder: Path | None = None
-    storage: Storage = Storage()
+    storage: Storage = field(default_factory=Storage)
 
     @staticmethod
     def load(source: str | os.PathLike[str] | Mapping[str, Any] | Model) -> Model:
@@ -174,8 +174,9 @@ class Model(ByContent):
 
     @property
     def kv_bytes_per_token(self) -> int:
-        """Bytes that one more token adds to the KV cache, below any sliding window: bf16, or what the checkpoint asks."""
-        return int(sum(dtype_bytes(cache.format) * cache.elements_per_token for cache in self.graph().caches if cache.grows))
+        """Bytes that one more token adds to the KV cache, in the dtype for it, below any sliding window."""
+        growing = (cache for cache in self.graph().caches if cache.grows)
+        return int(sum(dtype_bytes(cache.format) * cache.elements_per_token for cache in growing))
 
 
 def _from_fields(name: str, fields: Mapping[str, Any], where: str, folder: Path | None = None) -> Model:

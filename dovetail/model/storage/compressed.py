@@ -64,7 +64,8 @@ def _rule(group: Config, name: str, dtype: str) -> Rule:
         return Rule(MXFP4, "mxfp4" if inputs else "", names)
     form = _packed(weights, dtype) if name == "pack-quantized" else _plain(weights, dtype)
     act = _act(inputs, form)
-    return Rule(replace(form, extra=form.extra + (int(dtype_bytes(dtype)) if act and _fixed(inputs) else 0)), act, names)
+    of_inputs = int(dtype_bytes(dtype)) if act and _fixed(inputs) else 0
+    return Rule(replace(form, extra=form.extra + of_inputs), act, names)
 
 
 def _expect(weights: Config, kind: str, bits: int, group: int) -> None:

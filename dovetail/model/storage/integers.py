@@ -1,4 +1,4 @@
-"""``quant_method: gptq`` and ``awq``: packed integers with fp16 scales and zero points (arXiv 2210.17323, 2306.00978)."""
+"""``quant_method: gptq`` (arXiv 2210.17323) and ``awq`` (2306.00978): packed integers, fp16 scales, zero points."""
 
 from __future__ import annotations
 

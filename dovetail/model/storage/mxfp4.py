@@ -10,4 +10,5 @@ from dovetail.model.storage.rules import Rule, Storage
 
 def mxfp4(found: Config, dtype: str) -> Storage:
     """The experts, but for ``modules_to_not_convert``; inputs are not quantised."""
-    return Storage((Rule(None, names=Names.of(found, "modules_to_not_convert")), Rule(MXFP4, names=Names(("*.experts.*",)))))
+    dense = Rule(None, names=Names.of(found, "modules_to_not_convert"))
+    return Storage((dense, Rule(MXFP4, names=Names(("*.experts.*",)))))

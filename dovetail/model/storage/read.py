@@ -66,4 +66,3 @@ def _method(found: Config) -> str:
     if found.fields.get("quant_algo") is not None:
         return "modelopt"
     return "compressed-tensors" if found.fields.get("format") or found.fields.get("config_groups") else ""
-

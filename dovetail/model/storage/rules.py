@@ -61,4 +61,3 @@ class Storage:
 def kept(*names: str) -> Rule:
     """The rule that leaves the layers of these names in the dtype of the config."""
     return Rule(None, names=Names(names))
-
