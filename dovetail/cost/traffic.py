@@ -36,6 +36,11 @@ def compute_dtype(act: str, machine: Machine, otherwise: str = "") -> str:
     return found
 
 
+def operator_dtype(operator: Operator, machine: Machine) -> str:
+    """The dtype in which `machine` executes `operator`. Raises as `compute_dtype` does."""
+    return compute_dtype(getattr(operator, "act", "bf16"), machine, getattr(operator, "otherwise", ""))
+
+
 def _unpacks(machine: Machine) -> bool:
     """Whether the stack turns narrow formats into floats when it loads them."""
     return machine.stack.unpacks and not machine.stack.packed_weights
@@ -81,12 +86,13 @@ class Traffic:
 
 def traffic(operator: Operator, machine: Machine) -> Traffic:
     """The work of one repetition of `operator` on `machine`, shapes as in the graph."""
-    dtype = compute_dtype(getattr(operator, "act", "bf16"), machine, getattr(operator, "otherwise", ""))
+    dtype = operator_dtype(operator, machine)
     size = DTYPE_BYTES[dtype]
     if isinstance(operator, Linear):
         share = np.minimum(operator.active, operator.experts) / operator.experts if operator.experts > 1 else 1.0
         streamed = sum(resident_bytes(w, machine) for w in operator.weights) * share
-        moved = operator.m * ((operator.k + operator.n) * size)
+        made = DTYPE_BYTES[compute_dtype(operator.otherwise, machine)] if operator.otherwise else size
+        moved = operator.m * (operator.k * size + operator.n * made)
         packed = sum(w.elements for w in operator.weights if _is_unpacked(w.format, operator, dtype, machine))
         passes = machine.stack.weight_passes
         repacked: Number = 1.0 if np.all(np.asarray(passes) == 1) else np.where(np.asarray(operator.m) > 1, passes, 1.0)

@@ -12,6 +12,7 @@ from dovetail.design import estimate
 from dovetail.hardware import load_machine
 from dovetail.model import Model
 from dovetail.model.graph import Linear
+from dovetail.system.tensor_parallel import tensor_parallel
 from dovetail.workload import Workload
 
 BASE = Model.load("meta-llama/Llama-3.2-1B").config
@@ -90,3 +91,14 @@ def test_smaller_weights_decode_faster_and_fp8_prefills_faster() -> None:
     )
     assert float(four.tpot.value) < float(eight.tpot.value) < float(plain.tpot.value)
     assert float(four.ttft.value) < float(eight.ttft.value) < float(plain.ttft.value)
+
+
+def test_outputs_are_floats_and_so_is_what_chips_send_each_other() -> None:
+    """Inputs of one byte, outputs of two: of the product, and of the all-reduce after it."""
+    machine = load_machine("h100-sxm")
+    assert traffic(output_projection(FP8), machine).activations == 64 * (2048 * 1 + 2048 * 2)
+    sent = {m.storage.rules != (): tensor_parallel(m.graph(1, 64), 2) for m in (Model.load(BASE), model(FP8))}
+    plain, eight = (
+        sum(traffic(o, machine).sent * o.repeat for o in sent[quantised].operators) for quantised in (False, True)
+    )
+    assert plain == eight > 0
