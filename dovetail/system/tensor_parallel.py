@@ -33,9 +33,8 @@ def tensor_parallel(graph: Graph, ways: int) -> Graph:
         if isinstance(operator, Linear) and operator.split == "in":
             elements = graph.batch * graph.tokens * graph.hidden
             name = f"{operator.name}.all_reduce"
-            operators.append(
-                Collective(name, operator.layers, elements=elements, ways=ways, act=operator.otherwise or operator.act)
-            )
+            act = operator.otherwise or operator.act  # sums are not of the dtype of quantised inputs
+            operators.append(Collective(name, operator.layers, elements=elements, ways=ways, act=act))
     caches = tuple(replace(c, kv_heads=_kv_heads(c.kv_heads, ways)) for c in graph.caches)
     return replace(graph, operators=tuple(operators), caches=caches)
 
