@@ -25,7 +25,7 @@ NEUTRAL = frozenset({
     "use_cache", "_name_or_path", "_attn_implementation", "num_nextn_predict_layers",
 })  # fmt: skip
 # Types whose fields are a Llama's and whose layers are not: norms without weights or on queries, fused projections.
-LOOK_ALIKES = frozenset({"olmo", "olmo2", "olmo3", "phi3"})
+LOOK_ALIKES = frozenset({"olmo3", "phi3"})
 
 
 def unlike(config: Config) -> str:
