@@ -74,9 +74,8 @@ def expected(shape: Shape, vocab: int, *, tied: bool) -> int:
     kind, width, heads = family(shape), shape["n_embd"], shape["n_head"] * shape["head_size"]
     wide = heads + 2 * shape["n_query_groups"] * shape["head_size"]
     attention = width * (wide + heads) + wide * (shape["bias"] or shape["attn_bias"]) + width * shape["bias"]
-    attention += (
-        heads + shape["n_query_groups"] * shape["head_size"] if kind == "olmo2" else 2 * shape["head_size"]
-    ) * (shape["norm_qk"])
+    normed = heads + shape["n_query_groups"] * shape["head_size"] if kind == "olmo2" else 2 * shape["head_size"]
+    attention += normed * shape["norm_qk"]
     norm = 0 if kind == "olmo" else width * (2 if shape["norm_class_name"] == "LayerNorm" else 1)
     shared = kind == "phi" or (kind == "falcon" and shape["n_query_groups"] == 1)
     norms = 1 if shared else 4 if kind in ("gemma2", "gemma3_text") else 2

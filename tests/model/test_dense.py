@@ -1,4 +1,4 @@
-"""Dense families beside Llama, against the modules transformers builds: Gemma, Phi, GLM, OPT, Falcon, OLMo and others."""
+"""Dense families beside Llama against the modules transformers builds: Gemma, Phi, GLM, OPT, OLMo and others."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
