@@ -65,6 +65,7 @@ def test_a_list_names_layers_and_what_is_below_them(pattern: str, named: str, ot
         ({"quant_method": "gptq", "bits": 5}, "bits: gptq of 5 bits"),
         ({"quant_method": "awq", "bits": 4, "group_size": 0}, "group_size: 0"),
         ("int4", "quantization_config"),
+        (modelopt("FP8", ignore=["re:(lm_head"]), "ignore: .*not a regular expression"),
     ],
 )  # fmt: skip
 def test_an_inconsistent_config_is_refused_by_field(quantization: Any, field: str) -> None:

@@ -7,7 +7,7 @@ Scales are counted as fp32, what engines hold (`transformers`' FP8Linear, vLLM);
 from __future__ import annotations
 
 from dovetail.core.formats import Format
-from dovetail.model.config import Config
+from dovetail.model.config import MAX_WIDTH, Config
 from dovetail.model.storage.names import Names
 from dovetail.model.storage.rules import Rule, Storage, kept
 
@@ -48,11 +48,10 @@ def block_size(found: Config, key: str) -> tuple[int, int] | None:
     value = found.fields.get(key)
     if value is None:
         return None
-    sizes = [v for v in value if isinstance(v, int) and not isinstance(v, bool) and v > 0] if _is_list(value) else []
-    if not _is_list(value) or len(value) != 2 or len(sizes) != 2:
-        raise found.error(key, f"{value!r} is not two positive sizes", hint="[128, 128]")
-    return sizes[0], sizes[1]
+    if not isinstance(value, list | tuple) or len(value) != 2 or not all(map(_is_size, value)):
+        raise found.error(key, f"{value!r}"[:80] + " is not two positive sizes", hint="[128, 128]")
+    return value[0], value[1]
 
 
-def _is_list(value: object) -> bool:
-    return isinstance(value, list | tuple)
+def _is_size(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 < value <= MAX_WIDTH

@@ -16,9 +16,11 @@ def gptq(found: Config, dtype: str) -> Storage:
 
 
 def awq(found: Config, dtype: str) -> Storage:
-    """``qweight, qzeros, scales``; only with ``zero_point``, as all published ones."""
+    """``qweight, qzeros, scales``; with ``zero_point`` and in the layout ``gemm``, as nearly all published."""
     if not found.flag("zero_point", default=True):
         return Storage(unread="awq without zero points")
+    if (layout := found.text("version", default="gemm").lower()) != "gemm":
+        return Storage(unread=f"awq for {layout}")
     return _storage(found, "awq", order=False)
 
 

@@ -49,6 +49,11 @@ class Names:
         value = config.fields.get(key) or []
         if not isinstance(value, list) or not all(isinstance(v, str) for v in value):
             raise config.error(key, "is not a list of names")
+        for pattern in _expressions(value):
+            try:
+                re.compile(pattern)
+            except (re.error, RecursionError, OverflowError) as error:
+                raise config.error(key, f"'re:{pattern}'"[:80], why=f"not a regular expression: {error}") from None
         return Names(tuple(value))
 
     def __contains__(self, module: object) -> bool:
