@@ -285,3 +285,9 @@ def test_public_lists_of_kept_layers_leave_what_their_names_say(
     ]  # fmt: skip
     assert sum(count for _, count in held) == matrices
     assert sum(size for size, _ in held) == elements * per_element + 8 * matrices
+
+
+def test_fp8_checkpoints_may_hold_their_experts_in_four_bits() -> None:
+    found = formats(stored({**MOE, "expert_dtype": "fp4"}, FP8))
+    assert {form for name, form in found.items() if ".experts." in name} == {"mxfp4-g32"}
+    assert {form for name, form in found.items() if ".self_attn." in name} == {"fp8-128x128"}

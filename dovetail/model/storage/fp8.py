@@ -32,7 +32,9 @@ def fp8(found: Config, dtype: str) -> Storage:
     if found.fields.get("moe_quant_algo"):  # experts in a second form, listed in names of another module
         return Storage(unread=f"fp8 with {found.text('moe_quant_algo')} experts")
     form, act = _format(block_size(found, "weight_block_size"), inputs=scheme == "static")
-    return Storage((kept("lm_head"), Rule(None, names=Names.of(found, "modules_to_not_convert")), Rule(form, act)))
+    return Storage(
+        (kept("lm_head", "head"), Rule(None, names=Names.of(found, "modules_to_not_convert")), Rule(form, act))
+    )
 
 
 def _format(block: tuple[int, int] | None, *, inputs: bool) -> tuple[Format, str]:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from dovetail.core.errors import did_you_mean
+from dovetail.core.formats import MXFP4
 from dovetail.model.config import Config, read_fields
 from dovetail.model.storage.compressed import compressed_tensors
 from dovetail.model.storage.fp8 import fp8
 from dovetail.model.storage.integers import awq, gptq
 from dovetail.model.storage.modelopt import modelopt
 from dovetail.model.storage.mxfp4 import mxfp4
-from dovetail.model.storage.rules import Storage
+from dovetail.model.storage.names import Names
+from dovetail.model.storage.rules import Rule, Storage
 
 _READERS: dict[str, Callable[[Config, str], Storage]] = {
     "fp8": fp8, "mxfp4": mxfp4, "compressed-tensors": compressed_tensors, "gptq": gptq, "awq": awq,
@@ -45,7 +48,11 @@ def storage_of(config: Config, dtype: str, folder: Path | None = None) -> Storag
     if method not in _READERS:
         hint = did_you_mean(method, [*_READERS, *_UNREAD])
         raise found.error("quant_method", f"unknown method '{method}'" if method else "missing", hint=hint)
-    return _READERS[method](found, dtype)
+    storage = _READERS[method](found, dtype)
+    if method == "fp8" and not storage.unread and config.text("expert_dtype", default="fp8") == "fp4":
+        # DeepSeek V4: routed experts in 4 bits with a power of two for each 32 inputs, as MXFP4
+        return replace(storage, rules=(Rule(MXFP4, names=Names(("*.experts.*",))), *storage.rules))
+    return storage
 
 
 def _block(config: Config) -> Config | None:
