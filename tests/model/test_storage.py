@@ -23,7 +23,7 @@ LLAMA = {
     "num_attention_heads": 5, "num_key_value_heads": 1, "head_dim": 64, "max_position_embeddings": 64,
 }  # fmt: skip
 MOE = {
-    "model_type": "qwen3_moe", **LLAMA, "num_experts": 3, "num_experts_per_tok": 2, "moe_intermediate_size": 144,
+    **LLAMA, "model_type": "qwen3_moe", "num_experts": 3, "num_experts_per_tok": 2, "moe_intermediate_size": 128,
     "mlp_only_layers": [0],
 }  # fmt: skip
 
