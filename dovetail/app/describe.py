@@ -14,6 +14,7 @@ from dovetail.core.units import show
 
 if TYPE_CHECKING:
     from dovetail.hardware import Machine
+    from dovetail.model import Model
     from dovetail.recipe.recipe import Recipe
 
 _COUNTED = re.compile(r"-?\d+\s*[x×*]\s*\S", re.IGNORECASE)  # "8 x h100-sxm"
@@ -76,7 +77,32 @@ def describe_model(name: str) -> dict[str, Any]:
         "experts": first("experts"), "tied_embeddings": m.architecture.tied, "max_context": m.max_context,
         "dtype": m.architecture.dtype, "kv_bytes_per_token": m.kv_bytes_per_token,
         "matched_by": m.architecture.matched_by or None, "weights": str(m.folder) if m.folder else None,
+        **_stored(m),
     }  # fmt: skip
+
+
+def _stored(m: Model) -> dict[str, Any]:
+    """What a compressed checkpoint stores how; nothing of one in the dtype of its config."""
+    from dovetail.model.storage.summary import parts, words
+
+    if m.storage.unread:
+        return {"stored": not_described(m)}
+    if not m.storage.rules:
+        return {}
+
+    def size(value: float, source: str) -> dict[str, Any]:
+        return exact(value, "byte", "modelled", source).to_json()
+
+    stored: dict[str, Any] = {}
+    for part in parts(m.graph()):
+        scales = {"scales": size(part.scale_bytes, "among them")} if part.scale_bytes else {}
+        stored[part.form.name] = {"size": size(part.bytes, words(part.form)), **scales, "holds": part.holds}
+    return {"stored": stored, "kv_cache": m.storage.kv_dtype}
+
+
+def not_described(m: Model) -> str:
+    """That a checkpoint is stored in a form whose bytes are not known here."""
+    return f"as {m.storage.unread}, which is not described: weights are counted in {m.architecture.dtype}"
 
 
 def describe_machine(source: str | Machine) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from dovetail.app.describe import not_described
 from dovetail.app.output import command, folded
 from dovetail.app.question import Question
 from dovetail.app.table import table
@@ -33,6 +34,8 @@ def estimate_screen(found: Estimate, asked: Question, quiet: bool) -> None:
     if found.feasible:
         _predictions(found)
     print(folded(_memory(found)))
+    if found.model.storage.unread:
+        print(folded(f"stored      {not_described(found.model)}"))
     if found.feasible:
         for phase, bound in found.bottleneck().items():
             print(folded(f"bottleneck  {phase}: {bound}"))

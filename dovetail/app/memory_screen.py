@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dovetail.app.describe import not_described
 from dovetail.app.output import folded
 from dovetail.app.table import table
 from dovetail.core.units import show
 from dovetail.cost.memory import PARTS, cache_bytes
+from dovetail.model.storage.summary import parts
 
 if TYPE_CHECKING:
     from dovetail.design import Estimate
@@ -35,7 +37,8 @@ def memory_screen(found: Estimate, room: Headroom) -> None:
         if part == "kv_cache":
             rows += [_cache_row(found, cache, capacity) for cache in found.steps.last_graph.caches]
         elif size:
-            rows.append([part, show(size, "byte"), f"{size / capacity:.1%}", _WHAT[part]])
+            what = _weights(found) if part == "weights" else _WHAT[part]
+            rows.append([part, show(size, "byte"), f"{size / capacity:.1%}", what])
     rows.append(["total", show(float(held.total), "byte"), f"{float(held.total) / capacity:.1%}", "on each chip"])
     table(["memory", "size", "of usable", "what"], rows)
     asked = found.workload
@@ -43,6 +46,22 @@ def memory_screen(found: Estimate, room: Headroom) -> None:
     print(folded(f"fits        batch {room.batch:,} at {lengths}; {_context(room)} at batch {float(asked.batch):g}"))
     for change in room.changes:
         print(folded(f"to fit      {change}"))
+
+
+def _weights(found: Estimate) -> str:
+    """In what formats weights are held, with their scales; or that the checkpoint's form is not known."""
+    if found.model.storage.unread:
+        return "stored " + not_described(found.model)
+    graph = found.steps.last_graph
+    if not any(w.format.quantised for w, _ in graph.weights()):
+        return _WHAT["weights"]
+    if found.machine.stack.unpacks and not found.machine.stack.packed_weights:
+        return "every tensor, those of narrower formats unpacked at load"
+    return "; ".join(
+        f"{part.form.name} {show(part.bytes, 'byte')}"
+        + (f" with {show(part.scale_bytes, 'byte')} of scales" if part.scale_bytes else "")
+        for part in parts(graph)
+    )
 
 
 def _context(room: Headroom) -> str:

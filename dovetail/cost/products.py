@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dovetail.core.errors import DovetailError, did_you_mean
-from dovetail.core.formats import Format, Number, packed_int, plain
+from dovetail.core.formats import MXFP4, NVFP4, Format, Number, packed_int, plain
 from dovetail.cost.evaluate import operator_cost
 from dovetail.cost.traffic import traffic
 from dovetail.hardware.machine import Machine
@@ -16,8 +16,8 @@ from dovetail.model.graph import Linear, Weight
 _FORMATS: dict[str, Format] = {
     **{d: plain(d) for d in ("fp32", "bf16", "fp16", "fp8", "fp8_block", "int8")},
     "int4": packed_int(4, 128),
-    "nvfp4": Format("nvfp4", 4, packed=True, group=16, scale="fp8"),
-    "mxfp4": Format("mxfp4", 4, packed=True, group=32, scale="fp8"),
+    "nvfp4": NVFP4,
+    "mxfp4": MXFP4,
 }
 
 

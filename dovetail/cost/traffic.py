@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dovetail.core.errors import DovetailError
-from dovetail.core.formats import DTYPE_BYTES, Number, dtype_bytes
+from dovetail.core.formats import DTYPE_BYTES, Format, Number, dtype_bytes
 from dovetail.hardware.machine import Machine
 from dovetail.model.graph import Attention, Collective, Graph, Linear, Operator, Pointwise, Scan, Weight
 
@@ -15,21 +15,35 @@ _FLOATS = ("bf16", "fp16", "fp32")
 _STAND_INS = {"bf16": ("fp16", "fp32"), "fp16": ("bf16", "fp32"), "fp8_block": ("fp8",)}
 
 
-def compute_dtype(act: str, machine: Machine) -> str:
+def compute_dtype(act: str, machine: Machine, otherwise: str = "") -> str:
     """The dtype in which `machine` computes on activations of dtype `act`.
 
-    The same dtype where the chip has it, its 16-bit twin, or what the software stack converts to.
+    The same dtype where the chip has it, its 16-bit twin, or what the software stack converts to. Inputs that a
+    checkpoint quantises have another dtype to fall back on, `otherwise`: weights are unpacked to it where the chip has
+    no arithmetic for `act`, and always by a stack that unpacks at load.
 
     Raises
     ------
     DovetailError
         None of these has a peak on the machine.
     """
+    if otherwise and (_unpacks(machine) or not any(dtype in machine.peak for dtype in (act, *_STAND_INS.get(act, ())))):
+        act = otherwise
     if machine.stack.compute and act in _FLOATS:
         return machine.stack.compute
     found = next((dtype for dtype in (act, *_STAND_INS.get(act, ())) if dtype in machine.peak), act)
     machine.peak_of(found)
     return found
+
+
+def operator_dtype(operator: Operator, machine: Machine) -> str:
+    """The dtype in which `machine` executes `operator`. Raises as `compute_dtype` does."""
+    return compute_dtype(getattr(operator, "act", "bf16"), machine, getattr(operator, "otherwise", ""))
+
+
+def _unpacks(machine: Machine) -> bool:
+    """Whether the stack turns narrow formats into floats when it loads them."""
+    return machine.stack.unpacks and not machine.stack.packed_weights
 
 
 def resident_bytes(weight: Weight, machine: Machine) -> Number:
@@ -38,7 +52,7 @@ def resident_bytes(weight: Weight, machine: Machine) -> Number:
     A stack that unpacks weights at load stores what the compute dtype takes.
     """
     stack = machine.stack
-    if (stack.packed_weights or not stack.unpacks) and not (stack.compute and not weight.format.packed):
+    if not _unpacks(machine) and not (stack.compute and not weight.format.packed):
         return weight.payload_bytes
     dtype = weight.format.scale if weight.format.packed else weight.format.dtype
     if dtype not in _FLOATS:  # scales of a narrower dtype do not say what the weights unpack to
@@ -47,7 +61,12 @@ def resident_bytes(weight: Weight, machine: Machine) -> Number:
 
 
 def kv_element_bytes(format: str, machine: Machine) -> float:
-    """Bytes of one cached element: plain floats as the machine computes on them, narrower formats as they are."""
+    """Bytes of one cached element: plain floats as the machine computes on them, narrower formats as they are.
+
+    A stack that unpacks weights has no kernels for narrow caches either.
+    """
+    if format not in _FLOATS and _unpacks(machine):
+        format = "bf16"
     return dtype_bytes(compute_dtype(format, machine) if format in _FLOATS else format)
 
 
@@ -67,13 +86,14 @@ class Traffic:
 
 def traffic(operator: Operator, machine: Machine) -> Traffic:
     """The work of one repetition of `operator` on `machine`, shapes as in the graph."""
-    dtype = compute_dtype(getattr(operator, "act", "bf16"), machine)
+    dtype = operator_dtype(operator, machine)
     size = DTYPE_BYTES[dtype]
     if isinstance(operator, Linear):
         share = np.minimum(operator.active, operator.experts) / operator.experts if operator.experts > 1 else 1.0
         streamed = sum(resident_bytes(w, machine) for w in operator.weights) * share
-        moved = operator.m * ((operator.k + operator.n) * size)
-        packed = sum(w.elements for w in operator.weights if w.format.packed) if machine.stack.packed_weights else 0.0
+        made = DTYPE_BYTES[compute_dtype(operator.otherwise, machine)] if operator.otherwise else size
+        moved = operator.m * (operator.k * size + operator.n * made)
+        packed = sum(w.elements for w in operator.weights if _is_unpacked(w.format, operator, dtype, machine))
         passes = machine.stack.weight_passes
         repacked: Number = 1.0 if np.all(np.asarray(passes) == 1) else np.where(np.asarray(operator.m) > 1, passes, 1.0)
         return Traffic(dtype, operator.executed_flops, streamed, moved, passes=repacked, unpacked=packed * share)
@@ -98,6 +118,12 @@ def traffic(operator: Operator, machine: Machine) -> Traffic:
     if isinstance(operator, Collective):
         return Traffic(dtype, operator.executed_flops, 0.0, 0.0, operator.elements * size)
     raise DovetailError(f"no cost is known for operator '{operator.name}'", why=type(operator).__name__)
+
+
+def _is_unpacked(form: Format, operator: Linear, dtype: str, machine: Machine) -> bool:
+    """Whether a fused kernel unpacks a weight: packed, or of 8 bits in a product that fell back, and not in `dtype`."""
+    narrow = form.packed or (dtype == operator.otherwise and form.dtype not in _FLOATS)
+    return machine.stack.packed_weights and narrow and form.dtype != dtype
 
 
 def streamed_bytes(graph: Graph, works: list[Traffic]) -> Number:

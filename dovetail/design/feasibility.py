@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from dovetail.core.formats import Format
 from dovetail.core.units import show
 from dovetail.cost import Memory
 from dovetail.design.graphs import memory_of
@@ -17,13 +18,22 @@ from dovetail.workload import Workload
 _TITLES = {"vllm": "vLLM"}
 
 
-def without_kernel(graph: Graph, machine: Machine) -> str:
-    """The first packed weight format that the machine's stack has no kernel for; empty when it executes them all."""
-    stack = machine.stack
-    packed = (weight.format for weight, _ in graph.weights() if weight.format.packed)
-    if not stack.packed_weights:
-        return "" if stack.unpacks else next((f.name for f in packed), "")
-    return next((f.name for f in packed if stack.packed_bits and f.bits not in stack.packed_bits), "")
+def without_kernel(graph: Graph, machine: Machine) -> Format | None:
+    """The first weight format that the machine's stack has no kernel for; None when it executes them all.
+
+    Without kernels for packed weights, fp8 and int8 need a chip that multiplies them, or a stack that converts.
+    """
+    stack, formats = machine.stack, (weight.format for weight, _ in graph.weights())
+    if stack.packed_weights:
+        return next((f for f in formats if f.packed and stack.packed_bits and f.bits not in stack.packed_bits), None)
+    if stack.unpacks:
+        return None
+    narrow = (f for f in formats if f.quantised)
+    return next((f for f in narrow if f.packed or not (stack.compute or _multiplies(machine, f))), None)
+
+
+def _multiplies(machine: Machine, form: Format) -> bool:
+    return form.dtype.removesuffix("_block") in machine.peak
 
 
 def why_not(
@@ -38,7 +48,7 @@ def why_not(
             f"shorten the prompt by {needed - model.max_context:,.0f} tokens"
         )
     lacking = without_kernel(graph, machine)
-    if lacking:
+    if lacking is not None:
         reasons.append(_kernel_reason(machine, lacking))
     if not bool(held.fits):
         batch = largest_batch(model, machine, recipe, plan, work)
@@ -71,13 +81,13 @@ def largest_batch(model: Model, machine: Machine, recipe: Recipe, plan: Plan, wo
     return fits * plan.replicas(machine, model)
 
 
-def _kernel_reason(machine: Machine, lacking: str) -> str:
+def _kernel_reason(machine: Machine, lacking: Format) -> str:
     stack = machine.stack
     name = _TITLES.get(stack.name, stack.name)
     if not stack.packed_weights:
-        return f"{name} has no kernel for packed weights on {machine.name}"
+        return f"{name} has no kernel for {'packed' if lacking.packed else lacking.name} weights on {machine.name}"
     bits = " and ".join(map(str, stack.packed_bits))
-    return f"{name} has no kernel for {lacking} weights; packed weights of {bits} bits have one"
+    return f"{name} has no kernel for {lacking.name} weights; packed weights of {bits} bits have one"
 
 
 def _memory_reason(machine: Machine, work: Workload, held: Memory, batch: int) -> str:

@@ -14,6 +14,7 @@ from dovetail.design.build import DESIGN
 from dovetail.design.estimate import Estimate, estimate
 from dovetail.hardware.machine import Machine
 from dovetail.model import Model
+from dovetail.model.storage import Storage
 from dovetail.recipe.recipe import Recipe
 from dovetail.runtime.checkpoint import Checkpoint
 from dovetail.runtime.load import Loaded, load
@@ -77,7 +78,7 @@ def _base(checkpoint: Path) -> Model:
     """The model before its recipe, so that what is predicted comes from the recipe and not from what it wrote."""
     model = Model.load(checkpoint)
     plain = {name: value for name, value in model.config.items() if name != "quantization_config"}
-    return replace(model, config=plain)
+    return replace(model, config=plain, storage=Storage())
 
 
 def within(model: Model, recipe: Recipe, on: Machine | str, work: Workload, seconds: float) -> Estimate:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dovetail.core.quantity import Kind, weakest
-from dovetail.cost.traffic import compute_dtype
+from dovetail.cost.traffic import operator_dtype
 from dovetail.hardware.machine import Machine
 from dovetail.model.graph import Graph
 
@@ -65,5 +65,5 @@ class Trust:
 
 def trust(graph: Graph, machine: Machine, ways: int) -> Trust:
     """The trust in metrics of `graph`, before or after it is split."""
-    dtypes = {compute_dtype(getattr(operator, "act", "bf16"), machine) for operator in graph.operators}
+    dtypes = {operator_dtype(operator, machine) for operator in graph.operators}
     return Trust(machine, ways, tuple(sorted(dtypes)))

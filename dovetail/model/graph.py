@@ -92,6 +92,7 @@ class Linear(Operator):
     active: Number = 1  # experts read in one step, expected
     split: str = "out"
     top_k: int = 1  # experts that one token meets
+    otherwise: str = ""  # dtype of activations where the machine does not compute in `act`; "": it must
 
     @property
     def dense_flops(self) -> Number:

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 from dovetail.core.content import ByContent
 from dovetail.core.errors import DovetailError, did_you_mean
-from dovetail.core.formats import Number
+from dovetail.core.formats import Number, dtype_bytes
 from dovetail.model import find
 from dovetail.model.architecture import Architecture
 from dovetail.model.build import decoder_graph, number
 from dovetail.model.config import Config, read_fields
 from dovetail.model.families import FAMILIES
 from dovetail.model.graph import Graph, Linear
-from dovetail.model.stored import as_stored, stored_format
+from dovetail.model.storage import Storage, as_stored, storage_of
 
 if TYPE_CHECKING:
     import torch
@@ -40,16 +40,19 @@ class Model(ByContent):
         The fields of its ``config.json``.
     folder : Path or None
         The folder of its ``config.json`` on this disk, where its weights and tokenizer are too.
+    storage : Storage
+        How its checkpoint stores weights.
 
     Notes
     -----
-    Graphs hold weights in the config's `dtype`, or packed where a ``quantization_config`` of a known form says so.
+    Graphs hold weights in the config's `dtype`, or as its ``quantization_config`` says that the checkpoint stores them.
     """
 
     name: str
     architecture: Architecture
     config: Mapping[str, Any] = field(default_factory=dict)
     folder: Path | None = None
+    storage: Storage = field(default_factory=Storage)
 
     @staticmethod
     def load(source: str | os.PathLike[str] | Mapping[str, Any] | Model) -> Model:
@@ -125,12 +128,13 @@ class Model(ByContent):
         tokens: Number = 1,
         context: Number = 0,
         logit_tokens: Number = 1,
-        kv_dtype: str = "bf16",
+        kv_dtype: str | None = None,
         absorb: bool | None = None,
     ) -> Graph:
         """The operators of one step: see `decoder_graph`. Lengths beyond `max_context` are the caller's to judge.
 
-        Weights have the format the checkpoint stores them in, where its config names a known one (`stored_format`).
+        Weights have the formats the checkpoint stores them in, and products the dtype of their inputs (`Storage`);
+        `kv_dtype` None is the dtype of the cache that the checkpoint asks for, bf16 where it says nothing.
 
         Raises
         ------
@@ -143,11 +147,10 @@ class Model(ByContent):
             _at_least("tokens", tokens, 1),
             _at_least("context", context, 0),
             _at_least("logit_tokens", logit_tokens, 0),
-            kv_dtype,
+            kv_dtype or self.storage.kv_dtype,
             absorb,
         )
-        form = stored_format(self.config, self.architecture.dtype)
-        return graph if form is None else as_stored(graph, form)
+        return as_stored(graph, self.storage)
 
     def training_graph(self, batch: Number = 1, tokens: Number = 1) -> Graph:
         """The operators of one training step, forward and backward: see `dovetail.model.training`.
@@ -216,16 +219,19 @@ class Model(ByContent):
 
     @property
     def kv_bytes_per_token(self) -> int:
-        """Bytes that one more token adds to a bf16 KV cache, below any sliding window."""
-        return int(sum(2 * cache.elements_per_token for cache in self.graph().caches if cache.grows))
+        """Bytes that one more token adds to the KV cache, in the dtype for it, below any sliding window."""
+        growing = (cache for cache in self.graph().caches if cache.grows)
+        return int(sum(dtype_bytes(cache.format) * cache.elements_per_token for cache in growing))
 
 
 def _from_fields(name: str, fields: Mapping[str, Any], where: str, folder: Path | None = None) -> Model:
     config = Config(fields, where)
     kind = config.text("model_type")
     if kind not in FAMILIES:
-        return Model(name, _unknown(config, kind, name), dict(fields), folder)
-    return Model(name, FAMILIES[kind](config, name), dict(fields), folder)
+        found = _unknown(config, kind, name)
+    else:
+        found = FAMILIES[kind](config, name)
+    return Model(name, found, dict(fields), folder, storage_of(config, found.dtype, folder))
 
 
 def _unknown(config: Config, kind: str, name: str) -> Architecture:

@@ -33,6 +33,21 @@ def map_targets(graph: Graph, change: Callable[[Weight], Weight]) -> Graph:
     return graph.map_operators(changed)
 
 
+def check_dense(graph: Graph) -> None:
+    """Refuse a graph whose targets are quantised already, by its checkpoint or by a method before.
+
+    Raises
+    ------
+    DovetailError
+        Names the first such matrix and its format.
+    """
+    targets = (w for o in graph.operators for w in o.weights if is_target(o, w))
+    if done := next((w for w in targets if w.format.quantised), None):
+        what = f"weights are quantised already, as {done.format.name}"
+        hint = "the 16-bit checkpoint of this model, or recipe none"
+        raise DovetailError(what, where=done.name, hint=hint, exit_code=INFEASIBLE)
+
+
 def columns(graph: Graph) -> dict[str, Any]:
     """Inputs of each kind of target, by name (numbers or arrays)."""
     return {w.name: w.cols for o in graph.operators for w in o.weights if is_target(o, w)}
@@ -65,7 +80,8 @@ def targets_in(names: Mapping[str, Any], graph: Graph, where: str) -> frozenset[
     targets = (w for o in graph.operators for w in o.weights if is_target(o, w))
     if fused := next((w.name for w in targets if w.experts > 1 and "{expert}" not in w.name), None):
         why = "one tensor holds the matrices of all experts, and weight methods work on single matrices"
-        raise DovetailError(f"cannot change '{fused}'", where=where, why=why, exit_code=INFEASIBLE)
+        hint = "a checkpoint with a tensor for each expert, as those of Mixtral, Qwen3 and DeepSeek"
+        raise DovetailError(f"cannot change '{fused}'", where=where, why=why, hint=hint, exit_code=INFEASIBLE)
     wanted = frozenset(tensor_names(graph))
     if lost := sorted(wanted - names.keys()):
         why = f"{len(lost)} of {len(wanted)} matrices are not there"

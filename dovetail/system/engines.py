@@ -11,6 +11,7 @@ from dovetail.model.graph import Graph
 
 # Groups of packed weights that vLLM's compressed-tensors kernels read (WNA16: Marlin, Machete); bits are the stack's.
 VLLM_GROUPS = (0, 32, 64, 128)
+FP4 = ("mxfp4", "nvfp4")  # whose groups are their own
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +39,7 @@ def vllm_serve(folder: str | Path, graph: Graph, machine: Machine, *, context: i
         stored = weight.format
         if stored.packed and not machine.stack.packed_weights:
             return Served("", f"vLLM has no kernel for packed weights on {machine.name}")
-        if stored.packed and (stored.bits not in bits or stored.group not in VLLM_GROUPS):
+        if stored.packed and stored.dtype not in FP4 and (stored.bits not in bits or stored.group not in VLLM_GROUPS):
             why = f"vLLM reads packed weights of {bits} bits in groups of {VLLM_GROUPS}, not {stored.name}"
             return Served("", why)
     parts = [

@@ -52,7 +52,7 @@ def _exchange(graph: Graph, operator: Operator, ways: int) -> list[Operator]:
         kind, elements = "all_gather", operator.m * operator.n
     elif not (isinstance(operator, Linear) and operator.split == "in") and _role(operator) != "embed":
         return []
-    act = getattr(operator, "act", "bf16")
+    act = getattr(operator, "otherwise", "") or getattr(operator, "act", "bf16")
     return [
         Collective(
             f"{operator.name}.{kind}",

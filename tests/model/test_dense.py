@@ -1,4 +1,4 @@
-"""Dense families beside Llama's against the modules transformers builds: Gemma, Phi, GLM, OPT, MPT, Falcon."""
+"""Dense families beside Llama against the modules transformers builds: Gemma, Phi, GLM, OPT, OLMo and others."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -52,6 +52,17 @@ TINY: Mapping[str, dict[str, Any]] = {
     "falcon": _FALCON,
     "falcon-in-turn": {**_FALCON, "parallel_attn": False, "multi_query": False, "bias": True, "alibi": True},
     "falcon-grouped": {**_FALCON, **_GROUPED},
+    "gpt_neox": {"model_type": "gpt_neox", **_LLAMA, "rotary_pct": 0.25},
+    "gpt_neox-in-turn": {
+        "model_type": "gpt_neox", **_LLAMA, "rotary_pct": 0.5, "use_parallel_residual": False, "attention_bias": False,
+    },
+    "stablelm": {"model_type": "stablelm", **_LLAMA},
+    "stablelm-parallel": {
+        "model_type": "stablelm", **_LLAMA, "use_parallel_residual": True, "use_qkv_bias": True,
+        "tie_word_embeddings": True,
+    },
+    "olmo": {"model_type": "olmo", **_LLAMA, "pad_token_id": 0},
+    "olmo2": {"model_type": "olmo2", **_LLAMA, "pad_token_id": 0, "attention_bias": True},
 }  # fmt: skip
 
 

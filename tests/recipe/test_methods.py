@@ -162,3 +162,16 @@ def test_what_is_packed_is_not_changed_again(model_folder: Find, tmp_path: Path)
         with pytest.raises(DovetailError, match="quantised already"):
             method.rewrite(RTN(4, 128).rewrite(graph()))  # type: ignore[arg-type]
     assert not (tmp_path / "twice").exists()
+
+
+@pytest.mark.parametrize("method", [RTN(4, 128), Magnitude(0.5)])
+@pytest.mark.parametrize(
+    ("model", "form"), [("openai/gpt-oss-20b", "mxfp4-g32"), ("deepseek-ai/DeepSeek-V3", "fp8-128x128")]
+)
+def test_a_checkpoint_that_is_quantised_is_refused_by_its_format(
+    method: RTN | Magnitude, model: str, form: str
+) -> None:
+    """Before groups are looked at, and as infeasible: a search over models and recipes goes on."""
+    with pytest.raises(DovetailError, match=f"quantised already, as {form}") as caught:
+        method.rewrite(Model.load(model).graph())
+    assert caught.value.exit_code == 3

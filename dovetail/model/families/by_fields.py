@@ -25,7 +25,7 @@ NEUTRAL = frozenset({
     "use_cache", "_name_or_path", "_attn_implementation", "num_nextn_predict_layers",
 })  # fmt: skip
 # Types whose fields are a Llama's and whose layers are not: norms without weights or on queries, fused projections.
-LOOK_ALIKES = frozenset({"olmo", "olmo2", "olmo3", "phi3"})
+LOOK_ALIKES = frozenset({"olmo3", "phi3"})
 # Types whose configs name parts that nothing public defines: Kimi K3's language model is not Kimi Linear as published.
 UNDEFINED = {
     "kimi_k3": "attn_res_block_size, hidden_act 'situ', mla_use_output_gate, routed_expert_hidden_size "

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 from dovetail.core.errors import DovetailError, did_you_mean
 from dovetail.model.graph import Graph, Weight
 from dovetail.recipe.method import Form, method
-from dovetail.recipe.targets import graph_of, map_targets, targets_in
+from dovetail.recipe.targets import check_dense, graph_of, map_targets, targets_in
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -43,17 +43,16 @@ class Magnitude:
         return cls(0.5), cls(0.3, "tensor"), cls(0.75)
 
     def rewrite(self, graph: Graph) -> Graph:
+        check_dense(graph)
         return map_targets(graph, self._stored)
 
     def _stored(self, weight: Weight) -> Weight:
-        if weight.format.packed:
-            why = "its zeros would have to be rounded again"
-            raise DovetailError("is quantised already", where=weight.name, why=why, hint="prune first, then quantise")
         kept = min(weight.format.density, 1.0 - self.fraction)
         return replace(weight, format=replace(weight.format, density=kept, pattern="unstructured"))
 
     def on_weights(self, checkpoint: Checkpoint) -> Checkpoint:
         graph, inputs_first = graph_of(checkpoint.config)
+        check_dense(graph)
         targets = targets_in(checkpoint.stored, graph, str(checkpoint.folder))
 
         def pruned(name: str, tensor: Tensor) -> dict[str, Tensor]:

@@ -13,7 +13,7 @@ from dovetail.model.graph import Graph, Weight
 from dovetail.recipe.method import Form, method
 from dovetail.recipe.packing import packed_infos, packed_tensors, quantization_config
 from dovetail.recipe.rounding import absmax_scale, quantise
-from dovetail.recipe.targets import columns, graph_of, map_targets, targets_in, tensor_names
+from dovetail.recipe.targets import check_dense, columns, graph_of, map_targets, targets_in, tensor_names
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -48,13 +48,12 @@ class RTN:
         return (*(cls(bits, shared) for bits in (2, 3, 4, 8)), cls(4, 0), cls(5, 0))
 
     def rewrite(self, graph: Graph) -> Graph:
+        check_dense(graph)
         self._check_groups(graph)
         return map_targets(graph, self._stored)
 
     def _stored(self, weight: Weight) -> Weight:
         old = weight.format
-        if old.packed:
-            raise DovetailError("is quantised already", where=weight.name, why=old.name, hint="one quantising method")
         new = packed_int(self.bits, self.group, scale=old.dtype)
         return replace(weight, format=replace(new, density=old.density, pattern=old.pattern))
 
@@ -74,6 +73,7 @@ class RTN:
     def on_weights(self, checkpoint: Checkpoint) -> Checkpoint:
         graph, inputs_first = graph_of(checkpoint.config)
         where = str(checkpoint.folder)
+        check_dense(graph)
         if inputs_first:
             hint = "magnitude pruning works on it; or a model of the Llama, Mistral or Qwen families"
             why = "pack-quantized holds nn.Linear only, these weights are stored (inputs, outputs)"
