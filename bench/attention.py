@@ -33,6 +33,7 @@ from dovetail.hardware.kernels import (
     AttentionKernel,
     ChipFacts,
     EnergyConstants,
+    chip_facts,
 )
 from dovetail.model.graph import Attention
 
@@ -42,20 +43,18 @@ Flags = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Chip:
-    """A table's folder, the chip's cores and clock, its kernel, and whether a call writes the cache too."""
+    """A table's folder, the chip's kernel, and whether a call writes the cache too."""
 
     folder: str
-    cores: int
-    clock: float
     kernel: AttentionKernel
     appends: bool
 
 
-# Cores and boost clocks: NVIDIA A100 and H100 architecture whitepapers. vLLM 0.22's calls do not write the cache.
+# vLLM 0.22's calls do not write the cache.
 CHIPS = {
-    "a100-sxm": Chip("a100_sxm/attention/vllm/0.14.0", 108, 1.41e9, FLASH_2, True),
-    "h100-sxm": Chip("h100_sxm/attention/vllm/0.24.0", 132, 1.83e9, FLASH_3, True),
-    "h200-sxm": Chip("h200_sxm/attention/vllm/0.22.0", 132, 1.83e9, FLASH_3, False),
+    "a100-sxm": Chip("a100_sxm/attention/vllm/0.14.0", FLASH_2, True),
+    "h100-sxm": Chip("h100_sxm/attention/vllm/0.24.0", FLASH_3, True),
+    "h200-sxm": Chip("h200_sxm/attention/vllm/0.22.0", FLASH_3, False),
 }
 PHASES = {"prefill": "context", "decode": "generation"}
 # Where every fit starts and what it is pulled to, for 16-bit and 8-bit products.
@@ -96,11 +95,7 @@ class Calls:
 
     def facts(self) -> ChipFacts:
         """The chip's numbers, with the peak of the dtype."""
-        machine, chip = load_machine(self.chip), CHIPS[self.chip]
-        cache = machine.caches[0]
-        return ChipFacts(
-            machine.peak[self.dtype], machine.memory.bandwidth, cache.capacity, cache.bandwidth, chip.cores, chip.clock
-        )
+        return chip_facts(load_machine(self.chip), self.dtype)
 
     def cost(self, constants: AttentionConstants, kernel: AttentionKernel | None = None) -> AttentionCost:
         """What the model says of these calls."""

@@ -132,6 +132,7 @@ def describe_machine(source: str | Machine) -> dict[str, Any]:
         "link": quantity("link", m.link, "byte/s"), "tdp": quantity("power.tdp", m.tdp_w, "W"),
         "idle": quantity("power.idle", m.idle_w, "W"), "rent": quantity("price", m.usd_per_hour / 3600, "USD/s"),
         "area": quantity("area", m.area_mm2, "mm2"),
+        "cores": quantity("cores", m.cores or float("nan"), ""), "clock": quantity("clock", m.clock_hz, "Hz"),
         "efficiency": {n: quantity(f"efficiency.{n}", getattr(m.efficiency, n), "") for n in efficiencies},
         "stack": {"name": m.stack.name, "launch": quantity("stack.launch", m.stack.launch_s, "s"),
                   "step": quantity("stack.step", m.stack.step_s, "s")},

@@ -98,7 +98,7 @@ def attention_cost(
     sequence is another path than a call of several (`fold_passes`), and FlashAttention 2 splits only shared heads.
     """
     parts, c, data = tiles(attention, kernel), constants, moved(attention, q_bytes, kv_bytes)
-    hit = np.clip(2.0 - data.cached / (c.resident * chip.cache), 0.0, 1.0) if stays else 0.0
+    hit = np.clip(2.0 - data.cached / np.maximum(c.resident * chip.cache, 1.0), 0.0, 1.0) if stays else 0.0
     memory_s = _memory_s(data, hit, chip, c)
     tile = _tile(attention, parts, chip, kernel, c, (q_bytes, kv_bytes, hit))
     compute_s = makespan(parts, tile.fixed_s, tile.block_s, chip.cores, kernel.longest_last)

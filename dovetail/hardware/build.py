@@ -86,7 +86,8 @@ def build(file: Mapping[str, Any]) -> Machine:
     home = file.get("system") or ""
     return Machine(
         name=file["name"], title=file.get("title") or file["name"], kind=file.get("kind", "gpu"),
-        vendor=file.get("vendor", ""), year=file.get("year") or 0, peak=dict(file["peak"]),
+        vendor=file.get("vendor", ""), year=file.get("year") or 0,
+        cores=int(file.get("cores") or 0), clock_hz=file.get("clock") or NAN, peak=dict(file["peak"]),
         memory=MemoryLevel(memory.get("type", "memory"), memory["capacity"], memory["bandwidth"]),
         caches=tuple(MemoryLevel(c["name"], c["capacity"], c["bandwidth"]) for c in file.get("caches", ())),
         link=file.get("link") or 0.0, tdp_w=file["power"]["tdp"], **energies,

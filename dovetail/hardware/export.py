@@ -20,6 +20,7 @@ _UNITS: dict[str, tuple[str, ...]] = {
     "byte": ("TB", "GB", "MB", "kB", "B"), "byte/s": ("TB/s", "GB/s", "MB/s", "B/s"),
     "flop/s": ("TFLOP/s", "GFLOP/s", "FLOP/s"), "s": ("us", "ms", "s"), "W": ("W",), "J/flop": ("pJ/FLOP", "J/FLOP"),
     "J/byte": ("pJ/B", "J/B"), "m": ("nm", "m"), "mm2": ("mm2",), "USD/s": ("USD/h", "USD/s"), "": ("",),
+    "Hz": ("GHz", "MHz", "Hz"),
 }  # fmt: skip
 
 
@@ -50,6 +51,10 @@ def _mapping(machine: Machine) -> dict[str, Any]:
         data["process"] = f"{machine.process_nm:.10g} nm"
     if _known(machine.area_mm2):
         data["area"] = _number(machine.area_mm2, "mm2", "area")
+    if _known(machine.cores):
+        data["cores"] = machine.cores
+    if _known(machine.clock_hz):
+        data["clock"] = _number(machine.clock_hz, "Hz", "clock")
     data["peak"] = {dtype: _number(value, "flop/s", f"peak.{dtype}") for dtype, value in machine.peak.items()}
     data["memory"] = _level(machine.memory, "memory") | {"type": machine.memory.name}
     if machine.caches:

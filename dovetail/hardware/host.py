@@ -59,6 +59,8 @@ def _sources(facts: HostFacts, peaks: _Peaks, guessed: bool) -> dict[str, Source
     clock = f"{facts.clock_hz / 1e9:.2f} GHz" + (" (assumed)" if guessed else "")
     guess = "guess until calibrated"
     texts = {
+        "cores": "cores the operating system lets this process use",
+        "clock": "assumed" if facts.clock_guessed else "highest clock the operating system reports",
         "peak": f"{facts.cores} cores at {clock}, {peaks.unit} fused multiply-add: theoretical peak",
         "memory.capacity": "memory the operating system reports",
         "memory.bandwidth": f"{guess}: {BANDWIDTH_PER_CORE / 1e9:.0f} GB/s per core",
@@ -69,8 +71,8 @@ def _sources(facts: HostFacts, peaks: _Peaks, guessed: bool) -> dict[str, Source
         "efficiency": guess,
         "stack": f"{guess}: eager PyTorch on a CPU",
     }
-    kinds = {"memory.capacity": "measured"}
-    return {path: Source("measured" if path in kinds else "modelled", text) for path, text in texts.items()}
+    measured = {"memory.capacity", "cores", *(() if facts.clock_guessed else ("clock",))}
+    return {path: Source("measured" if path in measured else "modelled", text) for path, text in texts.items()}
 
 
 def host_machine(root: Path = Path("/")) -> Machine:
@@ -97,6 +99,7 @@ def host_machine(root: Path = Path("/")) -> Machine:
         caches=_caches(facts), link=0.0, tdp_w=tdp_w, idle_w=energy.idle_w(tdp_w),
         j_per_flop=energy.j_per_flop(tdp_w, peak), j_per_byte=energy.j_per_byte("DDR"),
         usd_per_hour=USD_PER_CORE_HOUR * facts.cores, area_mm2=NAN, process_nm=NAN,
+        cores=facts.cores, clock_hz=facts.clock_hz,
         efficiency=Efficiency(compute=0.6, memory=0.7, overlap=0.5, spread=0.6, score_flops=30.0),
         stack=replace(stack, compute="fp32", launch_s=LAUNCH_S),
         sources=_sources(facts, peaks, facts.clock_guessed),

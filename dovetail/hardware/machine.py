@@ -128,6 +128,9 @@ class Machine(ByContent):
         Dynamic energy per FLOP by dtype; `j_per_byte` of main memory traffic.
     usd_per_hour : Number
         Rental of one chip; NaN when unknown.
+    cores, clock_hz : int, Number
+        What runs one tile at a time (streaming multiprocessors, compute units, Xe cores, TensorCores …) and its clock,
+        the one that the dense 16-bit peak is stated at; 0 and NaN when unknown or without meaning.
     sources : mapping of str to Source
         Dotted field (``peak.bf16``) to where its number comes from.
     """
@@ -150,6 +153,8 @@ class Machine(ByContent):
     efficiency: Efficiency
     stack: Stack
     year: int = 0
+    cores: int = 0
+    clock_hz: Number = float("nan")
     count: int = 1
     engines: tuple[str, ...] = ()  # serving engines that run on it: vllm, sglang, …
     sources: Mapping[str, Source] = field(default_factory=dict)

@@ -41,6 +41,12 @@ def _positive(dimension: str, most: float = float("inf"), zero: bool = False) ->
     return BeforeValidator(parse)
 
 
+def _whole(value: float) -> float:
+    if value != int(value):
+        raise _refuse(DovetailError(f"'{value:g}' is not a whole number", hint="132"))
+    return value
+
+
 def _dtypes(table: dict[str, float]) -> dict[str, float]:
     for name in table:
         if name not in DTYPE_BYTES:
@@ -53,6 +59,8 @@ def _dtypes(table: dict[str, float]) -> dict[str, float]:
 Bytes = Annotated[float, _positive("byte")]
 BytesPerSecond = Annotated[float, _positive("byte/s")]
 FlopPerSecond = Annotated[float, _positive("flop/s")]
+Hertz = Annotated[float, _positive("Hz")]
+Cores = Annotated[float, _positive(""), AfterValidator(_whole)]
 Watts = Annotated[float, _positive("W")]
 Seconds = Annotated[float, _positive("s", zero=True)]
 Share = Annotated[float, _positive("", most=1.0)]
@@ -169,6 +177,8 @@ class MachineFile(_Section):
     note: str = ""
     process: Annotated[float, _positive("m")] | None = None
     area: Annotated[float, _positive("mm2")] | None = None
+    cores: Cores | None = None
+    clock: Hertz | None = None
     peak: Annotated[dict[str, FlopPerSecond], AfterValidator(_dtypes)]
     memory: MemorySection
     caches: tuple[CacheSection, ...] = ()

@@ -13,6 +13,7 @@ from dovetail.core import units
 
 # Dotted fields that are numbers with a unit, and their dimension; * is any one key.
 DIMENSIONS: dict[str, str] = {
+    "cores": "", "clock": "Hz",
     "process": "m", "area": "mm2", "peak.*": "flop/s", "memory.capacity": "byte", "memory.bandwidth": "byte/s",
     "caches.capacity": "byte", "caches.bandwidth": "byte/s", "link": "byte/s", "power.*": "W",
     "energy.per_flop.*": "J/flop", "energy.per_byte": "J/byte", "price.rent": "USD/s", "efficiency.*": "",

@@ -156,6 +156,13 @@ def test_no_call_beats_the_peaks(setup: Any, shape: dict[str, Any]) -> None:
     assert found.time_s >= found.read / chip.bandwidth * (1 - 1e-12)
 
 
+def test_without_a_cache_nothing_stays() -> None:
+    chip, shape = replace(H100, cache=0.0, cache_bandwidth=H100.bandwidth), {"batch": 4, "tokens": 1, "context": 4096}
+    again = attention_cost(call(**shape, groups=4, kv_heads=8), chip, FLASH_3, ON_H100, stays=True)
+    first = attention_cost(call(**shape, groups=4, kv_heads=8), chip, FLASH_3, ON_H100)
+    assert again.time_s == first.time_s
+
+
 @given(setups, st.lists(shapes, min_size=1, max_size=6), st.booleans())
 def test_points_together_equal_points_alone(setup: Any, points: list[dict[str, Any]], stays: bool) -> None:
     columns = {name: np.array([p[name] for p in points]) for name in points[0] if name != "window"}

@@ -59,6 +59,8 @@ def test_peak_is_cores_times_clock_times_width(tmp_path, flags, per_cycle, bf16)
     assert host.peak["fp32"] == pytest.approx(8 * 2e9 * per_cycle)
     assert host.peak.get("bf16", 0) == pytest.approx(8 * 2e9 * bf16)
     assert host.source("peak.fp32").kind == "modelled"
+    assert (host.cores, host.clock_hz) == (8, 2e9)
+    assert host.source("cores").kind == host.source("clock").kind == "measured"
 
 
 def test_caches_are_counted_once_per_instance(tmp_path):
