@@ -29,7 +29,7 @@ FLOPS_PER_CLOCK = {
 }
 WIDTHS = {name: width for width, names in FLOPS_PER_CLOCK.items() for name in names} | {"xeon-8592": 1024}
 NO_CORES = {"groq-lpu", "wse-3", "u280", "u55c", "v80"}  # one array, or 900 000 cores that share no tile
-NO_CLOCK = {"tpu-v6e", "tpu-v7", "trainium2"}  # not published, and the documented units do not give the peak
+NO_CLOCK = {"tpu-v6e", "tpu-v7", "trainium2"}  # none found that gives the peak with the documented units
 
 
 def test_every_chip_is_covered() -> None:
