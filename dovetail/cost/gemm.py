@@ -70,7 +70,8 @@ def gemm_cost(
     moved = widths.activation * m * k + widths.weight * n * k + widths.result * m * n
     memory_s, read = _memory_s(moved, chip, c, stays)
     compute_s = _compute_s(m, n, k, chip, c, widths)
-    busy_s = (compute_s**c.overlap + memory_s**c.overlap) ** (1.0 / c.overlap)
+    longer_s = np.maximum(compute_s, memory_s)
+    busy_s = longer_s * (1.0 + (np.minimum(compute_s, memory_s) / longer_s) ** c.overlap) ** (1.0 / c.overlap)
     quantise_s = m * (c.row_s + c.piece_s * np.ceil(k / PIECE)) if np.any(c.row_s) or np.any(c.piece_s) else 0.0
     time_s = np.maximum(c.launch_s + busy_s + quantise_s, c.host_s)
     return GemmCost(compute_s, memory_s, time_s - busy_s, time_s, read)
@@ -81,7 +82,7 @@ def _memory_s(moved: Number, chip: ChipFacts, c: GemmConstants, stays: bool) -> 
     main = chip.bandwidth * c.memory
     if not stays or not np.any(chip.cache):
         return moved / main, moved
-    kept = np.clip(2.0 - moved / (c.resident * chip.cache), 0.0, 1.0) * moved
+    kept = np.clip(2.0 - moved / np.maximum(c.resident * chip.cache, 1e-9), 0.0, 1.0) * moved
     return (moved - kept) / main + kept / np.maximum(chip.cache_bandwidth, main), moved - kept
 
 
