@@ -10,7 +10,7 @@ from typing import Any
 from dovetail.core.errors import DovetailError, did_you_mean
 from dovetail.hardware import energy
 from dovetail.hardware.machine import Efficiency, Machine, MemoryLevel, Source, Stack
-from dovetail.hardware.relatives import fabric_of
+from dovetail.hardware.relatives import fabric_of, kernels_of
 from dovetail.hardware.shipped import in_si
 from dovetail.hardware.systems import level_sources, levels_of
 from dovetail.hardware.yamlfile import parse_yaml
@@ -83,6 +83,7 @@ def build(file: Mapping[str, Any]) -> Machine:
     guessed = {} if "efficiency" in file else {"efficiency": _GUESS}
     memory, price = file["memory"], file.get("price")
     fabric, fabric_source = fabric_of(file)
+    kernels, kernels_source = kernels_of(file, stack.name)
     home = file.get("system") or ""
     return Machine(
         name=file["name"], title=file.get("title") or file["name"], kind=file.get("kind", "gpu"),
@@ -94,8 +95,8 @@ def build(file: Mapping[str, Any]) -> Machine:
         usd_per_hour=price["rent"] * 3600 if price else NAN,
         area_mm2=file.get("area") or NAN, process_nm=round(file["process"] * 1e9, 6) if file.get("process") else NAN,
         efficiency=Efficiency(**file.get("efficiency", {})), stack=stack, engines=tuple(file.get("engines", ())),
-        sources=stack_sources | energy_sources | guessed | fabric_source | level_sources(home) | given,
-        fabric=fabric, system=home, levels=levels_of(home),
+        sources=stack_sources | energy_sources | guessed | fabric_source | kernels_source | level_sources(home) | given,
+        kernels=kernels, fabric=fabric, system=home, levels=levels_of(home),
     )  # fmt: skip
 
 

@@ -13,6 +13,7 @@ import yaml
 from dovetail.core import units
 from dovetail.core.errors import DovetailError
 from dovetail.hardware.fabric import Transport
+from dovetail.hardware.kernels.written import section
 from dovetail.hardware.machine import Machine, MemoryLevel, Source, Stack
 
 # Units to try, largest first: the first that gives a short exact number wins.
@@ -63,6 +64,8 @@ def _mapping(machine: Machine) -> dict[str, Any]:
         data["link"] = _number(machine.link, "byte/s", "link")
     if machine.fabric:
         data["fabric"] = [_transport(transport) for transport in machine.fabric]
+    if machine.kernels is not None:
+        data["kernels"] = section(machine.kernels)
     if machine.system:
         data["system"] = machine.system
     power = {"tdp": machine.tdp_w, "idle": machine.idle_w}

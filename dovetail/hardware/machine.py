@@ -10,6 +10,7 @@ from dovetail.core.errors import INFEASIBLE, DovetailError, did_you_mean
 from dovetail.core.formats import Number
 from dovetail.core.quantity import Kind
 from dovetail.hardware.fabric import Level, Transport
+from dovetail.hardware.kernels import Kernels
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +115,8 @@ class Machine(ByContent):
     levels : tuple of Level
         What joins the chips, innermost first; empty where no system with this chip is known: all are on their links.
         The innermost level has the bandwidth of `link`.
+    kernels : Kernels or None
+        Constants of the kernels that cut work into tiles for its cores; None where operators are priced by a roofline.
     fabric : tuple of Transport
         Constants of the communication libraries on this chip; empty for bandwidth alone.
     chip, unit : str, int
@@ -159,6 +162,7 @@ class Machine(ByContent):
     engines: tuple[str, ...] = ()  # serving engines that run on it: vllm, sglang, …
     sources: Mapping[str, Source] = field(default_factory=dict)
     levels: tuple[Level, ...] = ()
+    kernels: Kernels | None = None
     fabric: tuple[Transport, ...] = ()
     chip: str = ""
     unit: int = 1

@@ -1,38 +1,87 @@
-"""The constants of communication of a chip on which nobody measured them: those of its nearest measured relative.
+"""The constants of a chip that nobody measured: those of its nearest measured relative, always ``modelled``.
 
-The rule: an NVIDIA chip of a year before `HOPPER` takes those of the A100, every other chip those of the H100, the only
-chips with measured tables. vLLM's own kernels exist for NVIDIA and AMD alone, so other makers' chips have the rings
-only. All of it is ``modelled``. Bandwidth is the chip's own in any case: constants are shares of it.
+Kernels and communication were measured on NVIDIA's A100 and H100 (and H200, kernels only). The rule:
+
+- a chip of NVIDIA with memory in stacks (HBM) and of `HOPPER`'s year or later takes the H100's: kernels whose copies
+  and products run by themselves, few waves, FlashAttention 3;
+- other GPUs take the A100's: tiles that come whole, FlashAttention 2; those of other makers too, from 2023 on the
+  H100's, whose libraries were written after it;
+- the links: NVIDIA's before Hopper take the A100's, every other chip the H100's. vLLM's own all-reduce exists for
+  NVIDIA and AMD alone, so other makers' chips have the rings only;
+- what is not a GPU under an engine that starts kernels is priced by a roofline.
+
+Constants are shares of a chip's own peaks and seconds; of these the launch goes with the clock of the cores, which on
+the A100 and the H100 makes the same number of clocks.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 from dovetail.hardware.fabric import Transport
+from dovetail.hardware.kernels import GemmConstants, Kernels
+from dovetail.hardware.kernels.read import kernels_from
 from dovetail.hardware.machine import Source
 from dovetail.hardware.zoo import zoo_file
 
 HOPPER = 2022
+LATER = 2023  # of other makers: libraries with the H100's kernels as their model
 _LIBRARIES = {"NVIDIA": "nccl", "AMD": "rccl"}
 _OWN_KERNELS = ("NVIDIA", "AMD")
+_ENGINES = ("vllm",)  # stacks whose kernels were measured
 
 
 def fabric_of(file: Mapping[str, Any]) -> tuple[tuple[Transport, ...], dict[str, Source]]:
-    """Constants of a chip's file and, where they are another's, their source; none for a chip without a link."""
+    """Constants of a chip's links and, where they are another's, their source; none for a chip without a link."""
     if file.get("fabric"):
         return _transports(file["fabric"]), {}
     if not file.get("link"):
         return (), {}
     vendor = file.get("vendor", "")
-    name = "a100-sxm" if vendor == "NVIDIA" and (file.get("year") or HOPPER) < HOPPER else "h100-sxm"
+    name = "a100-sxm" if vendor == "NVIDIA" and _year(file) < HOPPER else "h100-sxm"
     found = _transports(zoo_file("chips", name)["fabric"])
     library = _LIBRARIES.get(vendor, "vendor's")
     kept = tuple(t if t.stack else replace(t, library=library) for t in found if not t.stack or vendor in _OWN_KERNELS)
     known = "the nearest measured" if vendor == "NVIDIA" else f"no chip of {vendor or 'this maker'} is measured"
     return kept, {"fabric": Source("modelled", f"as {name}: {known} (hardware/relatives.py)")}
+
+
+def kernels_of(file: Mapping[str, Any], stack: str) -> tuple[Kernels | None, dict[str, Source]]:
+    """Constants of a chip's kernels and, where they are another's, their source; None where a roofline prices it."""
+    if file.get("kernels"):
+        return kernels_from(file["kernels"]), {}
+    if file.get("kind", "gpu") != "gpu" or stack not in _ENGINES:
+        return None, {}
+    name = relative(file)
+    kernels, clock = _measured(name)
+    own = file.get("clock") or clock
+    gemm = {dtype: _at_clock(one, clock / own) for dtype, one in kernels.gemm.items()}
+    known = Source("modelled", f"as {name}, its nearest measured relative (hardware/relatives.py)")
+    return replace(kernels, gemm=gemm), {"kernels": known}
+
+
+def relative(file: Mapping[str, Any]) -> str:
+    """The measured chip whose kernels stand in for those of a GPU."""
+    stacked = str(file["memory"].get("type", "")).startswith("HBM")
+    first = HOPPER if file.get("vendor") == "NVIDIA" else LATER
+    return "h100-sxm" if stacked and _year(file) >= first else "a100-sxm"
+
+
+@cache
+def _measured(name: str) -> tuple[Kernels, float]:
+    file = zoo_file("chips", name)
+    return kernels_from(file["kernels"]), float(file["clock"])
+
+
+def _at_clock(one: GemmConstants, ratio: float) -> GemmConstants:
+    return replace(one, launch_s=one.launch_s * ratio)
+
+
+def _year(file: Mapping[str, Any]) -> int:
+    return int(file.get("year") or HOPPER)
 
 
 def _transports(given: tuple[Mapping[str, Any], ...]) -> tuple[Transport, ...]:

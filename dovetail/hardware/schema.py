@@ -16,6 +16,7 @@ from dovetail.core import units
 from dovetail.core.errors import DovetailError, did_you_mean
 from dovetail.core.formats import DTYPE_BYTES
 from dovetail.core.quantity import Kind
+from dovetail.hardware.kernels.read import kernels_from
 
 _SPARSE = re.compile(r"spars|2:4", re.IGNORECASE)
 _DENSE = re.compile(r"without spars|halved", re.IGNORECASE)
@@ -70,6 +71,14 @@ Fraction = Annotated[float, _positive("", most=1.0, zero=True)]
 
 
 Bits = Annotated[int, Field(ge=1, le=8)]
+
+
+def _kernels(section: dict[str, Any]) -> dict[str, Any]:
+    try:
+        kernels_from(section)
+    except DovetailError as error:
+        raise _refuse(error) from None
+    return section
 
 
 class _Section(BaseModel):
@@ -185,6 +194,7 @@ class MachineFile(_Section):
     link: BytesPerSecond | None = None
     fabric: tuple[TransportSection, ...] = ()
     system: str | None = None
+    kernels: Annotated[dict[str, dict[str, dict[str, Any]]], AfterValidator(_kernels)] | None = None
     power: PowerSection
     energy: EnergySection | None = None
     price: PriceSection | None = None
@@ -325,6 +335,8 @@ def _numbers(value: Any, path: str = "", also: tuple[type, ...] = ()) -> Iterato
 
 def _check_sources(file: MachineFile | StackFile | SystemFile, where: str) -> None:
     numbers = list(dict.fromkeys(_numbers(file)))
+    if getattr(file, "kernels", None):  # constants stay as they are written
+        numbers.append("kernels")
     for path in numbers:
         if not any(path == given or path.startswith(given + ".") for given in file.source):
             section = path.split(".")[0]

@@ -34,7 +34,7 @@ def in_si(data: Mapping[str, Any], path: str = "") -> dict[str, Any]:
 
 
 def _value(value: Any, path: str) -> Any:
-    if path == "source":
+    if path in ("source", "kernels"):  # text, and what `dovetail.hardware.kernels.read` gives units to
         return value
     if isinstance(value, Mapping):
         return in_si(value, path)

@@ -1,0 +1,57 @@
+"""Matrix products: what is measured of them once for a chip, a dtype and a software stack."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dovetail.core.content import ByContent
+from dovetail.core.formats import Number
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class GemmConstants(ByContent):
+    """What is measured once for a chip, a dtype and a stack's matrix products. None has a unit of the chip's size.
+
+    Parameters
+    ----------
+    launch_s : Number
+        Seconds from one call to the next beyond the kernel's own work (1e-6 to 1e-5).
+    host_s : Number
+        Seconds that the software takes to issue a call; a shorter kernel waits for it (0 to 1e-4).
+    compute : Number
+        Share of the matrix peak that full tiles reach, power limit included (0.3 to 1).
+    memory : Number
+        Share of the main memory's bandwidth that streaming reaches (0.5 to 1).
+    load : Number
+        Bytes of operands that a core takes in for each FLOP of its peak (1e-3 to 1e-1): small tiles need more.
+    step_s : Number
+        Least seconds of one step of 128 bytes along the inputs, the latency of its loads (2e-8 to 6e-7).
+    epilogue : Number
+        Time to finish a tile over the time to write it at a core's share of the bandwidth (0.01 to 3).
+    split_s : Number
+        Seconds to combine partial sums where the inputs are split over cores (5e-7 to 1e-5); infinite for kernels that
+        never split.
+    overlap : Number
+        Exponent p of ``(compute^p + memory^p)^(1/p)``: 1 adds them, infinity hides the shorter (1 to 8).
+    smooth : Number
+        0: tiles and waves come whole; 1: kernels cut the last ones to size, as persistent ones do (0 to 1).
+    resident : Number
+        Share of the cache that keeps operands from one call to the next when a call is repeated (0 to 1).
+    row_s, piece_s : Number
+        Seconds to quantise one row of activations before the product, and each piece of 2,048 of its elements (0 to
+        1e-8); 0 where they come quantised.
+    """
+
+    launch_s: Number
+    compute: Number
+    memory: Number
+    load: Number
+    step_s: Number
+    epilogue: Number
+    split_s: Number
+    overlap: Number
+    smooth: Number
+    resident: Number = 0.0
+    host_s: Number = 0.0
+    row_s: Number = 0.0
+    piece_s: Number = 0.0
