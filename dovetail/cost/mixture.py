@@ -171,12 +171,16 @@ class _Product:
         padded = np.ceil(self.inputs / _INNER_TILE) * _INNER_TILE
         return 2.0 * tiles * (rows * self.tile.columns) * padded / rate
 
+    def _resident(self, size: Number) -> Number:
+        """Share of `size` bytes, met again and again, that stays in the cache: all that fits, none of twice as much."""
+        return np.clip(2.0 - size / np.maximum(self.chip.cache, 1.0), 0.0, 1.0)
+
     def _weight_bytes(self, loads: Loads, high: Number, across: Number) -> Number:
         """Once for each active expert if one matrix fits the cache; else once for each group of tiles run together."""
         matrix = self.outputs * self.inputs * self.of.weight_bytes
         together = np.maximum(self.tile.shared, self.chip.cores / across)
         passes = np.maximum(loads.active, high / together)
-        resident = np.clip(2.0 - matrix / self.chip.cache, 0.0, 1.0)
+        resident = self._resident(matrix)
         return matrix * (loads.active * resident + passes * (1.0 - resident))
 
     def _gathered_bytes(self, tiles: Number) -> Number:
@@ -184,7 +188,7 @@ class _Product:
         if not self.gathers:
             return 0.0
         row = self.inputs * self.of.act_bytes
-        resident = np.clip(2.0 - self.tokens * row / self.chip.cache, 0.0, 1.0)
+        resident = self._resident(self.tokens * row)
         return self.constants.regather * (1.0 - resident) * tiles * self.tile.rows * row
 
     def _empty_s(self, high: Number, across: Number) -> Number:

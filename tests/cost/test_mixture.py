@@ -119,6 +119,12 @@ def test_two_rows_of_tiles_read_large_weights_twice_unless_they_run_together() -
     assert apart == pytest.approx(2 * together, rel=0.02)
 
 
+def test_a_chip_without_a_cache_has_a_time() -> None:
+    bare = replace(CHIP, cache=0.0)
+    assert np.isfinite(mixture_time(4096, SHAPE, bare, MixtureConstants()).time_s)
+    assert mixture_time(4096, SHAPE, bare, MixtureConstants()).bytes > mixture_time(4096, SHAPE, CHIP, STACKS[0]).bytes
+
+
 @given(tokens, shapes, laws, stacks, st.integers(1, 5000))
 def test_more_tokens_are_never_faster(count, shape, law, constants, more) -> None:
     few, many = (mixture_time(n, shape, CHIP, constants, law).time_s for n in (count, count + more))
