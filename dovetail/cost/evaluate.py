@@ -1,16 +1,7 @@
-"""(graph, machine) to time and energy: a roofline with efficiencies, launch overhead and cache residency, vectorised.
+"""(graph, machine) to time and energy, vectorised: each operator by the model that knows most of it.
 
-For one operator with F FLOPs, S bytes streamed (weights, KV) and A bytes of activations:
-
-    compute = F / (peak * compute efficiency)
-    memory  = S / bandwidth(S resident or not) + A / bandwidth(A)
-    time    = max(compute, memory) + (1 - overlap) * min(compute, memory) + unpacking + launch
-
-and, for a collective, the time on the links (`dovetail.cost.collectives`).
-
-The streamed bytes of a whole step stay in the last cache where they fit; beyond its capacity the resident part falls
-linearly to nothing at twice the capacity, as a least-recently-used cache swept in a circle loses its lines. The
-roofline is Williams, Waterman and Patterson, CACM 52(4), 2009.
+Products and attention on a machine whose kernels are known (`Machine.kernels`) are priced by their tiles
+(`dovetail.cost.gpu`), everything else by a roofline (`dovetail.cost.roofline`).
 """
 
 from __future__ import annotations
@@ -20,35 +11,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from dovetail.core.formats import Number
-from dovetail.cost.collectives import beyond_launch_s
+from dovetail.cost.gpu import kernel_cost
+from dovetail.cost.operators import OperatorCost
+from dovetail.cost.roofline import resident_share, roofline_cost
 from dovetail.cost.traffic import Traffic, streamed_bytes, traffic
 from dovetail.hardware.machine import Machine
-from dovetail.model.graph import Attention, Collective, Graph, Operator
-
-
-@dataclass(frozen=True, slots=True)
-class OperatorCost:
-    """One operator kind, all its repetitions: seconds by cause, FLOPs, bytes by level and joules."""
-
-    name: str
-    repeat: int
-    dtype: str
-    flops: Number
-    bytes: Number
-    cache_bytes: Number
-    compute_s: Number
-    memory_s: Number
-    link_s: Number
-    unpack_s: Number
-    launch_s: Number
-    time_s: Number
-    energy_j: Number
-
-    @property
-    def bound(self) -> str:
-        """What limits a scalar operator: ``compute``, ``memory``, ``link`` or ``launch``."""
-        parts = {"compute": self.compute_s, "memory": self.memory_s, "link": self.link_s, "launch": self.launch_s}
-        return max(parts, key=lambda p: float(np.max(parts[p])))
+from dovetail.model.graph import Graph, Operator
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,49 +41,20 @@ class GraphCost:
         return f"{bound} ({shares[bound] / total:.0%} of the time{most})"
 
 
-def _resident_share(streamed: Number, machine: Machine) -> Number:
-    if not machine.caches:
-        return 0.0
-    return np.clip(2.0 - streamed / machine.caches[0].capacity, 0.0, 1.0)
+def operator_cost(
+    operator: Operator, work: Traffic, resident: Number, machine: Machine, *, alone: bool = False
+) -> OperatorCost:
+    """Cost of all repetitions of one operator.
 
-
-def _per_byte(machine: Machine) -> tuple[Number, Number]:
-    """Seconds per byte of main memory and of the last-level cache, efficiencies applied."""
-    main = 1.0 / (machine.memory.bandwidth * machine.efficiency.memory)
-    cache = 1.0 / machine.caches[0].bandwidth if machine.caches else main
-    return main, np.minimum(cache, main)
-
-
-def operator_cost(operator: Operator, work: Traffic, resident: Number, machine: Machine) -> OperatorCost:
-    """Cost of all repetitions of one operator; `resident` is the share of streamed bytes that never leave the cache."""
-    main, cache = _per_byte(machine)
-    repeat, efficiency = operator.repeat, machine.efficiency
-    fits = work.activations <= machine.caches[0].capacity / 2 if machine.caches else False
-    spilled = np.where(fits, 0.0, work.activations)
-    streamed = work.streamed * work.passes
-    main_bytes = streamed * (1.0 - resident) + spilled
-    cache_bytes = streamed * resident + (work.activations - spilled)
-    reached = efficiency.compute * (efficiency.attention if isinstance(operator, Attention) else 1.0)
-    peak = machine.peak_of(work.dtype)
-    compute = work.flops * (1.0 / (peak * reached))
-    if np.any(np.asarray(efficiency.score_flops)):
-        compute = compute + work.scores * (efficiency.score_flops / (peak * efficiency.compute))
-    memory = main_bytes * main + cache_bytes * cache
-    busy = np.maximum(compute, memory)
-    if np.any(np.asarray(efficiency.overlap) != 1.0):
-        busy = busy + (1.0 - efficiency.overlap) * np.minimum(compute, memory)
-    unpack = work.unpacked * (machine.stack.unpack_flops / machine.peak_of(work.dtype))
-    link: Number = 0.0
-    if isinstance(operator, Collective):
-        link = beyond_launch_s(operator.kind, work.sent, operator.ways, machine)
-    time = (busy + unpack + link + machine.stack.launch_s) * repeat
-    dynamic = (work.flops * machine.j_per_flop[work.dtype] + main_bytes * machine.j_per_byte) * repeat
-    energy = np.minimum(time * machine.idle_w + dynamic, time * machine.tdp_w)
-    return OperatorCost(
-        operator.name, repeat, work.dtype, work.flops * repeat, main_bytes * repeat, cache_bytes * repeat,
-        compute * repeat, memory * repeat, link * repeat, unpack * repeat, machine.stack.launch_s * repeat,
-        time, energy,
-    )  # fmt: skip
+    Parameters
+    ----------
+    resident : Number
+        Share of the streamed bytes that never leave the cache.
+    alone : bool
+        One call repeated by itself, as benchmarks do: see `kernel_cost`.
+    """
+    found = kernel_cost(operator, work, machine, alone=alone) if machine.kernels is not None else None
+    return roofline_cost(operator, work, resident, machine) if found is None else found
 
 
 def evaluate(graph: Graph, machine: Machine, *, detail: bool = True) -> GraphCost:
@@ -136,7 +75,7 @@ def evaluate(graph: Graph, machine: Machine, *, detail: bool = True) -> GraphCos
         The machine has no arithmetic for a dtype of the graph, or no link for its collectives.
     """
     works = [traffic(o, machine) for o in graph.operators]
-    resident = _resident_share(streamed_bytes(graph, works), machine)
+    resident = resident_share(streamed_bytes(graph, works), machine)
     costs = [operator_cost(o, w, resident, machine) for o, w in zip(graph.operators, works, strict=True)]
     time = sum(c.time_s for c in costs) + machine.stack.step_s
     energy = sum(c.energy_j for c in costs) + machine.stack.step_s * machine.idle_w

@@ -1,0 +1,115 @@
+"""Products, mixtures and attention on a chip whose kernels are known: which kernel runs, and what it costs there."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from dovetail.core.formats import DTYPE_BYTES, FLOATS, Number
+from dovetail.cost.attention import attention_cost
+from dovetail.cost.gemm import Widths, gemm_cost
+from dovetail.cost.mixture import Experts, product_time
+from dovetail.cost.operators import OperatorCost, energy_j
+from dovetail.cost.traffic import Traffic, kv_element_bytes, resident_bytes
+from dovetail.hardware.chip_facts import chip_facts
+from dovetail.hardware.kernels import Kernels
+from dovetail.hardware.kernels.known import nearest
+from dovetail.hardware.machine import Machine
+from dovetail.model.graph import Attention, Linear, Operator
+
+_PRODUCTS_OF_MIXTURE = 2  # share the launch of the fused call
+
+
+def kernel_cost(operator: Operator, work: Traffic, machine: Machine, *, alone: bool = False) -> OperatorCost | None:
+    """Cost of all repetitions of a product or an attention; None for any other operator.
+
+    Parameters
+    ----------
+    work : Traffic
+        Of one repetition: the dtype, and the FLOPs that energy is counted on.
+    alone : bool
+        One call is repeated by itself, as benchmarks do: operands that fit stay in the cache, and a host that issues
+        kernels one by one may be slower than they are. In a step of a graph neither holds.
+
+    Raises
+    ------
+    DovetailError
+        The machine has no arithmetic of the dtype.
+    """
+    kernels = machine.kernels
+    if kernels is None:
+        return None
+    if isinstance(operator, Linear) and operator.experts > 1 and kernels.mixture:
+        return _grouped(operator, work, machine, kernels)
+    if isinstance(operator, Linear) and operator.experts == 1:
+        return _product(operator, work, machine, kernels, alone)
+    if isinstance(operator, Attention):
+        return _attention(operator, work, machine, kernels, alone)
+    return None
+
+
+def product_entry(operator: Linear, dtype: str, machine: Machine) -> str:
+    """The entry of kernel constants that a product is looked up by: its dtype, or how its weights are unpacked."""
+    forms = {weight.format for weight in operator.weights if weight.linear}
+    if dtype in FLOATS and machine.stack.packed_weights and any(form.quantised for form in forms):
+        return "w4a16" if all(form.bits <= 4 for form in forms) else "w8a16"
+    if dtype == "fp8" and any(form.block is not None and min(form.block) > 1 for form in forms):
+        return "fp8_block"
+    return dtype
+
+
+def _product(operator: Linear, work: Traffic, machine: Machine, kernels: Kernels, alone: bool) -> OperatorCost:
+    name, constants = nearest(kernels.gemm, product_entry(operator, work.dtype, machine))
+    widths = Widths(DTYPE_BYTES[work.dtype], _weight_bytes(operator, machine), _result_bytes(operator, work.dtype))
+    found = gemm_cost(operator.m, operator.n, operator.k, chip_facts(machine, work.dtype), constants, widths, alone=alone)
+    return _cost(operator, work, machine, f"gemm.{name}", found, found.bytes)
+
+
+def _grouped(operator: Linear, work: Traffic, machine: Machine, kernels: Kernels) -> OperatorCost:
+    """One of the two grouped products of a mixture, with half the launch of the fused call."""
+    name, constants = nearest(kernels.mixture, product_entry(operator, work.dtype, machine))
+    of = Experts(
+        operator.experts, operator.top_k,
+        weight_bytes=_weight_bytes(operator, machine), act_bytes=DTYPE_BYTES[work.dtype],
+    )  # fmt: skip
+    tokens, gathers = operator.m / operator.top_k, operator.split == "out"
+    found = product_time(
+        tokens, operator.n, operator.k, of, chip_facts(machine, work.dtype), constants, gathers=gathers
+    )
+    return _cost(operator, work, machine, f"mixture.{name}", found, found.bytes, constants.launch_s / _PRODUCTS_OF_MIXTURE)
+
+
+def _attention(operator: Attention, work: Traffic, machine: Machine, kernels: Kernels, alone: bool) -> OperatorCost:
+    narrow = operator.kv_format not in FLOATS and operator.kv_format in machine.peak
+    dtype = operator.kv_format if narrow else work.dtype
+    name, known = nearest(kernels.attention, dtype)
+    found = attention_cost(
+        operator, chip_facts(machine, dtype), known.kernel, known.constants, q_bytes=DTYPE_BYTES[dtype],
+        kv_bytes=kv_element_bytes(operator.kv_format, machine), appends=True, stays=alone,
+    )  # fmt: skip
+    return _cost(operator, work, machine, f"attention.{name}", found, found.bytes)
+
+
+def _weight_bytes(operator: Linear, machine: Machine) -> Number:
+    """Bytes of one weight of a product, scales in proportion."""
+    total = sum(resident_bytes(weight, machine) for weight in operator.weights)
+    return total / (operator.n * operator.k * operator.experts)
+
+
+def _result_bytes(operator: Linear, dtype: str) -> float:
+    """Sums leave as floats, whatever is multiplied."""
+    return DTYPE_BYTES[dtype] if dtype in FLOATS else DTYPE_BYTES.get(operator.otherwise, 2.0)
+
+
+def _cost(
+    operator: Operator, work: Traffic, machine: Machine, model: str, found: Any, moved: Number, more_s: Number = 0.0
+) -> OperatorCost:
+    repeat = operator.repeat
+    time_s, launch_s = (found.time_s + more_s) * repeat, (found.launch_s + more_s) * repeat
+    flops, bytes_ = work.flops * repeat, moved * repeat
+    cached = np.maximum(work.streamed + work.activations - moved, 0.0) * repeat
+    return OperatorCost(
+        operator.name, repeat, work.dtype, flops, bytes_, cached, found.compute_s * repeat, found.memory_s * repeat,
+        0.0, 0.0, launch_s, time_s, energy_j(time_s, flops, bytes_, work.dtype, machine), model,
+    )  # fmt: skip
