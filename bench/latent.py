@@ -19,10 +19,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pyarrow.parquet as parquet
-from mixture import column, facts, for_fit, scores, search
+from mixture import column, for_fit, scores, search
 
 from dovetail.cost.latent import Latent, decode_time, prefill_time, project_time
-from dovetail.hardware.kernels import LatentConstants
+from dovetail.hardware import load_machine
+from dovetail.hardware.kernels import LatentConstants, chip_facts
 
 Array = npt.NDArray[np.float64]
 LIMITS = {
@@ -98,7 +99,7 @@ def read(data: Path, table: Table) -> Calls:
 def predict(calls: Calls, constants: LatentConstants) -> Array:
     """Predicted seconds."""
     table, found = calls.table, np.empty_like(calls.time_s)
-    chip, size = facts(table.chip, "bf16"), 1.0 if table.cache == "fp8" else 2.0
+    chip, size = chip_facts(load_machine(table.chip), "bf16"), 1.0 if table.cache == "fp8" else 2.0
     for decode in (False, True):
         c = calls.only(calls.decode == decode)
         shape = Latent(c.heads, cache_bytes=size)
@@ -114,7 +115,11 @@ def predict(calls: Calls, constants: LatentConstants) -> Array:
 
 def roofline_s(calls: Calls) -> Array:
     """A plain roofline of the attention and of the products around it."""
-    chip, c, size = facts(calls.table.chip, "bf16"), calls, 1.0 if calls.table.cache == "fp8" else 2.0
+    chip, c, size = (
+        chip_facts(load_machine(calls.table.chip), "bf16"),
+        calls,
+        1.0 if calls.table.cache == "fp8" else 2.0,
+    )
     new, keys = c.batch * c.tokens, c.tokens + c.context
     pairs = np.where(c.decode, new * keys * (2 * 512 + 64), new * (keys + 1) / 2 * (192 + 128))
     flops = 2 * c.heads * (pairs + new * 512 * (128 + 128))

@@ -21,12 +21,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pyarrow.parquet as parquet
-from attention import CHIPS
 
 from dovetail.cost.mixture import Experts, Mixture, mixture_time
 from dovetail.cost.routing import Balanced, PowerLaw, Routing
 from dovetail.hardware import load_machine
-from dovetail.hardware.kernels import EXPERT_TILES, MARLIN_TILES, ROW_TILES, ChipFacts, MixtureConstants
+from dovetail.hardware.kernels import EXPERT_TILES, MARLIN_TILES, ROW_TILES, MixtureConstants, chip_facts
 
 Array = npt.NDArray[np.float64]
 A100, H100 = "a100_sxm/moe/vllm/0.14.0", "h100_sxm/moe/vllm/0.24.0"
@@ -122,18 +121,9 @@ def column(rows: list[dict[str, object]], name: str) -> Array:
     return np.array([row[name] for row in rows], float)
 
 
-def facts(chip: str, arithmetic: str) -> ChipFacts:
-    """The chip's datasheet, with the peak of a dtype."""
-    machine, around = load_machine(chip), CHIPS[chip]
-    cache = machine.caches[0]
-    return ChipFacts(
-        machine.peak[arithmetic], machine.memory.bandwidth, cache.capacity, cache.bandwidth, around.cores, around.clock
-    )
-
-
 def predict(calls: Calls, constants: MixtureConstants) -> Array:
     """Predicted seconds."""
-    table, chip = calls.table, facts(calls.table.chip, calls.table.arithmetic)
+    table, chip = calls.table, chip_facts(load_machine(calls.table.chip), calls.table.arithmetic)
     found = np.empty_like(calls.time_s)
     for exponent in np.unique(calls.exponent):
         law: Routing = PowerLaw(float(exponent)) if exponent else Balanced()
@@ -148,7 +138,7 @@ def predict(calls: Calls, constants: MixtureConstants) -> Array:
 def roofline_s(calls: Calls) -> Array:
     """A plain roofline: FLOPs over the peak, or bytes of the experts reached over the bandwidth."""
     table, c = calls.table, calls
-    chip = facts(table.chip, table.arithmetic)
+    chip = chip_facts(load_machine(table.chip), table.arithmetic)
     expert = (2 + c.gated) * c.hidden * c.inner / c.split
     rows, reached = c.tokens * c.top_k / c.ways, c.experts / c.ways * (1 - (1 - c.top_k / c.experts) ** c.tokens)
     return np.asarray(np.maximum(2 * rows * expert / chip.peak, reached * expert * table.weight_bytes / chip.bandwidth))
