@@ -102,7 +102,9 @@ def _compute_s(m: Number, n: Number, k: Number, chip: ChipFacts, c: GemmConstant
         for columns, tiles_across in across:
             if most * columns > MOST:
                 continue
-            step_s = np.maximum(rows * (2.0 * depth * columns * flop_s), (rows + columns) * (widths.activation * load_s))
+            step_s = np.maximum(
+                rows * (2.0 * depth * columns * flop_s), (rows + columns) * (widths.activation * load_s)
+            )
             step_s, end_s = np.maximum(step_s, c.step_s), rows * (columns * write_s)
             waves = tiles_down * tiles_across
             found = _pieces(waves, c.smooth) * (steps * step_s + end_s)

@@ -62,7 +62,9 @@ def product_entry(operator: Linear, dtype: str, machine: Machine) -> str:
 def _product(operator: Linear, work: Traffic, machine: Machine, kernels: Kernels, alone: bool) -> OperatorCost:
     name, constants = nearest(kernels.gemm, product_entry(operator, work.dtype, machine))
     widths = Widths(DTYPE_BYTES[work.dtype], _weight_bytes(operator, machine), _result_bytes(operator, work.dtype))
-    found = gemm_cost(operator.m, operator.n, operator.k, chip_facts(machine, work.dtype), constants, widths, alone=alone)
+    found = gemm_cost(
+        operator.m, operator.n, operator.k, chip_facts(machine, work.dtype), constants, widths, alone=alone
+    )
     return _cost(operator, work, machine, f"gemm.{name}", found, found.bytes)
 
 
@@ -77,7 +79,9 @@ def _grouped(operator: Linear, work: Traffic, machine: Machine, kernels: Kernels
     found = product_time(
         tokens, operator.n, operator.k, of, chip_facts(machine, work.dtype), constants, gathers=gathers
     )
-    return _cost(operator, work, machine, f"mixture.{name}", found, found.bytes, constants.launch_s / _PRODUCTS_OF_MIXTURE)
+    return _cost(
+        operator, work, machine, f"mixture.{name}", found, found.bytes, constants.launch_s / _PRODUCTS_OF_MIXTURE
+    )
 
 
 def _attention(operator: Attention, work: Traffic, machine: Machine, kernels: Kernels, alone: bool) -> OperatorCost:

@@ -11,8 +11,8 @@ import pytest
 
 from dovetail.core.errors import DovetailError
 from dovetail.hardware import load_machine, machines
-from dovetail.hardware.export import machine_to_yaml
 from dovetail.hardware.chip_facts import TYPICAL_CLOCK_HZ, TYPICAL_FLOPS_PER_CLOCK, chip_facts
+from dovetail.hardware.export import machine_to_yaml
 
 # Dense 16-bit FLOP per clock of one core, by generation: widths of matrix units in vendors' architecture papers.
 # GeForce halves the rate of fp32 accumulation. Apple's GPUs have 128 multiply-adds; CPUs count vector or tile units.

@@ -36,7 +36,9 @@ def kernels_from(section: Mapping[str, Any], where: str = "kernels") -> Kernels:
             hint = did_you_mean(str(name), list(families))
             raise DovetailError(f"unknown family of kernels '{name}'", where=where, hint=hint)
     if not section.get("gemm") or not section.get("attention"):
-        raise DovetailError("kernels of products and of attention are needed", where=where, hint="gemm: …, attention: …")
+        raise DovetailError(
+            "kernels of products and of attention are needed", where=where, hint="gemm: …, attention: …"
+        )
     read = {
         family: {dtype: one(section[family][dtype], f"{where}.{family}.{dtype}") for dtype in section[family]}
         for family, one in families.items() if family in section
