@@ -24,7 +24,7 @@ import pyarrow.parquet as parquet
 from dovetail.cost.gemm import Widths, gemm_cost
 from dovetail.design.kernel_fit import Scores, fit, for_fit, scores
 from dovetail.hardware import load_machine
-from dovetail.hardware.kernels import ChipFacts, GemmConstants
+from dovetail.hardware.kernels import ChipFacts, GemmConstants, carried
 
 Array = npt.NDArray[np.float64]
 VLLM = {"a100-sxm": "a100_sxm/gemm/vllm/0.14.0", "h100-sxm": "h100_sxm/gemm/vllm/0.24.0",
@@ -49,16 +49,18 @@ BF16 = GemmConstants(
     launch_s=2.6e-6, compute=0.83, memory=0.85, load=0.015, step_s=1.2e-7, epilogue=0.75, split_s=2.9e-6, overlap=2.5,
     smooth=0.8, resident=0.02,
 )  # fmt: skip
-FP8 = replace(BF16, launch_s=5e-6, compute=0.7, split_s=math.inf, row_s=2e-9, piece_s=4e-9)
+# Twice the peak of 16 bits at the same bytes a second: half the bytes for each FLOP.
+FP8 = replace(BF16, launch_s=5e-6, compute=0.7, load=0.0075, split_s=math.inf, row_s=2e-9, piece_s=4e-9)
 BLOCKS = replace(FP8, host_s=9e-5)  # of 128 values share a scale: 4 bytes
-WEIGHTS_ONLY = replace(BF16, launch_s=4e-6, compute=0.6)
+WEIGHTS_ONLY = replace(BF16, launch_s=9e-6, split_s=2e-5)
+INT8 = replace(WEIGHTS_ONLY, load=0.0075)
 DTYPES = (
     Dtype("bfloat16", VLLM, "bf16", Widths(), BF16),
     Dtype("fp8", VLLM, "fp8", Widths(1.0, 1.0, 2.0), FP8),
     Dtype("fp8_block", VLLM, "fp8", Widths(1.0 + 4 / 128, 1.0, 2.0), BLOCKS),
     Dtype("int8_wo", TRTLLM, "bf16", Widths(2.0, 1.0, 2.0), WEIGHTS_ONLY),
     Dtype("int4_wo", TRTLLM, "bf16", Widths(2.0, 0.5, 2.0), WEIGHTS_ONLY),
-    Dtype("sq", TRTLLM, "int8", Widths(1.0, 1.0, 2.0), WEIGHTS_ONLY),
+    Dtype("sq", TRTLLM, "int8", Widths(1.0, 1.0, 2.0), INT8),
 )
 LIMITS = {share: (0.0, 1.0) for share in ("compute", "memory", "smooth", "resident")} | {"overlap": (1.0, 8.0)}
 
@@ -122,12 +124,14 @@ def read(data: Path, chip: str, dtype: Dtype) -> Calls | None:
 
 
 def fitted(*tables: Calls) -> GemmConstants:
-    """Constants of the matrices that are for it; chips weigh the same."""
+    """Constants of the first chip, of the matrices that are for it; chips weigh the same."""
     typical, parts = tables[0].dtype.typical, [calls.of(calls.fit) for calls in tables]
     names = [field.name for field in fields(GemmConstants) if 0 < getattr(typical, field.name) < math.inf]
 
     def log_errors(constants: GemmConstants) -> list[Array]:
-        return [np.log(part.seconds(constants) / part.time_s) for part in parts]
+        return [
+            np.log(part.seconds(carried(constants, parts[0].facts, part.facts)) / part.time_s) for part in parts
+        ]
 
     return fit(typical, names, log_errors, limits=LIMITS)
 
@@ -179,15 +183,16 @@ def show(title: str, calls: Calls, constants: GemmConstants) -> None:
 
 
 def show_transfers(tables: dict[str, Calls], found: dict[str, GemmConstants]) -> None:
-    """Constants of one chip on another, of two on the third, and the typical ones on all; nothing fitted on these."""
-    for source, target in (("a100-sxm", "h100-sxm"), ("h100-sxm", "h200-sxm"), ("h200-sxm", "h100-sxm")):
-        if source in tables and target in tables:
-            print(f"{f'{source} -> {target}':<34}{held_out(tables[target], found[source])}")
-    for name, calls in tables.items():
-        others = [other for other in tables.values() if other is not calls]
-        if len(others) > 1:
-            print(f"{f'both others -> {name}':<34}{held_out(calls, fitted(*others))}")
-        print(f"{f'typical -> {name}':<34}{held_out(calls, calls.dtype.typical)}")
+    """Constants of one chip on another and of two on the third, carried by clocks; nothing fitted on the target."""
+    for target, calls in tables.items():
+        sources = {name: [other] for name, other in tables.items() if other is not calls}
+        if len(sources) > 1:
+            sources["both others"] = [other for other in tables.values() if other is not calls]
+        for name, others in sources.items():
+            constants = found[name] if name in found else fitted(*others)
+            here = carried(constants, others[0].facts, calls.facts)
+            cells = "".join(f"{str(held_out(calls, given)):>25}" for given in (here, constants))
+            print(f"{f'{name} -> {target}':<34}{cells}")
 
 
 def main() -> None:
@@ -209,7 +214,7 @@ def main() -> None:
             show(chip, calls, found[name][chip])
     for name, chips in tables.items():
         if len(chips) > 1:
-            print(f"\ntransfer, {name}")
+            print(f"\n{f'transfer, {name}':<34}{'by clocks':>25}{'as they are':>25}")
             show_transfers(chips, found[name])
 
 

@@ -20,9 +20,8 @@ from dovetail.core.formats import Number
 from dovetail.hardware.kernels import ChipFacts, GemmConstants
 
 STEP_BYTES = 128  # along the inputs: one line of the cache, 64 elements in bf16
-ROWS, COLUMNS = (64, 128, 256), (32, 64, 128, 256)  # of a tile of results
-MOST = 256 * 128  # fp32 sums that a core's registers hold
-GRANULE = 8  # rows of activations that tensor cores take at once
+TILES = ((64, 32), (64, 64), (128, 64), (128, 128), (128, 256))  # rows and columns of results
+GRANULE = 64  # rows that are computed at once, filled or not
 SPLITS = 32  # most parts of the inputs
 PIECE = 2048  # elements of a row that a quantising kernel takes at once
 
@@ -94,21 +93,16 @@ def _compute_s(m: Number, n: Number, k: Number, chip: ChipFacts, c: GemmConstant
     load_s = depth * chip.cores / (chip.peak * c.load)
     write_s = c.epilogue * widths.result * chip.cores / chip.bandwidth
     filled = np.ceil(m / GRANULE) * GRANULE
-    down = [(np.minimum(rows, filled), _pieces(filled / rows, c.smooth) / chip.cores, rows) for rows in ROWS]
-    across = [(columns, _pieces(n / columns, c.smooth)) for columns in COLUMNS]
-    best = None
-    for rows, tiles_down, most in down:
-        for columns, tiles_across in across:
-            if most * columns > MOST:
-                continue
-            step_s = np.maximum(rows * (2.0 * depth * columns * flop_s), (rows + columns) * (widths.activation * load_s))
-            step_s, end_s = np.maximum(step_s, c.step_s), rows * (columns * write_s)
-            waves = tiles_down * tiles_across
-            found = _pieces(waves, c.smooth) * (steps * step_s + end_s)
-            parts = np.clip(1.0 / waves, 1.0, np.minimum(SPLITS, steps))
-            split = np.ceil(steps / parts) * step_s + end_s + c.split_s
-            found = np.where(parts > 1.0, np.minimum(found, split), found)
-            best = found if best is None else np.minimum(best, found)
+    best: Number = np.inf
+    for most, columns in TILES:
+        rows = np.minimum(most, filled)
+        step_s = np.maximum(rows * (2.0 * depth * columns * flop_s), (rows + columns) * (widths.activation * load_s))
+        step_s, end_s = np.maximum(step_s, c.step_s), rows * (columns * write_s)
+        waves = _pieces(m / most, c.smooth) * (_pieces(n / columns, c.smooth) / chip.cores)
+        found = _pieces(waves, c.smooth) * (steps * step_s + end_s)
+        parts = np.clip(1.0 / waves, 1.0, np.minimum(SPLITS, steps))
+        split = np.ceil(steps / parts) * step_s + end_s + c.split_s
+        best = np.minimum(best, np.where(parts > 1.0, np.minimum(found, split), found))
     return best
 
 

@@ -58,8 +58,8 @@ def test_one_row_takes_its_weights_over_the_bandwidth(width: float) -> None:
 
 def test_an_empty_product_takes_its_launch_one_step_and_one_end() -> None:
     found = seconds((H100, ON_H100), (1, 1, 1))
-    least = 8 * 32 * 2 * 0.665 * 132 / 3.35e12
-    assert found == pytest.approx(2.50e-6 + 8.16e-8 + least, rel=0.02)
+    least = 64 * 32 * 2 * ON_H100.epilogue * 132 / 3.35e12
+    assert found == pytest.approx(ON_H100.launch_s + ON_H100.step_s + least, rel=0.02)
     assert seconds((H100, replace(ON_H100, host_s=92e-6)), (1, 1, 1)) == 92e-6
 
 
@@ -82,21 +82,18 @@ def scheduled(shape: tuple[int, int, int], chip: ChipFacts, c: GemmConstants) ->
     """Whole tiles one after another on each core, for every shape of tile; the best is taken. No split inputs."""
     m, n, k = shape
     found = []
-    for rows in (64, 128, 256):
-        for columns in (32, 64, 128, 256):
-            if rows * columns > 128 * 256:
-                continue
-            tiles = len(range(0, m, rows)) * len(range(0, n, columns))
-            high = min(rows, -(-m // 8) * 8)
-            step = max(
-                2 * 64 * high * columns * chip.cores / (chip.peak * c.compute),
-                (high + columns) * 128 * chip.cores / (chip.peak * c.load), c.step_s,
-            )  # fmt: skip
-            end = high * columns * 2 * c.epilogue * chip.cores / chip.bandwidth
-            cores = [0.0] * int(chip.cores)
-            for tile in range(tiles):
-                cores[tile % len(cores)] += len(range(0, k, 64)) * step + end
-            found.append(max(cores))
+    for rows, columns in ((64, 32), (64, 64), (128, 64), (128, 128), (128, 256)):
+        tiles = len(range(0, m, rows)) * len(range(0, n, columns))
+        high = min(rows, -(-m // 64) * 64)
+        step = max(
+            2 * 64 * high * columns * chip.cores / (chip.peak * c.compute),
+            (high + columns) * 128 * chip.cores / (chip.peak * c.load), c.step_s,
+        )  # fmt: skip
+        end = high * columns * 2 * c.epilogue * chip.cores / chip.bandwidth
+        cores = [0.0] * int(chip.cores)
+        for tile in range(tiles):
+            cores[tile % len(cores)] += len(range(0, k, 64)) * step + end
+        found.append(max(cores))
     return min(found)
 
 
