@@ -16,7 +16,6 @@ import argparse
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
@@ -25,6 +24,8 @@ import numpy.typing as npt
 import pyarrow.parquet as parquet
 
 from dovetail.cost.attention import AttentionCost, attention_cost, energy_j
+from dovetail.design import kernel_fit
+from dovetail.design.kernel_fit import scores, search
 from dovetail.hardware import load_machine
 from dovetail.hardware.kernels import (
     FLASH_2,
@@ -68,7 +69,7 @@ TYPICAL = {
         score_clocks=0.02, core_bandwidth=2.5e10, memory=0.92, resident=0.45, append=0.5, append_token_s=1e-9,
     ),
 }  # fmt: skip
-SHARES = ("compute", "memory", "resident", "append")
+LIMITS = dict.fromkeys(("compute", "memory", "resident", "append"), (0.0, 1.0))
 PULL = 0.005  # mean |log error| that a constant pays for being e times its typical value
 EVERY = 1 << 40  # a window that cuts nothing
 
@@ -159,37 +160,10 @@ def fit(*tables: Calls) -> AttentionConstants:
     typical, names = TYPICAL[tables[0].dtype], list(dict.fromkeys(name for calls in tables for name in free(calls)))
     parts = [calls.of(calls.fit & phase) for calls in tables for phase in (calls.prefill, ~calls.prefill)]
 
-    def loss(values: Array) -> float:
-        constants = replace(typical, **dict(zip(names, values.tolist())))
-        if max(getattr(constants, name) for name in SHARES) > 1:
-            return np.inf
-        errors = [np.abs(np.log(part.cost(constants).time_s / part.time_s)).mean() for part in parts]
-        return float(np.mean(errors)) + PULL * float(np.sum(np.log(values / start) ** 2))
+    def log_errors(constants: AttentionConstants) -> list[Array]:
+        return [np.log(part.cost(constants).time_s / part.time_s) for part in parts]
 
-    start = np.array([getattr(typical, name) for name in names])
-    return replace(typical, **dict(zip(names, search(loss, start).tolist())))
-
-
-def search(loss: Callable[[Array], float], start: Array, rounds: int = 60) -> Array:
-    """Coordinate search on the logarithms of positive parameters; a step that does not help is halved."""
-    best, value, step = start, loss(start), np.full(len(start), 0.3)
-    for _ in range(rounds):
-        for index in range(len(best)):
-            trials = [best * np.where(np.arange(len(best)) == index, np.exp(s * step[index]), 1.0) for s in (1, -1)]
-            found = [loss(trial) for trial in trials]
-            better = int(np.argmin(found))
-            helped = found[better] < value
-            best, value = (trials[better], found[better]) if helped else (best, value)
-            step[index] = min(step[index] * 1.5, 0.5) if helped else step[index] / 2
-        if step.max() < 2e-3:
-            break
-    return best
-
-
-def errors(predicted: Array, truth: Array) -> tuple[float, float, float]:
-    """Mean |relative error|, the same above 20 us, and sum |error| / sum time."""
-    error = np.abs(predicted / truth - 1)
-    return float(error.mean()), float(error[truth > 20e-6].mean()), float(np.abs(predicted - truth).sum() / truth.sum())
+    return kernel_fit.fit(typical, names, log_errors, limits=LIMITS, pull=PULL)
 
 
 def roofline_s(calls: Calls) -> Array:
@@ -207,7 +181,7 @@ def show(title: str, calls: Calls, constants: AttentionConstants) -> None:
     """One line a phase: our errors beside the roofline's."""
     for phase, rows in (("prefill", calls.prefill), ("decode", ~calls.prefill)):
         part = calls.of(rows)
-        ours, plain = errors(part.cost(constants).time_s, part.time_s), errors(roofline_s(part), part.time_s)
+        ours, plain = scores(part.cost(constants).time_s, part.time_s), scores(roofline_s(part), part.time_s)
         cells = "".join(f"{f'{a:.1%} / {b:.1%}':>17}" for a, b in zip(ours, plain, strict=True))
         print(f"{title:<26}{calls.dtype:<6}{phase:<9}{len(part.time_s):>7}{cells}")
 

@@ -6,8 +6,8 @@
     memory  = operands and results once, at `memory` of the bandwidth, or from the cache where they stay
     time    = launch + (compute^p + memory^p)^(1/p), on a host that is fast enough
 
-The tile is the one that is done first, as a library's heuristic aims for. Tiles of matrix products and their waves over
-the cores: NVIDIA, "Matrix Multiplication Background User's Guide", 2023; split inputs: Osama et al., Stream-K, PPoPP 2023.
+The tile is the one that is done first, as a library's heuristic aims for. Tiles of products and their waves over the
+cores: NVIDIA, "Matrix Multiplication Background User's Guide", 2023; split inputs: Osama et al., Stream-K, PPoPP 2023.
 """
 
 from __future__ import annotations
@@ -20,9 +20,8 @@ from dovetail.core.formats import Number
 from dovetail.hardware.kernels import ChipFacts, GemmConstants
 
 STEP_BYTES = 128  # along the inputs: one line of the cache, 64 elements in bf16
-ROWS, COLUMNS = (64, 128, 256), (32, 64, 128, 256)  # of a tile of results
-MOST = 256 * 128  # fp32 sums that a core's registers hold
-GRANULE = 8  # rows of activations that tensor cores take at once
+TILES = ((64, 32), (64, 64), (128, 64), (128, 128), (128, 256))  # rows and columns of results
+GRANULE = 64  # rows that are computed at once, filled or not
 SPLITS = 32  # most parts of the inputs
 PIECE = 2048  # elements of a row that a quantising kernel takes at once
 
@@ -78,10 +77,10 @@ def gemm_cost(
     return GemmCost(compute_s, memory_s, time_s - busy_s, time_s, read)
 
 
-def _memory_s(moved: Number, chip: ChipFacts, c: GemmConstants, stays: bool) -> tuple[Number, Number]:
+def _memory_s(moved: Number, chip: ChipFacts, c: GemmConstants, alone: bool) -> tuple[Number, Number]:
     """Seconds to move the operands, and bytes that leave main memory: those that stay come from the cache."""
     main = chip.bandwidth * c.memory
-    if not stays or not np.any(chip.cache):
+    if not alone or not np.any(chip.cache):
         return moved / main, moved
     kept = np.clip(2.0 - moved / np.maximum(c.resident * chip.cache, 1e-9), 0.0, 1.0) * moved
     return (moved - kept) / main + kept / np.maximum(chip.cache_bandwidth, main), moved - kept
@@ -95,23 +94,17 @@ def _compute_s(m: Number, n: Number, k: Number, chip: ChipFacts, c: GemmConstant
     load_s = depth * chip.cores / (chip.peak * c.load)
     write_s = c.epilogue * widths.result * chip.cores / chip.bandwidth
     filled = np.ceil(m / GRANULE) * GRANULE
-    down = [(np.minimum(rows, filled), _pieces(filled / rows, c.smooth) / chip.cores, rows) for rows in ROWS]
-    across = [(columns, _pieces(n / columns, c.smooth)) for columns in COLUMNS]
-    best = None
-    for rows, tiles_down, most in down:
-        for columns, tiles_across in across:
-            if most * columns > MOST:
-                continue
-            step_s = np.maximum(
-                rows * (2.0 * depth * columns * flop_s), (rows + columns) * (widths.activation * load_s)
-            )
-            step_s, end_s = np.maximum(step_s, c.step_s), rows * (columns * write_s)
-            waves = tiles_down * tiles_across
-            found = _pieces(waves, c.smooth) * (steps * step_s + end_s)
-            parts = np.clip(1.0 / waves, 1.0, np.minimum(SPLITS, steps))
-            split = np.ceil(steps / parts) * step_s + end_s + c.split_s
-            found = np.where(parts > 1.0, np.minimum(found, split), found)
-            best = found if best is None else np.minimum(best, found)
+    best: Number = np.inf
+    for most, columns in TILES:
+        rows = np.minimum(most, filled)
+        loads_s = (rows + columns) * (widths.activation * load_s)
+        step_s = np.maximum(np.maximum(rows * (2.0 * depth * columns * flop_s), loads_s), c.step_s)
+        end_s = rows * (columns * write_s)
+        waves = _pieces(m / most, c.smooth) * (_pieces(n / columns, c.smooth) / chip.cores)
+        found = _pieces(waves, c.smooth) * (steps * step_s + end_s)
+        parts = np.clip(1.0 / waves, 1.0, np.minimum(SPLITS, steps))
+        split = np.ceil(steps / parts) * step_s + end_s + c.split_s
+        best = np.minimum(best, np.where(parts > 1.0, np.minimum(found, split), found))
     return best
 
 

@@ -41,6 +41,6 @@ class OperatorCost:
 
 
 def energy_j(time_s: Number, flops: Number, bytes_: Number, dtype: str, machine: Machine) -> Number:
-    """Joules of work that takes `time_s`: idle power, FLOPs and bytes of main memory, no more than the board may draw."""
+    """Joules of work that takes `time_s`: idle power, FLOPs and bytes of main memory, within the board's limit."""
     dynamic = flops * machine.j_per_flop[dtype] + bytes_ * machine.j_per_byte
     return np.minimum(time_s * machine.idle_w + dynamic, time_s * machine.tdp_w)

@@ -10,8 +10,7 @@ Kernels and communication were measured on NVIDIA's A100 and H100 (and H200, ker
   NVIDIA and AMD alone, so other makers' chips have the rings only;
 - what is not a GPU under an engine that starts kernels is priced by a roofline.
 
-Constants are shares of a chip's own peaks and seconds; of these the launch goes with the clock of the cores, which on
-the A100 and the H100 makes the same number of clocks.
+Constants are shares of a chip's own peaks, and seconds, of which some go with the clock of the cores (`at_clock`).
 """
 
 from __future__ import annotations
@@ -22,7 +21,8 @@ from functools import cache
 from typing import Any
 
 from dovetail.hardware.fabric import Transport
-from dovetail.hardware.kernels import GemmConstants, Kernels
+from dovetail.hardware.kernels import Kernels
+from dovetail.hardware.kernels.gemm import at_clock
 from dovetail.hardware.kernels.read import kernels_from
 from dovetail.hardware.machine import Source
 from dovetail.hardware.zoo import zoo_file
@@ -58,7 +58,7 @@ def kernels_of(file: Mapping[str, Any], stack: str) -> tuple[Kernels | None, dic
     name = relative(file)
     kernels, clock = _measured(name)
     own = file.get("clock") or clock
-    gemm = {dtype: _at_clock(one, clock / own) for dtype, one in kernels.gemm.items()}
+    gemm = {dtype: at_clock(one, clock / own) for dtype, one in kernels.gemm.items()}
     known = Source("modelled", f"as {name}, its nearest measured relative (hardware/relatives.py)")
     return replace(kernels, gemm=gemm), {"kernels": known}
 
@@ -74,10 +74,6 @@ def relative(file: Mapping[str, Any]) -> str:
 def _measured(name: str) -> tuple[Kernels, float]:
     file = zoo_file("chips", name)
     return kernels_from(file["kernels"]), float(file["clock"])
-
-
-def _at_clock(one: GemmConstants, ratio: float) -> GemmConstants:
-    return replace(one, launch_s=one.launch_s * ratio)
 
 
 def _year(file: Mapping[str, Any]) -> int:

@@ -58,8 +58,8 @@ def test_one_row_takes_its_weights_over_the_bandwidth(width: float) -> None:
 
 def test_an_empty_product_takes_its_launch_one_step_and_one_end() -> None:
     found = seconds((H100, ON_H100), (1, 1, 1))
-    least = 8 * 32 * 2 * 0.665 * 132 / 3.35e12
-    assert found == pytest.approx(2.50e-6 + 8.16e-8 + least, rel=0.02)
+    least = 64 * 32 * 2 * ON_H100.epilogue * 132 / 3.35e12
+    assert found == pytest.approx(ON_H100.launch_s + ON_H100.step_s + least, rel=0.02)
     assert seconds((H100, replace(ON_H100, host_s=92e-6)), (1, 1, 1)) == 92e-6
 
 
@@ -73,30 +73,27 @@ def test_what_stays_comes_from_the_cache() -> None:
     constants = replace(IDEAL, resident=0.5)
     small, large = (64, 2048, 2048), (64, 65_536, 65_536)
     bytes_of = {shape: 2.0 * (shape[0] * (shape[1] + shape[2]) + shape[1] * shape[2]) for shape in (small, large)}
-    assert seconds((H100, constants), small, stays=True) == pytest.approx(bytes_of[small] / 9.4e12, rel=0.01)
-    assert gemm_cost(*small, H100, constants, stays=True).bytes == 0.0
-    assert gemm_cost(*large, H100, constants, stays=True).bytes == bytes_of[large]
+    assert seconds((H100, constants), small, alone=True) == pytest.approx(bytes_of[small] / 9.4e12, rel=0.01)
+    assert gemm_cost(*small, H100, constants, alone=True).bytes == 0.0
+    assert gemm_cost(*large, H100, constants, alone=True).bytes == bytes_of[large]
 
 
 def scheduled(shape: tuple[int, int, int], chip: ChipFacts, c: GemmConstants) -> float:
     """Whole tiles one after another on each core, for every shape of tile; the best is taken. No split inputs."""
     m, n, k = shape
     found = []
-    for rows in (64, 128, 256):
-        for columns in (32, 64, 128, 256):
-            if rows * columns > 128 * 256:
-                continue
-            tiles = len(range(0, m, rows)) * len(range(0, n, columns))
-            high = min(rows, -(-m // 8) * 8)
-            step = max(
-                2 * 64 * high * columns * chip.cores / (chip.peak * c.compute),
-                (high + columns) * 128 * chip.cores / (chip.peak * c.load), c.step_s,
-            )  # fmt: skip
-            end = high * columns * 2 * c.epilogue * chip.cores / chip.bandwidth
-            cores = [0.0] * int(chip.cores)
-            for tile in range(tiles):
-                cores[tile % len(cores)] += len(range(0, k, 64)) * step + end
-            found.append(max(cores))
+    for rows, columns in ((64, 32), (64, 64), (128, 64), (128, 128), (128, 256)):
+        tiles = len(range(0, m, rows)) * len(range(0, n, columns))
+        high = min(rows, -(-m // 64) * 64)
+        step = max(
+            2 * 64 * high * columns * chip.cores / (chip.peak * c.compute),
+            (high + columns) * 128 * chip.cores / (chip.peak * c.load), c.step_s,
+        )  # fmt: skip
+        end = high * columns * 2 * c.epilogue * chip.cores / chip.bandwidth
+        cores = [0.0] * int(chip.cores)
+        for tile in range(tiles):
+            cores[tile % len(cores)] += len(range(0, k, 64)) * step + end
+        found.append(max(cores))
     return min(found)
 
 
@@ -116,17 +113,17 @@ def test_few_tiles_with_long_inputs_are_split() -> None:
 @given(setups, shapes, st.integers(0, 2), st.integers(1, 3000), widths, st.booleans())
 def test_more_work_is_never_faster(setup: Any, shape: Any, axis: int, more: int, width: Widths, stays: bool) -> None:
     larger = tuple(size + more * (axis == index) for index, size in enumerate(shape))
-    base = seconds(setup, shape, widths=width, stays=stays)
-    assert seconds(setup, larger, widths=width, stays=stays) >= base * (1 - 1e-12)
+    base = seconds(setup, shape, widths=width, alone=stays)
+    assert seconds(setup, larger, widths=width, alone=stays) >= base * (1 - 1e-12)
 
 
 @given(setups, shapes, st.floats(1.0, 30.0), st.booleans())
 def test_a_better_chip_is_never_slower(setup: Any, shape: Any, factor: float, stays: bool) -> None:
     chip, constants = setup
-    base = seconds(setup, shape, stays=stays)
+    base = seconds(setup, shape, alone=stays)
     for names in (("peak",), ("bandwidth",), ("cache",), ("cache_bandwidth",)):
         better = replace(chip, **{name: getattr(chip, name) * factor for name in names})
-        assert seconds((better, constants), shape, stays=stays) <= base * (1 + 1e-12)
+        assert seconds((better, constants), shape, alone=stays) <= base * (1 + 1e-12)
 
 
 @given(setups, shapes, st.integers(2, 8))
@@ -149,8 +146,8 @@ def test_no_product_beats_the_peaks(setup: Any, shape: Any, width: Widths) -> No
 @given(setups, st.lists(shapes, min_size=1, max_size=8), widths, st.booleans())
 def test_points_together_equal_points_alone(setup: Any, points: Any, width: Widths, stays: bool) -> None:
     columns = tuple(np.array([point[axis] for point in points]) for axis in range(3))
-    together = seconds(setup, columns, widths=width, stays=stays)
-    alone = [seconds(setup, point, widths=width, stays=stays) for point in points]
+    together = seconds(setup, columns, widths=width, alone=stays)
+    alone = [seconds(setup, point, widths=width, alone=stays) for point in points]
     np.testing.assert_allclose(together, alone, rtol=1e-12)
 
 
@@ -167,7 +164,7 @@ def test_measured_kernels_are_met(
     data_folder: Path, table: str, chip: ChipFacts, constants: GemmConstants, most: float
 ) -> None:
     shape, truth = measured(data_folder / "silicon" / "aiconfigurator" / table / "gemm_perf.parquet", "bfloat16")
-    found = gemm_cost(*shape, chip, constants, stays=True).time_s
+    found = gemm_cost(*shape, chip, constants, alone=True).time_s
     assert float(np.abs(found / truth - 1).mean()) < most
 
 

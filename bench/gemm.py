@@ -1,0 +1,220 @@
+"""How far the model of matrix products is from measured kernels, and whether one chip's constants serve another.
+
+Data: GEMM tables of vLLM and TensorRT-LLM on A100, H100 and H200 (aiconfigurator 095f58a, Apache-2.0), rows of each
+table's commonest kernel; a call is repeated, so operands that fit stay in the cache. Constants are fitted per chip and
+dtype on the matrices whose sha1 of "n,k" is below 5 modulo 100 and scored on all others, with a weak pull to the same
+typical constants everywhere. Beside them: a plain roofline (peaks, no launch) and one of three fitted constants.
+
+Needs pyarrow. Run: python bench/gemm.py
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+from collections import Counter
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow.parquet as parquet
+
+from dovetail.cost.gemm import Widths, gemm_cost
+from dovetail.design.kernel_fit import Scores, fit, for_fit, scores
+from dovetail.hardware import load_machine
+from dovetail.hardware.kernels import ChipFacts, GemmConstants, carried
+
+Array = npt.NDArray[np.float64]
+VLLM = {"a100-sxm": "a100_sxm/gemm/vllm/0.14.0", "h100-sxm": "h100_sxm/gemm/vllm/0.24.0",
+        "h200-sxm": "h200_sxm/gemm/vllm/0.22.0"}  # fmt: skip
+TRTLLM = {"a100-sxm": "a100_sxm/gemm/trtllm/1.0.0"}
+# Cores and boost clocks: NVIDIA A100 and H100 architecture whitepapers.
+CORES = {"a100-sxm": (108, 1.41e9), "h100-sxm": (132, 1.83e9), "h200-sxm": (132, 1.83e9)}
+
+
+@dataclass(frozen=True)
+class Dtype:
+    """How a dtype's kernels work: the peak they use, bytes of elements, and where their fit starts."""
+
+    name: str
+    folders: dict[str, str]
+    peak: str
+    widths: Widths
+    typical: GemmConstants
+
+
+BF16 = GemmConstants(
+    launch_s=2.6e-6, compute=0.83, memory=0.85, load=0.015, step_s=1.2e-7, epilogue=0.75, split_s=2.9e-6, overlap=2.5,
+    smooth=0.8, resident=0.02,
+)  # fmt: skip
+# Twice the peak of 16 bits at the same bytes a second: half the bytes for each FLOP.
+FP8 = replace(BF16, launch_s=5e-6, compute=0.7, load=0.0075, split_s=math.inf, row_s=2e-9, piece_s=4e-9)
+BLOCKS = replace(FP8, host_s=9e-5)  # of 128 values share a scale: 4 bytes
+WEIGHTS_ONLY = replace(BF16, launch_s=9e-6, split_s=2e-5)
+INT8 = replace(WEIGHTS_ONLY, load=0.0075)
+DTYPES = (
+    Dtype("bfloat16", VLLM, "bf16", Widths(), BF16),
+    Dtype("fp8", VLLM, "fp8", Widths(1.0, 1.0, 2.0), FP8),
+    Dtype("fp8_block", VLLM, "fp8", Widths(1.0 + 4 / 128, 1.0, 2.0), BLOCKS),
+    Dtype("int8_wo", TRTLLM, "bf16", Widths(2.0, 1.0, 2.0), WEIGHTS_ONLY),
+    Dtype("int4_wo", TRTLLM, "bf16", Widths(2.0, 0.5, 2.0), WEIGHTS_ONLY),
+    Dtype("sq", TRTLLM, "int8", Widths(1.0, 1.0, 2.0), INT8),
+)
+LIMITS = dict.fromkeys(("compute", "memory", "smooth", "resident"), (0.0, 1.0)) | {"overlap": (1.0, 8.0)}
+
+
+@dataclass(frozen=True)
+class Calls:
+    """Measured calls of one chip and dtype, one a row; seconds, and watts where they were measured."""
+
+    chip: str
+    dtype: Dtype
+    m: Array
+    n: Array
+    k: Array
+    time_s: Array
+    power_w: Array
+    fit: npt.NDArray[np.bool_]
+
+    def of(self, rows: npt.NDArray[np.bool_]) -> Calls:
+        """Some of the rows."""
+        columns = ("m", "n", "k", "time_s", "power_w", "fit")
+        return replace(self, **{name: getattr(self, name)[rows] for name in columns})
+
+    @property
+    def facts(self) -> ChipFacts:
+        """The chip's numbers, with the peak of the dtype."""
+        machine = load_machine(self.chip)
+        cache, (cores, clock) = machine.caches[0], CORES[self.chip]
+        peak = machine.peak[self.dtype.peak]
+        return ChipFacts(peak, machine.memory.bandwidth, cache.capacity, cache.bandwidth, cores, clock)
+
+    @property
+    def flops(self) -> Array:
+        """Operations of each call."""
+        return 2.0 * self.m * self.n * self.k
+
+    @property
+    def bytes(self) -> Array:
+        """Bytes of operands and results of each call, each once."""
+        w = self.dtype.widths
+        return np.asarray(w.activation * self.m * self.k + w.weight * self.n * self.k + w.result * self.m * self.n)
+
+    def seconds(self, constants: GemmConstants) -> Array:
+        """What the model says of these calls."""
+        found = gemm_cost(self.m, self.n, self.k, self.facts, constants, self.dtype.widths, alone=True)
+        return np.asarray(found.time_s)
+
+
+def read(data: Path, chip: str, dtype: Dtype) -> Calls | None:
+    """The calls of a dtype's commonest kernel; None where the table has none."""
+    file = data / "silicon" / "aiconfigurator" / dtype.folders[chip] / "gemm_perf.parquet"
+    table = parquet.read_table(file, filters=[("gemm_dtype", "=", dtype.name)]).to_pydict()
+    if not table["kernel_source"]:
+        return None
+    kernel = Counter(table["kernel_source"]).most_common(1)[0][0]
+    keep = np.array([source == kernel for source in table["kernel_source"]])
+    m, n, k, milliseconds = (np.asarray(table[name], float)[keep] for name in ("m", "n", "k", "latency"))
+    power = np.asarray(table.get("power", np.full(len(keep), np.nan)), float)[keep]
+    matrices = list(zip(n.astype(int).tolist(), k.astype(int).tolist(), strict=True))
+    chosen = {matrix: for_fit(matrix) for matrix in set(matrices)}
+    return Calls(chip, dtype, m, n, k, milliseconds / 1e3, power, np.array([chosen[matrix] for matrix in matrices]))
+
+
+def fitted(*tables: Calls) -> GemmConstants:
+    """Constants of the first chip, of the matrices that are for it; chips weigh the same."""
+    typical, parts = tables[0].dtype.typical, [calls.of(calls.fit) for calls in tables]
+    names = [field.name for field in fields(GemmConstants) if 0 < getattr(typical, field.name) < math.inf]
+
+    def log_errors(constants: GemmConstants) -> list[Array]:
+        return [np.log(part.seconds(carried(constants, parts[0].facts, part.facts)) / part.time_s) for part in parts]
+
+    return fit(typical, names, log_errors, limits=LIMITS)
+
+
+@dataclass(frozen=True)
+class Roofline:
+    """The larger of arithmetic and memory at a share of their peaks, after a launch."""
+
+    compute: float = 0.7
+    memory: float = 0.8
+    launch_s: float = 3e-6
+
+    def seconds(self, calls: Calls) -> Array:
+        """Its time of calls."""
+        facts = calls.facts
+        arithmetic, memory = calls.flops / (facts.peak * self.compute), calls.bytes / (facts.bandwidth * self.memory)
+        return np.asarray(np.maximum(arithmetic, memory) + self.launch_s)
+
+
+def fitted_roofline(calls: Calls) -> Roofline:
+    """The three constants that meet the same matrices best."""
+    part, limits = calls.of(calls.fit), {"compute": (0.0, 1.0), "memory": (0.0, 1.0)}
+    names = ["compute", "memory", "launch_s"]
+    return fit(Roofline(), names, lambda c: [np.log(c.seconds(part) / part.time_s)], limits=limits, pull=0.0)
+
+
+def held_out(calls: Calls, constants: GemmConstants) -> Scores:
+    """Errors of calls that nothing was fitted on."""
+    part = calls.of(~calls.fit)
+    return scores(part.seconds(constants), part.time_s)
+
+
+def line(constants: GemmConstants) -> str:
+    """The constants in readable units."""
+    found = []
+    for field in fields(constants):
+        value, seconds = getattr(constants, field.name), field.name.endswith("_s")
+        if value and value < math.inf:
+            found.append(f"{field.name[:-2]} {value * 1e6:.3g}us" if seconds else f"{field.name} {value:.3g}")
+    return ", ".join(found)
+
+
+def show(title: str, calls: Calls, constants: GemmConstants) -> None:
+    """One line: our errors beside those of the two rooflines."""
+    part = calls.of(~calls.fit)
+    beside = [scores(roof.seconds(part), part.time_s) for roof in (fitted_roofline(calls), Roofline(1.0, 1.0, 0.0))]
+    cells = "".join(f"{found!s:>25}" for found in (held_out(calls, constants), *beside))
+    print(f"{title:<26}{calls.dtype.name:<10}{len(part.time_s):>7}{cells}")
+
+
+def show_transfers(tables: dict[str, Calls], found: dict[str, GemmConstants]) -> None:
+    """Constants of one chip on another and of two on the third, carried by clocks; nothing fitted on the target."""
+    for target, calls in tables.items():
+        sources = {name: [other] for name, other in tables.items() if other is not calls}
+        if len(sources) > 1:
+            sources["both others"] = [other for other in tables.values() if other is not calls]
+        for name, others in sources.items():
+            constants = found[name] if name in found else fitted(*others)
+            here = carried(constants, others[0].facts, calls.facts)
+            cells = "".join(f"{held_out(calls, given)!s:>25}" for given in (here, constants))
+            print(f"{f'{name} -> {target}':<34}{cells}")
+
+
+def main() -> None:
+    """Print constants, held-out errors, and transfer between chips."""
+    beside = Path(__file__).resolve().parents[2] / "shared" / "data"
+    parser = argparse.ArgumentParser(description="Fit the model of matrix products to measured kernels and score it.")
+    parser.add_argument("--data", type=Path, default=Path(os.environ.get("DOVETAIL_DATA", beside)))
+    data = parser.parse_args().data
+    if not (data / "silicon").is_dir():
+        raise SystemExit(f"no measured kernels in {data}: set DOVETAIL_DATA")
+    tables = {dtype.name: {c: t for c in dtype.folders if (t := read(data, c, dtype))} for dtype in DTYPES}
+    found = {name: {chip: fitted(calls) for chip, calls in chips.items()} for name, chips in tables.items()}
+    for name, chips in found.items():
+        for chip, constants in chips.items():
+            print(f"{chip} {name}: {line(constants)}")
+    print(f"\n{'held out, MAPE/>20us/sum':<36}{'rows':>7}{'ours':>25}{'three constants':>25}{'plain roofline':>25}")
+    for name, chips in tables.items():
+        for chip, calls in chips.items():
+            show(chip, calls, found[name][chip])
+    for name, chips in tables.items():
+        if len(chips) > 1:
+            print(f"\n{f'transfer, {name}':<34}{'by clocks':>25}{'as they are':>25}")
+            show_transfers(chips, found[name])
+
+
+if __name__ == "__main__":
+    main()
