@@ -24,14 +24,13 @@ import pyarrow.parquet as parquet
 from dovetail.cost.gemm import Widths, gemm_cost
 from dovetail.design.kernel_fit import Scores, fit, for_fit, scores
 from dovetail.hardware import load_machine
+from dovetail.hardware.chip_facts import chip_facts
 from dovetail.hardware.kernels import ChipFacts, GemmConstants, carried
 
 Array = npt.NDArray[np.float64]
 VLLM = {"a100-sxm": "a100_sxm/gemm/vllm/0.14.0", "h100-sxm": "h100_sxm/gemm/vllm/0.24.0",
         "h200-sxm": "h200_sxm/gemm/vllm/0.22.0"}  # fmt: skip
 TRTLLM = {"a100-sxm": "a100_sxm/gemm/trtllm/1.0.0"}
-# Cores and boost clocks: NVIDIA A100 and H100 architecture whitepapers.
-CORES = {"a100-sxm": (108, 1.41e9), "h100-sxm": (132, 1.83e9), "h200-sxm": (132, 1.83e9)}
 
 
 @dataclass(frozen=True)
@@ -86,10 +85,7 @@ class Calls:
     @property
     def facts(self) -> ChipFacts:
         """The chip's numbers, with the peak of the dtype."""
-        machine = load_machine(self.chip)
-        cache, (cores, clock) = machine.caches[0], CORES[self.chip]
-        peak = machine.peak[self.dtype.peak]
-        return ChipFacts(peak, machine.memory.bandwidth, cache.capacity, cache.bandwidth, cores, clock)
+        return chip_facts(load_machine(self.chip), self.dtype.peak)
 
     @property
     def flops(self) -> Array:
