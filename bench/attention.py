@@ -27,6 +27,7 @@ from dovetail.cost.attention import AttentionCost, attention_cost, energy_j
 from dovetail.design import kernel_fit
 from dovetail.design.kernel_fit import scores, search
 from dovetail.hardware import load_machine
+from dovetail.hardware.chip_facts import chip_facts
 from dovetail.hardware.kernels import (
     FLASH_2,
     FLASH_3,
@@ -34,7 +35,6 @@ from dovetail.hardware.kernels import (
     AttentionKernel,
     ChipFacts,
     EnergyConstants,
-    chip_facts,
 )
 from dovetail.model.graph import Attention
 

@@ -30,9 +30,9 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from roofline_constants import search
 
 from dovetail.cost.collectives import collective_s, phases
+from dovetail.design.kernel_fit import search
 from dovetail.hardware import Machine, Transport, load_machine
 
 Array = npt.NDArray[np.float64]

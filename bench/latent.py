@@ -23,7 +23,8 @@ from mixture import column, for_fit, scores, search
 
 from dovetail.cost.latent import Latent, decode_time, prefill_time, project_time
 from dovetail.hardware import load_machine
-from dovetail.hardware.kernels import LatentConstants, chip_facts
+from dovetail.hardware.chip_facts import chip_facts
+from dovetail.hardware.kernels import LatentConstants
 
 Array = npt.NDArray[np.float64]
 LIMITS = {

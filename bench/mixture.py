@@ -25,7 +25,8 @@ import pyarrow.parquet as parquet
 from dovetail.cost.mixture import Experts, Mixture, mixture_time
 from dovetail.cost.routing import Balanced, PowerLaw, Routing
 from dovetail.hardware import load_machine
-from dovetail.hardware.kernels import EXPERT_TILES, MARLIN_TILES, ROW_TILES, MixtureConstants, chip_facts
+from dovetail.hardware.chip_facts import chip_facts
+from dovetail.hardware.kernels import EXPERT_TILES, MARLIN_TILES, ROW_TILES, MixtureConstants
 
 Array = npt.NDArray[np.float64]
 A100, H100 = "a100_sxm/moe/vllm/0.14.0", "h100_sxm/moe/vllm/0.24.0"

@@ -73,7 +73,7 @@ def gemm_cost(
     busy_s = longer_s * (1.0 + (np.minimum(compute_s, memory_s) / longer_s) ** c.overlap) ** (1.0 / c.overlap)
     quantise_s = m * (c.row_s + c.piece_s * np.ceil(k / PIECE)) if np.any(c.row_s) or np.any(c.piece_s) else 0.0
     time_s = c.launch_s + busy_s + quantise_s
-    time_s = np.maximum(time_s, c.host_s) if alone else time_s
+    time_s = np.maximum(time_s + c.call_s, c.host_s) if alone else time_s
     return GemmCost(compute_s, memory_s, time_s - busy_s, time_s, read)
 
 

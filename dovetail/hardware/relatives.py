@@ -31,6 +31,7 @@ HOPPER = 2022
 LATER = 2023  # of other makers: libraries with the H100's kernels as their model
 _LIBRARIES = {"NVIDIA": "nccl", "AMD": "rccl"}
 _OWN_KERNELS = ("NVIDIA", "AMD")
+_ONLY_A100 = ("w8a16", "w4a16", "int8")
 _ENGINES = ("vllm",)  # stacks whose kernels were measured
 
 
@@ -52,7 +53,7 @@ def fabric_of(file: Mapping[str, Any]) -> tuple[tuple[Transport, ...], dict[str,
 def kernels_of(file: Mapping[str, Any], stack: str) -> tuple[Kernels | None, dict[str, Source]]:
     """Constants of a chip's kernels and, where they are another's, their source; None where a roofline prices it."""
     if file.get("kernels"):
-        return kernels_from(file["kernels"]), {}
+        return _completed(kernels_from(file["kernels"]))
     if file.get("kind", "gpu") != "gpu" or stack not in _ENGINES:
         return None, {}
     name = relative(file)
@@ -60,7 +61,7 @@ def kernels_of(file: Mapping[str, Any], stack: str) -> tuple[Kernels | None, dic
     own = file.get("clock") or clock
     gemm = {dtype: at_clock(one, clock / own) for dtype, one in kernels.gemm.items()}
     known = Source("modelled", f"as {name}, its nearest measured relative (hardware/relatives.py)")
-    return replace(kernels, gemm=gemm), {"kernels": known}
+    return _completed(replace(kernels, gemm=gemm))[0], {"kernels": known}
 
 
 def relative(file: Mapping[str, Any]) -> str:
@@ -68,6 +69,19 @@ def relative(file: Mapping[str, Any]) -> str:
     stacked = str(file["memory"].get("type", "")).startswith("HBM")
     first = HOPPER if file.get("vendor") == "NVIDIA" else LATER
     return "h100-sxm" if stacked and _year(file) >= first else "a100-sxm"
+
+
+def _completed(kernels: Kernels) -> tuple[Kernels, dict[str, Source]]:
+    """With the products that only the A100 was measured on: a chip's own 16-bit ones, slower by what it is there."""
+    tables = kernels_from(zoo_file("chips", "a100-sxm")["kernels"]).gemm
+    there, own = tables["bf16"], kernels.gemm.get("bf16")
+    missing = [dtype for dtype in _ONLY_A100 if dtype not in kernels.gemm] if own else []
+    gemm = dict(kernels.gemm)
+    for dtype in missing:
+        share = tables[dtype].compute / there.compute
+        gemm[dtype] = replace(own, compute=own.compute * share, split_s=tables[dtype].split_s)
+    text = "its own bf16 products, slower by what these are on a100-sxm (hardware/relatives.py)"
+    return replace(kernels, gemm=gemm), {f"kernels.gemm.{dtype}": Source("modelled", text) for dtype in missing}
 
 
 @cache

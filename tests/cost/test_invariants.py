@@ -108,6 +108,9 @@ def test_detail_changes_no_total_and_adds_up_to_it(model, machine, batch, new, c
     assert (short.time_s, short.energy_j) == (full.time_s, full.energy_j)
     assert sum(o.time_s for o in full.operators) + machine.stack.step_s == pytest.approx(full.time_s, rel=1e-12)
     for o in full.operators:
+        if o.model != "roofline":
+            assert max(o.compute_s, o.memory_s) + o.launch_s <= o.time_s * (1 + 1e-9)  # causes overlap in part
+            continue
         parts = max(o.compute_s, o.memory_s) + o.unpack_s + o.link_s + o.launch_s
         assert o.time_s == pytest.approx(parts, rel=1e-9)  # every machine of the list overlaps fully
 

@@ -38,6 +38,9 @@ class GemmConstants(ByContent):
         0: tiles and waves come whole; 1: kernels cut the last ones to size, as persistent ones do (0 to 1).
     resident : Number
         Share of the cache that keeps operands from one call to the next when a call is repeated (0 to 1).
+    call_s : Number
+        Seconds that a call by itself takes beyond one in a captured sequence of calls: an engine's plugin around the
+        kernel (0 to 2e-5).
     row_s, piece_s : Number
         Seconds to quantise one row of activations before the product, and each piece of 2,048 of its elements (0 to
         1e-8); 0 where they come quantised.
@@ -54,6 +57,7 @@ class GemmConstants(ByContent):
     smooth: Number
     resident: Number = 0.0
     host_s: Number = 0.0
+    call_s: Number = 0.0
     row_s: Number = 0.0
     piece_s: Number = 0.0
 
