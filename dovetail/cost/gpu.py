@@ -11,7 +11,7 @@ from dovetail.cost.attention import attention_cost
 from dovetail.cost.gemm import Widths, gemm_cost
 from dovetail.cost.mixture import Experts, product_time
 from dovetail.cost.operators import OperatorCost, energy_j
-from dovetail.cost.traffic import Traffic, kv_element_bytes, resident_bytes
+from dovetail.cost.traffic import Traffic, kv_element_bytes, operator_dtype, resident_bytes
 from dovetail.hardware.chip_facts import chip_facts
 from dovetail.hardware.kernels import Kernels
 from dovetail.hardware.kernels.known import nearest
@@ -47,6 +47,18 @@ def kernel_cost(operator: Operator, work: Traffic, machine: Machine, *, alone: b
     if isinstance(operator, Attention):
         return _attention(operator, work, machine, kernels, alone)
     return None
+
+
+def model_of(operator: Operator, machine: Machine) -> str:
+    """What prices an operator on a machine: family and entry of its kernel constants, or ``roofline``."""
+    kernels = machine.kernels
+    if kernels is not None and isinstance(operator, Linear):
+        family = "gemm" if operator.experts == 1 else "mixture"
+        if table := getattr(kernels, family):
+            return f"{family}.{nearest(table, product_entry(operator, operator_dtype(operator, machine), machine))[0]}"
+    if kernels is not None and isinstance(operator, Attention):
+        return f"attention.{nearest(kernels.attention, _attention_dtype(operator, machine))[0]}"
+    return "roofline"
 
 
 def product_entry(operator: Linear, dtype: str, machine: Machine) -> str:
@@ -85,14 +97,19 @@ def _grouped(operator: Linear, work: Traffic, machine: Machine, kernels: Kernels
 
 
 def _attention(operator: Attention, work: Traffic, machine: Machine, kernels: Kernels, alone: bool) -> OperatorCost:
-    narrow = operator.kv_format not in FLOATS and operator.kv_format in machine.peak
-    dtype = operator.kv_format if narrow else work.dtype
+    dtype = _attention_dtype(operator, machine)
     name, known = nearest(kernels.attention, dtype)
     found = attention_cost(
         operator, chip_facts(machine, dtype), known.kernel, known.constants, q_bytes=DTYPE_BYTES[dtype],
         kv_bytes=kv_element_bytes(operator.kv_format, machine), appends=True, stays=alone,
     )  # fmt: skip
     return _cost(operator, work, machine, f"attention.{name}", found, found.bytes)
+
+
+def _attention_dtype(operator: Attention, machine: Machine) -> str:
+    """Scores are multiplied in the dtype of the cache where the chip has it."""
+    narrow = operator.kv_format not in FLOATS and operator.kv_format in machine.peak
+    return operator.kv_format if narrow else operator_dtype(operator, machine)
 
 
 def _weight_bytes(operator: Linear, machine: Machine) -> Number:

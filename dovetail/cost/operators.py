@@ -44,3 +44,12 @@ def energy_j(time_s: Number, flops: Number, bytes_: Number, dtype: str, machine:
     """Joules of work that takes `time_s`: idle power, FLOPs and bytes of main memory, within the board's limit."""
     dynamic = flops * machine.j_per_flop[dtype] + bytes_ * machine.j_per_byte
     return np.minimum(time_s * machine.idle_w + dynamic, time_s * machine.tdp_w)
+
+
+def spread_of(model: str, machine: Machine) -> float:
+    """Half-width of the range of a time, relative: of the kernel constants that priced it, or of the roofline."""
+    family, _, entry = model.partition(".")
+    if machine.kernels is None or not entry:
+        return float(np.max(machine.efficiency.spread))
+    known = getattr(machine.kernels, family)[entry]
+    return float(getattr(known, "constants", known).spread)

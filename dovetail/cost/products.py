@@ -9,6 +9,7 @@ import numpy as np
 from dovetail.core.errors import DovetailError, did_you_mean
 from dovetail.core.formats import MXFP4, NVFP4, Format, Number, packed_int, plain
 from dovetail.cost.evaluate import operator_cost
+from dovetail.cost.operators import spread_of
 from dovetail.cost.traffic import traffic
 from dovetail.hardware.machine import Machine
 from dovetail.model.graph import Linear, Weight
@@ -59,7 +60,7 @@ def matmul(
     stored = Weight("w", n, k, _FORMATS[weight])
     product = Linear(name="matmul", weights=(stored,), m=m, k=k, n=n, act=act)
     cost = operator_cost(product, traffic(product, machine), 0.0, machine, alone=True)
-    spread = 1.0 + machine.efficiency.spread
+    spread = 1.0 + spread_of(cost.model, machine)
     bound = np.where(np.asarray(cost.compute_s) >= cost.memory_s, "compute", "memory")
     return ProductCost(cost.time_s, cost.energy_j, cost.time_s / spread, cost.time_s * spread, bound)
 

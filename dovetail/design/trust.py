@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from dovetail.core.quantity import Kind, weakest
+from dovetail.cost.gpu import model_of
+from dovetail.cost.operators import spread_of
 from dovetail.cost.traffic import operator_dtype
 from dovetail.hardware.machine import Machine
 from dovetail.model.graph import Graph
@@ -21,19 +21,22 @@ _FITTED_ENERGY, _MODELLED_ENERGY = 0.3, 0.5
 class Trust:
     """What is known of the metrics of one graph on `machine`, its layers shared by `ways` chips.
 
-    `dtypes` are those that the graph computes in, whose energy per FLOP counts.
+    `dtypes` are those that the graph computes in, whose energy per FLOP counts; `models` are what prices its products
+    and its attention (`dovetail.cost.operators`), or the roofline where that prices them too.
     """
 
     machine: Machine
     ways: int
     dtypes: tuple[str, ...]
+    models: tuple[str, ...] = ("roofline",)
 
     def kind_of(self, *paths: str) -> Kind:
-        """The weakest of the efficiency's kind, the link's where it is used, and those of `paths`.
+        """The weakest of the kinds of what prices the operators, the link's where it is used, and those of `paths`.
 
-        A time is ``calibrated`` where the efficiency was measured, else ``modelled``.
+        A time is ``calibrated`` where efficiency, or the constants of kernels, were measured, else ``modelled``.
         """
-        fitted = self.machine.source("efficiency").kind in ("measured", "calibrated")
+        made = (self.machine.source("efficiency" if m == "roofline" else f"kernels.{m}").kind for m in self.models)
+        fitted = all(kind in ("measured", "calibrated") for kind in made)
         used = (*(self._links if self.ways > 1 else ()), *paths)
         return weakest("calibrated" if fitted else "modelled", *(self.machine.source(path).kind for path in used))
 
@@ -55,7 +58,7 @@ class Trust:
 
     def factor(self, metric: str) -> float:
         """The range is ``value / factor`` to ``value * factor``."""
-        spread = float(np.max(self.machine.efficiency.spread))
+        spread = max(spread_of(model, self.machine) for model in self.models)
         if self.ways > 1 and self.machine.fabric and self.machine.source("fabric").kind == "modelled":
             spread = max(spread, _MODELLED_FABRIC)
         if metric == "energy_per_token":
@@ -66,4 +69,5 @@ class Trust:
 def trust(graph: Graph, machine: Machine, ways: int) -> Trust:
     """The trust in metrics of `graph`, before or after it is split."""
     dtypes = {operator_dtype(operator, machine) for operator in graph.operators}
-    return Trust(machine, ways, tuple(sorted(dtypes)))
+    models = {found for operator in graph.operators if (found := model_of(operator, machine)) != "roofline"}
+    return Trust(machine, ways, tuple(sorted(dtypes)), tuple(sorted(models)) or ("roofline",))

@@ -44,6 +44,8 @@ class GemmConstants(ByContent):
     row_s, piece_s : Number
         Seconds to quantise one row of activations before the product, and each piece of 2,048 of its elements (0 to
         1e-8); 0 where they come quantised.
+    spread : float
+        A measured call lies within a factor 1 + spread of the model in nine cases of ten.
     """
 
     launch_s: Number
@@ -60,6 +62,7 @@ class GemmConstants(ByContent):
     call_s: Number = 0.0
     row_s: Number = 0.0
     piece_s: Number = 0.0
+    spread: float = 0.3
 
 
 def carried(constants: GemmConstants, source: ChipFacts, target: ChipFacts) -> GemmConstants:
