@@ -36,6 +36,9 @@ def locate(source: str | os.PathLike[str]) -> tuple[str, Path, Path | None]:
     DovetailError
         None of these; the hint names the nearest models of the zoo and how to give a folder.
     """
+    if not isinstance(source, (str, os.PathLike)):
+        what = "a model is a name, a path, or the mapping of a config"
+        raise DovetailError(what, why=f"got {type(source).__name__}", hint="Qwen/Qwen3-8B")
     text = os.fspath(source)
     if text == "embedded":
         return text, EMBEDDED / "config.json", EMBEDDED
