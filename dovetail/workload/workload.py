@@ -43,8 +43,9 @@ class Workload(ByContent):
     def __post_init__(self) -> None:
         for name in _FIELDS:
             object.__setattr__(self, name, _checked(name, getattr(self, name)))
-        if not isinstance(self.images, Images | None):
-            why = f"got {type(self.images).__name__}"
+        images: object = self.images
+        if not isinstance(images, Images | None):
+            why = f"got {type(images).__name__}"
             raise DovetailError("images must be Images", where="workload", why=why, hint="Images(1, 448, 448)")
         shapes = [np.shape(getattr(self, name)) for name in _FIELDS]
         try:
