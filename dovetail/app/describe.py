@@ -42,12 +42,14 @@ def describe(name: str) -> dict[str, Any]:
         return describe_recipe(name)
     try:
         find.locate(name)
-    except DovetailError:
+    except DovetailError as error:
+        if error.where:  # a path that is there, and no model
+            raise
         known = [*Model.names(), *machine_names(), *system_names(), *Recipe.names()]
-        why = "not in the zoo either as a path, nor in the local Hugging Face cache" if "/" in name else ""
-        raise DovetailError(
-            f"no model, machine or recipe is called '{name}'", why=why, hint=did_you_mean(name, known)
-        ) from None
+        what, hint = f"no model, machine or recipe is called '{name}'", did_you_mean(name, known)
+        if "/" in name:
+            hint += ", or give a folder that holds its config.json"
+        raise DovetailError(what, why=error.why if "/" in name else "", hint=hint) from None
     return describe_model(name)
 
 

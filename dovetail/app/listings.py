@@ -47,7 +47,8 @@ def listing(what: str, vendor: str = "", min_memory: str = "", kind: str = "") -
     if what == "machines":
         return _machines(vendor, min_memory, kind)
     if vendor or min_memory or kind:
-        raise DovetailError("--vendor, --kind and --min-memory choose among machines", where=f"ls {what}")
+        what = f"ls {what}"
+        raise DovetailError("--vendor, --kind and --min-memory choose among machines", where=what, hint="ls machines")
     return _LISTINGS[what]()
 
 

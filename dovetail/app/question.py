@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -59,7 +60,7 @@ class Question:
             if self.image_size != IMAGE_SIZE:
                 raise DovetailError("a size without images", where="--image-size", hint="--images N says how many")
             return None
-        height, _, width = self.image_size.partition("x")
+        height, _, width = (part.strip() for part in re.sub("[X×]", "x", self.image_size).partition("x"))
         if not (height.isdecimal() and width.isdecimal()):
             what = f"'{self.image_size}' is not a size"
             raise DovetailError(what, where="--image-size", hint=f"height x width in pixels, such as {IMAGE_SIZE}")

@@ -20,14 +20,24 @@ class Plan:
     """How the work is laid out: `tp` chips share every layer, ``count / tp`` replicas serve side by side.
 
     Without a number, as many as share a node, divide the machine, and that the model's heads divide over.
+
+    Raises
+    ------
+    DovetailError
+        `tp` is not a whole number from 0.
     """
 
     tp: int = 0
 
+    def __post_init__(self) -> None:
+        if isinstance(self.tp, bool) or not isinstance(self.tp, int | np.integer) or self.tp < 0:
+            hint = "8, or 0 for as many chips as share a node"
+            raise DovetailError(f"{self.tp!r} is not a number of chips", where="tp", hint=hint)
+
     def ways(self, machine: Machine, model: Model) -> int:
         """Chips that share a layer. Raises `DovetailError` when the machine's chips do not divide into such groups."""
-        tp = self.tp or _within_node(machine.count, machine.node, model)
-        if tp < 1 or machine.count % tp:
+        tp = self.tp or _within_node(machine, model)
+        if machine.count % tp:
             raise DovetailError(
                 f"tp={self.tp} does not divide {machine.count} chips",
                 where="tp",
@@ -44,12 +54,12 @@ class Plan:
         return np.ceil(np.asarray(batch) / self.replicas(machine, model))
 
 
-def _within_node(count: int, node: int, model: Model) -> int:
-    """The most chips of a node that divide `count` and that the heads of `model` divide over."""
-    if count == 1:
+def _within_node(machine: Machine, model: Model) -> int:
+    """The most chips of a node that divide the machine and that the heads of `model` divide over; 1 without links."""
+    if machine.count == 1 or not np.any(machine.link):
         return 1
     graph = model.graph()
-    return next(n for n in range(min(count, node), 0, -1) if count % n == 0 and divides(graph, n))
+    return next(n for n in range(machine.node, 0, -1) if machine.count % n == 0 and divides(graph, n))
 
 
 def as_model(model: Model | str) -> Model:

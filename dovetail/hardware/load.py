@@ -25,6 +25,7 @@ ALIASES = {
     "nvl72": "gb200-nvl72", "superpod": "dgx-h100-superpod",
     "jetson-agx-orin": "jetson-orin", "jetson-agx-thor": "jetson-thor", "wse3": "wse-3", "cerebras": "wse-3",
 }  # fmt: skip
+MOST_CHIPS = 1 << 20  # of a machine; more than any that was built
 _COUNT = re.compile(r"^\s*(-?\d+)\s*(?:[x×*]\s*|\s+)(?=\S)(.+?)\s*$", re.IGNORECASE)
 
 
@@ -54,15 +55,31 @@ def systems() -> list[Machine]:
     return [_zoo_system(name) for name in system_names()]
 
 
-def machine_from_file(path: Path) -> Machine:
-    """The chip, or the system around one, that a YAML file describes. Raises `DovetailError`."""
+def machine_from_file(path: Path, around: tuple[Path, ...] = ()) -> Machine:
+    """The chip, or the system around one, that a YAML file describes; `around` are the files that led to it.
+
+    Raises
+    ------
+    DovetailError
+        The file does not load, names an unknown machine or one that contains it, or has more than `MOST_CHIPS`.
+    """
     data = read_yaml(path)
     if "levels" not in data and "of" not in data:
         return machine_from_mapping(data, str(path))
     from dovetail.hardware.schema import SystemFile, check
 
-    file = check(data, SystemFile, str(path)).model_dump(exclude_none=True)
-    return system(file, _one(file["of"]), str(path))
+    where, around = str(path), (*around, path.resolve())
+    file = check(data, SystemFile, where).model_dump(exclude_none=True)
+    if _is_path(file["of"]) and Path(file["of"]).expanduser().resolve() in around:
+        raise DovetailError("a system cannot be made of itself", where=f"{where}: of", hint="of: h100-sxm")
+    found = system(file, _one(file["of"], around), where)
+    _check_count(found.count, where)
+    return found
+
+
+def _check_count(count: int, where: str) -> None:
+    if count > MOST_CHIPS:
+        raise DovetailError(f"{count:,} chips are too many", where=where, hint=f"at most {MOST_CHIPS:,}")
 
 
 def _host() -> Machine:
@@ -76,7 +93,7 @@ def _is_path(name: str) -> bool:
     return name.endswith((".yaml", ".yml")) or "/" in name or "\\" in name
 
 
-def _one(name: str) -> Machine:
+def _one(name: str, around: tuple[Path, ...] = ()) -> Machine:
     key = ALIASES.get(name.lower(), name.lower())
     if key == "host":
         return _host()
@@ -85,9 +102,10 @@ def _one(name: str) -> Machine:
     if key in zoo_files("systems"):
         return _zoo_system(key)
     if _is_path(name):
-        return machine_from_file(Path(name).expanduser())
+        return machine_from_file(Path(name).expanduser(), around)
     hint = did_you_mean(name, [*machine_names(), *system_names(), *ALIASES, "host"])
-    raise DovetailError(f"unknown machine '{name}'", hint=f"{hint}; or give the path of a YAML")
+    where = f"{around[-1].name}: of" if around else ""
+    raise DovetailError(f"unknown machine '{name}'", where=where, hint=f"{hint}; or give the path of a YAML")
 
 
 def load_machine(name: str | Path | Machine) -> Machine:
@@ -104,7 +122,7 @@ def load_machine(name: str | Path | Machine) -> Machine:
     Raises
     ------
     DovetailError
-        Unknown name (the nearest ones are named), a count below one, or a YAML that does not load.
+        Unknown name (the nearest ones are named), a count below one or absurd, or a YAML that does not load.
     """
     if isinstance(name, Machine):
         return name
@@ -116,4 +134,5 @@ def load_machine(name: str | Path | Machine) -> Machine:
     if count < 1:
         raise DovetailError(f"'{text}' asks for {count} chips", hint=f"1 x {match[2]}")
     one = _one(match[2])
+    _check_count(count * one.count, text)
     return replace(one, count=count * one.count)

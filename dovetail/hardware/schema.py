@@ -32,7 +32,7 @@ def _positive(dimension: str, most: float = float("inf"), zero: bool = False) ->
         try:
             value = units.parse(text, dimension)
         except DovetailError as error:
-            raise _refuse(error) from None
+            raise _refuse(_not_dense(str(text)) if _SPARSE.search(str(text)) else error) from None
         if value < 0 or (value == 0 and not zero):
             raise _refuse(DovetailError(f"'{text}' is not above zero", hint="leave the field out if it is not known"))
         if value > most:
@@ -48,8 +48,16 @@ def _whole(value: float) -> float:
     return value
 
 
+def _not_dense(said: str) -> DovetailError:
+    """Peaks that count zeros are of no use: no kernel of a dense model reaches them."""
+    hint = "halve figures quoted with 2:4 sparsity and write 'halved' in the source"
+    return DovetailError("peaks are dense only", why=f"it says '{said}'", hint=hint)
+
+
 def _dtypes(table: dict[str, float]) -> dict[str, float]:
     for name in table:
+        if _SPARSE.search(name):
+            raise _refuse(_not_dense(name))
         if name not in DTYPE_BYTES:
             raise _refuse(DovetailError(f"unknown dtype '{name}'", hint=did_you_mean(name, list(DTYPE_BYTES))))
     if not table:
@@ -286,6 +294,9 @@ def _explain(error: ValidationError, model: type[BaseModel], where: str) -> Dove
     loc = tuple(step for step in first["loc"] if step not in _TAGS)
     path = ".".join(str(step) for step in loc)
     place = f"{where}: {path}"
+    if first["type"] == "extra_forbidden" and _SPARSE.search(str(loc[-1])):
+        dense = _not_dense(str(loc[-1]))
+        return DovetailError(dense.what, where=place, why=dense.why, hint=dense.hint)
     if first["type"] == "extra_forbidden":
         return DovetailError(
             f"unknown field '{loc[-1]}'", where=place, hint=did_you_mean(str(loc[-1]), _known_at(model, loc[:-1]))
@@ -300,7 +311,7 @@ def _explain(error: ValidationError, model: type[BaseModel], where: str) -> Dove
         "this value does not fit",
         where=place,
         why=why,
-        hint=_ADD.get(path, "compare with a chip of the zoo in hardware/chips"),
+        hint=_ADD.get(path, f"compare with {'a system' if model is SystemFile else 'a chip'} of the zoo"),
     )
 
 
@@ -357,10 +368,8 @@ def _check_dense(file: MachineFile, where: str) -> None:
     texts = {f"source.{path}": s if isinstance(s, str) else s.text for path, s in peaks.items()}
     for path, text in {**texts, "note": file.note}.items():
         if _SPARSE.search(text) and not _DENSE.search(text):
-            raise DovetailError(
-                "peaks are dense only", where=f"{where}: {path}", why=f"it says '{text}'",
-                hint="halve figures quoted with 2:4 sparsity and write 'halved' in the source",
-            )  # fmt: skip
+            error = _not_dense(text)
+            raise DovetailError(error.what, where=f"{where}: {path}", why=error.why, hint=error.hint)
 
 
 def check(data: dict[str, Any], model: type[F], where: str) -> F:

@@ -52,8 +52,17 @@ class Config(Mapping[str, Any]):
         if isinstance(value, bool) or not isinstance(value, int):
             raise self.error(key, f"{value!r} is not a whole number", hint="a positive integer such as 4096")
         if not low <= value <= high:
-            raise self.error(key, f"{value} is out of range", why=f"between {low} and {high}")
+            hint = "the number of the model's own config.json"
+            raise self.error(key, f"{value} is out of range", why=f"between {low} and {high}", hint=hint)
         return value
+
+    def dividing(self, channels: int, *keys: str, default: int | None = None) -> int:
+        """Heads, or groups, among which `channels` divide evenly."""
+        parts = self.whole(*keys, default=default)
+        if channels % parts:
+            what = f"{channels} channels do not divide into {parts} heads"
+            raise self.error(self._find(keys)[0], what, hint=f"a divisor of {channels}")
+        return parts
 
     def flag(self, *keys: str, default: bool = False) -> bool:
         """True or false."""
@@ -61,7 +70,7 @@ class Config(Mapping[str, Any]):
         if value is None:
             return default
         if not isinstance(value, bool):
-            raise self.error(key, f"{value!r} is neither true nor false")
+            raise self.error(key, f"{value!r} is neither true nor false", hint="true or false")
         return value
 
     def text(self, *keys: str, default: str | None = None) -> str:
@@ -101,10 +110,11 @@ class Config(Mapping[str, Any]):
     @property
     def dtype(self) -> str:
         """Dtype of the checkpoint, ``dtype`` or the older ``torch_dtype``; bf16, what engines run, when unsaid."""
-        name = self.text("dtype", "torch_dtype", default="bfloat16").removeprefix("torch.")
+        keys = ("dtype", "torch_dtype")
+        name = self.text(*keys, default="bfloat16").removeprefix("torch.")
         if name in ("auto", *_DTYPES):
             return _DTYPES.get(name, "bf16")
-        raise self.error("dtype", f"unknown dtype '{name}'", hint=did_you_mean(name, list(_DTYPES)))
+        raise self.error(self._find(keys)[0], f"unknown dtype '{name}'", hint=did_you_mean(name, list(_DTYPES)))
 
     @property
     def layers(self) -> int:
@@ -137,15 +147,17 @@ class Config(Mapping[str, Any]):
         With `fill` the heads must make up the hidden size, as in families that have no ``head_dim`` of their own.
         """
         hidden = self.whole("hidden_size", "n_embd", "d_model")
-        heads = self.whole("num_attention_heads", "n_head", "n_heads")
+        names = ("num_attention_heads", "n_head", "n_heads")
+        given = head_dim is not None or self.fields.get("head_dim") is not None
+        heads = self.whole(*names) if given else self.dividing(hidden, *names)
         kv_heads = self.whole("num_key_value_heads", "num_kv_heads", default=heads)
         if heads % kv_heads:
-            raise self.error("num_key_value_heads", f"{heads} heads cannot share {kv_heads} KV heads evenly")
-        if head_dim is None and self.fields.get("head_dim") is None and hidden % heads:
-            raise self.error("num_attention_heads", f"{hidden} channels do not divide into {heads} heads")
+            what = f"{heads} heads cannot share {kv_heads} KV heads evenly"
+            raise self.error("num_key_value_heads", what, hint=f"a divisor of {heads}")
         found = self.whole("head_dim", default=head_dim or hidden // heads)
         if fill and found * heads != hidden:
-            raise self.error("head_dim", f"{heads} heads of {found} channels are not the hidden size of {hidden}")
+            what = f"{heads} heads of {found} channels are not the hidden size of {hidden}"
+            raise self.error("head_dim", what, hint=f"{hidden} / {heads}, or none")
         return heads, kv_heads, found
 
 
@@ -159,7 +171,8 @@ def read_fields(path: Path) -> dict[str, Any]:
     """
     try:
         if (size := path.stat().st_size) > MAX_BYTES:
-            raise DovetailError("too large for a config", where=str(path), why=f"{size} bytes, at most {MAX_BYTES}")
+            why, hint = f"{size} bytes, at most {MAX_BYTES}", "a config.json holds numbers and names, not weights"
+            raise DovetailError("too large for a config", where=str(path), why=why, hint=hint)
         text = path.read_text(encoding="utf-8")
         value = _parse(text, path.suffix)
     except (OSError, ValueError, RecursionError) as error:

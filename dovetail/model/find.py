@@ -36,7 +36,11 @@ def locate(source: str | os.PathLike[str]) -> tuple[str, Path, Path | None]:
     DovetailError
         None of these; the hint names the nearest models of the zoo and how to give a folder.
     """
-    text = os.fspath(source)
+    try:
+        text = os.fspath(source)
+    except TypeError:
+        what = "a model is a name, a path, or the mapping of a config"
+        raise DovetailError(what, why=f"got {type(source).__name__}", hint="Qwen/Qwen3-8B") from None
     if text == "embedded":
         return text, EMBEDDED / "config.json", EMBEDDED
     if found := _in_zoo(text):

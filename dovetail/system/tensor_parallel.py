@@ -36,21 +36,34 @@ def tensor_parallel(graph: Graph, ways: int) -> Graph:
     for heads in attention.values():
         _check(heads, ways)
     scans = {o.layers: o for o in graph.operators if isinstance(o, Scan)}
+    tables = [o for o in graph.operators if isinstance(o, Pointwise) and _is_lookup(o)]
     operators: list[Operator] = []
     for operator in graph.operators:
         of_scan = split_scan(operator, ways, scans.get(operator.layers))
         operators.append(of_scan or _split(operator, ways, attention.get(operator.layers)))
-        operators += _exchange(graph, operator, ways)
+        operators += _exchange(graph, operator, ways, tables)
     caches = tuple(replace(c, kv_heads=_kv_heads(c.kv_heads, ways)) for c in graph.caches)
     return replace(graph, operators=tuple(operators), caches=caches)
 
 
-def _exchange(graph: Graph, operator: Operator, ways: int) -> list[Operator]:
-    """The collective that a split operator needs: partial sums are reduced, logits gathered."""
+def _exchange(graph: Graph, operator: Operator, ways: int, tables: list[Pointwise]) -> list[Operator]:
+    """The collective that a split operator needs: partial sums are reduced, logits gathered.
+
+    A chip finds the rows that it holds of a table, and zeros for others; rows of one width, and those of positions,
+    the same for all sequences, are added up before.
+    """
     kind, elements = "all_reduce", graph.batch * graph.tokens * graph.hidden
     if isinstance(operator, Linear) and _role(operator) == "lm_head" and operator.split == "out":
         kind, elements = "all_gather", operator.m * operator.n
-    elif not (isinstance(operator, Linear) and operator.split == "in") and _role(operator) != "embed":
+    elif isinstance(operator, Pointwise) and operator in tables:
+        elements = operator.written
+        after = tables[tables.index(operator) + 1 :]
+        same = any(np.array_equal(table.written, elements) for table in after)
+        if same or any(
+            np.array_equal(table.written, elements * graph.batch) for table in tables if table is not operator
+        ):
+            return []
+    elif not (isinstance(operator, Linear) and operator.split == "in"):
         return []
     act = getattr(operator, "otherwise", "") or getattr(operator, "act", "bf16")
     return [
@@ -63,6 +76,11 @@ def _exchange(graph: Graph, operator: Operator, ways: int) -> list[Operator]:
             kind=kind,
         )
     ]
+
+
+def _is_lookup(operator: Pointwise) -> bool:
+    """Whether it reads rows of tables that are divided over the chips: of tokens or positions, once for all layers."""
+    return operator.split and not operator.layers and any(not _is_vector(w) for w in operator.weights)
 
 
 def divides(graph: Graph, ways: int) -> bool:

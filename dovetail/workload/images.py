@@ -35,11 +35,11 @@ class Images(ByContent):
     tokens: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("count", "height", "width"):
+        for name, least in (("count", 1), ("height", 1), ("width", 1), ("tokens", 0)):
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= _MOST:
-                what = f"{name} must be a whole number from 1 to 10^6"
-                raise DovetailError(what, where="images", why=f"got {value!r}"[:80])
+            if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= _MOST:
+                what = f"{name} must be a whole number from {least} to 10^6"
+                raise DovetailError(what, where="images", why=f"got {value!r}"[:80], hint="Images(1, 448, 448)")
 
     @property
     def prompt_tokens(self) -> int:

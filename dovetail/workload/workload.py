@@ -43,6 +43,10 @@ class Workload(ByContent):
     def __post_init__(self) -> None:
         for name in _FIELDS:
             object.__setattr__(self, name, _checked(name, getattr(self, name)))
+        images: object = self.images
+        if not isinstance(images, Images | None):
+            why = f"got {type(images).__name__}"
+            raise DovetailError("images must be Images", where="workload", why=why, hint="Images(1, 448, 448)")
         shapes = [np.shape(getattr(self, name)) for name in _FIELDS]
         try:
             np.broadcast_shapes(*shapes)
@@ -100,6 +104,8 @@ _MOST = 10**9
 
 def _checked(name: str, value: Any) -> Number:
     """`value` as a Python scalar or a 64-bit array, so that no product of fields can overflow."""
+    if isinstance(value, int) and abs(value) > _MOST:
+        value = float(min(value, 10**300))  # out of range, and more than 64 bits hold
     try:
         array = np.asarray(value)
     except ValueError:  # rows of unequal lengths
@@ -109,7 +115,7 @@ def _checked(name: str, value: Any) -> Number:
     bad = ~((array >= 1) & (array <= _MOST) & (array == np.floor(array)))
     if array.size == 0 or bad.any():
         why = f"got {array[bad].flat[0]:g}" if array.size else "got nothing"
-        hint = f"a {name} of at least 1 " + ("request" if name == "batch" else "token")
+        hint = f"1 {'request' if name == 'batch' else 'token'} or more"
         raise DovetailError(f"{name} must be a whole number from 1 to 10^9", where=name, why=why, hint=hint)
     if array.ndim == 0:
         return array.item()

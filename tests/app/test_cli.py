@@ -154,6 +154,11 @@ def files_up_to(size: int) -> Iterator[None]:
         ("estimate llava-hf/llava-1.5-7b-hf --on h100-sxm --images -1", ["--images"]),
         ("estimate llava-hf/llava-1.5-7b-hf --on h100-sxm --images 1 --image-size 20", ["'20'", "448x448"]),
         ("estimate llava-hf/llava-1.5-7b-hf --on h100-sxm --images 1 --image-size 0x9", ["height", "got 0"]),
+        ("estimate Qwen/Qwen3-8B --on h100-sxm --prompt 99999999999999999999", ["10^9", "got 1e+20"]),
+        ("estimate Qwen/Qwen3-8B --on '100000000000 x dgx-h100'", ["too many", "1,048,576"]),
+        ("show nobody/nothing", ["a folder that holds its config.json"]),
+        ("show .", ["no config.json in it"]),
+        ("ls models --kind gpu", ["choose among machines", "ls machines"]),
         ("explain ttft llava-hf/llava-1.5-7b-hf --on h100-sxm --image-size 9x9", ["--image-size", "--images N"]),
         ("estimate Qwen/Qwen3-8B --on '0 x h100-sxm'", ["0 chips"]),
         ("estimate Qwen/Qwen3-8B", ["--on", "dovetail estimate --help"]),
@@ -572,6 +577,8 @@ def test_an_estimate_with_images(call: Call, answer: Callable[..., Any]) -> None
     following = shlex.split(out.split("next        dovetail ")[1].partition("\n\n")[0].replace("\\\n", " "))
     assert following[-4:] == ["--images", "2", "--image-size", "600x800"]
     assert answer(*following) == answer("explain", "tpot", *words)
+    spelt = [*words[:-1], " 600 × 800"]
+    assert answer("estimate", *spelt)["workload"] == answer("estimate", *words)["workload"]
     _, out, _ = call("estimate", *words, "--prompt", 10_000)
     _, out, _ = call(*shlex.split(out.split("next        dovetail ")[1].replace("\\\n", " ")))
     assert "infeasible" not in out

@@ -137,7 +137,7 @@ def test_chips_that_share_layers_hold_parts_and_pay_the_link(toy: Machine, llama
 
 @pytest.mark.parametrize("tp", [3, 5, -1])
 def test_groups_that_do_not_divide_the_chips_are_refused(toy: Machine, llama: Model, tp: int) -> None:
-    with pytest.raises(DovetailError, match="does not divide 4 chips"):
+    with pytest.raises(DovetailError, match=r"does not divide 4 chips|not a number of chips"):
         estimate(llama, replace(toy, count=4), plan=Plan(tp))
 
 

@@ -103,6 +103,11 @@ def test_the_tree_and_the_json_name_the_images() -> None:
     assert list(asked(MODELS[0], images=None).to_json()["workload"]) == ["prompt", "output", "batch"]
 
 
+def test_images_are_images() -> None:
+    with pytest.raises(DovetailError, match=r"workload: images must be Images .got int"):
+        Workload(images=3)  # type: ignore[arg-type]
+
+
 def test_what_cannot_be_seen_is_refused(tmp_path: object) -> None:
     with pytest.raises(DovetailError, match="Qwen/Qwen3-8B has no image encoder"):
         asked("Qwen/Qwen3-8B")
@@ -110,7 +115,9 @@ def test_what_cannot_be_seen_is_refused(tmp_path: object) -> None:
         build(MODELS[0], "h100-sxm", Workload(images=SEEN), "none", tmp_path)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("numbers", [(0, 10, 10), (1, 0, 10), (1, 10, -1), (1, 10, 10.5), (True, 10, 10)])
-def test_a_size_is_of_whole_numbers(numbers: tuple[int, int, int]) -> None:
+@pytest.mark.parametrize(
+    "numbers", [(0, 10, 10), (1, 0, 10), (1, 10, -1), (1, 10, 10.5), (True, 10, 10), (1, 9, 9, -1)]
+)
+def test_a_size_is_of_whole_numbers(numbers: tuple[int, ...]) -> None:
     with pytest.raises(DovetailError, match="must be a whole number"):
         Images(*numbers)

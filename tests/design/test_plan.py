@@ -17,6 +17,7 @@ from dovetail.workload import Workload
         ("h100-sxm", "Qwen/Qwen3-8B", 1), ("8 x h100-sxm", "Qwen/Qwen3-8B", 8), ("2 x dgx-h100", "Qwen/Qwen3-8B", 8),
         ("16 x h100-sxm", "meta-llama/Llama-3.1-8B", 8), ("dgx-h100", "Qwen/Qwen2.5-7B", 4),  # 28 heads, 4 KV heads
         ("dgx-h100", "openai-community/gpt2", 4), ("6 x l4", "openai-community/gpt2", 6),  # 12 heads
+        ("4 x rtx-5090", "Qwen/Qwen3-8B", 4), ("2 x raspberry-pi-5", "Qwen/Qwen3-8B", 1),  # no link: side by side
         ("gb200-nvl72", "meta-llama/Llama-3.1-8B", 8), ("3 x h100-sxm", "Qwen/Qwen3-8B", 1),
     ],
 )  # fmt: skip
@@ -34,6 +35,12 @@ def test_what_is_asked_is_done_or_refused() -> None:
     with pytest.raises(DovetailError, match="do not divide over 16 chips") as error:
         estimate("Qwen/Qwen2.5-7B", pods, plan=Plan(tp=16))
     assert error.value.exit_code == INFEASIBLE
+
+
+@pytest.mark.parametrize("tp", [-1, 1.5, 2.0, "2", True, None])
+def test_a_plan_is_a_number_of_chips(tp: object) -> None:
+    with pytest.raises(DovetailError, match=r"tp: .* is not a number of chips"):
+        Plan(tp)  # type: ignore[arg-type]
 
 
 def test_a_layer_over_two_nodes_pays_the_network() -> None:

@@ -83,6 +83,9 @@ BAD = {
         {"source/peak.bf16": {"kind": "datasheet", "text": "2:4 structured"}},
         ["source.peak.bf16", "dense only"],
     ),
+    "sparse peak in the value": ({"peak/bf16": "200 TFLOP/s with sparsity"}, ["peak.bf16", "dense only", "halve"]),
+    "sparse peak by its name": ({"peak/bf16_sparse": "200 TFLOP/s"}, ["peak", "dense only", "bf16_sparse"]),
+    "sparse peaks apart": ({"peak_sparse": {"bf16": "200 TFLOP/s"}}, ["peak_sparse", "dense only", "halve"]),
     "sparse peak in the note": ({"note": "peaks are with sparsity"}, ["note", "dense only"]),
 }
 

@@ -115,6 +115,7 @@ BAD: dict[str, tuple[dict[str, Any], list[str]]] = {
     "wrong unit": ({"levels": [LEVEL | {"bandwidth": "450 GB"}]}, ["bandwidth", "wrong unit"]),
     "another link": ({"levels": [LEVEL | {"bandwidth": "900 GB/s"}]}, ["900 GB/s", "450 GB/s", "one direction"]),
     "no unit": ({"system_power": 5}, ["system_power", "unit"]),
+    "more chips than there are": ({"levels": [LEVEL | {"ways": 10**20}]}, ["too many", "1,048,576"]),
 }
 
 
@@ -127,6 +128,22 @@ def test_one_clear_error(tmp_path: Path, case: str) -> None:
     assert all(word in text for word in said), text
     assert caught.value.exit_code == 2
     assert "\n" not in text
+
+
+def test_a_system_of_itself_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DovetailError, match=r"box\.yaml: of: a system cannot be made of itself"):
+        load(tmp_path, of=str(tmp_path / "box.yaml"))
+    first, second = tmp_path / "first.yaml", tmp_path / "second.yaml"
+    for file, of in ((first, second), (second, first)):
+        file.write_text(yaml.safe_dump(GOOD | {"of": str(of)}))
+    with pytest.raises(DovetailError, match=r"second\.yaml: of: a system cannot be made of itself"):
+        load_machine(first)
+
+
+def test_a_count_is_of_chips_that_could_be_built() -> None:
+    assert load_machine("1024 x dgx-h100").count == 8192
+    with pytest.raises(DovetailError, match="800,000,000,000 chips are too many"):
+        load_machine("100000000000 x dgx-h100")
 
 
 def test_constants_of_a_library_are_held_to_units_and_sources(tmp_path: Path) -> None:

@@ -93,7 +93,13 @@ def test_grouped_falcon_caches_its_kv_heads_once() -> None:
     assert Model.load("tiiuae/falcon-40b").kv_bytes_per_token == 60 * 8 * 64 * 2 * 2
 
 
-@pytest.mark.parametrize("name", ["openai-community/gpt2", "facebook/opt-125m", "mosaicml/mpt-7b", "tiiuae/falcon-7b"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "openai-community/gpt2", "facebook/opt-125m", "mosaicml/mpt-7b", "tiiuae/falcon-7b",
+        "google-bert/bert-base-uncased",
+    ],
+)  # fmt: skip
 def test_heads_that_do_not_make_up_the_hidden_size_are_refused(name: str) -> None:
     config = dict(Model.load(name).config)
     with pytest.raises(DovetailError, match=r"head_dim: \d+ heads of 7 channels are not the hidden size of \d+"):

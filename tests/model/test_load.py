@@ -154,6 +154,19 @@ def test_fields_that_do_not_fit_are_named(base: dict[str, Any], change: dict[str
 
 
 @pytest.mark.parametrize(
+    ("change", "hint"),
+    [
+        ({"num_attention_heads": 36}, "a divisor of 36"), ({"vocab_size": 0}, "config.json"),
+        ({"head_dim": None, "num_attention_heads": 24, "model_type": "llama"}, "a divisor of 4096"),
+    ],
+)  # fmt: skip
+def test_a_refusal_says_what_to_write(change: dict[str, Any], hint: str) -> None:
+    with pytest.raises(DovetailError) as caught:
+        Model.load({**QWEN, **change})
+    assert hint in caught.value.hint
+
+
+@pytest.mark.parametrize(
     ("fields", "context"),
     [
         ({}, 40960),

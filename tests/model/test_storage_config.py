@@ -73,6 +73,15 @@ def test_an_inconsistent_config_is_refused_by_field(quantization: Any, field: st
         stored(quantization)
 
 
+def test_groups_without_a_format_are_not_guessed() -> None:
+    group = {"targets": ["Linear"], "weights": {"num_bits": 4, "group_size": 32}}
+    with pytest.raises(DovetailError, match="format: missing"):
+        stored({"quant_method": "compressed-tensors", "config_groups": {"g": group}})
+    tried = stored({"quant_method": "compressed-tensors", "format": "fakequant", "config_groups": {"g": group}})
+    assert {w.format.name for w, _ in tried.graph().weights()} == {"bf16"}
+    stored({"quant_method": "compressed-tensors", "config_groups": {"g": {"targets": ["Linear"]}}})
+
+
 @pytest.mark.parametrize(
     ("form", "weights", "field"),
     [

@@ -52,7 +52,7 @@ def bert(config: Config, name: str) -> Architecture:
         raise config.error("add_cross_attention", "a decoder with cross-attention is not a language model by itself")
     if not config.flag("tie_word_embeddings", default=True):
         raise config.error("tie_word_embeddings", "a decoder of its own is not described: BERT's is the token table")
-    heads, _, head_dim = config.heads()
+    heads, _, head_dim = config.heads(fill=True)
     activation = config.text("hidden_act", default="gelu")
     positions = config.whole("max_position_embeddings", default=512)
     causal = config.flag("is_decoder")

@@ -47,9 +47,8 @@ def gemma3(config: Config, name: str) -> Architecture:
 
 def siglip_tower(vision: Config, tokens: int, outputs: int, dtype: str) -> Tower:
     """SigLIP's tower without its head; `tokens` an image, each the mean of patches projected to `outputs` channels."""
-    hidden, heads = vision.whole("hidden_size", default=768), vision.whole("num_attention_heads", default=12)
-    if hidden % heads:
-        raise vision.error("num_attention_heads", f"{hidden} channels do not divide into {heads} heads")
+    hidden = vision.whole("hidden_size", default=768)
+    heads = vision.dividing(hidden, "num_attention_heads", default=12)
     if vision.flag("vision_use_head", default=True):
         raise vision.error("vision_use_head", "a tower with a pooling head is not described", hint="false")
     side, size = vision.whole("patch_size", default=16), vision.whole("image_size", default=224)

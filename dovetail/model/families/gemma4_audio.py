@@ -47,9 +47,8 @@ def _projections(audio: Config, outputs: int) -> Iterator[tuple[str, int, int]]:
 
 def _layer(audio: Config) -> Iterator[tuple[str, int, int]]:
     """Half a feed-forward block, attention with relative positions, a light convolution, the other half; norms."""
-    hidden, heads = audio.whole("hidden_size", default=1024), audio.whole("num_attention_heads", default=8)
-    if hidden % heads:
-        raise audio.error("num_attention_heads", f"{hidden} channels do not divide into {heads} heads")
+    hidden = audio.whole("hidden_size", default=1024)
+    heads = audio.dividing(hidden, "num_attention_heads", default=8)
     for half in ("feed_forward1", "feed_forward2"):
         yield f"{_LAYER}.{half}.ffw_layer_1.linear.weight", 4 * hidden, hidden
         yield f"{_LAYER}.{half}.ffw_layer_2.linear.weight", hidden, 4 * hidden

@@ -43,9 +43,7 @@ def kimi_k25(config: Config, name: str) -> Architecture:
 def moonvit(vision: Config, outputs: int, dtype: str) -> Tower:
     """MoonViT with its projector to `outputs` channels; fields as the hub names them or as `transformers` does."""
     hidden = vision.whole("vt_hidden_size", "hidden_size", default=1152)
-    heads = vision.whole("vt_num_attention_heads", "num_attention_heads", default=16)
-    if hidden % heads:
-        raise vision.error("vt_num_attention_heads", f"{hidden} channels do not divide into {heads} heads")
+    heads = vision.dividing(hidden, "vt_num_attention_heads", "num_attention_heads", default=16)
     if (width := vision.whole("mm_hidden_size", default=hidden)) != hidden:
         raise vision.error("mm_hidden_size", f"the projector reads {width} channels, the tower writes {hidden}")
     _usual(vision, outputs)

@@ -44,9 +44,8 @@ def llama4(config: Config, name: str) -> Architecture:
 
 def llama4_tower(vision: Config, outputs: int, dtype: str) -> Tower:
     """The tower of a ``vision_config``, into `outputs` channels."""
-    hidden, heads = vision.whole("hidden_size", default=768), vision.whole("num_attention_heads", default=16)
-    if hidden % heads:
-        raise vision.error("num_attention_heads", f"{hidden} channels do not divide into {heads} heads")
+    hidden = vision.whole("hidden_size", default=768)
+    heads = vision.dividing(hidden, "num_attention_heads", default=16)
     side, size = vision.whole("patch_size", default=14), vision.whole("image_size", default=448)
     inner, merge = vision.whole("intermediate_size", default=5632), _merge(vision)
     if hidden * merge**2 != inner:

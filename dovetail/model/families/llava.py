@@ -46,9 +46,8 @@ def llava(config: Config, name: str) -> Architecture:
 
 def clip_tower(vision: Config, outputs: int, dtype: str) -> Tower:
     """CLIP's tower (arXiv 2103.00020) with LLaVA's projector to `outputs` channels."""
-    hidden, heads = vision.whole("hidden_size"), vision.whole("num_attention_heads")
-    if hidden % heads:
-        raise vision.error("num_attention_heads", f"{hidden} channels do not divide into {heads} heads")
+    hidden = vision.whole("hidden_size")
+    heads = vision.dividing(hidden, "num_attention_heads")
     side, size = vision.whole("patch_size", default=14), vision.whole("image_size", default=336)
     attention = AttentionSpec(heads, heads, hidden // heads, True, True, rotary=False, causal=False)
     activation = vision.text("hidden_act", default="quick_gelu")

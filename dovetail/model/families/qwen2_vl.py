@@ -62,9 +62,7 @@ def _language_model(config: Config, name: str) -> Architecture:
 
 
 def _attention(vision: Config, hidden: int, window: int | None = None) -> AttentionSpec:
-    heads = vision.whole("num_heads", default=16)
-    if hidden % heads:
-        raise vision.error("num_heads", f"{hidden} channels do not divide into {heads} heads")
+    heads = vision.dividing(hidden, "num_heads", default=16)
     return AttentionSpec(heads, heads, hidden // heads, True, True, window=window, causal=False)
 
 

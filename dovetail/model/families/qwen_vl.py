@@ -67,9 +67,8 @@ def _with_tower(config: Config, name: str, text_kind: str) -> Architecture:
 
 
 def _qwen3_tower(vision: Config, dtype: str) -> Tower:
-    hidden, heads = vision.whole("hidden_size"), vision.whole("num_heads")
-    if hidden % heads:
-        raise vision.error("num_heads", f"{hidden} channels do not divide into {heads} heads")
+    hidden = vision.whole("hidden_size")
+    heads = vision.dividing(hidden, "num_heads")
     merge, out = vision.whole("spatial_merge_size", default=2), vision.whole("out_hidden_size")
     attention = AttentionSpec(heads, heads, hidden // heads, True, True, causal=False)
     activation = vision.text("hidden_act", default="gelu_pytorch_tanh")

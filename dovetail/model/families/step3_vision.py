@@ -56,9 +56,7 @@ def step3p7(config: Config, name: str) -> Architecture:
 def step_tower(vision: Config, outputs: int, dtype: str, projector_bias: bool) -> Tower:
     """The tower of a ``vision_config``, into `outputs` channels."""
     hidden = vision.whole("width", "hidden_size", default=1536)
-    heads = vision.whole("heads", "num_attention_heads", default=16)
-    if hidden % heads:
-        raise vision.error("heads", f"{hidden} channels do not divide into {heads} heads")
+    heads = vision.dividing(hidden, "heads", "num_attention_heads", default=16)
     layers = vision.whole("layers", "num_hidden_layers", default=47, high=MAX_LAYERS)
     side, size = vision.whole("patch_size", default=14), vision.whole("image_size", default=728)
     if (size // side) % _MERGE:

@@ -16,7 +16,8 @@ from dovetail.model.storage.names import Names
 from dovetail.model.storage.rules import Rule, Storage
 
 _PLAIN = ("float-quantized", "int-quantized", "naive-quantized")
-_READ = ("dense", "pack-quantized", "nvfp4-pack-quantized", "mxfp4-pack-quantized", *_PLAIN)
+_DENSE = ("dense", "fakequant")  # trained or tried with rounding, and stored as before
+_READ = (*_DENSE, "pack-quantized", "nvfp4-pack-quantized", "mxfp4-pack-quantized", *_PLAIN)
 _UNREAD = ("marlin-24", "sparse-bitmask", "sparse-24-bitmask", "mxfp8-quantized")
 
 
@@ -26,7 +27,7 @@ def compressed_tensors(found: Config, dtype: str) -> Storage:
     Raises
     ------
     DovetailError
-        An unknown ``format``, bits or a group that it cannot have, a strategy that is unknown.
+        A ``format`` that is unknown or not given, bits or a group that it cannot have, a strategy that is unknown.
     """
     kv_dtype = kv_dtype_of(found.fields.get("kv_cache_scheme"))
     dense = Rule(None, names=Names.of(found, "ignore"))
@@ -35,19 +36,22 @@ def compressed_tensors(found: Config, dtype: str) -> Storage:
         return Storage(kv_dtype=kv_dtype, unread="sparse")
     for key in groups:
         group = groups.block(key)
+        if group.fields.get("weights") is None:
+            continue
         name = _format_name(found, group)
         if name in _UNREAD:
             return Storage(kv_dtype=kv_dtype, unread=name)
-        if group.fields.get("weights") is not None and name != "dense":
+        if name not in _DENSE:
             rules.append(_rule(group, name, dtype))
     return Storage((dense, *rules), kv_dtype) if rules else Storage(kv_dtype=kv_dtype)
 
 
 def _format_name(found: Config, group: Config) -> str:
     holder = group if group.fields.get("format") is not None else found
-    name = holder.text("format", default="dense")
+    name = holder.text("format", default="")
     if name not in (*_READ, *_UNREAD):
-        raise holder.error("format", f"unknown format '{name}'", hint=", ".join((*_READ, *_UNREAD)))
+        what = f"unknown format '{name}'" if name else "missing"
+        raise holder.error("format", what, hint=", ".join((*_READ, *_UNREAD)))
     return name
 
 
