@@ -118,7 +118,9 @@ def _confidence(found: Estimate) -> str:
     known = found.trust
     words = f"times {found.kind}, within a factor {known.factor('tpot'):.2f}"
     words += f"; energy {known.kind('energy_per_token')}, {known.factor('energy_per_token'):.2f}"
-    words += f"; efficiency: {chip.source('efficiency').text}"
+    models = [model for model in known.models if model != "roofline"]
+    texts = dict.fromkeys(chip.source(f"kernels.{model}").text for model in models)
+    words += "".join(f"; kernels: {text}" for text in texts) or f"; efficiency: {chip.source('efficiency').text}"
     if found.plan.ways(chip, found.model) > 1 and chip.fabric:
         words += f"; collectives: {chip.source('fabric').text}"
     if found.kind == "modelled" and chip.name == "host":

@@ -19,7 +19,7 @@ from dovetail.model import Model
 from dovetail.recipe.recipe import Recipe
 from dovetail.workload import Workload
 
-MODEL = "dovetail roofline with efficiency, launch overhead and cache residency"
+MODEL = "dovetail: kernels by their tiles where they are known, else a roofline with efficiency, launches and residency"
 
 KEYS = (
     "model", "machine", "chips", "on", "tp", "recipe", "workload", "ttft", "ttft_alone", "tpot", "throughput",

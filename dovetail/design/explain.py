@@ -13,6 +13,7 @@ from dovetail.cost import GraphCost, OperatorCost
 from dovetail.cost.memory import cache_bytes
 from dovetail.cost.traffic import resident_bytes
 from dovetail.design.estimate import Estimate
+from dovetail.design.kernel_tree import HOW, constants, facts
 from dovetail.design.link_tree import link_parts
 from dovetail.hardware.machine import Machine
 from dovetail.model.graph import Collective, Graph, Operator
@@ -101,6 +102,8 @@ def _seconds(estimate: Estimate, value: Number, formula: str, *parts: tuple[str,
 
 def _operator(estimate: Estimate, operator: Operator, cost: OperatorCost) -> Quantity:
     """All repetitions of one operator; the formula names the parts that are there."""
+    if cost.model != "roofline":
+        return _by_kernel(estimate, cost)
     machine = estimate.machine
     overlap = float(machine.efficiency.overlap)
     parts = [("compute", _compute(estimate, cost)), ("memory", _moved(estimate, cost))]
@@ -121,6 +124,23 @@ def _operator(estimate: Estimate, operator: Operator, cost: OperatorCost) -> Qua
     parts.append(("launch", launch))
     formula += f" + {cost.repeat} x launch; bound by {cost.bound}"
     return _seconds(estimate, cost.time_s, formula, *parts)
+
+
+def _by_kernel(estimate: Estimate, cost: OperatorCost) -> Quantity:
+    """All repetitions of one operator that the constants of its kernel price."""
+    machine, shapes = estimate.machine, "shapes of the graph"
+    work = (
+        ("FLOPs", exact(float(cost.flops), "flop", "modelled", shapes)),
+        ("main-memory bytes", exact(float(cost.bytes), "byte", "modelled", "shapes and formats of the graph")),
+    )
+    busy = float(cost.time_s) - float(cost.launch_s)
+    family = cost.model.partition(".")[0]
+    parts = (*work, *facts(cost, machine), *constants(cost, machine))
+    kernel = _seconds(estimate, busy, f"{cost.repeat} x {HOW[family]}", *parts)
+    of = machine.source(f"kernels.{cost.model}")
+    launch = exact(float(cost.launch_s), "s", of.kind, of.text)
+    formula = f"{cost.model} kernel + launches; bound by {cost.bound}"
+    return _seconds(estimate, cost.time_s, formula, ("kernel", kernel), ("launches", launch))
 
 
 def _step(estimate: Estimate, graph: Graph, cost: GraphCost, rows: str = "") -> Quantity:

@@ -87,7 +87,7 @@ def _completed(kernels: Kernels) -> tuple[Kernels, dict[str, Source]]:
     missing = [dtype for dtype in _ONLY_A100 if dtype not in gemm]
     for dtype in missing:
         share = tables[dtype].compute / there.compute
-        slower = replace(own, compute=own.compute * share, split_s=tables[dtype].split_s, spread=tables[dtype].spread)
+        slower = replace(own, compute=own.compute * share, spread=tables[dtype].spread)
         gemm[dtype] = _wider(slower)
     text = "its own bf16 products, slower by what these are on a100-sxm (hardware/relatives.py)"
     return replace(kernels, gemm=gemm), {f"kernels.gemm.{dtype}": Source("modelled", text) for dtype in missing}

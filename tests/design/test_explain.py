@@ -36,6 +36,8 @@ def parts(q: Quantity) -> dict[str, float]:
 def value_of(operator: Quantity) -> float:
     """The time of an operator, from the numbers that its tree shows."""
     p = parts(operator)
+    if "kernel" in p:  # priced by the constants of its kernel
+        return p["kernel"] + p["launches"]
     repeat = int(operator.formula.split(" x launch")[0].split()[-1])
     overlap = p.get("overlap", 1.0)
     busy = max(p["compute"], p["memory"]) + (1 - overlap) * min(p["compute"], p["memory"])
@@ -46,6 +48,10 @@ def check_step(step: Quantity) -> None:
     assert sum(parts(step).values()) == pytest.approx(step.value, rel=1e-9)
     for name, operator in step.parts[:-1]:
         assert value_of(operator) == pytest.approx(operator.value, rel=1e-9), name
+        if "kernel" in parts(operator):
+            names = parts(dict(operator.parts)["kernel"])
+            assert {"FLOPs", "main-memory bytes", "compute", "memory", "memory bandwidth"} <= names.keys()
+            continue
         compute = dict(operator.parts)["compute"]
         p = parts(compute)
         assert p["FLOPs"] / p["arithmetic"] + p.get("softmax", 0.0) == pytest.approx(compute.value, rel=1e-9)
@@ -100,7 +106,7 @@ def test_constants_carry_the_sources_of_the_machine(toy: Machine, llama: Model) 
             assert q.parts or q.source in own or q.source.startswith("a round number"), name
     chip = load_machine("h100-sxm")
     launch = {q.source for _, name, q in explain(estimate(llama, chip, WORK), "tpot").tree("tpot") if name == "launch"}
-    assert launch == {chip.source("stack.launch").text}
+    assert launch == {chip.source("stack.launch").text, chip.source("kernels.gemm.bf16").text}
 
 
 @pytest.mark.parametrize("efficiency", [{"overlap": 0.4}, {"attention": 0.2}, {"overlap": 0.0, "attention": 1.5}])
