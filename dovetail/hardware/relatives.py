@@ -3,9 +3,10 @@
 Kernels and communication were measured on NVIDIA's A100 and H100 (and H200, kernels only). The rule:
 
 - a chip of NVIDIA with memory in stacks (HBM) and of `HOPPER`'s year or later takes the H100's: kernels whose copies
-  and products run by themselves, few waves, FlashAttention 3;
-- other GPUs take the A100's: tiles that come whole, FlashAttention 2; those of other makers too, from 2023 on the
-  H100's, whose libraries were written after it;
+  and products run by themselves, few waves, FlashAttention 3; from `BLACKWELL`'s year on the H200's, which were
+  measured at the power limit, and the H100's where the H200 has none;
+- other GPUs take the A100's: tiles that come whole, FlashAttention 2; those of other makers with stacked memory from
+  `LATER` on the H200's, whose time their libraries are of;
 - the links: NVIDIA's before Hopper take the A100's, every other chip the H100's. vLLM's own all-reduce exists for
   NVIDIA and AMD alone, so other makers' chips have the rings only;
 - what is not a GPU under an engine that starts kernels is priced by a roofline.
@@ -18,24 +19,24 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache
-from typing import Any, TypeVar
+from typing import Any
 
 from dovetail.hardware.fabric import Transport
-from dovetail.hardware.kernels import Kernels
+from dovetail.hardware.kernels import Attended, GemmConstants, Kernels
 from dovetail.hardware.kernels.gemm import at_clock
 from dovetail.hardware.kernels.read import kernels_from
 from dovetail.hardware.machine import Source
 from dovetail.hardware.zoo import zoo_file
 
-C = TypeVar("C", bound=Any)  # constants of kernels
-
 HOPPER = 2022
+BLACKWELL = 2024
 LATER = 2023  # of other makers: libraries with the H100's kernels as their model
 # Nine of ten calls on one of the measured chips lie within this of what another's constants say (bench/gemm.py).
 TRANSFER = 0.35
 _LIBRARIES = {"NVIDIA": "nccl", "AMD": "rccl"}
 _OWN_KERNELS = ("NVIDIA", "AMD")
 _ONLY_A100 = ("w8a16", "w4a16", "int8")
+_FAMILIES = ("gemm", "attention", "mixture")
 _ENGINES = ("vllm",)  # stacks whose kernels were measured
 
 
@@ -55,53 +56,70 @@ def fabric_of(file: Mapping[str, Any]) -> tuple[tuple[Transport, ...], dict[str,
 
 
 def kernels_of(file: Mapping[str, Any], stack: str) -> tuple[Kernels | None, dict[str, Source]]:
-    """Constants of a chip's kernels and, where they are another's, their source; None where a roofline prices it."""
-    if file.get("kernels"):
-        return _completed(kernels_from(file["kernels"]))
-    if file.get("kind", "gpu") != "gpu" or stack not in _ENGINES:
+    """Constants of a chip's kernels and the sources of those that are another's; None where a roofline prices it."""
+    given = file.get("kernels")
+    if not given and (file.get("kind", "gpu") != "gpu" or stack not in _ENGINES):
         return None, {}
-    name = relative(file)
-    kernels, clock = _measured(name)
-    own = file.get("clock") or clock
-    gemm = {dtype: _wider(at_clock(one, clock / own)) for dtype, one in kernels.gemm.items()}
-    attention = {dtype: replace(one, constants=_wider(one.constants)) for dtype, one in kernels.attention.items()}
-    mixture = {dtype: _wider(one) for dtype, one in kernels.mixture.items()}
-    known = Source("modelled", f"as {name}, its nearest measured relative (hardware/relatives.py)")
-    return _completed(Kernels(gemm, attention, mixture))[0], {"kernels": known}
+    known = kernels_from(given) if given else Kernels({}, {}, {})
+    tables: dict[str, dict[str, Any]] = {family: dict(getattr(known, family)) for family in _FAMILIES}
+    sources: dict[str, Source] = {}
+    for name in relatives(file):
+        donor, clock = _measured(name)
+        text = f"as {name}, a measured relative (hardware/relatives.py)"
+        for family, entry, one in _missing(tables, donor):
+            tables[family][entry] = _wider(_for_clock(one, clock / (file.get("clock") or clock)))
+            sources[f"kernels.{family}.{entry}"] = Source("modelled", text)
+    for entry, one in _packed(tables["gemm"]):
+        tables["gemm"][entry] = one
+        text = "its own bf16 products, slower by what these are on a100-sxm (hardware/relatives.py)"
+        sources[f"kernels.gemm.{entry}"] = Source("modelled", text)
+    return Kernels(**tables), sources
 
 
-def relative(file: Mapping[str, Any]) -> str:
-    """The measured chip whose kernels stand in for those of a GPU."""
+def relatives(file: Mapping[str, Any]) -> tuple[str, ...]:
+    """The measured chips whose kernels stand in for those of a GPU, the nearest first."""
     stacked = str(file["memory"].get("type", "")).startswith("HBM")
-    first = HOPPER if file.get("vendor") == "NVIDIA" else LATER
-    return "h100-sxm" if stacked and _year(file) >= first else "a100-sxm"
+    if file.get("vendor") != "NVIDIA":
+        return ("h200-sxm", "h100-sxm") if stacked and _year(file) >= LATER else ("a100-sxm",)
+    if not stacked or _year(file) < HOPPER:
+        return ("a100-sxm",)
+    return ("h100-sxm",) if _year(file) < BLACKWELL and file.get("name") != "h200-sxm" else ("h200-sxm", "h100-sxm")
 
 
-def _completed(kernels: Kernels) -> tuple[Kernels, dict[str, Source]]:
-    """With the products that only the A100 was measured on: a chip's own 16-bit ones, slower by what it is there."""
-    tables = kernels_from(zoo_file("chips", "a100-sxm")["kernels"]).gemm
-    there, own = tables["bf16"], kernels.gemm.get("bf16")
-    gemm = dict(kernels.gemm)
-    if own is None:
-        return kernels, {}
-    missing = [dtype for dtype in _ONLY_A100 if dtype not in gemm]
-    for dtype in missing:
-        share = tables[dtype].compute / there.compute
-        slower = replace(own, compute=own.compute * share, spread=tables[dtype].spread)
-        gemm[dtype] = _wider(slower)
-    text = "its own bf16 products, slower by what these are on a100-sxm (hardware/relatives.py)"
-    return replace(kernels, gemm=gemm), {f"kernels.gemm.{dtype}": Source("modelled", text) for dtype in missing}
+def _missing(tables: Mapping[str, Mapping[str, Any]], donor: Kernels) -> list[tuple[str, str, Any]]:
+    """Entries that another chip has; those measured on the A100 alone have a rule of their own."""
+    return [
+        (family, entry, one)
+        for family in _FAMILIES for entry, one in getattr(donor, family).items()
+        if entry not in tables[family] and not (family == "gemm" and entry in _ONLY_A100)
+    ]  # fmt: skip
 
 
-def _wider(one: C) -> C:
-    """Constants of another chip: twice the range, and at least `TRANSFER`."""
-    return replace(one, spread=max(2.0 * one.spread, TRANSFER))
+def _packed(gemm: Mapping[str, GemmConstants]) -> list[tuple[str, GemmConstants]]:
+    """Products that only the A100 was measured on: a chip's own 16-bit ones, slower by what they are there."""
+    there, own = _measured("a100-sxm")[0].gemm, gemm["bf16"]
+    share = {entry: there[entry].compute / there["bf16"].compute for entry in _ONLY_A100}
+    return [
+        (entry, _wider(replace(own, compute=own.compute * share[entry], spread=there[entry].spread)))
+        for entry in _ONLY_A100 if entry not in gemm
+    ]  # fmt: skip
 
 
 @cache
 def _measured(name: str) -> tuple[Kernels, float]:
     file = zoo_file("chips", name)
     return kernels_from(file["kernels"]), float(file["clock"])
+
+
+def _for_clock(one: Any, ratio: float) -> Any:
+    return at_clock(one, ratio) if isinstance(one, GemmConstants) else one
+
+
+def _wider(one: Any) -> Any:
+    """Constants of another chip: twice the range, and at least `TRANSFER`."""
+    if isinstance(one, Attended):
+        return replace(one, constants=_wider(one.constants))
+    return replace(one, spread=max(2.0 * one.spread, TRANSFER))
 
 
 def _year(file: Mapping[str, Any]) -> int:

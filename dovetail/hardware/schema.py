@@ -346,8 +346,8 @@ def _numbers(value: Any, path: str = "", also: tuple[type, ...] = ()) -> Iterato
 
 def _check_sources(file: MachineFile | StackFile | SystemFile, where: str) -> None:
     numbers = list(dict.fromkeys(_numbers(file)))
-    if getattr(file, "kernels", None):  # constants stay as they are written
-        numbers.append("kernels")
+    kernels = getattr(file, "kernels", None) or {}  # whose constants stay as they are written
+    numbers += [f"kernels.{family}.{entry}" for family, table in kernels.items() for entry in table]
     for path in numbers:
         if not any(path == given or path.startswith(given + ".") for given in file.source):
             section = path.split(".")[0]

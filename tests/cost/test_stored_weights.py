@@ -86,9 +86,7 @@ def test_weights_that_nothing_multiplies_or_unpacks_are_refused(
 
 
 def test_smaller_weights_decode_faster_and_fp8_prefills_faster() -> None:
-    large = Model.load(
-        "meta-llama/Llama-3.1-70B"
-    ).config  # where bytes count, not launches of kernels
+    large = Model.load("meta-llama/Llama-3.1-70B").config  # where bytes count, not launches of kernels
     plain, eight, four = (
         estimate(Model.load({**large, **extra}), "b200-sxm", Workload(2048, 64, 1))
         for extra in ({}, {"quantization_config": FP8}, {"quantization_config": NVFP4})
