@@ -52,7 +52,7 @@ BF16 = GemmConstants(
 # Twice the peak of 16 bits at the same bytes a second: half the bytes for each FLOP.
 FP8 = replace(BF16, launch_s=5e-6, compute=0.7, load=0.0075, split_s=math.inf, row_s=2e-9, piece_s=4e-9)
 BLOCKS = replace(FP8, host_s=9e-5)  # of 128 values share a scale: 4 bytes
-WEIGHTS_ONLY = replace(BF16, launch_s=9e-6, split_s=2e-5)
+WEIGHTS_ONLY = replace(BF16, launch_s=9e-6)
 INT8 = replace(WEIGHTS_ONLY, load=0.0075)
 DTYPES = (
     Dtype("bfloat16", VLLM, "bf16", Widths(), BF16),
