@@ -182,11 +182,8 @@ def show(title: str, calls: Calls, constants: GemmConstants) -> None:
     """One line: our errors beside those of the two rooflines."""
     part = calls.of(~calls.fit)
     beside = [scores(roof.seconds(part), part.time_s) for roof in (fitted_roofline(calls), Roofline(1.0, 1.0, 0.0))]
-<<<<<<< HEAD
-    cells = "".join(f"{found!s:>25}" for found in (held_out(calls, constants), *beside))
-=======
-    cells = "".join(f"{str(found):>25}" for found in (held_out(calls, constants), held_out_corrected(calls, constants), *beside))
->>>>>>> gemm
+    ours = (held_out(calls, constants), held_out_corrected(calls, constants))
+    cells = "".join(f"{found!s:>25}" for found in (*ours, *beside))
     print(f"{title:<26}{calls.dtype.name:<10}{len(part.time_s):>7}{cells}")
 
 
@@ -216,7 +213,8 @@ def main() -> None:
     for name, chips in found.items():
         for chip, constants in chips.items():
             print(f"{chip} {name}: {line(constants)}")
-    print(f"\n{'held out, MAPE/>20us/sum':<36}{'rows':>7}{'ours':>25}{'with correction':>25}{'three constants':>25}{'plain roofline':>25}")
+    columns = "".join(f"{title:>25}" for title in ("ours", "with correction", "three constants", "plain roofline"))
+    print(f"\n{'held out, MAPE/>20us/sum':<36}{'rows':>7}{columns}")
     for name, chips in tables.items():
         for chip, calls in chips.items():
             show(chip, calls, found[name][chip])
