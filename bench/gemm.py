@@ -161,7 +161,7 @@ def held_out(calls: Calls, constants: GemmConstants) -> Scores:
 
 def held_out_corrected(calls: Calls, constants: GemmConstants) -> Scores:
     """The same with the learned correction, fitted on the same matrices as the constants."""
-    part, rest, cores = calls.of(calls.fit), calls.of(~calls.fit), CORES[calls.chip][0]
+    part, rest, cores = calls.of(calls.fit), calls.of(~calls.fit), calls.facts.cores
     log_error = np.log(part.time_s / part.seconds(constants))
     residual = fit_residual(part.m, part.n, part.k, cores, log_error)
     correction = residual.correction(rest.m, rest.n, rest.k, cores)
