@@ -11,16 +11,19 @@ Needs pyarrow. Run: python bench/gemm.py
 from __future__ import annotations
 
 import argparse
+import json
 import math
 import os
 from collections import Counter
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow.parquet as parquet
 
+import dovetail.cost
 from dovetail.cost.gemm import Widths, gemm_cost
 from dovetail.design.kernel_fit import Scores, fit, for_fit, scores
 from dovetail.design.residual_fit import fit_residual
@@ -63,6 +66,12 @@ DTYPES = (
     Dtype("sq", TRTLLM, "int8", Widths(1.0, 1.0, 2.0), INT8),
 )
 LIMITS = dict.fromkeys(("compute", "memory", "smooth", "resident"), (0.0, 1.0)) | {"overlap": (1.0, 8.0)}
+
+
+# Tables' names of dtypes to the entries of a chip's kernel constants.
+ENTRIES = {
+    "bfloat16": "bf16", "fp8": "fp8", "fp8_block": "fp8_block", "int8_wo": "w8a16", "int4_wo": "w4a16", "sq": "int8",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -123,7 +132,11 @@ def read(data: Path, chip: str, dtype: Dtype) -> Calls | None:
 def fitted(*tables: Calls) -> GemmConstants:
     """Constants of the first chip, of the matrices that are for it; chips weigh the same."""
     typical, parts = tables[0].dtype.typical, [calls.of(calls.fit) for calls in tables]
-    names = [field.name for field in fields(GemmConstants) if 0 < getattr(typical, field.name) < math.inf]
+    names = [
+        field.name
+        for field in fields(GemmConstants)
+        if field.name != "spread" and 0 < getattr(typical, field.name) < math.inf
+    ]
 
     def log_errors(constants: GemmConstants) -> list[Array]:
         return [np.log(part.seconds(carried(constants, parts[0].facts, part.facts)) / part.time_s) for part in parts]
@@ -168,6 +181,25 @@ def held_out_corrected(calls: Calls, constants: GemmConstants) -> Scores:
     return scores(rest.seconds(constants) * np.exp(correction), rest.time_s)
 
 
+def write_corrections(tables: dict[str, dict[str, Calls]]) -> None:
+    """What is learned on top of the constants in the chips' files, one JSON a chip, from the matrices for the fit."""
+    chips: dict[str, dict[str, Any]] = {}
+    for name, calls_of in tables.items():
+        for chip, calls in calls_of.items():
+            entry, part = ENTRIES[name], calls.of(calls.fit)
+            constants = load_machine(chip).kernels.gemm[entry]
+            log_error = np.log(part.time_s / part.seconds(constants))
+            residual = fit_residual(part.m, part.n, part.k, calls.facts.cores, log_error)
+            chips.setdefault(chip, {})[f"gemm.{entry}"] = residual.to_json()
+            rest = calls.of(~calls.fit)
+            factor = np.exp(residual.correction(rest.m, rest.n, rest.k, calls.facts.cores))
+            print(f"{chip} {entry}: {scores(rest.seconds(constants) * factor, rest.time_s)}")
+    folder = Path(dovetail.cost.__file__).parent / "corrections"
+    folder.mkdir(exist_ok=True)
+    for chip, learned in chips.items():
+        (folder / f"{chip}.json").write_text(json.dumps(learned) + "\n", encoding="utf-8")
+
+
 def line(constants: GemmConstants) -> str:
     """The constants in readable units."""
     found = []
@@ -205,10 +237,15 @@ def main() -> None:
     beside = Path(__file__).resolve().parents[2] / "shared" / "data"
     parser = argparse.ArgumentParser(description="Fit the model of matrix products to measured kernels and score it.")
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("DOVETAIL_DATA", beside)))
-    data = parser.parse_args().data
+    parser.add_argument("--write", action="store_true", help="write the corrections of the constants that ship")
+    options = parser.parse_args()
+    data = options.data
     if not (data / "silicon").is_dir():
         raise SystemExit(f"no measured kernels in {data}: set DOVETAIL_DATA")
     tables = {dtype.name: {c: t for c in dtype.folders if (t := read(data, c, dtype))} for dtype in DTYPES}
+    if options.write:
+        write_corrections(tables)
+        return
     found = {name: {chip: fitted(calls) for chip, calls in chips.items()} for name, chips in tables.items()}
     for name, chips in found.items():
         for chip, constants in chips.items():

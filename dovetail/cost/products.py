@@ -10,6 +10,7 @@ from dovetail.core.errors import DovetailError, did_you_mean
 from dovetail.core.formats import MXFP4, NVFP4, Format, Number, packed_int, plain
 from dovetail.cost.evaluate import operator_cost
 from dovetail.cost.operators import spread_of
+from dovetail.cost.residual import learned
 from dovetail.cost.traffic import traffic
 from dovetail.hardware.machine import Machine
 from dovetail.model.graph import Linear, Weight
@@ -34,7 +35,14 @@ class ProductCost:
 
 
 def matmul(
-    m: Number, n: Number, k: Number, *, machine: Machine, weight: str = "bf16", act: str = "bf16"
+    m: Number,
+    n: Number,
+    k: Number,
+    *,
+    machine: Machine,
+    weight: str = "bf16",
+    act: str = "bf16",
+    corrected: bool = False,
 ) -> ProductCost:
     """``x[m, k] w[n, k]^T`` alone on `machine`, called again and again as benchmarks do.
 
@@ -48,6 +56,9 @@ def matmul(
         Rows of activations, outputs, inputs; arrays broadcast.
     weight, act : str
         ``fp32, bf16, fp16, fp8, fp8_block, int8, int4, nvfp4, mxfp4``.
+    corrected : bool
+        With what was learned of this chip's library on top (`dovetail.cost.residual`), where anything was: nearer to
+        measured times, but more work may then be a little faster.
 
     Raises
     ------
@@ -61,8 +72,12 @@ def matmul(
     product = Linear(name="matmul", weights=(stored,), m=m, k=k, n=n, act=act)
     cost = operator_cost(product, traffic(product, machine), 0.0, machine, alone=True)
     spread = 1.0 + spread_of(cost.model, machine)
+    time, energy = cost.time_s, cost.energy_j
+    if corrected and (known := learned(machine.name, cost.model)) is not None:
+        factor = np.exp(known.correction(m, n, k, machine.cores))
+        time, energy = time * factor, energy * factor
     bound = np.where(np.asarray(cost.compute_s) >= cost.memory_s, "compute", "memory")
-    return ProductCost(cost.time_s, cost.energy_j, cost.time_s / spread, cost.time_s * spread, bound)
+    return ProductCost(time, energy, time / spread, time * spread, bound)
 
 
 def _size(name: str, value: Number) -> np.ndarray:

@@ -10,7 +10,10 @@ It knows nothing of physics: with it, more work may be a little faster. Where th
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
+from functools import cache
+from importlib import resources
 from typing import Any
 
 import numpy as np
@@ -74,6 +77,17 @@ class Residual(ByContent):
         """What `to_json` wrote."""
         low, high = ((float(a), float(b), float(c)) for a, b, c in (found["low"], found["high"]))
         return cls(low, high, np.asarray(found["values"], float))
+
+
+@cache
+def learned(machine: str, model: str) -> Residual | None:
+    """What was learned on top of an entry of a chip's kernel constants (``gemm.bf16``); None where nothing was.
+
+    The numbers lie in ``cost/corrections/``, one file a chip, written by ``bench/gemm.py --write``.
+    """
+    file = resources.files("dovetail.cost") / "corrections" / f"{machine}.json"
+    found = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    return Residual.from_json(found[model]) if model in found else None
 
 
 def places(m: Number, n: Number, k: Number, cores: Number) -> tuple[Number, Number, Number]:

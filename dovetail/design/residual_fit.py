@@ -27,7 +27,8 @@ def fit_residual(
     low, high = _three(at.min(axis=1)), _three(np.maximum(at.max(axis=1), at.min(axis=1) + 1e-3))
     design = _shares(m, n, k, cores, low, high, knots)
     penalty = _penalty(knots, smooth, small) * (len(m) / 100)
-    weights, values = np.ones(len(m)), np.zeros(design.shape[1])
+    weights: Array = np.ones(len(m))
+    values: Array = np.zeros(design.shape[1])
     for _ in range(ROUNDS):
         normal = design.T @ (weights[:, None] * design) + penalty
         values = np.linalg.solve(normal, design.T @ (weights * log_error))

@@ -9,8 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.interpolate import RegularGridInterpolator
 
+from dovetail.cost import matmul
 from dovetail.cost.residual import MOST, Residual
 from dovetail.design.residual_fit import fit_residual
+from dovetail.hardware import load_machine
 
 CORES = 100.0
 RNG = np.random.default_rng(0)
@@ -69,3 +71,13 @@ def test_a_fit_finds_what_was_put_in_despite_disturbed_calls() -> None:
 def test_no_error_needs_no_correction() -> None:
     m, n, k = points(300)
     assert not fit_residual(m, n, k, CORES, np.zeros(300)).values.any()
+
+
+def test_what_ships_moves_products_of_measured_chips_alone_and_never_far() -> None:
+    m = np.array([1, 16, 512, 8192])
+    for chip, moves in (("h100-sxm", True), ("a100-sxm", True), ("h200-sxm", True), ("b200-sxm", False)):
+        plain, learned = (matmul(m, 4096, 4096, machine=load_machine(chip), corrected=given) for given in (False, True))
+        ratio = learned.time_s / plain.time_s
+        assert bool((ratio != 1).any()) is moves
+        assert np.abs(np.log(ratio)).max() <= 0.3
+        assert (learned.low < learned.time_s).all() and (learned.time_s < learned.high).all()
