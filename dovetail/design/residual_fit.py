@@ -31,8 +31,8 @@ def fit_residual(
     values: Array = np.zeros(design.shape[1])
     for _ in range(ROUNDS):
         normal = design.T @ (weights[:, None] * design) + penalty
-        values = np.linalg.solve(normal, design.T @ (weights * log_error))
-        weights = 0.05 / np.maximum(np.abs(design @ values - log_error), 0.01)
+        values = np.asarray(np.linalg.solve(normal, design.T @ (weights * log_error)), dtype=float)
+        weights = np.asarray(0.05 / np.maximum(np.abs(design @ values - log_error), 0.01), dtype=float)
     return Residual(low, high, values.reshape(knots))
 
 

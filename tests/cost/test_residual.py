@@ -80,4 +80,5 @@ def test_what_ships_moves_products_of_measured_chips_alone_and_never_far() -> No
         ratio = learned.time_s / plain.time_s
         assert bool((ratio != 1).any()) is moves
         assert np.abs(np.log(ratio)).max() <= 0.3
-        assert (learned.low < learned.time_s).all() and (learned.time_s < learned.high).all()
+        assert (learned.low < learned.time_s).all()
+        assert (learned.time_s < learned.high).all()
