@@ -14,7 +14,7 @@ from dovetail.core.quantity import Kind, Quantity
 from dovetail.design.crossover import Gain
 from dovetail.design.estimate import MODEL
 from dovetail.design.feasibility import largest_batch, without_kernel
-from dovetail.design.points import flat, metrics, steps
+from dovetail.design.points import metrics, steps
 from dovetail.design.ratio import Priced, Ratio, ratio
 from dovetail.design.resolve import Plan, as_machine, as_model, as_recipe
 from dovetail.design.trust import trust
@@ -230,10 +230,10 @@ def advise(
             if recipes and error.exit_code != INFEASIBLE:
                 raise
             excluded[name] = error.what
-    options = (_options(p, base, batches, contexts, by) for p in priced.values())
-    options = (replace(o, largest_batch=_fits(found, chip, layout, o, output)) for rows in options for o in rows)
+    options = [option for p in priced.values() for option in _options(p, base, batches, contexts, by)]
+    fitted = tuple(replace(o, largest_batch=_fits(found, chip, layout, o, output)) for o in options)
     return Advice(
-        found, chip, by, output, batches, contexts, tuple(options), excluded, base.trust.factor(by), base.trust.kind(by)
+        found, chip, by, output, batches, contexts, fitted, excluded, base.trust.factor(by), base.trust.kind(by)
     )
 
 

@@ -1,4 +1,4 @@
-"""``estimate``, ``explain``, ``advise``, ``calibrate``: predictions, where they come from, and how they are tied to a machine."""
+"""``estimate``, ``explain``, ``advise``, ``calibrate``: predictions, what they rest on, what they advise."""
 
 from __future__ import annotations
 
