@@ -15,6 +15,7 @@ from dovetail.core.version import __version__
 TYPE_CHECKING = False  # type checkers read it as true; importing typing for it would be most of the import's cost
 if TYPE_CHECKING:
     from dovetail.core.errors import DovetailError
+    from dovetail.design.advise import advise
     from dovetail.design.build import build
     from dovetail.design.calibrate import calibrate_host as calibrate
     from dovetail.design.compress import compress
@@ -32,6 +33,7 @@ _HOMES = {
     "Model": "model:Model",
     "Recipe": "recipe:Recipe",
     "Workload": "workload:Workload",
+    "advise": "design.advise:advise",
     "build": "design.build:build",
     "calibrate": "design.calibrate:calibrate_host",
     "compress": "design.compress:compress",
@@ -48,6 +50,7 @@ __all__ = [
     "Recipe",
     "Workload",
     "__version__",
+    "advise",
     "build",
     "calibrate",
     "compress",

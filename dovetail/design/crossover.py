@@ -19,17 +19,37 @@ _TIMES = ("tpot", "ttft", "e2e")
 
 @dataclass(frozen=True, slots=True)
 class Gain:
-    """Gain of one recipe at one context: baseline time over its time, shape (batches,); NaN where one does not fit."""
+    """Gain of one recipe at one context: baseline time over its time, shape (batches,); NaN where one does not fit.
+
+    `low` and `high` are the gain's interval, where it is known.
+    """
 
     recipe: str
     context: int
     batch: np.ndarray
     gain: np.ndarray
+    low: np.ndarray | None = None
+    high: np.ndarray | None = None
 
     def stops_at(self, worth: float = 1.0) -> int | None:
         """The first batch at which the gain is no longer above `worth`; None when it always is."""
-        lost = np.flatnonzero(self.gain <= worth)
-        return int(self.batch[lost[0]]) if lost.size else None
+        return self._first(self.gain <= worth)
+
+    def surely_until(self, worth: float = 1.0) -> int | None:
+        """The last batch before the gain's interval first reaches down to `worth`; None when it already does there."""
+        low = self.gain if self.low is None else self.low
+        held = np.cumprod(low > worth).astype(bool)
+        return int(self.batch[held][-1]) if held.any() else None
+
+    def never_from(self, worth: float = 1.0) -> int | None:
+        """The first batch from which the whole interval stays below `worth`; None when it never does to the end."""
+        high = self.gain if self.high is None else self.high
+        lost = np.cumprod((high < worth)[::-1])[::-1].astype(bool)
+        return self._first(lost)
+
+    def _first(self, rows: np.ndarray) -> int | None:
+        found = np.flatnonzero(rows)
+        return int(self.batch[found[0]]) if found.size else None
 
 
 def gains(

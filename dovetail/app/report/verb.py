@@ -11,6 +11,8 @@ from typing import Any
 
 from dovetail.app.report import measured
 from dovetail.app.report.data import (
+    Crossover,
+    CrossoverSeries,
     Measured,
     MeasuredRow,
     Memory,
@@ -34,6 +36,7 @@ _NEXT = {
     "estimate": "dovetail explain --help",  # the answer holds names, not the files they were asked by
     "search": "dovetail build {winner[model]} --on {winner[machine]} --recipe {winner[recipe]} --out out",
     "measure": "dovetail calibrate --host",
+    "advise": "dovetail estimate --help",
 }
 
 
@@ -51,7 +54,8 @@ def keep(verb: str, data: Data, out: Path, inputs: Sequence[Path] = ()) -> Path:
 
 def report_of(verb: str, data: Data, made: Data) -> Report:
     """The report of any verb's JSON: its quantities, lists, memory, front and measurements, whichever it has."""
-    parts = [part for part in (_measured(data), _front(data), _memory(data), _numbers(data)) if part]
+    found = (_measured(data), _front(data), _crossover(data), _memory(data), _numbers(data))
+    parts = [part for part in found if part]
     named = {key: value for key, value in data.items() if not (key == "rows" and _measured(data))}
     title = f"{verb}: {data.get('model') or data.get('name') or data.get('space') or 'answer'}"
     return Report(title, _summary(verb, data), (*parts, *_lists(named)), made)
@@ -108,6 +112,8 @@ def _answer(verb: str, data: Data) -> str:
         return f"Infeasible: {words(data.get('why') or 'no reason given')}"
     if section := _measured(data):
         return measured.says(section)
+    if data.get("verdict"):
+        return f"{data.get('model')} on {data.get('on')}: {data['verdict']}."
     if winner := data.get("winner"):
         return f"The winner of {words(data.get('points'))} designs: {_label(winner)}."
     if data.get("tpot"):
@@ -175,6 +181,21 @@ def _front(data: Data) -> Pareto | None:
         ParetoPoint(_label(c), _number(c[x]), _number(c[y]), str(c.get("recipe", "")), True, c == winner) for c in front
     ]
     return Pareto("Pareto front", x, units[0], y, units[1], points, better[0], better[1])
+
+
+def _crossover(data: Data) -> Crossover | None:
+    """Where each recipe pays: the gains of an advice in the metric that decides."""
+    gains, by = data.get("gains"), str(data.get("by"))
+    if not isinstance(gains, list) or not gains or not is_quantity(gains[0].get(by)):
+        return None
+    keys = dict.fromkeys((str(g["recipe"]), float(g["context"])) for g in gains)
+    rows = {key: [g for g in gains if (str(g["recipe"]), float(g["context"])) == key] for key in keys}
+    series = [
+        CrossoverSeries(*key, [float(g["batch"]) for g in rows[key]], [_number(g[by]) for g in rows[key]])
+        for key in keys
+    ]
+    note = f"Ratios of {by}; the table of gains has their intervals. A gap is a design that does not fit."
+    return Crossover(f"When does each recipe pay? {data['model']} on {data['on']}", "no recipe", series, note=note)
 
 
 def _lists(data: Data) -> Iterator[Section]:

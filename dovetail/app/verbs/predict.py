@@ -1,4 +1,4 @@
-"""``estimate``, ``explain``, ``calibrate``: predictions, where they come from, and how they are tied to a machine."""
+"""``estimate``, ``explain``, ``advise``, ``calibrate``: predictions, what they rest on, what they advise."""
 
 from __future__ import annotations
 
@@ -43,6 +43,10 @@ def add_to(app: typer.Typer) -> None:
     add(app, "Predict", explain, [
         "dovetail explain tpot Qwen/Qwen3-8B --on h200-sxm --batch 32 --depth 2",
         "dovetail explain memory Qwen/Qwen3-8B --on h200-sxm --recipe w4a16-rtn",
+    ])  # fmt: skip
+    add(app, "Predict", advise, [
+        "dovetail advise Qwen/Qwen3-8B --on h100-sxm",
+        "dovetail advise Qwen/Qwen3-8B --on a100-sxm --batch 1-512 --prompt 2048,16384 --by throughput --out ./advice",
     ])  # fmt: skip
     add(app, "Predict", calibrate, ["dovetail calibrate --host"])
 
@@ -134,6 +138,42 @@ def explain(
     asked = Question(model, on, batch, prompt, output, recipe, tp, images, image_size)
     found = tree(asked.answer(), metric)
     answer = Answer("explain", tree_json(metric, found), lambda: print_tree(metric, found, 1 if quiet else depth))
+    emit(answer, as_json=json, quiet=quiet, out=out)
+
+
+def advise(
+    model: ModelName,
+    on: On,
+    batch: Annotated[str, typer.Option(metavar="A-B", help="First and last batch.")] = "1-256",
+    prompt: Annotated[
+        str, typer.Option(metavar="N,N", help="Contexts: tokens of each prompt.")
+    ] = "512,2048,8192,32768",
+    output: Output = 128,
+    recipe: Annotated[str, typer.Option(metavar="R,R", help="Recipes; all built-in ones by default.")] = "",
+    by: Annotated[
+        str, typer.Option(metavar="METRIC", help="tpot, throughput, ttft, usd_per_mtok or energy_per_token decides.")
+    ] = "tpot",
+    tp: Tp = 0,
+    json: Json = False,
+    quiet: Quiet = False,
+    out: Out = None,
+) -> None:
+    """Say which recipe pays, from which batch and context on, and until when.
+
+    Every recipe is compared with the model as it is. Where the interval of their ratio holds 1, the answer is too
+    close to call.
+    """
+    from dovetail.app.advise_screen import advise_screen, numbers
+    from dovetail.design.advise import advise as advice
+    from dovetail.design.resolve import Plan
+
+    span = numbers(batch.replace("-", ","), "--batch")
+    names = [name for name in recipe.split(",") if name]
+    found = advice(
+        model, on, batch=(span[0], span[-1]), prompt=numbers(prompt, "--prompt"), output=output, recipes=names, by=by,
+        plan=Plan(tp),
+    )  # fmt: skip
+    answer = Answer("advise", found.to_json(), lambda: advise_screen(found, model, on, quiet))
     emit(answer, as_json=json, quiet=quiet, out=out)
 
 

@@ -1,0 +1,291 @@
+"""`advise`: which recipe pays from which batch and context on, and until when."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+
+from dovetail.core.errors import INFEASIBLE, DovetailError, did_you_mean
+from dovetail.core.quantity import Kind, Quantity
+from dovetail.design.crossover import Gain
+from dovetail.design.estimate import MODEL
+from dovetail.design.feasibility import largest_batch, without_kernel
+from dovetail.design.points import metrics, steps
+from dovetail.design.ratio import Priced, Ratio, ratio
+from dovetail.design.resolve import Plan, as_machine, as_model, as_recipe
+from dovetail.design.trust import trust
+from dovetail.hardware.machine import Machine
+from dovetail.model import Model
+from dovetail.recipe.recipe import Recipe
+from dovetail.workload import Workload
+
+BASELINE = "none"
+METRICS = ("tpot", "throughput", "ttft", "usd_per_mtok", "energy_per_token")
+CONTEXTS = (512, 2048, 8192, 32768)
+_EVERY = 512  # batches up to which every whole one is priced; beyond, so many, evenly on a logarithmic axis
+_SAME = 1.0 + 1e-9  # what rounding makes of no difference at all
+_LARGEST = 16384  # the largest batch that is looked for
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One recipe at one context: how many times better than no recipe at every batch, by metric; what fits."""
+
+    recipe: str
+    context: int
+    batch: np.ndarray
+    value: np.ndarray  # of the metric that decides, NaN where it does not fit
+    ratios: dict[str, Ratio]
+    largest_batch: int
+
+    def gain(self, metric: str) -> Gain:
+        """The ratio as a crossover knows it."""
+        found = self.ratios[metric]
+        return Gain(self.recipe, self.context, self.batch, found.value, found.low, found.high)
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """Neighbouring batches with one answer: `recipe` pays (its gain at the first of them), or a word says what else."""
+
+    first: int
+    last: int
+    answer: str
+    gain: float
+
+
+@dataclass(frozen=True, slots=True)
+class Advice:
+    """What `advise` found; `excluded` are the recipes that do not run there, and why."""
+
+    model: Model
+    machine: Machine
+    by: str
+    output: int
+    batches: np.ndarray
+    contexts: tuple[int, ...]
+    options: tuple[Option, ...]
+    excluded: dict[str, str]
+    factor: float
+    kind: Kind
+
+    @property
+    def context(self) -> int:
+        """The context that the verdict is about: the one nearest to 2,048 tokens."""
+        return min(self.contexts, key=lambda c: abs(np.log(c / 2048)))
+
+    def at(self, context: int) -> list[Option]:
+        """The options at one context, no recipe first."""
+        return [option for option in self.options if option.context == context]
+
+    def stretches(self, context: int) -> list[Stretch]:
+        """What to use at `context`, from the smallest batch to the largest."""
+        here, found = self.at(context), []
+        answers = [_answer(here, self.by, row) for row in range(self.batches.size)]
+        for _, rows in groupby(range(self.batches.size), key=lambda row: _kind(answers[row][0])):
+            held = list(rows)
+            first, last = (int(self.batches[row]) for row in (held[0], held[-1]))
+            found.append(Stretch(first, last, *answers[held[0]]))
+        return found
+
+    @property
+    def verdict(self) -> str:
+        """One line: what pays until where at `context`."""
+        words = [_words(stretch) for stretch in self.stretches(self.context)]
+        return f"at {self.context:,} tokens of context: " + "; ".join(words)
+
+    def to_json(self) -> dict[str, Any]:
+        """The stable object of ``dovetail advise --json``: intervals of every ratio at powers of two of the batch."""
+        return {
+            "model": self.model.name, "machine": self.machine.name, "on": self.machine.label, "by": self.by,
+            "verdict": self.verdict, "output": self.output, "contexts": list(self.contexts),
+            "batches": [int(self.batches[0]), int(self.batches[-1])],
+            "best": [
+                {"context": c, "first": s.first, "last": s.last, "use": s.answer, "gain": s.gain}
+                for c in self.contexts for s in self.stretches(c)
+            ],
+            "recipes": [self._row(option) for option in self.options],
+            "gains": [point for option in self.options for point in self._points(option)],
+            "excluded": [{"recipe": name, "why": why} for name, why in self.excluded.items()],
+        }  # fmt: skip
+
+    def _row(self, option: Option) -> dict[str, Any]:
+        gain = option.gain(self.by)
+        return {
+            "recipe": option.recipe, "context": option.context, "largest_batch": option.largest_batch,
+            "surely_until": gain.surely_until(), "stops_at": gain.stops_at(), "never_from": gain.never_from(),
+        }  # fmt: skip
+
+    def _points(self, option: Option) -> list[dict[str, Any]]:
+        return [
+            {"recipe": option.recipe, "context": option.context, "batch": int(self.batches[row])}
+            | {metric: self.quantity(found, row).to_json() for metric, found in option.ratios.items()}
+            for row in shown(self.batches)
+            if option.recipe != BASELINE
+        ]
+
+    def quantity(self, found: Ratio, row: int) -> Quantity:
+        """One ratio with its interval."""
+        value, low, high = (float(a[row]) for a in (found.value, found.low, found.high))
+        return Quantity(value, low, high, "x", found.kind, f"{MODEL}, {self.machine.name}")
+
+
+def shown(batches: np.ndarray) -> list[int]:
+    """Rows of the batches that are shown: powers of two, the first and the last."""
+    powers = [int(np.searchsorted(batches, 2**i)) for i in range(int(batches[-1]).bit_length())]
+    return sorted({0, batches.size - 1} | {row for row in powers if row < batches.size})
+
+
+def _answer(here: Sequence[Option], by: str, row: int) -> tuple[str, float]:
+    """What to use at one batch, and what it gains: the best of what surely pays, or why none is."""
+    base, *others = here
+    fitting = [o for o in others if np.isfinite(o.value[row])]
+    if not np.isfinite(base.value[row]):
+        better = max if by == "throughput" else min
+        return (f"only:{better(fitting, key=lambda o: float(o.value[row])).recipe}" if fitting else "nothing", np.nan)
+    gains = {o.recipe: o.ratios[by] for o in fitting}
+    best = max(gains, key=lambda name: float(gains[name].value[row]), default="")
+    sure = [name for name in gains if gains[name].low[row] > _SAME]
+    if sure:
+        best = max(sure, key=lambda name: float(gains[name].value[row]))
+        return best, float(gains[best].value[row])
+    if best and gains[best].high[row] > _SAME:
+        return f"close:{best}", float(gains[best].value[row])
+    return BASELINE, 1.0
+
+
+def _kind(answer: str) -> str:
+    """What neighbouring batches share: which recipe is a little ahead does not matter where none surely is."""
+    return "close" if answer.startswith("close:") else answer
+
+
+def _words(stretch: Stretch) -> str:
+    kind, _, name = stretch.answer.partition(":")
+    where = f"batch {stretch.first:,}" if stretch.first == stretch.last else f"batch {stretch.first:,}–{stretch.last:,}"
+    at = f"{stretch.gain:.2f}x at {stretch.first:,}"
+    if kind == "close":
+        return f"{where} too close to call ({name} {at})"
+    if kind == "only":
+        return f"{where} fits only with {name}"
+    if kind == "nothing":
+        return f"{where} does not fit"
+    return f"{where} no recipe" if kind == BASELINE else f"{where} {kind} pays ({at})"
+
+
+def advise(
+    model: Model | str,
+    on: Machine | str,
+    *,
+    batch: tuple[int, int] = (1, 256),
+    prompt: Sequence[int] = CONTEXTS,
+    output: int = 128,
+    recipes: Sequence[str] = (),
+    by: str = "tpot",
+    plan: Plan | None = None,
+) -> Advice:
+    """Which recipe pays from which batch and context on, and until when.
+
+    Parameters
+    ----------
+    model, on : Model or str, Machine or str
+        As for `estimate`.
+    batch : (int, int)
+        First and last batch that is asked about; every whole one between is priced, up to 512 of them.
+    prompt : sequence of int
+        Contexts: tokens of each prompt. Those that the model's context does not hold are left out.
+    output : int
+        Tokens generated for each request.
+    recipes : sequence of str
+        By default all built-in ones.
+    by : str
+        The metric that decides: ``tpot``, ``throughput``, ``ttft``, ``usd_per_mtok`` or ``energy_per_token``.
+
+    Raises
+    ------
+    DovetailError
+        Unknown names, a range that is empty, a context longer than the model's, arithmetic that the machine lacks.
+    """
+    found, chip, layout = as_model(model), as_machine(on), plan or Plan()
+    if by not in METRICS:
+        raise DovetailError(f"unknown metric '{by}'", where="by", hint=did_you_mean(by, list(METRICS)))
+    contexts = tuple(sorted({int(c) for c in prompt if c + output <= found.max_context}))
+    if not contexts:
+        raise DovetailError(
+            f"no context of {', '.join(map(str, prompt))} + {output} tokens fits {found.name}", where="prompt",
+            hint=f"up to {found.max_context - output:,} tokens", exit_code=INFEASIBLE,
+        )  # fmt: skip
+    batches = _batches(*batch)
+    each, lengths = (a.ravel() for a in np.meshgrid(batches, np.asarray(contexts), indexing="xy"))
+    work = Workload(prompt=lengths, output=output, batch=each)
+    base = _priced(found, chip, as_recipe(BASELINE), layout, work)
+    priced, excluded = {BASELINE: base}, {}
+    for name in recipes or [n for n in Recipe.names() if n != BASELINE]:
+        try:
+            priced[name] = _priced(found, chip, _running(found, chip, name), layout, work)
+        except DovetailError as error:
+            if recipes and error.exit_code != INFEASIBLE:
+                raise
+            excluded[name] = error.what
+    options = [option for p in priced.values() for option in _options(p, base, batches, contexts, by)]
+    fitted = tuple(replace(o, largest_batch=_fits(found, chip, layout, o, output)) for o in options)
+    return Advice(
+        found, chip, by, output, batches, contexts, fitted, excluded, base.trust.factor(by), base.trust.kind(by)
+    )
+
+
+def _batches(first: int, last: int) -> np.ndarray:
+    if not 1 <= first <= last:
+        raise DovetailError(f"no batches from {first} to {last}", where="batch", hint="such as 1 to 256")
+    if last - first < _EVERY:
+        return np.arange(first, last + 1)
+    return np.unique(np.round(np.geomspace(first, last, _EVERY)).astype(np.int64))
+
+
+def _running(model: Model, machine: Machine, name: str) -> Recipe:
+    """The recipe, where the machine's software runs what it makes of the model."""
+    recipe = as_recipe(name)
+    lacking = without_kernel(recipe.rewrite(model.graph()), machine)
+    if lacking is not None:
+        raise DovetailError(
+            f"{machine.stack.name} has no kernel for {lacking.name} weights on {machine.name}", exit_code=INFEASIBLE
+        )
+    return recipe
+
+
+def _priced(model: Model, machine: Machine, recipe: Recipe, plan: Plan, work: Workload) -> Priced:
+    both = steps(model, machine, recipe, plan, work, detail=True)
+    known = trust(both.decode_graph, machine, plan.ways(machine, model))
+    return Priced(recipe.name, metrics(model, machine, recipe, plan, work, both), both, known, work.decode_steps)
+
+
+def _options(
+    priced: Priced, base: Priced, batches: np.ndarray, contexts: tuple[int, ...], by: str
+) -> list[Option]:  # fmt: skip
+    shape = (len(contexts), batches.size)
+
+    def rows(column: Any) -> np.ndarray:
+        return np.broadcast_to(np.asarray(column), shape[0] * shape[1]).reshape(shape)
+
+    found = {metric: ratio(metric, base, priced) for metric in METRICS}
+    cut = {metric: [rows(getattr(r, f)) for f in ("value", "low", "high")] for metric, r in found.items()}
+    value = rows(priced.value(by))
+    return [
+        Option(
+            priced.recipe,
+            context,
+            batches,
+            value[i],
+            {m: Ratio(*(a[i] for a in cut[m]), found[m].kind) for m in cut},
+            0,
+        )
+        for i, context in enumerate(contexts)
+    ]
+
+
+def _fits(model: Model, machine: Machine, plan: Plan, option: Option, output: int) -> int:
+    work = Workload(prompt=option.context, output=output, batch=_LARGEST)
+    return largest_batch(model, machine, as_recipe(option.recipe), plan, work)
