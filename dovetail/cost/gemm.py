@@ -102,9 +102,11 @@ def _compute_s(m: Number, n: Number, k: Number, chip: ChipFacts, c: GemmConstant
         end_s = rows * (columns * write_s)
         waves = _pieces(m / most, c.smooth) * (_pieces(n / columns, c.smooth) / chip.cores)
         found = _pieces(waves, c.smooth) * (steps * step_s + end_s)
-        parts = np.clip(1.0 / waves, 1.0, np.minimum(SPLITS, steps))
-        split = np.ceil(steps / parts) * step_s + end_s + c.split_s
-        best = np.minimum(best, np.where(parts > 1.0, np.minimum(found, split), found))
+        if np.any(waves < 1.0):  # cores are left over: the inputs are split
+            parts = np.clip(1.0 / waves, 1.0, np.minimum(SPLITS, steps))
+            split = np.ceil(steps / parts) * step_s + end_s + c.split_s
+            found = np.where(parts > 1.0, np.minimum(found, split), found)
+        best = np.minimum(best, found)
     return best
 
 

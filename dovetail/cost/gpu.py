@@ -8,7 +8,7 @@ import numpy as np
 
 from dovetail.core.formats import DTYPE_BYTES, FLOATS, Number
 from dovetail.cost.attention import attention_cost
-from dovetail.cost.gemm import Widths, gemm_cost
+from dovetail.cost.gemm import GemmCost, Widths, gemm_cost
 from dovetail.cost.mixture import Experts, product_time
 from dovetail.cost.operators import OperatorCost, energy_j
 from dovetail.cost.traffic import Traffic, kv_element_bytes, operator_dtype, resident_bytes
@@ -18,6 +18,7 @@ from dovetail.hardware.kernels.known import nearest
 from dovetail.hardware.machine import Machine
 from dovetail.model.graph import Attention, Linear, Operator
 
+_MANY = 512  # points from which it is worth looking for repeated ones
 _PRODUCTS_OF_MIXTURE = 2  # share the launch of the fused call
 
 
@@ -74,10 +75,25 @@ def product_entry(operator: Linear, dtype: str, machine: Machine) -> str:
 def _product(operator: Linear, work: Traffic, machine: Machine, kernels: Kernels, alone: bool) -> OperatorCost:
     name, constants = nearest(kernels.gemm, product_entry(operator, work.dtype, machine))
     widths = Widths(DTYPE_BYTES[work.dtype], _weight_bytes(operator, machine), _result_bytes(operator, work.dtype))
-    found = gemm_cost(
-        operator.m, operator.n, operator.k, chip_facts(machine, work.dtype), constants, widths, alone=alone
-    )
+    single = np.ndim(operator.n) == np.ndim(operator.k) == 0
+    rows, back = _distinct(operator.m) if single else (operator.m, None)
+    found = gemm_cost(rows, operator.n, operator.k, chip_facts(machine, work.dtype), constants, widths, alone=alone)
+    if back is not None:
+        columns = (np.broadcast_to(getattr(found, name), rows.shape) for name in GemmCost.__slots__)
+        found = GemmCost(*(column[back] for column in columns))
     return _cost(operator, work, machine, f"gemm.{name}", found, found.bytes)
+
+
+def _distinct(rows: Number) -> tuple[Number, np.ndarray | None]:
+    """Few whole numbers that many points share, such as the batches of a grid, and where each point finds its own."""
+    array = np.asarray(rows)
+    if array.size < _MANY:
+        return rows, None
+    low, high = array.min(), array.max()
+    if not high - low < array.size / 4:
+        return rows, None
+    place = (array - low).astype(np.intp)
+    return (np.arange(low, high + 1), place) if np.array_equal(place + low, array) else (rows, None)
 
 
 def _grouped(operator: Linear, work: Traffic, machine: Machine, kernels: Kernels) -> OperatorCost:
