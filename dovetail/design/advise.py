@@ -279,7 +279,7 @@ def _options(
             context,
             batches,
             value[i],
-            {m: Ratio(*(a[i] for a in cut[m]), found[m].kind) for m in cut},
+            {m: Ratio(cut[m][0][i], cut[m][1][i], cut[m][2][i], found[m].kind) for m in cut},
             0,
         )
         for i, context in enumerate(contexts)
