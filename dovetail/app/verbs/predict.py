@@ -158,7 +158,7 @@ def advise(
     quiet: Quiet = False,
     out: Out = None,
 ) -> None:
-    """Say which recipe pays, from which batch and context on, and until when.
+    """Say which recipe pays, from which batch on and until when.
 
     Every recipe is compared with the model as it is. Where the interval of their ratio holds 1, the answer is too
     close to call.
