@@ -58,7 +58,7 @@ def model_of(operator: Operator, machine: Machine) -> str:
         if table := getattr(kernels, family):
             return f"{family}.{nearest(table, product_entry(operator, operator_dtype(operator, machine), machine))[0]}"
     if kernels is not None and isinstance(operator, Attention):
-        return f"attention.{nearest(kernels.attention, _attention_dtype(operator, machine))[0]}"
+        return f"attention.{nearest(kernels.attention, attention_dtype(operator, machine))[0]}"
     return "roofline"
 
 
@@ -113,7 +113,7 @@ def _grouped(operator: Linear, work: Traffic, machine: Machine, kernels: Kernels
 
 
 def _attention(operator: Attention, work: Traffic, machine: Machine, kernels: Kernels, alone: bool) -> OperatorCost:
-    dtype = _attention_dtype(operator, machine)
+    dtype = attention_dtype(operator, machine)
     name, known = nearest(kernels.attention, dtype)
     found = attention_cost(
         operator, chip_facts(machine, dtype), known.kernel, known.constants, q_bytes=DTYPE_BYTES[dtype],
@@ -122,7 +122,7 @@ def _attention(operator: Attention, work: Traffic, machine: Machine, kernels: Ke
     return _cost(operator, work, machine, f"attention.{name}", found, found.bytes)
 
 
-def _attention_dtype(operator: Attention, machine: Machine) -> str:
+def attention_dtype(operator: Attention, machine: Machine) -> str:
     """Scores are multiplied in the dtype of the cache where the chip has it."""
     narrow = operator.kv_format not in FLOATS and operator.kv_format in machine.peak
     return operator.kv_format if narrow else operator_dtype(operator, machine)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, replace
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -27,7 +28,7 @@ from dovetail.core.errors import INFEASIBLE, DovetailError
 if TYPE_CHECKING:
     from dovetail.design import Estimate
 
-_EXPLAIN = "--explain memory; other numbers by the verb: dovetail explain tpot …"
+_EXPLAIN = "--explain memory or --explain operators; other numbers by the verb: dovetail explain tpot …"
 Metric = Annotated[
     str, typer.Argument(help="ttft, tpot, throughput, energy_per_token, usd_per_mtok or memory.", metavar="METRIC")
 ]
@@ -62,7 +63,11 @@ def estimate(
     images: ImageCount = 0,
     image_size: ImageSize = IMAGE_SIZE,
     explain: Annotated[
-        str, typer.Option("--explain", metavar="memory", help="What takes the memory, what fits, what would make room.")
+        str,
+        typer.Option(
+            "--explain", metavar="WHAT",
+            help="memory: what takes it, what fits, what would make room; operators: what takes the time and binds it.",
+        ),
     ] = "",
     json: Json = False,
     quiet: Quiet = False,
@@ -76,7 +81,7 @@ def estimate(
     from dovetail.app.estimate_screen import estimate_screen
 
     asked = Question(model, on, batch, prompt, output, recipe, tp, images, image_size)
-    if explain not in ("", "memory"):
+    if explain not in ("", *_EXPLAINED):
         raise DovetailError(f"nothing called '{explain}' to explain here", where="--explain", hint=_EXPLAIN)
     try:
         found = asked.answer()
@@ -88,7 +93,7 @@ def estimate(
         code = 0 if found.feasible else INFEASIBLE
         answer = Answer("estimate", found.to_json(), lambda: estimate_screen(found, asked, quiet), code)
         if explain:
-            answer = _memory_answer(answer, found)
+            answer = _EXPLAINED[explain](answer, found)
     emit(answer, as_json=json, quiet=quiet, out=out)
 
 
@@ -105,6 +110,24 @@ def _memory_answer(plain: Answer, found: Estimate) -> Answer:
         memory_screen(found, room)
 
     return replace(plain, data=data, screen=screen)
+
+
+def _operators_answer(plain: Answer, found: Estimate) -> Answer:
+    """The answer with its operators: a table of each phase on the screen, ``operators`` in JSON."""
+    from dovetail.app.operators_screen import operators_screen
+    from dovetail.design.operators import operators
+
+    rows = operators(found)
+    data = {**plain.data, "operators": [row.to_json() for row in rows]}
+
+    def screen() -> None:
+        plain.screen()
+        operators_screen(found, rows)
+
+    return replace(plain, data=data, screen=screen)
+
+
+_EXPLAINED: dict[str, Callable[[Answer, Any], Answer]] = {"memory": _memory_answer, "operators": _operators_answer}
 
 
 def _refused(asked: Question, why: str, quiet: bool) -> Answer:
