@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -25,6 +26,25 @@ def dtype_bytes(name: str) -> float:
     if name not in DTYPE_BYTES:
         raise DovetailError(f"unknown dtype '{name}'", hint=did_you_mean(name, list(DTYPE_BYTES)))
     return DTYPE_BYTES[name]
+
+
+def nearest_dtypes(name: str, known: Iterable[str]) -> list[str]:
+    """What is nearest to a dtype that is missing among the `known`: the least wide that holds it, and its own kind's.
+
+    Floats before integers, or the other way round, where they are equally wide; the widest where none holds it.
+    """
+
+    def distance(other: str) -> tuple[bool, float, bool, bool]:
+        extra = DTYPE_BYTES[other] - DTYPE_BYTES[name]
+        return extra < 0, abs(extra), _integer(other) != _integer(name), other != "bf16"
+
+    ranked = sorted((k for k in known if k in DTYPE_BYTES), key=distance)
+    alike = [other for other in ranked if _integer(other) == _integer(name)]
+    return list(dict.fromkeys([*ranked[:1], *alike[:1]]))
+
+
+def _integer(name: str) -> bool:
+    return name.startswith("int")
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,9 +12,10 @@ from dovetail.cost.evaluate import operator_cost
 from dovetail.cost.operators import spread_of
 from dovetail.cost.residual import learned
 from dovetail.cost.traffic import traffic
-from dovetail.hardware.machine import Machine
+from dovetail.hardware import Machine, load_machine
 from dovetail.model.graph import Linear, Weight
 
+_MOST = 1e12  # a size beyond is a mistake, and no product of three sizes overflows
 _FORMATS: dict[str, Format] = {
     **{d: plain(d) for d in ("fp32", "bf16", "fp16", "fp8", "fp8_block", "int8")},
     "int4": packed_int(4, 128),
@@ -39,7 +40,7 @@ def matmul(
     n: Number,
     k: Number,
     *,
-    machine: Machine,
+    machine: Machine | str,
     weight: str = "bf16",
     act: str = "bf16",
     corrected: bool = False,
@@ -54,6 +55,8 @@ def matmul(
     ----------
     m, n, k : Number
         Rows of activations, outputs, inputs; arrays broadcast.
+    machine : Machine or str
+        A machine, or what names one (`dovetail.hardware.load_machine`).
     weight, act : str
         ``fp32, bf16, fp16, fp8, fp8_block, int8, int4, nvfp4, mxfp4``.
     corrected : bool
@@ -63,11 +66,16 @@ def matmul(
     Raises
     ------
     DovetailError
-        An unknown dtype, a size below 1 or not finite, or arithmetic that the machine lacks.
+        An unknown name, a size that is no number from 1 to 10^12, or sizes that do not broadcast; with exit code 3,
+        arithmetic that the machine lacks, and the nearest that it has.
     """
-    if weight not in _FORMATS:
-        raise DovetailError(f"unknown weight dtype '{weight}'", hint=did_you_mean(weight, list(_FORMATS)))
+    machine = load_machine(machine)
+    for what, dtype in (("weight", weight), ("act", act)):
+        if dtype not in _FORMATS:
+            hint = did_you_mean(str(dtype), list(_FORMATS))
+            raise DovetailError(f"unknown {what} dtype '{dtype}'", where=what, hint=hint)
     m, n, k = (_size(name, value) for name, value in (("m", m), ("n", n), ("k", k)))
+    _check_shapes(m, n, k)
     stored = Weight("w", n, k, _FORMATS[weight])
     product = Linear(name="matmul", weights=(stored,), m=m, k=k, n=n, act=act)
     cost = operator_cost(product, traffic(product, machine), 0.0, machine, alone=True)
@@ -81,8 +89,19 @@ def matmul(
 
 
 def _size(name: str, value: Number) -> np.ndarray:
-    array = np.asarray(value)
+    try:
+        array = np.asarray(value)
+    except ValueError:  # rows of unequal lengths
+        array = np.asarray(None)
     array = array.astype(float) if array.dtype.kind in "iuf" else np.full(1, np.nan)
-    if array.size == 0 or not np.all(np.isfinite(array)) or array.min() < 1:
-        raise DovetailError(f"{name} must be at least 1 and finite", where=name, why=f"got {value!r}"[:80])
+    if array.size == 0 or not np.all((array >= 1) & (array <= _MOST)):
+        raise DovetailError(f"{name} must be at least 1 and at most 10^12", where=name, why=f"got {value!r}"[:80])
     return array
+
+
+def _check_shapes(m: np.ndarray, n: np.ndarray, k: np.ndarray) -> None:
+    try:
+        np.broadcast_shapes(m.shape, n.shape, k.shape)
+    except ValueError:
+        why = f"shapes {m.shape}, {n.shape} and {k.shape}"
+        raise DovetailError("m, n and k do not broadcast", why=why, hint="arrays of one shape, or scalars") from None

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from dovetail.core.content import ByContent
 from dovetail.core.errors import INFEASIBLE, DovetailError, did_you_mean
-from dovetail.core.formats import Number
+from dovetail.core.formats import DTYPE_BYTES, Number, nearest_dtypes
 from dovetail.core.quantity import Kind
 from dovetail.hardware.fabric import Level, Transport
 from dovetail.hardware.kernels import Kernels
@@ -181,9 +181,10 @@ class Machine(ByContent):
         return min(self.count, self.levels[0].ways) if self.levels else self.count
 
     def peak_of(self, dtype: str) -> Number:
-        """Dense peak for a dtype. Raises `DovetailError` naming the dtypes this machine has."""
+        """Dense peak for a dtype. Raises `DovetailError` naming the nearest that this machine has."""
         if dtype not in self.peak:
-            hint = did_you_mean(dtype, list(self.peak))
+            near = nearest_dtypes(dtype, self.peak) if dtype in DTYPE_BYTES else []
+            hint = f"the nearest it has: {' or '.join(near)}" if near else did_you_mean(dtype, list(self.peak))
             raise DovetailError(
                 f"{self.name} has no {dtype} arithmetic", where=f"peak.{dtype}", hint=hint, exit_code=INFEASIBLE
             )
