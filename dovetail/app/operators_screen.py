@@ -9,6 +9,7 @@ from dovetail.app.table import table
 from dovetail.core.units import show
 
 if TYPE_CHECKING:
+    from dovetail.core.quantity import Quantity
     from dovetail.design import Estimate
     from dovetail.design.operators import Row
 
@@ -38,18 +39,20 @@ def _phase(found: Estimate, phase: str, rows: list[Row]) -> None:
         cells.append(_others(small))
     whole = sum(row.time.value for row in rows)
     light = sum(row.light.value for row in rows if row.light)
-    cells.append(["total", "", show(whole, "s"), "", "100%", "", f"{light / whole:.0%}", _total(found, phase)])
+    total = found.quantity(whole, "s")
+    cells.append(["total", "", show(whole, "s"), _interval(total), "100%", "", f"{light / whole:.0%}", _once(found, phase)])
     table([phase, *_HEADER[1:]], cells)
 
 
 def _cells(row: Row) -> list[str]:
     light = "–" if row.of_light is None else f"{row.of_light:.0%}"
-    return [row.name, f"{row.count:,}", show(row.time.value, "s"), _interval(row), f"{row.share:.1%}", row.bound, light,
+    name = row.name.replace(".", " ")  # "o.all_reduce" may be folded
+    return [name, f"{row.count:,}", show(row.time.value, "s"), _interval(row.time), f"{row.share:.1%}", row.bound, light,
             row.model]  # fmt: skip
 
 
-def _interval(row: Row) -> str:
-    return f"{show(row.time.low, 's')} – {show(row.time.high, 's')}"
+def _interval(time: Quantity) -> str:
+    return f"{show(time.low, 's')} – {show(time.high, 's')}"
 
 
 def _others(small: list[Row]) -> list[str]:
@@ -59,8 +62,8 @@ def _others(small: list[Row]) -> list[str]:
     return [f"{len(small)} others", f"{count:,}", show(time, "s"), "", f"{share:.1%}", "", f"{light / time:.0%}", ""]
 
 
-def _total(found: Estimate, phase: str) -> str:
+def _once(found: Estimate, phase: str) -> str:
     if phase != "decode":
-        return "one pass of the batch"
+        return "one pass"
     tokens = float(found.steps.decode_graph.tokens_per_step)
-    return "one step" if tokens == 1.0 else f"one step of {tokens:.3g} tokens"
+    return "one step" if tokens == 1.0 else f"{tokens:.3g} tokens"

@@ -58,8 +58,8 @@ class Row:
         """The row of ``dovetail estimate --explain operators --json``."""
         return {
             "phase": self.phase, "name": self.name, "count": self.count, "time": self.time.to_json(),
-            "share": self.share, "bound": self.bound, "of_light": self.of_light, "model": self.model,
-            "speed_of_light": self.light.to_json() if self.light else None,
+            "share": self.share, "bound": self.bound, "of_light": self.of_light,
+            "speed_of_light": self.light.to_json() if self.light else None, "model": self.model, "source": self.source,
         }  # fmt: skip
 
 
