@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,12 +12,13 @@ from dovetail.app.table import table
 from dovetail.core.errors import DovetailError
 
 if TYPE_CHECKING:
-    from dovetail.design.advise import Advice, Option
+    from dovetail.design.advise import Advice, Option, Span
 
 _TITLES = {
     "tpot": "TPOT", "throughput": "tokens/s", "ttft": "TTFT", "usd_per_mtok": "price", "energy_per_token": "energy",
 }  # fmt: skip
 _MOST = 5  # batches in the table of gains
+_RUNS = 3  # runs of batches in a cell
 
 
 def numbers(text: str, where: str) -> list[int]:
@@ -30,29 +32,58 @@ def numbers(text: str, where: str) -> list[int]:
 def advise_screen(found: Advice, model: str, on: str, quiet: bool) -> None:
     """The verdict first; then where each recipe pays by context, and what it gains at the verdict's context."""
     print(folded(f"{found.model.name} on {found.machine.label}: {found.verdict}", 2))
+    for reason in found.why:
+        print(folded(f"because     {reason}"))
     if quiet:
         return
     contexts = ", ".join(f"{c:,}" for c in found.contexts)
     first, last = found.batches[0], found.batches[-1]
     print(folded(f"asked       batch {first:,}–{last:,}, prompt {contexts}, output {found.output:,}, by {found.by}"))
-    header = ["recipe", "prompt", "largest batch", "surely pays to", "stops at", "loses from", "interval at first"]
-    table(header, [_where(found, option) for option in found.options])
-    _gains(found)
+    if found.feasible:
+        rows = [_where(found, option) for option in found.options if _worth(found, option)]
+        if rows:
+            table(["recipe", "prompt", "surely pays", "too close", "loses", "gain at best", "fits", "without"], rows)
+            _gains(found)
+    for why in dict.fromkeys(found.never.values()):
+        names = ", ".join(name for name, reason in found.never.items() if reason == why)
+        print(folded(f"never pays  {names}: {why}"))
     for name, why in found.excluded.items():
         print(folded(f"not here    {name}: {why}"))
+    if found.too_long:
+        longer = ", ".join(f"{c:,}" for c in found.too_long)
+        print(folded(f"too long    {longer} + {found.output:,} tokens: the model holds {found.model.max_context:,}"))
     print(folded(_confidence(found)))
-    print(command(["dovetail", "advise", model, "--on", on, "--out", "advice"]))
+    print(command(_next(found, model, on)))
+
+
+def _next(found: Advice, model: str, on: str) -> list[str]:
+    if found.feasible:
+        return ["dovetail", "advise", model, "--on", on, "--out", "advice"]
+    smallest = ["--batch", str(found.batches[0]), "--prompt", str(found.contexts[0])]
+    return ["dovetail", "estimate", model, "--on", on, *smallest, "--explain", "memory"]
+
+
+def _worth(found: Advice, option: Option) -> bool:
+    """Whether an option has something to say: not the baseline, nor what never pays or fits nowhere."""
+    return option.recipe not in ("none", *found.never) and bool(np.isfinite(option.value).any())
 
 
 def _where(found: Advice, option: Option) -> list[str]:
-    gain, ratio = option.gain(found.by), option.ratios[found.by]
-    fits = f"{option.largest_batch:,}" if option.largest_batch else "–"
-    row = [option.recipe, f"{option.context:,}", fits]
-    if option.recipe == "none" or np.isnan(ratio.value).all():
-        return [*row, "–", "–", "–", "the baseline" if option.recipe == "none" else "nothing to compare"]
-    ends = (gain.surely_until(), gain.stops_at(), gain.never_from())
-    interval = f"{ratio.value[0]:.2f}x [{ratio.low[0]:.2f} – {ratio.high[0]:.2f}]"
-    return [*row, *("–" if end is None else f"{end:,}" for end in ends), interval]
+    ratio = option.ratios[found.by]
+    base = next(o for o in found.at(option.context) if o.recipe == "none")
+    fits = [f"{o.largest_batch:,}" if o.largest_batch else "–" for o in (option, base)]
+    best = "–"
+    if np.isfinite(ratio.value).any():
+        row = int(np.nanargmax(ratio.value))
+        best = f"{ratio.value[row]:.2f}x [{ratio.low[row]:.2f} – {ratio.high[row]:.2f}]"
+    ends = (option.pays(found.by), option.may_pay(found.by), option.loses(found.by))
+    return [option.recipe, f"{option.context:,}", *map(_spans, ends), best, *fits]
+
+
+def _spans(found: Sequence[Span]) -> str:
+    """Runs of batches: the first ones where there are many."""
+    words = [f"{first:,}" if first == last else f"{first:,}–{last:,}" for first, last in found]
+    return ", ".join(words[:_RUNS]) + (" …" if len(words) > _RUNS else "") if words else "–"
 
 
 def _gains(found: Advice) -> None:
@@ -65,7 +96,7 @@ def _gains(found: Advice) -> None:
         [option.recipe, f"{found.batches[row]:,}", *(_ratio(option.ratios[metric].value[row]) for metric in _TITLES)]
         for option in found.at(found.context)
         for row in chosen
-        if option.recipe != "none" and np.isfinite(option.ratios["tpot"].value[row])
+        if _worth(found, option) and np.isfinite(option.ratios["tpot"].value[row])
     ]
     if rows:
         print(f"times better than no recipe at {found.context:,} tokens of context", end="")

@@ -40,15 +40,17 @@ def _phase(found: Estimate, phase: str, rows: list[Row]) -> None:
     whole = sum(row.time.value for row in rows)
     light = sum(row.light.value for row in rows if row.light)
     total = found.quantity(whole, "s")
-    cells.append(["total", "", show(whole, "s"), _interval(total), "100%", "", f"{light / whole:.0%}", _once(found, phase)])
+    cells.append(
+        ["total", "", show(whole, "s"), _interval(total), "100%", "", f"{light / whole:.0%}", _once(found, phase)]
+    )
     table([phase, *_HEADER[1:]], cells)
 
 
 def _cells(row: Row) -> list[str]:
     light = "–" if row.of_light is None else f"{row.of_light:.0%}"
     name = row.name.replace(".", " ")  # "o.all_reduce" may be folded
-    return [name, f"{row.count:,}", show(row.time.value, "s"), _interval(row.time), f"{row.share:.1%}", row.bound, light,
-            row.model]  # fmt: skip
+    time, range_, share = show(row.time.value, "s"), _interval(row.time), f"{row.share:.1%}"
+    return [name, f"{row.count:,}", time, range_, share, row.bound, light, row.model]
 
 
 def _interval(time: Quantity) -> str:
@@ -56,7 +58,9 @@ def _interval(time: Quantity) -> str:
 
 
 def _others(small: list[Row]) -> list[str]:
-    time, light = (sum(q.value for q in part) for part in ([r.time for r in small], [r.light for r in small if r.light]))
+    time, light = (
+        sum(q.value for q in part) for part in ([r.time for r in small], [r.light for r in small if r.light])
+    )
     share = sum(row.share for row in small)
     count = sum(row.count for row in small)
     return [f"{len(small)} others", f"{count:,}", show(time, "s"), "", f"{share:.1%}", "", f"{light / time:.0%}", ""]

@@ -34,10 +34,11 @@ def speed_of_light_s(operator: Operator, machine: Machine) -> Number:
         The machine has no arithmetic of the dtype, or no link.
     """
     work = traffic(operator, machine)
-    multiplied = machine.kernels is not None and isinstance(operator, Attention)
-    peak = machine.peak_of(attention_dtype(operator, machine) if multiplied else work.dtype)
+    dtype = work.dtype
+    if machine.kernels is not None and isinstance(operator, Attention):
+        dtype = attention_dtype(operator, machine)
     moved = (work.streamed + work.activations) / machine.memory.bandwidth
-    found = np.maximum(work.flops / peak, moved)
+    found = np.maximum(work.flops / machine.peak_of(dtype), moved)
     if isinstance(operator, Collective):
         found = np.maximum(found, _link_s(operator, work.sent, machine))
     return found * operator.repeat

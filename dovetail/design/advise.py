@@ -12,7 +12,7 @@ import numpy as np
 from dovetail.core.errors import INFEASIBLE, DovetailError, did_you_mean
 from dovetail.core.quantity import Kind, Quantity
 from dovetail.design.crossover import Gain
-from dovetail.design.estimate import MODEL
+from dovetail.design.estimate import MODEL, estimate
 from dovetail.design.feasibility import largest_batch, without_kernel
 from dovetail.design.points import metrics, steps
 from dovetail.design.ratio import Priced, Ratio, ratio
@@ -31,6 +31,15 @@ _SAME = 1.0 + 1e-9  # what rounding makes of no difference at all
 _LARGEST = 16384  # the largest batch that is looked for
 
 
+Span = tuple[int, int]
+
+
+def spans(batches: np.ndarray, held: np.ndarray) -> list[Span]:
+    """First and last batch of every run of neighbouring batches at which something holds."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], held, [False]]).astype(np.int8)))
+    return [(int(batches[first]), int(batches[end - 1])) for first, end in edges.reshape(-1, 2)]
+
+
 @dataclass(frozen=True, slots=True)
 class Option:
     """One recipe at one context: how many times better than no recipe at every batch, by metric; what fits."""
@@ -47,6 +56,19 @@ class Option:
         found = self.ratios[metric]
         return Gain(self.recipe, self.context, self.batch, found.value, found.low, found.high)
 
+    def pays(self, metric: str) -> list[Span]:
+        """Where it surely pays: batches at which the whole interval of the ratio lies above 1."""
+        return spans(self.batch, self.ratios[metric].low > _SAME)
+
+    def may_pay(self, metric: str) -> list[Span]:
+        """Where it is too close to call: the interval holds 1 and more."""
+        found = self.ratios[metric]
+        return spans(self.batch, (found.high > _SAME) & ~(found.low > _SAME))
+
+    def loses(self, metric: str) -> list[Span]:
+        """Where it surely loses: the whole interval lies below 1."""
+        return spans(self.batch, self.ratios[metric].high * _SAME < 1.0)
+
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
@@ -60,7 +82,11 @@ class Stretch:
 
 @dataclass(frozen=True, slots=True)
 class Advice:
-    """What `advise` found; `excluded` are the recipes that do not run there, and why."""
+    """What `advise` found.
+
+    `excluded` are the recipes that do not run there, and `never` those that run and never pay by `by`, each with why;
+    `too_long` are the contexts that the model does not hold. Where not even one design fits, `why` says what binds.
+    """
 
     model: Model
     machine: Machine
@@ -72,6 +98,14 @@ class Advice:
     excluded: dict[str, str]
     factor: float
     kind: Kind
+    never: dict[str, str]
+    too_long: tuple[int, ...] = ()
+    why: tuple[str, ...] = ()
+
+    @property
+    def feasible(self) -> bool:
+        """Whether any design fits."""
+        return not self.why
 
     @property
     def context(self) -> int:
@@ -104,12 +138,14 @@ class Advice:
             "model": self.model.name, "machine": self.machine.name, "on": self.machine.label, "by": self.by,
             "verdict": self.verdict, "output": self.output, "contexts": list(self.contexts),
             "batches": [int(self.batches[0]), int(self.batches[-1])],
+            "feasible": self.feasible, "why": list(self.why), "too_long": list(self.too_long),
             "best": [
                 {"context": c, "first": s.first, "last": s.last, "use": s.answer, "gain": s.gain}
                 for c in self.contexts for s in self.stretches(c)
             ],
             "recipes": [self._row(option) for option in self.options],
             "gains": [point for option in self.options for point in self._points(option)],
+            "never_pays": [{"recipe": name, "why": why} for name, why in self.never.items()],
             "excluded": [{"recipe": name, "why": why} for name, why in self.excluded.items()],
         }  # fmt: skip
 
@@ -117,6 +153,7 @@ class Advice:
         gain = option.gain(self.by)
         return {
             "recipe": option.recipe, "context": option.context, "largest_batch": option.largest_batch,
+            "pays": option.pays(self.by), "too_close": option.may_pay(self.by), "loses": option.loses(self.by),
             "surely_until": gain.surely_until(), "stops_at": gain.stops_at(), "never_from": gain.never_from(),
         }  # fmt: skip
 
@@ -125,13 +162,19 @@ class Advice:
             {"recipe": option.recipe, "context": option.context, "batch": int(self.batches[row])}
             | {metric: self.quantity(found, row).to_json() for metric, found in option.ratios.items()}
             for row in shown(self.batches)
-            if option.recipe != BASELINE
+            if option.recipe != BASELINE and not all(same(found) for found in option.ratios.values())
         ]
 
     def quantity(self, found: Ratio, row: int) -> Quantity:
         """One ratio with its interval."""
         value, low, high = (float(a[row]) for a in (found.value, found.low, found.high))
         return Quantity(value, low, high, "x", found.kind, f"{MODEL}, {self.machine.name}")
+
+
+def same(found: Ratio) -> bool:
+    """Whether a recipe makes no difference at all, wherever there is something to compare."""
+    ends = np.stack([found.low, found.high])
+    return bool(np.all(np.isnan(ends) | ((ends < _SAME) & (ends * _SAME > 1.0))))
 
 
 def shown(batches: np.ndarray) -> list[int]:
@@ -232,9 +275,51 @@ def advise(
             excluded[name] = error.what
     options = [option for p in priced.values() for option in _options(p, base, batches, contexts, by)]
     fitted = tuple(replace(o, largest_batch=_fits(found, chip, layout, o, output)) for o in options)
-    return Advice(
-        found, chip, by, output, batches, contexts, fitted, excluded, base.trust.factor(by), base.trust.kind(by)
+    never = {
+        name: _why_never(p, chip, [o for o in fitted if o.recipe == name], by)
+        for name, p in priced.items()
+        if name != BASELINE and _never([o for o in fitted if o.recipe == name], by)
+    }
+    why = (
+        () if any(np.isfinite(o.value).any() for o in fitted) else _why(found, chip, layout, contexts, batches, output)
     )
+    return Advice(
+        found, chip, by, output, batches, contexts, fitted, excluded, base.trust.factor(by), base.trust.kind(by),
+        never, tuple(sorted({int(c) for c in prompt} - {*contexts})), why,
+    )  # fmt: skip
+
+
+def _never(options: Sequence[Option], by: str) -> bool:
+    """Whether a recipe can be compared somewhere and may pay nowhere, nor fits where nothing else does."""
+    compared = any(np.isfinite(o.ratios[by].value).any() for o in options)
+    alone = any((np.isfinite(o.value) & np.isnan(o.ratios[by].value)).any() for o in options)
+    return compared and not alone and not any(o.pays(by) or o.may_pay(by) for o in options)
+
+
+def _why_never(priced: Priced, machine: Machine, options: Sequence[Option], by: str) -> str:
+    if not all(same(ratio) for o in options for ratio in o.ratios.values()):
+        best = max((o for o in options), key=lambda o: float(np.nanmax(o.ratios[by].value, initial=-np.inf)))
+        row = int(np.nanargmax(best.ratios[by].value))
+        return f"{best.ratios[by].value[row]:.2f}x at best, at batch {best.batch[row]:,} and {best.context:,} tokens"
+    if machine.stack.unpacks and not machine.stack.packed_weights and _quantised(priced):
+        return f"1.00x everywhere: {machine.stack.name} unpacks the weights when it loads them"
+    patterns = {w.format.pattern for w, _ in priced.steps.decode_graph.weights() if w.format.density < 1.0}
+    if not patterns:
+        return "1.00x everywhere: the same bytes and the same kernels"
+    zeros = " and ".join(sorted(patterns))
+    return f"1.00x everywhere: its {zeros} zeros are stored and multiplied, {machine.stack.name} has no kernel for them"
+
+
+def _quantised(priced: Priced) -> bool:
+    return any(w.format.quantised for w, _ in priced.steps.decode_graph.weights())
+
+
+def _why(
+    model: Model, machine: Machine, plan: Plan, contexts: Sequence[int], batches: np.ndarray, output: int
+) -> tuple[str, ...]:
+    """What binds where not even the smallest design that is asked about fits, by any recipe."""
+    work = Workload(prompt=contexts[0], output=output, batch=int(batches[0]))
+    return tuple(estimate(model, machine, work, BASELINE, plan).why)
 
 
 def _batches(first: int, last: int) -> np.ndarray:

@@ -94,9 +94,11 @@ def _memory_reason(machine: Machine, work: Workload, held: Memory, batch: int) -
     capacity, weights = float(held.capacity), float(held.weights)
     each = "each chip of " if machine.count > 1 else ""
     if weights >= capacity:
+        kept = machine.stack.unpacks and not machine.stack.packed_weights  # as they were, whatever a recipe stores
+        fewer = "" if kept else "fewer bits per weight (--recipe), "
         return (
             f"the weights need {show(weights, 'byte')}, {each}{machine.name} leaves {show(capacity, 'byte')}; "
-            "fewer bits per weight (--recipe), more chips (--on 'N x …') or a larger one"
+            f"{fewer}more chips (--on 'N x …') or a larger one"
         )
     free, needed = capacity - weights, float(held.total) - weights
     fits = f"batch {batch} fits" if batch else "not even batch 1 fits: shorten the context"

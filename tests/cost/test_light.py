@@ -33,7 +33,9 @@ shapes = st.tuples(st.integers(1, 512), st.one_of(st.just(1), st.integers(1, 400
 def graph_of(model: Model, recipe: Recipe, shape: tuple[int, int, int]) -> Any:
     batch, tokens, context = shape
     graph = model.graph(batch=batch, tokens=tokens, context=context)
-    return recipe.rewrite(graph) if model in MODELS[:4] else graph  # groups of 128 do not divide the others, or are stored
+    return (
+        recipe.rewrite(graph) if model in MODELS[:4] else graph
+    )  # groups of 128 do not divide the others, or are stored
 
 
 @given(models, machines, recipes, shapes)

@@ -65,7 +65,8 @@ def estimate(
     explain: Annotated[
         str,
         typer.Option(
-            "--explain", metavar="WHAT",
+            "--explain",
+            metavar="WHAT",
             help="memory: what takes it, what fits, what would make room; operators: what takes the time and binds it.",
         ),
     ] = "",
@@ -184,7 +185,7 @@ def advise(
     """Say which recipe pays, from which batch on and until when.
 
     Every recipe is compared with the model as it is. Where the interval of their ratio holds 1, the answer is too
-    close to call.
+    close to call. Recipes that never pay are named with the reason.
     """
     from dovetail.app.advise_screen import advise_screen, numbers
     from dovetail.design.advise import advise as advice
@@ -196,7 +197,8 @@ def advise(
         model, on, batch=(span[0], span[-1]), prompt=numbers(prompt, "--prompt"), output=output, recipes=names, by=by,
         plan=Plan(tp),
     )  # fmt: skip
-    answer = Answer("advise", found.to_json(), lambda: advise_screen(found, model, on, quiet))
+    answer = Answer("advise", found.to_json(), lambda: advise_screen(found, model, on, quiet),
+                    0 if found.feasible else INFEASIBLE)  # fmt: skip
     emit(answer, as_json=json, quiet=quiet, out=out)
 
 
