@@ -29,8 +29,11 @@ def numbers(text: str, where: str) -> list[int]:
     return [int(word) for word in words]
 
 
-def advise_screen(found: Advice, model: str, on: str, quiet: bool) -> None:
-    """The verdict first; then where each recipe pays by context, and what it gains at the verdict's context."""
+def advise_screen(found: Advice, asked: Sequence[str], quiet: bool) -> None:
+    """The verdict first; then where each recipe pays by context, and what it gains at the verdict's context.
+
+    `asked` are the words of the question: model, machine and what differs from the defaults.
+    """
     print(folded(f"{found.model.name} on {found.machine.label}: {found.verdict}", 2))
     for reason in found.why:
         print(folded(f"because     {reason}"))
@@ -53,14 +56,14 @@ def advise_screen(found: Advice, model: str, on: str, quiet: bool) -> None:
         longer = ", ".join(f"{c:,}" for c in found.too_long)
         print(folded(f"too long    {longer} + {found.output:,} tokens: the model holds {found.model.max_context:,}"))
     print(folded(_confidence(found)))
-    print(command(_next(found, model, on)))
+    print(command(_next(found, asked)))
 
 
-def _next(found: Advice, model: str, on: str) -> list[str]:
+def _next(found: Advice, asked: Sequence[str]) -> list[str]:
     if found.feasible:
-        return ["dovetail", "advise", model, "--on", on, "--out", "advice"]
+        return ["dovetail", "advise", *asked, "--out", "advice"]
     smallest = ["--batch", str(found.batches[0]), "--prompt", str(found.contexts[0])]
-    return ["dovetail", "estimate", model, "--on", on, *smallest, "--explain", "memory"]
+    return ["dovetail", "estimate", *asked[:3], *smallest, "--explain", "memory"]
 
 
 def _worth(found: Advice, option: Option) -> bool:

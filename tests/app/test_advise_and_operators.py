@@ -56,6 +56,17 @@ def test_the_screen_of_advise(call: Call) -> None:
     assert plain(quiet) == first
 
 
+def test_the_next_command_asks_the_same_again(call: Call, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = [*ADVISE, "--batch", "2-9", "--prompt", "700", "--output", "33", "--recipe", "w8a16", "--by", "ttft"]
+    _, out, _ = call(*words)
+    following = shlex.split(out.split("next        dovetail ")[1].replace("\\\n", " "))
+    assert call(*following)[:2] == (0, out)
+    assert strict((tmp_path / "advice" / "result.json").read_text()) == strict(call(*words, "--json")[1])
+    _, out, _ = call("advise", "meta-llama/Llama-3.1-70B", "--on", "l4")
+    assert call(*shlex.split(out.split("next        dovetail ")[1].replace("\\\n", " ")))[0] == 3
+
+
 def test_keys_of_advise(call: Call) -> None:
     code, out, err = call(*ADVISE, "--batch", "1-16", "--prompt", "1000,50000", "--json")
     found = strict(out)

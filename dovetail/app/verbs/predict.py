@@ -34,6 +34,10 @@ Metric = Annotated[
 ]
 
 
+_BATCHES, _CONTEXTS = "1-256", "512,2048,8192,32768"
+_ADVICE = {"batch": _BATCHES, "prompt": _CONTEXTS, "output": 128, "recipe": "", "by": "tpot", "tp": 0}  # when not asked
+
+
 def add_to(app: typer.Typer) -> None:
     """Add these verbs to the command line."""
     add(app, "Predict", estimate, [
@@ -168,10 +172,8 @@ def explain(
 def advise(
     model: ModelName,
     on: On,
-    batch: Annotated[str, typer.Option(metavar="A-B", help="First and last batch.")] = "1-256",
-    prompt: Annotated[
-        str, typer.Option(metavar="N,N", help="Contexts: tokens of each prompt.")
-    ] = "512,2048,8192,32768",
+    batch: Annotated[str, typer.Option(metavar="A-B", help="First and last batch.")] = _BATCHES,
+    prompt: Annotated[str, typer.Option(metavar="N,N", help="Contexts: tokens of each prompt.")] = _CONTEXTS,
     output: Output = 128,
     recipe: Annotated[str, typer.Option(metavar="R,R", help="Recipes; all built-in ones by default.")] = "",
     by: Annotated[
@@ -197,8 +199,10 @@ def advise(
         model, on, batch=(span[0], span[-1]), prompt=numbers(prompt, "--prompt"), output=output, recipes=names, by=by,
         plan=Plan(tp),
     )  # fmt: skip
-    answer = Answer("advise", found.to_json(), lambda: advise_screen(found, model, on, quiet),
-                    0 if found.feasible else INFEASIBLE)  # fmt: skip
+    asked = {"batch": batch, "prompt": prompt, "output": output, "recipe": recipe, "by": by, "tp": tp}
+    again = [word for name, value in asked.items() if value != _ADVICE[name] for word in (f"--{name}", str(value))]
+    code = 0 if found.feasible else INFEASIBLE
+    answer = Answer("advise", found.to_json(), lambda: advise_screen(found, [model, "--on", on, *again], quiet), code)
     emit(answer, as_json=json, quiet=quiet, out=out)
 
 
