@@ -207,3 +207,24 @@ def test_operators_of_what_has_no_numbers(call: Call) -> None:
     assert code == 3
     assert "tokens of context" in plain(out)
     assert max(map(len, out.splitlines())) <= 100
+
+
+def test_operators_are_kept(call: Call, tmp_path: Any) -> None:
+    code, _, _ = call(*ESTIMATE, "--explain", "operators", "--out", tmp_path / "kept")
+    assert code == 0
+    report = (tmp_path / "kept" / "report.html").read_text()
+    assert "operators" in report
+    assert "gate_up" in report
+    assert len(strict((tmp_path / "kept" / "result.json").read_text())["operators"]) > 20
+
+
+@pytest.mark.parametrize(("words", "why"), [("--prompt 1000000000", "tokens of context"), ("--batch 4000", "KV cache")])
+def test_a_number_of_what_does_not_fit_says_so(words: str, why: str, call: Call) -> None:
+    code, out, err = call("explain", "tpot", *ESTIMATE[1:4], *words.split())
+    assert (code, err) == (3, "")
+    assert why in plain(out.partition("\ninfeasible  ")[2])
+    code, out, _ = call("explain", "tpot", *ESTIMATE[1:4], *words.split(), "--json")
+    found = strict(out)
+    assert (code, found["feasible"]) == (3, False)
+    assert why in found["why"][0]
+    assert call("explain", "memory", *ESTIMATE[1:4], *words.split())[0] == 0

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dovetail.app.help import add
-from dovetail.app.output import Answer, Json, Out, Quiet, emit, progress
+from dovetail.app.output import Answer, Json, Out, Quiet, emit, folded, progress
 from dovetail.app.question import (
     IMAGE_SIZE,
     Batch,
@@ -44,6 +44,7 @@ def add_to(app: typer.Typer) -> None:
         "dovetail estimate Qwen/Qwen3-8B --on h200-sxm --batch 32 --prompt 2048 --output 256",
         "dovetail estimate ./my-model --on '8 x h100-sxm' --tp 4 --recipe w4a16-rtn --json",
         "dovetail estimate Qwen/Qwen2.5-VL-7B-Instruct --on h200-sxm --images 2 --image-size 1080x1920",
+        "dovetail estimate Qwen/Qwen3-8B --on h100-sxm --batch 32 --explain operators",
     ])  # fmt: skip
     add(app, "Predict", explain, [
         "dovetail explain tpot Qwen/Qwen3-8B --on h200-sxm --batch 32 --depth 2",
@@ -164,9 +165,18 @@ def explain(
     from dovetail.design.explain import explain as tree
 
     asked = Question(model, on, batch, prompt, output, recipe, tp, images, image_size)
-    found = tree(asked.answer(), metric)
-    answer = Answer("explain", tree_json(metric, found), lambda: print_tree(metric, found, 1 if quiet else depth))
-    emit(answer, as_json=json, quiet=quiet, out=out)
+    design = asked.answer()
+    found, why = tree(design, metric), design.why
+
+    def screen() -> None:
+        print_tree(metric, found, 1 if quiet else depth)
+        print("".join(f"\n{folded(f'infeasible  {reason}')}" for reason in why), end="\n" if why else "")
+
+    data = {**tree_json(metric, found), "feasible": design.feasible, "why": why}
+    code = (
+        INFEASIBLE if why and metric != "memory" else 0
+    )  # what takes the memory is what one asks of what does not fit
+    emit(Answer("explain", data, screen, code), as_json=json, quiet=quiet, out=out)
 
 
 def advise(
