@@ -12,7 +12,7 @@ from dovetail.app.table import table
 from dovetail.core.errors import DovetailError
 
 if TYPE_CHECKING:
-    from dovetail.design.advise import Advice, Option, Span
+    from dovetail.design.advice import Advice, Option, Span
 
 _TITLES = {
     "tpot": "TPOT", "throughput": "tokens/s", "ttft": "TTFT", "usd_per_mtok": "price", "energy_per_token": "energy",
@@ -92,7 +92,7 @@ def _spans(found: Sequence[Span]) -> str:
 def _gains(found: Advice) -> None:
     """How many times better than no recipe, by metric, at a few batches."""
     from dovetail.app.report.scales import evenly
-    from dovetail.design.advise import shown
+    from dovetail.design.advice import shown
 
     chosen = evenly(shown(found.batches), _MOST)
     rows = [

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from dovetail.core.errors import INFEASIBLE, DovetailError
 from dovetail.design import estimate
-from dovetail.design.advise import Advice, advise, spans
+from dovetail.design.advice import Advice, spans
+from dovetail.design.advise import advise
 from dovetail.hardware import load_machine
 from dovetail.workload import Workload
 
