@@ -40,6 +40,8 @@ def estimate_screen(found: Estimate, asked: Question, quiet: bool) -> None:
         for phase, bound in found.bottleneck().items():
             print(folded(f"bottleneck  {phase}: {bound}"))
     print(folded(_confidence(found)))
+    if words := _quality(found):
+        print(folded(words))
     print(command(_next(found, asked)))
 
 
@@ -126,6 +128,15 @@ def _confidence(found: Estimate) -> str:
     if found.kind == "modelled" and chip.name == "host":
         words += "; 'dovetail calibrate --host' measures it"
     return f"confidence  {words}"
+
+
+def _quality(found: Estimate) -> str:
+    """What the recipe costs in perplexity, where published tables say so; nothing without a recipe."""
+    known = found.quality
+    if known.ratio is None:
+        return f"quality     {known.why}" if known.why else ""
+    low, value, high = (f"{float(f'{100 * (x - 1):.2g}'):,g} %" for x in (known.ratio.low, known.ratio.value, known.ratio.high))
+    return f"quality     perplexity +{value} [{low} – {high}], {known.ratio.kind}: {known.ratio.source}"
 
 
 def _next(found: Estimate, asked: Question) -> list[str]:

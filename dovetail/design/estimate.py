@@ -12,6 +12,7 @@ from dovetail.cost.memory import PARTS
 from dovetail.design.feasibility import why_not
 from dovetail.design.images import with_image_tokens
 from dovetail.design.points import Metrics, Steps, metrics, steps
+from dovetail.design.quality_forecast import QualityForecast, quality_forecast
 from dovetail.design.resolve import Plan, as_machine, as_model, as_recipe
 from dovetail.design.trust import Trust, trust
 from dovetail.hardware.machine import Machine
@@ -23,7 +24,7 @@ MODEL = "dovetail: kernels by their tiles where they are known, else a roofline 
 
 KEYS = (
     "model", "machine", "chips", "on", "tp", "recipe", "workload", "ttft", "ttft_alone", "tpot", "throughput",
-    "energy_per_token", "usd_per_mtok", "memory", "memory_capacity", "bottleneck", "feasible", "why",
+    "energy_per_token", "usd_per_mtok", "memory", "memory_capacity", "bottleneck", "perplexity_ratio", "feasible", "why",
 )  # fmt: skip
 
 
@@ -95,6 +96,11 @@ class Estimate:
         price = float(self.metrics.usd_per_token) * 1e6
         return None if np.isnan(price) else self.quantity(price, "USD/Mtok", "usd_per_mtok")
 
+    @property
+    def quality(self) -> QualityForecast:
+        """What the recipe does to perplexity, as published tables have it: models are not run for an estimate."""
+        return quality_forecast(self.model, self.recipe)
+
     def memory(self) -> dict[str, Quantity]:
         """Bytes on each chip by what they hold, and their total; exact for weights, caches and pages."""
         held = self.metrics.memory
@@ -113,6 +119,7 @@ class Estimate:
     def to_json(self) -> dict[str, Any]:
         """The stable `KEYS` of ``dovetail estimate --json``."""
         price, source = self.usd_per_mtok, self.machine.source("memory.capacity")
+        ratio = self.quality.ratio
         capacity = exact(float(self.metrics.memory.capacity), "byte", source.kind, source.text)
         return {
             "model": self.model.name, "machine": self.machine.name, "chips": self.machine.count,
@@ -123,6 +130,7 @@ class Estimate:
             "energy_per_token": self.energy_per_token.to_json(), "usd_per_mtok": price.to_json() if price else None,
             "memory": {name: q.to_json() for name, q in self.memory().items()},
             "memory_capacity": capacity.to_json(), "bottleneck": self.bottleneck(),
+            "perplexity_ratio": ratio.to_json() if ratio else None,
             "feasible": self.feasible, "why": self.why,
         }  # fmt: skip
 

@@ -1,0 +1,92 @@
+"""What a recipe costs in quality on a model that is not run here: the published tables, asked for its graph."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from dovetail.core.errors import DovetailError
+from dovetail.core.formats import Format, dtype_bytes
+from dovetail.core.quantity import Quantity
+from dovetail.model import Model
+from dovetail.model.graph import Graph, Linear
+from dovetail.recipe.published.forecast import Scheme, forecast
+from dovetail.recipe.published.rows import PLAIN
+from dovetail.recipe.recipe import Recipe
+from dovetail.recipe.targets import is_target
+
+SMALLEST = 0.3e9  # parameters; smaller models are measured in minutes, and no table reaches them
+
+# The first line whose words are all among the names of a recipe's methods says what the tables call it.
+TABLES = (
+    ({"rotation", "rtn"}, "quarot-rtn"), ({"rotation"}, "quarot"), ({"smoothquant"}, "smoothquant"),
+    ({"awq"}, "awq"), ({"gptq"}, "gptq"), ({"rtn"}, "rtn"),
+)  # fmt: skip
+ALSO = {"rotate": "rotation", "hadamard": "rotation", "quarot": "rotation"}
+
+
+@dataclass(frozen=True, slots=True)
+class QualityForecast:
+    """The factor by which perplexity grows, or why there is none; both empty where nothing is changed."""
+
+    ratio: Quantity | None = None
+    why: str = ""
+
+
+def quality_forecast(model: Model, recipe: Recipe) -> QualityForecast:
+    """Forecast what `recipe` does to the perplexity of `model`, from published tables alone.
+
+    Integer weights, activations and caches of any bits and groups are read from the graph that the recipe leaves, so
+    parts that are compressed otherwise count with their share; pruning, and floats of 8 and 4 bits, are in no table.
+    """
+    if not recipe.methods:
+        return QualityForecast()
+    if float(model.parameters) < SMALLEST:
+        return QualityForecast(why="so small a model is in no published table; 'dovetail compress' measures it")
+    try:
+        parts = _schemes(recipe.rewrite(model.graph()))
+        method = table_of(next(iter(step)) for step in recipe.to_json()["methods"])
+        return QualityForecast(forecast(method, parts, float(model.parameters), name=model.name))
+    except DovetailError as error:
+        return QualityForecast(why=f"{error.what} ({error.why})" if error.why else error.what)
+
+
+def table_of(names: Iterable[str]) -> str:
+    """What the tables call a recipe of methods with these names; their names where no table fits."""
+    known = {ALSO.get(name, name) for name in names}
+    return next((table for words, table in TABLES if words <= known), "+".join(sorted(known)))
+
+
+def _schemes(graph: Graph) -> list[Scheme]:
+    """The schemes of the matrices that recipes change, with their shares of the weights; those left alone cost nothing."""
+    kv = min((_bits(cache.format) for cache in graph.caches if cache.grows), default=PLAIN)
+    found: Counter[Scheme] = Counter()
+    for operator, form, elements in _targets(graph):
+        scheme = _scheme(form, _bits(operator.act), kv)
+        found[scheme] += elements
+    total = sum(found.values())
+    return [replace(s, share=n / total) for s, n in found.items() if (s.weight, s.act, s.kv) != (PLAIN,) * 3]
+
+
+def _targets(graph: Graph) -> Iterator[tuple[Linear, Format, int]]:
+    for operator in graph.operators:
+        for weight in operator.weights:
+            if isinstance(operator, Linear) and is_target(operator, weight):
+                yield operator, weight.format, int(np.max(weight.elements)) * operator.repeat
+
+
+def _scheme(form: Format, act: int, kv: int) -> Scheme:
+    if form.density < 1.0:
+        raise DovetailError("no forecast for pruned weights", why="the tables hold quantisation alone")
+    if not form.quantised:
+        return Scheme(PLAIN, act, kv)
+    if not form.dtype.startswith("int"):
+        raise DovetailError(f"no forecast for {form.name}", why="the tables hold integers alone")
+    return Scheme(form.bits, act, kv, form.group, form.zeros)
+
+
+def _bits(dtype: str) -> int:
+    return min(PLAIN, int(8 * dtype_bytes(dtype)))
