@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -48,16 +49,18 @@ def quality_forecast(model: Model, recipe: Recipe) -> QualityForecast:
         return QualityForecast(why="so small a model is in no published table; 'dovetail compress' measures it")
     try:
         parts = _schemes(recipe.rewrite(model.graph()))
-        method = table_of(next(iter(step)) for step in recipe.to_json()["methods"])
+        method = table_of({name: given for step in recipe.to_json()["methods"] for name, given in step.items()})
         return QualityForecast(forecast(method, parts, float(model.parameters), name=model.name))
     except DovetailError as error:
         return QualityForecast(why=f"{error.what} ({error.why})" if error.why else error.what)
 
 
-def table_of(names: Iterable[str]) -> str:
-    """What the tables call a recipe of methods with these names; their names where no table fits."""
-    known = {ALSO.get(name, name) for name in names}
-    return next((table for words, table in TABLES if words <= known), "+".join(sorted(known)))
+def table_of(methods: Mapping[str, Mapping[str, Any]]) -> str:
+    """What the tables call a recipe of these methods with their parameters; the methods' names where no table fits."""
+    known = {ALSO.get(name, name) for name in methods}
+    found = next((table for words, table in TABLES if words <= known), "+".join(sorted(known)))
+    ordered = any("order" in key and value for given in methods.values() for key, value in given.items())
+    return "gptq-r" if found == "gptq" and ordered else found  # -R: columns in the order of their activations
 
 
 def _schemes(graph: Graph) -> list[Scheme]:

@@ -3,14 +3,15 @@
 The logarithm of the excess, ``ln(perplexity / dense - 1)``, is a sum of
 
 - slopes: weight bits (noise of rounding falls by 4 a bit, so about 1.39 for each bit fewer is expected), logarithm of the
-  number of groups, zero points, activations and caches of fewer bits, logarithms of parameters and of training tokens
+  number of groups, zero points, activations and caches of fewer bits, smallness, and the logarithm of training tokens
   (models trained longer have less redundancy to lose: Llama 3 and Qwen 3 quantise worse than Llama 2 of their size);
   groups and tokens matter more the fewer the bits;
 - offsets with a prior of their own variance: of the method, of the method at these bits, of the whole scheme, of the
-  source (each paper calibrates and evaluates its own way), of the family, of the model, of the scheme in that source.
+  source (each paper calibrates and evaluates its own way), of the model, of the scheme in that source. A family has
+  none: tokens stand for it, and two or three models cannot tell theirs from its own.
 
 It is the best linear unbiased prediction (Henderson 1975; the same as a Gaussian process with this covariance), made
-robust by Huber weights. Offsets of a model, family or paper that is not in the tables are zero with their variance:
+robust by Huber weights. Offsets of a model or paper that is not in the tables are zero with their variance:
 that is where the width of a forecast comes from.
 """
 
@@ -31,18 +32,19 @@ CENTRE = -2.5  # of the prior: an excess of 8 %
 SLOPES = np.array([9.0, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1])  # prior variances of what multiplies `columns`: weak
 # Variances of the offsets, those of largest marginal likelihood on the rows that `fitting` picks (`learnt`).
 VARIANCES = {
-    "method": 0.90, "bits": 0.076, "scheme": 0.006, "source": 0.168, "family": 0.03, "model": 0.16, "repeat": 0.067,
+    "method": 0.90, "bits": 0.076, "scheme": 0.006, "source": 0.2, "model": 0.16, "repeat": 0.067,
 }  # fmt: skip
 NOISE = 0.06  # variance that is left, beside that of rounding
 HUBER = 1.5  # standard deviations from which on a row counts less
 TOKENS = 2e12  # of the reference, Llama 2; a row whose makers do not say counts as that
-PARAMETERS, COLUMNS = 6.74e9, 4096  # of the reference
+SMALL = 1e9  # parameters; models much larger than this lose about the same, smaller ones more
+COLUMNS = 4096  # inputs of a row, where a scale is that of a whole row
 COLLAPSE = math.e - 1.0  # an excess from which on a model is broken, and by how much is chance
 RESOLVED = 4.0  # rounding errors that a rise must have to be judged
 
 
 def columns(case: Case) -> list[float]:
-    """What the slopes multiply: zero for Llama-2-7B at 4 bits, one scale a row."""
+    """What the slopes multiply: nothing but the first for a large model of 2 T tokens at 4 bits, one scale a row."""
     fewer = float(4 - case.weight)
     pieces = math.log(COLUMNS / (case.group or COLUMNS))
     longer = math.log((case.tokens or TOKENS) / TOKENS)
@@ -55,7 +57,7 @@ def columns(case: Case) -> list[float]:
         float(case.act < 8),
         float(case.kv < PLAIN),
         float(case.asym),
-        math.log(case.parameters / PARAMETERS),
+        math.log1p(SMALL / case.parameters),
         longer,
         longer * fewer,
     ]
@@ -66,7 +68,7 @@ def groups(case: Case) -> dict[str, Hashable]:
     scheme = (case.method, case.weight, case.act, case.kv, case.group, case.asym)
     return {
         "method": case.method, "bits": (case.method, case.weight, case.act), "scheme": scheme,
-        "source": case.source or None, "family": case.family or None, "model": case.model or None,
+        "source": case.source or None, "model": case.model or None,
         "repeat": (case.source, scheme) if case.source else None,
     }  # fmt: skip
 
@@ -132,10 +134,10 @@ def fit(rows: Sequence[Row], variances: Mapping[str, float] = VARIANCES, noise: 
     prior = covariance(cases, cases, variances)
     weight = np.ones(len(cases))
     for _ in range(6):
-        inverse = np.linalg.inv(prior + np.diag(spread / weight))
-        solved = inverse @ (observed - CENTRE)
+        solved = np.linalg.solve(prior + np.diag(spread / weight), observed - CENTRE)
         weight = _weights(solved, spread, weight)
-    return Fitted(cases, solved, inverse, variances, noise, weight)
+    inverse = np.linalg.inv(prior + np.diag(spread / weight))
+    return Fitted(cases, inverse @ (observed - CENTRE), inverse, variances, noise, weight)
 
 
 def _observed(rows: Sequence[Row], noise: float) -> tuple[Array, Array]:
