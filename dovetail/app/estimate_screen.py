@@ -135,7 +135,9 @@ def _quality(found: Estimate) -> str:
     known = found.quality
     if known.ratio is None:
         return f"quality     {known.why}" if known.why else ""
-    low, value, high = (f"{float(f'{100 * (x - 1):.2g}'):,g} %" for x in (known.ratio.low, known.ratio.value, known.ratio.high))
+    low, value, high = (
+        f"{float(f'{100 * (x - 1):.2g}'):,g} %" for x in (known.ratio.low, known.ratio.value, known.ratio.high)
+    )
     return f"quality     perplexity +{value} [{low} – {high}], {known.ratio.kind}: {known.ratio.source}"
 
 

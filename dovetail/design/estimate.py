@@ -24,7 +24,8 @@ MODEL = "dovetail: kernels by their tiles where they are known, else a roofline 
 
 KEYS = (
     "model", "machine", "chips", "on", "tp", "recipe", "workload", "ttft", "ttft_alone", "tpot", "throughput",
-    "energy_per_token", "usd_per_mtok", "memory", "memory_capacity", "bottleneck", "perplexity_ratio", "feasible", "why",
+    "energy_per_token", "usd_per_mtok", "memory", "memory_capacity", "bottleneck", "perplexity_ratio",
+    "feasible", "why",
 )  # fmt: skip
 
 

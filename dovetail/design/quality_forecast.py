@@ -64,7 +64,7 @@ def table_of(methods: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def _schemes(graph: Graph) -> list[Scheme]:
-    """The schemes of the matrices that recipes change, with their shares of the weights; those left alone cost nothing."""
+    """How the matrices that recipes change are stored, with their shares; those left alone cost nothing."""
     kv = min((_bits(cache.format) for cache in graph.caches if cache.grows), default=PLAIN)
     found: Counter[Scheme] = Counter()
     for operator, form, elements in _targets(graph):

@@ -2,8 +2,8 @@
 
 The logarithm of the excess, ``ln(perplexity / dense - 1)``, is a sum of
 
-- slopes: weight bits (noise of rounding falls by 4 a bit, so about 1.39 for each bit fewer is expected), logarithm of the
-  number of groups, zero points, activations and caches of fewer bits, smallness, and the logarithm of training tokens
+- slopes: weight bits (noise of rounding falls by 4 a bit, so about 1.39 for each bit fewer is expected), logarithm of
+  the number of groups, zero points, activations and caches of fewer bits, smallness, the logarithm of training tokens
   (models trained longer have less redundancy to lose: Llama 3 and Qwen 3 quantise worse than Llama 2 of their size);
   groups and tokens matter more the fewer the bits;
 - offsets with a prior of their own variance: of the method, of the method at these bits, of the whole scheme, of the
@@ -134,9 +134,9 @@ def fit(rows: Sequence[Row], variances: Mapping[str, float] = VARIANCES, noise: 
     prior = covariance(cases, cases, variances)
     weight = np.ones(len(cases))
     for _ in range(6):
-        solved = np.linalg.solve(prior + np.diag(spread / weight), observed - CENTRE)
+        solved = np.linalg.solve(prior + np.diag(spread / weight), observed - CENTRE).astype(np.float64)
         weight = _weights(solved, spread, weight)
-    inverse = np.linalg.inv(prior + np.diag(spread / weight))
+    inverse = np.linalg.inv(prior + np.diag(spread / weight)).astype(np.float64)
     return Fitted(cases, inverse @ (observed - CENTRE), inverse, variances, noise, weight)
 
 

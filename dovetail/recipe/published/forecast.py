@@ -135,5 +135,3 @@ def _source(cases: Sequence[Case], value: float, *, assumed: bool) -> str:
     if value - 1.0 > COLLAPSE:
         notes.append("a model that hardly works: how badly is chance")
     return "; ".join([text, *notes])
-
-

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dovetail.recipe.published.fit import Array, fit, fitting, learnt, scored, target
 from dovetail.recipe.published.rows import Row
@@ -35,21 +36,20 @@ class HeldOut:
         return np.abs(self.mean - self.observed) / self.deviation
 
     def spread(self, without: str = "") -> float:
-        """Deviations that hold `LEVEL` of the rows (split conformal: the quantile of n + 1), those of a part left out."""
+        """Deviations that hold `LEVEL` of the rows, those of one part left out (conformal: the quantile of n + 1)."""
         kept = np.sort(self.standardised[[part != without for part in self.parts]])
         return float(kept[min(len(kept) - 1, math.ceil((len(kept) + 1) * LEVEL) - 1)])
 
-    def covered(self) -> Array:
+    def covered(self) -> NDArray[np.bool_]:
         """Whether each row is in its interval, whose width comes from the rows of the other parts alone."""
         width = {part: self.spread(part) for part in dict.fromkeys(self.parts)}
-        return self.standardised <= np.array([width[part] for part in self.parts])
-
-    def pick(self, keep: Sequence[bool] | Array) -> Array:
-        """Errors of some of the rows."""
-        return self.error[np.asarray(keep, bool)]
+        found: NDArray[np.bool_] = self.standardised <= np.array([width[part] for part in self.parts])
+        return found
 
 
-def held_out(rows: Sequence[Row], part: Callable[[Row], str] = lambda row: row.case.model, *, relearn: bool = False) -> HeldOut:
+def held_out(
+    rows: Sequence[Row], part: Callable[[Row], str] = lambda row: row.case.model, *, relearn: bool = False
+) -> HeldOut:
     """Leave each part out, fit the rest, forecast the part's rows that can be judged.
 
     Parameters
