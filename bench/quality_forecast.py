@@ -16,7 +16,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from dovetail.recipe.published.fit import COLLAPSE, fit, fitting, scored
+from dovetail.recipe.published.fit import COLLAPSE, fit, fitting, scored, usable
 from dovetail.recipe.published.forecast import SPREAD, fitted
 from dovetail.recipe.published.held_out import HeldOut, held_out
 from dovetail.recipe.published.rows import OLDER, Row, rows
@@ -63,8 +63,8 @@ def nameless(everything: tuple[Row, ...]) -> HeldOut:
 def left_out(everything: tuple[Row, ...]) -> None:
     """What is not scored, and what the forecast says of it."""
     base = [row for row in everything if row.case.family not in OLDER and not row.chat]
-    low = [row for row in base if fitting(row) and not scored(row)]
-    broken = [row for row in base if not fitting(row)]
+    low = [row for row in base if usable(row) and not scored(row)]
+    broken = [row for row in base if not usable(row)]
     kinds = {
         "of OPT and BLOOM": [r for r in everything if r.case.family in OLDER],
         "of chat models": [r for r in everything if r.chat],

@@ -60,6 +60,25 @@ def test_fewer_bits_are_never_better_in_one_table() -> None:
             assert few.perplexity >= many.perplexity * (1 - 4 * many.error), (few, many)
 
 
+def test_rows_in_doubt_are_those_that_groups_make_worse() -> None:
+    """A scale of its own for each group can only fit the group's weights better."""
+    whole = {replace(r.case, group=0, source=_paper(r)): r for r in rows() if not r.case.group}
+    pairs = [(row, whole.get(replace(row.case, group=0, source=_paper(row)))) for row in rows() if row.case.group]
+    worse = defaultdict(list)
+    for row, one in pairs:
+        if one is not None:
+            worse[_paper(row), row.case.method, row.case.weight, row.case.group].append(
+                (row.perplexity / one.perplexity, row.doubt)
+            )
+    assert len(worse) > 15
+    for line, found in worse.items():
+        assert bool(found[0][1]) == (np.median([ratio for ratio, _ in found]) > 1.0), line
+
+
+def _paper(row: Row) -> str:
+    return row.case.source.split(", table")[0]
+
+
 def test_no_number_is_there_twice() -> None:
     seen = [(row.case, row.context) for row in rows()]
     assert len(seen) == len(set(seen))

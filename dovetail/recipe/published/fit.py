@@ -32,7 +32,7 @@ CENTRE = -2.5  # of the prior: an excess of 8 %
 SLOPES = np.array([9.0, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1])  # prior variances of what multiplies `columns`: weak
 # Variances of the offsets, those of largest marginal likelihood on the rows that `fitting` picks (`learnt`).
 VARIANCES = {
-    "method": 0.90, "bits": 0.076, "scheme": 0.006, "source": 0.2, "model": 0.16, "repeat": 0.067,
+    "method": 0.75, "bits": 0.11, "scheme": 0.005, "source": 0.17, "model": 0.19, "repeat": 0.033,
 }  # fmt: skip
 NOISE = 0.06  # variance that is left, beside that of rounding
 HUBER = 1.5  # standard deviations from which on a row counts less
@@ -85,17 +85,22 @@ def covariance(left: Sequence[Case], right: Sequence[Case], variances: Mapping[s
     return found
 
 
-def fitting(row: Row) -> bool:
-    """Whether a row can teach: a base model of today's kind that still works.
+def usable(row: Row) -> bool:
+    """Whether a row is of a base model of today's kind that still works.
 
     Perplexity on an encyclopedia does not measure the loss of a chat model: it falls in some published rows.
     """
     return row.case.family not in OLDER and not row.chat and row.excess < COLLAPSE
 
 
+def fitting(row: Row) -> bool:
+    """Whether a row teaches: usable, and not in doubt."""
+    return usable(row) and not row.doubt
+
+
 def scored(row: Row) -> bool:
     """Whether a forecast of the row can be judged: its rise is well above the rounding of the printed numbers."""
-    return fitting(row) and math.log1p(row.excess) > RESOLVED * row.error
+    return usable(row) and math.log1p(row.excess) > RESOLVED * row.error
 
 
 def target(row: Row) -> tuple[float, float]:

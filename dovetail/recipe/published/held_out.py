@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from dovetail.recipe.published.fit import Array, fit, fitting, learnt, scored, target
+from dovetail.recipe.published.fit import Array, fit, fitting, learnt, scored, target, usable
 from dovetail.recipe.published.rows import Row
 
 LEVEL = 0.9  # share of publications that a forecast's interval is made for
@@ -59,10 +59,13 @@ def held_out(
     relearn : bool
         Search the variances of the offsets again on what is left, so that not even they have seen the part.
     """
-    known = [row for row in rows if fitting(row)]
+    known = [row for row in rows if usable(row)]
     found: list[tuple[Row, str, float, float]] = []
     for name in dict.fromkeys(part(row) for row in known if scored(row)):
-        rest, asked = [r for r in known if part(r) != name], [r for r in known if part(r) == name and scored(r)]
+        rest, asked = (
+            [r for r in known if part(r) != name and fitting(r)],
+            [r for r in known if part(r) == name and scored(r)],
+        )
         made = fit(rest, *learnt(rest)) if relearn else fit(rest)
         found += [(row, name, *pair) for row, pair in zip(asked, zip(*made.predict([r.case for r in asked])))]
     kept, parts, mean, deviation = zip(*found)

@@ -52,7 +52,8 @@ class Case:
 class Row:
     """One published number: WikiText-2 perplexity of `case` in windows of `context` tokens, and of the same at 16 bits.
 
-    `error` is the standard error of ``ln(perplexity / dense)`` that comes from the digits the table prints.
+    `error` is the standard error of ``ln(perplexity / dense)`` that comes from the digits the table prints; `read` says
+    what was read when it was typed, `doubt` why it is not believed.
     """
 
     case: Case
@@ -62,6 +63,7 @@ class Row:
     error: float
     chat: bool
     read: str
+    doubt: str = ""
 
     @property
     def excess(self) -> float:
@@ -103,7 +105,8 @@ def _row(table: dict[str, Any], line: dict[str, Any], model: str, dense: float, 
         line.get("asym", False), known["parameters"], known.get("tokens"), model, known["family"], table["source"],
     )  # fmt: skip
     error = math.hypot(_rounding(perplexity, table) / perplexity, _rounding(dense, table) / dense)
-    return Row(case, table["context"], dense, perplexity, error, known.get("chat", False), table["read"])
+    chat, doubt = known.get("chat", False), line.get("doubt", "")
+    return Row(case, table["context"], dense, perplexity, error, chat, table["read"], doubt)
 
 
 def _rounding(value: float, table: dict[str, Any]) -> float:
