@@ -35,7 +35,8 @@ def line(name: str, found: HeldOut, keep: Iterable[bool]) -> None:
     pick = np.array(list(keep), bool)
     models = len({row.case.model for row, kept in zip(found.rows, pick) if kept})
     error, inside = np.median(np.abs(found.error[pick])), found.covered()[pick].mean()
-    width = np.exp(found.spread() * np.median(found.deviation[pick]))
+    spread = np.array([found.spread(row.case.method) for row in found.rows])
+    width = np.exp(np.median((spread * found.deviation)[pick]))
     print(f"{name:34}{pick.sum():6d}{models:8d}{error:10.1%}{inside:12.1%}{width:9.2f}x")
 
 

@@ -23,7 +23,7 @@ from dovetail.recipe.published.fit import (
     scored,
     target,
 )  # fmt: skip
-from dovetail.recipe.published.forecast import SPREAD, Scheme, fitted, forecast, methods
+from dovetail.recipe.published.forecast import SPREAD, SPREADS, Scheme, fitted, forecast, methods
 from dovetail.recipe.published.held_out import HeldOut, held_out
 from dovetail.recipe.published.rows import Row, known, models, rows
 
@@ -149,6 +149,8 @@ def test_models_left_out_are_forecast(left_out: HeldOut) -> None:
     assert np.median(np.abs(left_out.error)) <= 0.25
     assert 0.80 <= left_out.covered().mean() <= 0.95
     assert left_out.spread() == pytest.approx(SPREAD, rel=0.02)
+    wider = {m: s for m in methods() if (s := left_out.spread(m)) > left_out.spread()}
+    assert wider == pytest.approx(SPREADS, rel=0.02)
 
 
 def test_forecasts_beat_the_mean_of_the_method(left_out: HeldOut) -> None:

@@ -13,6 +13,7 @@ from dovetail.recipe.published.fit import Array, fit, fitting, learnt, scored, t
 from dovetail.recipe.published.rows import Row
 
 LEVEL = 0.9  # share of publications that a forecast's interval is made for
+MANY = 30  # rows from which on a method's own errors count
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -35,16 +36,27 @@ class HeldOut:
         """Distance in standard deviations."""
         return np.abs(self.mean - self.observed) / self.deviation
 
-    def spread(self, without: str = "") -> float:
-        """Deviations that hold `LEVEL` of the rows, those of one part left out (conformal: the quantile of n + 1)."""
-        kept = np.sort(self.standardised[[part != without for part in self.parts]])
-        return float(kept[min(len(kept) - 1, math.ceil((len(kept) + 1) * LEVEL) - 1)])
+    def spread(self, method: str = "", without: str = "") -> float:
+        """Deviations that hold `LEVEL` of the rows but those of one part (conformal: the quantile of n + 1).
+
+        Papers agree less on some methods than on others: one with `MANY` rows has at least the width that it needs.
+        """
+        kept = np.array([part != without for part in self.parts])
+        ours = kept & np.array([row.case.method == method for row in self.rows])
+        common = _quantile(self.standardised[kept])
+        return max(common, _quantile(self.standardised[ours])) if ours.sum() >= MANY else common
 
     def covered(self) -> NDArray[np.bool_]:
         """Whether each row is in its interval, whose width comes from the rows of the other parts alone."""
-        width = {part: self.spread(part) for part in dict.fromkeys(self.parts)}
-        found: NDArray[np.bool_] = self.standardised <= np.array([width[part] for part in self.parts])
+        asked = [(row.case.method, part) for row, part in zip(self.rows, self.parts)]
+        width = {one: self.spread(*one) for one in dict.fromkeys(asked)}
+        found: NDArray[np.bool_] = self.standardised <= np.array([width[one] for one in asked])
         return found
+
+
+def _quantile(values: Array) -> float:
+    ordered = np.sort(values)
+    return float(ordered[min(len(ordered) - 1, math.ceil((len(ordered) + 1) * LEVEL) - 1)])
 
 
 def held_out(
