@@ -14,7 +14,7 @@ from dovetail.model.graph import Graph
 # Communication on a chip whose links nobody measured: at least so wide a range for a time that has some in it.
 _MODELLED_FABRIC = 0.5
 # Energy has an error of its own beside the time's: the best fit there is (H200) is off by 26 % on held-out kernels.
-_FITTED_ENERGY, _MODELLED_ENERGY = 0.3, 0.5
+FITTED_ENERGY, _MODELLED_ENERGY = 0.3, 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ class Trust:
         if self.ways > 1 and self.machine.fabric and self.machine.source("fabric").kind == "modelled":
             spread = max(spread, _MODELLED_FABRIC)
         if metric == "energy_per_token":
-            spread = max(spread, _MODELLED_ENERGY if self._energy == "modelled" else _FITTED_ENERGY)
+            spread = max(spread, _MODELLED_ENERGY if self._energy == "modelled" else FITTED_ENERGY)
         return 1.0 + spread
 
 

@@ -67,7 +67,7 @@ def kernels_of(file: Mapping[str, Any], stack: str) -> tuple[Kernels | None, dic
         donor, clock = _measured(name)
         text = f"as {name}, a measured relative (hardware/relatives.py)"
         for family, entry, one in _missing(tables, donor):
-            tables[family][entry] = _wider(_for_clock(one, clock / (file.get("clock") or clock)))
+            tables[family][entry] = borrowed(one, clock / (file.get("clock") or clock))
             sources[f"kernels.{family}.{entry}"] = Source("modelled", text)
     for entry, one in _packed(tables["gemm"]):
         tables["gemm"][entry] = one
@@ -111,8 +111,9 @@ def _measured(name: str) -> tuple[Kernels, float]:
     return kernels_from(file["kernels"]), float(file["clock"])
 
 
-def _for_clock(one: Any, ratio: float) -> Any:
-    return at_clock(one, ratio) if isinstance(one, GemmConstants) else one
+def borrowed(one: Any, ratio: float) -> Any:
+    """Constants of a kernel of another chip whose clock is `ratio` times this one's: launches by clock, wider range."""
+    return _wider(at_clock(one, ratio) if isinstance(one, GemmConstants) else one)
 
 
 def _wider(one: Any) -> Any:
