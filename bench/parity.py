@@ -7,7 +7,7 @@ same picture. The band holds what is within 20 %; the figures above are those of
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -33,20 +33,19 @@ def write(rows: Iterable[Judged], folder: Path) -> None:
 
 def picture(judged: Judged) -> str:
     """The plot of one row."""
-    unit, scale = ("mJ", 1e3) if judged.family == "energy" else ("us", 1e6)
+    unit, scale = ("mJ", 1e3) if judged.family == "energy" else ("µs", 1e6)
     x, y = thinned(judged.truth * scale, judged.found * scale)
     low, high = limits(np.concatenate([judged.truth, judged.found]) * scale)
-    mape, long, total = (f"{100 * value:.1f}" for value in judged.scores)
-    said = f"error {mape} %, of the sum {total} %, {len(judged.truth):,} calls"
-    parts = [
-        *frame(low, high, unit.replace("us", "µs")), band(low, high), diagonal(low, high), dots(x, y, low, high),
-        words(LEFT - 40, 14, f"{judged.what}, {judged.chip}", "t"), words(LEFT - 40, 29, said, "s"),
+    mape, total = (f"{100 * value:.1f} %" for value in (judged.scores.mape, judged.scores.total))
+    said = f"error {mape}, of the sum {total}; {len(judged.truth):,} calls"
+    body = [
+        tag("title", f"{judged.what}, {judged.chip}: predicted against measured, {said}"), f"<style>{STYLE}</style>",
+        f'<rect width="{SIZE}" height="{SIZE}" fill="#fff"/>', *frame(low, high, unit), band(low, high),
+        dots(x, y, low, high), diagonal(low, high), words(LEFT - 40, 14, f"{judged.what}, {judged.chip}", "t"),
+        words(LEFT - 40, 29, said, "s"),
     ]  # fmt: skip
-    head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {SIZE} {SIZE}" width="{SIZE}" height="{SIZE}" role="img">'
-    title = f"<title>{escape(judged.what)}, {judged.chip}: predicted against measured, {said}</title>"
-    return (
-        f'{head}{title}<style>{STYLE}</style><rect width="{SIZE}" height="{SIZE}" fill="#fff"/>{"".join(parts)}</svg>'
-    )
+    room = {"viewBox": f"0 0 {SIZE} {SIZE}", "width": SIZE, "height": SIZE, "role": "img"}
+    return tag("svg", "".join(body), raw=True, xmlns="http://www.w3.org/2000/svg", **room)
 
 
 def thinned(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -80,18 +79,13 @@ def frame(low: float, high: float, unit: str) -> Iterable[str]:
     yield f'<path class="o" d="M{LEFT} {TOP}V{SIZE - BOTTOM}H{SIZE - RIGHT}"/>'
     yield words((LEFT + SIZE - RIGHT) / 2, SIZE - 6, f"measured, {unit}", "s", "middle")
     middle = (TOP + SIZE - BOTTOM) / 2
-    yield f'<text class="s" text-anchor="middle" transform="translate(12 {middle:.0f}) rotate(-90)">predicted, {unit}</text>'
+    turned = f"translate(12 {middle:.0f}) rotate(-90)"
+    yield tag("text", f"predicted, {unit}", **{"class": "s", "text-anchor": "middle", "transform": turned})
 
 
 def decade(power: int) -> str:
-    """10 to a power, in figures as long as they are short."""
-    return (
-        f"{10.0**power:,.0f}"
-        if 0 <= power < 4
-        else f"{10.0**power:g}"
-        if -3 < power < 0
-        else f"{10.0**power:.0e}".replace("e+0", "e").replace("e-0", "e-")
-    )
+    """10 to a power in as few figures as it takes."""
+    return f"{10.0**power:,.0f}" if 0 <= power < 4 else f"{10.0**power:g}" if -3 < power < 0 else f"1e{power}"
 
 
 def band(low: float, high: float) -> str:
@@ -120,10 +114,12 @@ def dots(x: np.ndarray, y: np.ndarray, low: float, high: float) -> str:
 
 def words(x: float, y: float, said: str, class_: str = "", anchor: str = "") -> str:
     """Text that starts at x, or that is centred on or ends at it."""
-    more = (f' class="{class_}"' if class_ else "") + (f' text-anchor="{anchor}"' if anchor else "")
-    return f'<text x="{x:.0f}" y="{y:.0f}"{more}>{escape(said)}</text>'
+    given = {"x": f"{x:.0f}", "y": f"{y:.0f}", "class": class_, "text-anchor": anchor}
+    return tag("text", said, **{name: value for name, value in given.items() if value})
 
 
-def escape(said: str) -> str:
-    """Text between tags."""
-    return said.replace("&", "&amp;").replace("<", "&lt;")
+def tag(name: str, inside: str, *, raw: bool = False, **attributes: object) -> str:
+    """An element around text, or around what is written already (`raw`)."""
+    given = "".join(f' {key}="{value}"' for key, value in attributes.items())
+    inside = inside if raw else inside.replace("&", "&amp;").replace("<", "&lt;")
+    return f"<{name}{given}>{inside}</{name}>"
