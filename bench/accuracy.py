@@ -9,7 +9,7 @@ of the other shapes, coverage of those that are left when the range's 5 % are ta
     roofline    MAPE of peak FLOP/s and bandwidth alone; of energy: of the power limit times the measured time
     in range    share of calls within the stated 90 % range, and its factor either way (`-`: none is stated)
 
-Needs pyarrow. Run: python bench/accuracy.py [--plots DIR] [--spreads] [--markdown]
+Needs pyarrow. Run: python bench/accuracy.py [--plots DIR] [--markdown]
 """
 
 from __future__ import annotations
@@ -66,28 +66,18 @@ def markdown(rows: Iterable[Judged]) -> Iterator[str]:
         yield f"| {' | '.join(cells(judged))} |"
 
 
-def spreads(rows: Iterable[Judged]) -> Iterator[str]:
-    """What the spread of each entry would be by the calls that are spared for it."""
-    for judged in rows:
-        if judged.spare.any():
-            count = int(judged.spare.sum())
-            yield f"{judged.what:<30}{judged.chip:<10}{count:>6} spare calls: {judged.width:.3f}, ships {judged.spread}"
-
-
 def main() -> None:
     """Print the table, and write the pictures where they are asked for."""
     beside = Path(__file__).resolve().parents[2] / "shared" / "data"
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("DOVETAIL_DATA", beside)))
     parser.add_argument("--plots", type=Path, metavar="DIR", help="write one parity plot for each row")
-    parser.add_argument("--spreads", action="store_true", help="print how wide the ranges should be")
     parser.add_argument("--markdown", action="store_true", help="print the table for a document")
     options = parser.parse_args()
     if not (options.data / "silicon").is_dir():
         raise SystemExit(f"no measured kernels in {options.data}: set DOVETAIL_DATA")
     rows = list(everything(options.data))
-    show = spreads if options.spreads else markdown if options.markdown else text
-    print("\n".join(show(rows)))
+    print("\n".join(markdown(rows) if options.markdown else text(rows)))
     if options.plots:
         write(rows, options.plots)
 

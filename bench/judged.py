@@ -4,9 +4,9 @@ Nothing is fitted here but latent attention, whose constants no chip's file hold
 `dovetail.cost.matmul`; the others by the functions of `dovetail.cost` that a step of a model is priced by, with the
 constants of the machine's file and with what a repeated call by itself adds (operands that stay in the cache).
 
-Three parts of each table, by the sha1 of a call's shape: the first constants were fitted on (`fit`, 5 %), the second
-says how wide the 90 % range is (`spare`: of the shapes that are left the 5 % of lowest sha1, at least three), and all
-that were not fitted are scored. Coverage of the range is scored on the shapes of neither.
+Three parts of each table, by the sha1 of a call's shape: the first constants were fitted on (5 %), the second says how
+wide the 90 % range is (`spare`), and all that were not fitted are scored. Coverage of the range is scored on the shapes
+of neither. `bench/ranges.py` prints the ranges by that rule.
 """
 
 from __future__ import annotations
@@ -45,6 +45,7 @@ ASKED = {
 }  # fmt: skip
 MIXED = {"bfloat16": "bf16", "int4_wo": "w4a16", "w4a16_mxfp4": "w4a16"}
 CARRIED = (("a100-sxm", "h100-sxm"), ("h100-sxm", "h200-sxm"), ("h100-sxm", "a100-sxm"))
+MANY = 200  # shapes of which 5 % say how wide a range is
 NONE = float("nan")
 
 
@@ -90,15 +91,11 @@ class Judged:
     def coverage(self) -> float:
         """Share of calls within the range; NaN where there is none."""
         rest = ~self.spare
-        return float((self._off[rest] <= 1.0 + self.spread).mean()) if self.spread == self.spread else NONE
+        return float((self.off[rest] <= 1.0 + self.spread).mean()) if self.spread == self.spread else NONE
 
     @property
-    def width(self) -> float:
-        """The spread that nine of ten spare calls lie within."""
-        return float(np.quantile(self._off[self.spare], 0.9)) - 1.0 if self.spare.any() else NONE
-
-    @property
-    def _off(self) -> Array:
+    def off(self) -> Array:
+        """By which factor each prediction is too high or too low; at least 1."""
         return np.exp(np.abs(np.log(self.found / self.truth)))
 
     @property
@@ -113,10 +110,14 @@ def digest(shape: tuple[int, ...]) -> int:
 
 
 def spare(*columns: Array) -> Flags:
-    """Of held-out calls those of the 5 % of shapes (at least three) that come first; a shape is a row of columns."""
+    """Of held-out calls those of the shapes that come first: 5 %, or a quarter where a table has few.
+
+    A shape is a row of columns.
+    """
     rows = list(zip(*(column.astype(int).tolist() for column in columns), strict=True))
     first = sorted(set(rows), key=digest)
-    chosen = set(first[: max(3, math.ceil(len(first) / 20))])
+    count = len(first) / (20 if len(first) > MANY else 4)
+    chosen = set(first[: max(3, math.ceil(count))])
     return np.array([row in chosen for row in rows], bool)
 
 

@@ -19,8 +19,8 @@ LEFT, TOP, RIGHT, BOTTOM = 52, 40, 12, 38
 BAND = 0.2
 STYLE = (
     "text{font:11px system-ui,sans-serif;fill:#333}.t{font-weight:600;font-size:12px}.s{fill:#666}"
-    ".g{stroke:#e3e3e3;fill:none}.o{stroke:#444;fill:none}.b{fill:#2a6fb0;fill-opacity:.10}"
-    ".d{stroke:#2a6fb0;stroke-opacity:.42;stroke-width:3.4;stroke-linecap:round;fill:none}"
+    ".g{stroke:#e3e3e3;fill:none}.o{stroke:#444;fill:none}.b{fill:#2a6fb0;fill-opacity:.16}"
+    ".d{stroke:#2a6fb0;stroke-opacity:.5;stroke-width:3.4;stroke-linecap:round;fill:none}"
 )
 
 
