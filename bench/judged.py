@@ -32,7 +32,7 @@ from dovetail.cost.operators import energy_j
 from dovetail.design.kernel_fit import Scores, scores
 from dovetail.design.trust import FITTED_ENERGY
 from dovetail.hardware import Machine, load_machine
-from dovetail.hardware.kernels import Attended
+from dovetail.hardware.kernels import Attended, MixtureConstants
 from dovetail.hardware.kernels.known import nearest
 from dovetail.hardware.relatives import borrowed
 
@@ -190,12 +190,18 @@ def mixtures(data: Path) -> Iterator[Judged]:
         entry = MIXED.get(table.dtype, table.dtype)
         name, constants = nearest(machine.kernels.mixture, entry)
         part = calls.only(~calls.fit) if name == entry else calls
-        note = f"mixture {table.dtype.replace('bfloat16', 'bf16')}" + ("" if name == entry else f" as {name}")
-        kept = spare(part.hidden, part.inner, part.top_k, part.experts)
-        yield Judged(
-            "mixtures", note, table.chip, mixture.predict(part, constants), part.time_s, mixture.roofline_s(part),
-            part.time_s, constants.spread, kept if name == entry else np.zeros_like(kept), name == entry,
-        )  # fmt: skip
+        judged = mixture_row(f"mixture {table.dtype.replace('bfloat16', 'bf16')}", part, constants)
+        if name != entry:
+            nobody = np.zeros_like(judged.spare)
+            judged = replace(judged, what=f"{judged.what} as {name}", spare=nobody, fitted=False)
+        yield judged
+
+
+def mixture_row(what: str, calls: mixture.Calls, constants: MixtureConstants) -> Judged:
+    """Times of mixtures beside the measured ones."""
+    found, kept = mixture.predict(calls, constants), spare(calls.hidden, calls.inner, calls.top_k, calls.experts)
+    plain = mixture.roofline_s(calls)
+    return Judged("mixtures", what, calls.table.chip, found, calls.time_s, plain, calls.time_s, constants.spread, kept)
 
 
 def latents(data: Path) -> Iterator[Judged]:
@@ -268,9 +274,13 @@ def borrowed_constants(data: Path) -> Iterator[Judged]:
     for phase, calls in attention_calls(data):
         for source, machine, ratio in donors(calls.chip):
             if own(machine, f"attention.{calls.dtype}"):
-                yield from_(
-                    source, attention_row(phase, calls, borrowed(machine.kernels.attention[calls.dtype], ratio))
-                )
+                known = borrowed(machine.kernels.attention[calls.dtype], ratio)
+                yield from_(source, attention_row(phase, calls, known))
+    for table in mixture.TABLES:
+        for source, machine, ratio in donors(table.chip):
+            if table.dtype == "bfloat16":
+                calls, constants = mixture.read(data, table), borrowed(machine.kernels.mixture["bf16"], ratio)
+                yield from_(source, mixture_row("mixture bf16", calls.only(~calls.fit), constants))
 
 
 def own(machine: Machine, entry: str) -> bool:

@@ -31,8 +31,8 @@ from dovetail.hardware.zoo import zoo_file
 HOPPER = 2022
 BLACKWELL = 2024
 LATER = 2023  # of other makers: libraries with the H100's kernels as their model
-# Nine of ten calls on one of the measured chips lie within this of what another's constants say (bench/gemm.py).
-TRANSFER = 0.35
+# Nine of ten calls on an A100 or an H100 lie within this of what the other's constants say (bench/accuracy.py).
+TRANSFER = {"gemm": 0.35, "attention": 0.56, "mixture": 0.7}
 _LIBRARIES = {"NVIDIA": "nccl", "AMD": "rccl"}
 _OWN_KERNELS = ("NVIDIA", "AMD")
 _ONLY_A100 = ("w8a16", "w4a16", "int8")
@@ -117,10 +117,12 @@ def borrowed(one: Any, ratio: float) -> Any:
 
 
 def _wider(one: Any) -> Any:
-    """Constants of another chip: twice the range, and at least `TRANSFER`."""
+    """Constants of another chip: twice the range, and at least the family's `TRANSFER`."""
     if isinstance(one, Attended):
-        return replace(one, constants=_wider(one.constants))
-    return replace(one, spread=max(2.0 * one.spread, TRANSFER))
+        known = one.constants
+        return replace(one, constants=replace(known, spread=max(2.0 * known.spread, TRANSFER["attention"])))
+    family = "gemm" if isinstance(one, GemmConstants) else "mixture"
+    return replace(one, spread=max(2.0 * one.spread, TRANSFER[family]))
 
 
 def _year(file: Mapping[str, Any]) -> int:
