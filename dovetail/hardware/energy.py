@@ -1,9 +1,10 @@
 """Energy of a chip that nobody has measured, derived from its power limit, peaks and memory: one place, one rule.
 
 The rule is anchored on the one chip with measured board power, an H200 SXM (GEMM kernels, aiconfigurator dataset,
-commit 095f58a; the least mean |relative error| on the 5 % of matrices that `bench/gemm.py` fits on; `bench/accuracy.py`
-prints how far off they are): `H200_IDLE_W`, `H200_J_PER_FLOP` (bf16) and `H200_J_PER_BYTE`. Everything made here is `modelled`. At full peak the sum exceeds the power limit, as it does on the
-chip, which lowers its clock: whoever adds the parts caps them at ``tdp_w`` times the time.
+commit 095f58a; the least mean |relative error| on the 5 % of matrices that `bench/gemm.py` fits on, and how far off it
+is on the others by `bench/accuracy.py`): `H200_IDLE_W`, `H200_J_PER_FLOP` (bf16) and `H200_J_PER_BYTE`. Everything made
+here is `modelled`. At full peak the sum exceeds the power limit, as it does on the chip, which lowers its clock:
+whoever adds the parts caps them at ``tdp_w`` times the time.
 """
 
 from __future__ import annotations
