@@ -32,6 +32,7 @@ from dovetail.cost.operators import energy_j
 from dovetail.design.kernel_fit import Scores, scores
 from dovetail.design.trust import FITTED_ENERGY
 from dovetail.hardware import Machine, load_machine
+from dovetail.hardware.energy import ATTENTION_SHARE
 from dovetail.hardware.kernels import Attended, MixtureConstants
 from dovetail.hardware.kernels.known import nearest
 from dovetail.hardware.relatives import borrowed
@@ -252,7 +253,7 @@ def energies(data: Path) -> Iterator[Judged]:
             machine, a = load_machine(calls.chip), calls.attention
             known = machine.kernels.attention[calls.dtype]
             cost = calls.cost(known.constants, known.kernel)
-            found = energy_j(cost.time_s, a.executed_flops, cost.bytes, calls.dtype, machine)
+            found = energy_j(cost.time_s, a.executed_flops, cost.bytes, calls.dtype, machine, ATTENTION_SHARE)
             kept = spare(a.heads, a.kv_heads)
             yield energy_row(f"energy {phase} {calls.dtype}", calls, np.asarray(found), machine, kept)
 

@@ -16,12 +16,15 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
+import attention
 import judged
 import mixture
 import numpy as np
 import numpy.typing as npt
 
+from dovetail.cost.operators import energy_j
 from dovetail.hardware import load_machine
+from dovetail.hardware.energy import ATTENTION_SHARE
 
 Array = npt.NDArray[np.float64]
 
@@ -59,6 +62,28 @@ def with_fit(data: Path, table: mixture.Table, row: judged.Judged) -> Array:
     return np.concatenate([row.off[row.spare], fitted])
 
 
+def attention_share(data: Path) -> float:
+    """Of the board's limit, what attention draws beyond idle power and counted work: least mean |log error|.
+
+    On the calls that constants of the H200's attention were fitted on, phases and dtypes weighing the same.
+    """
+    machine, groups = load_machine("h200-sxm"), []
+    for calls in attention.read(data, machine.name):
+        known, fitted = machine.kernels.attention[calls.dtype], calls.of(calls.fit)
+        for phase in (fitted.prefill, ~fitted.prefill):
+            part = fitted.of(phase)
+            groups.append((part, part.cost(known.constants, known.kernel)))
+
+    def loss(share: float) -> float:
+        off = []
+        for part, cost in groups:
+            found = energy_j(cost.time_s, part.attention.executed_flops, cost.bytes, part.dtype, machine, share)
+            off.append(np.abs(np.log(found / (part.power_w * part.time_s))).mean())
+        return float(np.mean(off))
+
+    return min(np.arange(0.0, 0.5, 0.005).tolist(), key=loss)
+
+
 def main() -> None:
     """Print one line an entry."""
     beside = Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -70,6 +95,7 @@ def main() -> None:
     print(f"{'chip':<10}{'entry':<22}{'by the rule':>12}{'ships':>8}")
     for chip, entry, spread, ships in entries(data):
         print(f"{chip:<10}{entry:<22}{spread:>12.3f}{ships:>8.3f}")
+    print(f"{'h200-sxm':<10}{'attention, of limit':<22}{attention_share(data):>12.3f}{ATTENTION_SHARE:>8.3f}")
 
 
 if __name__ == "__main__":

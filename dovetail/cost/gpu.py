@@ -13,6 +13,7 @@ from dovetail.cost.mixture import Experts, product_time
 from dovetail.cost.operators import OperatorCost, energy_j
 from dovetail.cost.traffic import Traffic, kv_element_bytes, operator_dtype, resident_bytes
 from dovetail.hardware.chip_facts import chip_facts
+from dovetail.hardware.energy import ATTENTION_SHARE
 from dovetail.hardware.kernels import Kernels
 from dovetail.hardware.kernels.known import nearest
 from dovetail.hardware.machine import Machine
@@ -119,7 +120,7 @@ def _attention(operator: Attention, work: Traffic, machine: Machine, kernels: Ke
         operator, chip_facts(machine, dtype), known.kernel, known.constants, q_bytes=DTYPE_BYTES[dtype],
         kv_bytes=kv_element_bytes(operator.kv_format, machine), appends=True, stays=alone,
     )  # fmt: skip
-    return _cost(operator, work, machine, f"attention.{name}", found, found.bytes)
+    return _cost(operator, work, machine, f"attention.{name}", found, found.bytes, share=ATTENTION_SHARE)
 
 
 def attention_dtype(operator: Attention, machine: Machine) -> str:
@@ -140,13 +141,14 @@ def _result_bytes(operator: Linear, dtype: str) -> float:
 
 
 def _cost(
-    operator: Operator, work: Traffic, machine: Machine, model: str, found: Any, moved: Number, more_s: Number = 0.0
-) -> OperatorCost:
+    operator: Operator, work: Traffic, machine: Machine, model: str, found: Any, moved: Number, more_s: Number = 0.0,
+    share: float = 0.0,
+) -> OperatorCost:  # fmt: skip
     repeat = operator.repeat
     time_s, launch_s = (found.time_s + more_s) * repeat, (found.launch_s + more_s) * repeat
     flops, bytes_ = work.flops * repeat, moved * repeat
     cached = np.maximum(work.streamed + work.activations - moved, 0.0) * repeat
     return OperatorCost(
         operator.name, repeat, work.dtype, flops, bytes_, cached, found.compute_s * repeat, found.memory_s * repeat,
-        0.0, 0.0, launch_s, time_s, energy_j(time_s, flops, bytes_, work.dtype, machine), model,
+        0.0, 0.0, launch_s, time_s, energy_j(time_s, flops, bytes_, work.dtype, machine, share), model,
     )  # fmt: skip

@@ -40,10 +40,14 @@ class OperatorCost:
         return max(parts, key=lambda p: float(np.max(parts[p])))
 
 
-def energy_j(time_s: Number, flops: Number, bytes_: Number, dtype: str, machine: Machine) -> Number:
-    """Joules of work that takes `time_s`: idle power, FLOPs and bytes of main memory, within the board's limit."""
+def energy_j(time_s: Number, flops: Number, bytes_: Number, dtype: str, machine: Machine, share: float = 0.0) -> Number:
+    """Joules of work that takes `time_s`: idle power, FLOPs and bytes of main memory, within the board's limit.
+
+    `share` of the limit is drawn beside these as long as the work lasts.
+    """
     dynamic = flops * machine.j_per_flop[dtype] + bytes_ * machine.j_per_byte
-    return np.minimum(time_s * machine.idle_w + dynamic, time_s * machine.tdp_w)
+    floor_w = machine.idle_w + share * machine.tdp_w if share else machine.idle_w
+    return np.minimum(time_s * floor_w + dynamic, time_s * machine.tdp_w)
 
 
 def spread_of(model: str, machine: Machine) -> float:

@@ -15,6 +15,7 @@ from dovetail.cost.traffic import resident_bytes
 from dovetail.design.estimate import Estimate
 from dovetail.design.kernel_tree import HOW, constants, facts
 from dovetail.design.link_tree import link_parts
+from dovetail.hardware.energy import ATTENTION_SHARE
 from dovetail.hardware.machine import Machine
 from dovetail.model.graph import Collective, Graph, Operator
 
@@ -221,7 +222,8 @@ def _energy(estimate: Estimate) -> Quantity:
         ),
         ("ttft", _ttft(estimate)), ("tpot", _tpot(estimate)),
     )  # fmt: skip
-    formula = "sum over operators of min(idle x time + per_flop x FLOPs + per_byte x bytes, limit x time) "
+    floor = f"(idle + {ATTENTION_SHARE} x limit in attention)" if estimate.machine.kernels is not None else "idle"
+    formula = f"sum over operators of min({floor} x time + per_flop x FLOPs + per_byte x bytes, limit x time) "
     formula += "x chips (one without requests idles) / output tokens"
     return Quantity(whole.value, whole.low, whole.high, whole.unit, whole.kind, whole.source, formula, parts)
 

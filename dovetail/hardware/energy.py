@@ -21,6 +21,11 @@ IDLE_SHARE = H200_IDLE_W / H200_TDP_W
 COMPUTE_SHARE = H200_J_PER_FLOP * H200_PEAK_BF16 / H200_TDP_W
 ENERGY_SOURCE = "derived from an H200's measured power (hardware/energy.py)"
 
+# Of the limit, what a board draws beyond its idle power and the counted work while an attention kernel runs: softmax,
+# and keys and queries that move between the cores and the cache. Least mean |log error| on the H200's attention calls
+# of the shapes that `bench/attention.py` fits on; `bench/ranges.py` prints the fit.
+ATTENTION_SHARE = 0.175
+
 # Energy of one bit moved between DRAM and processor, device and interface.
 PJ_PER_BIT: dict[str, tuple[float, str]] = {
     "HBM": (3.92, "O'Connor et al., Fine-Grained DRAM, MICRO 2017: HBM2 3.92 pJ/bit"),
