@@ -1,0 +1,170 @@
+"""`calibrate --from`: a table of measured calls to a machine's YAML with its own constants, and how good they are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from dovetail.core.errors import DovetailError
+from dovetail.core.files import write_text
+from dovetail.core.quantity import exact
+from dovetail.design.calls.fit import Fitted, fit_group
+from dovetail.design.calls.read import Asked, Read, read_groups
+from dovetail.design.calls.table import Table, read_table
+from dovetail.design.kernel_fit import Scores
+from dovetail.hardware import Machine, Source, load_machine, machine_to_yaml
+from dovetail.hardware.kernels import Attended, Kernels
+
+Report = Callable[[str], None]
+SUFFIX = "-calibrated"
+UNITS = {"core_bandwidth": "byte/s"}
+
+
+@dataclass(frozen=True, slots=True)
+class FromCalls:
+    """A machine with constants of measured calls, and where it was written."""
+
+    machine: Machine
+    base: Machine
+    tables: tuple[Table, ...]
+    fitted: tuple[Fitted, ...]
+    left_out: tuple[tuple[str, int], ...]
+    path: Path
+
+    def to_json(self) -> dict[str, Any]:
+        """The stable JSON of the verb."""
+        return {
+            "machine": self.machine.name, "title": self.machine.title, "base": self.base.name, "path": str(self.path),
+            "tables": [{"path": str(t.path), "rows": len(t), "sha256": t.sha256} for t in self.tables],
+            "operations": [self._operation(found) for found in self.fitted],
+            "left_out": dict(self.left_out),
+        }  # fmt: skip
+
+    def _operation(self, found: Fitted) -> dict[str, Any]:
+        source = self.machine.source(path_of(found))
+        before = self.base.source(path_of(found))
+        constants = {
+            name.removesuffix("_s"): {
+                "before": exact(getattr(found.before, name), unit_of(name), before.kind, before.text).to_json(),
+                "after": exact(getattr(found.constants, name), unit_of(name), source.kind, source.text).to_json(),
+            } for name in found.names
+        }  # fmt: skip
+        return {
+            "operation": found.group.family, "entry": found.group.entry, "kernel_source": found.group.kernel_source,
+            "calls": len(found.group.calls.time_s), "shapes": found.shapes, "fit_shapes": found.fit_shapes,
+            "constants": constants, "spread": found.constants.spread,
+            "writes_cache": getattr(found.group.calls, "appends", None),
+            "held_out": [
+                {"part": one.name, "calls": one.calls, "calibrated": _scores(one.fitted), "before": _scores(one.before),
+                 "roofline": _scores(one.roofline)} for one in found.judged
+            ],
+        }  # fmt: skip
+
+
+def _scores(found: Scores) -> dict[str, float]:
+    return {"mape": found.mape, "mape_over_20us": found.long, "total": found.total}
+
+
+def unit_of(name: str) -> str:
+    """The unit of a constant, "" for a pure number."""
+    return "s" if name.endswith("_s") else UNITS.get(name, "")
+
+
+def path_of(found: Fitted) -> str:
+    """Where the constants stand in a machine's file."""
+    return f"kernels.{found.group.family}.{found.group.entry}"
+
+
+def calibrate_from(
+    files: Sequence[Path], machine: str | Machine, out: Path | None = None, *, unit: str = "", kernel_source: str = "",
+    report: Report = lambda line: None,
+) -> FromCalls:  # fmt: skip
+    """Fit a machine's kernel constants to tables of measured calls, and write a copy of its YAML with them.
+
+    Parameters
+    ----------
+    files : sequence of Path
+        CSV or parquet; the columns are in docs/machines.md.
+    machine : str or Machine
+        The chip that was measured: a name of the zoo or a YAML.
+    out : Path
+        The YAML to write; by default ``NAME-calibrated.yaml`` in the current folder.
+    unit : str
+        Of times whose column names none: ``us``, ``ms``, ``s``.
+    kernel_source : str
+        The only kernel to take; by default the commonest of each operation and dtype.
+
+    Raises
+    ------
+    DovetailError
+        A table that cannot be read or be true (file, line and column are named), or a machine that is not one chip.
+    """
+    base = _chip(machine)
+    target = _target(out, base, machine)
+    tables = tuple(read_table(file) for file in files)
+    read = read_groups(tables, base, Asked(unit, kernel_source))
+    if base.kernels is None:
+        what, why = f"the kernels of {base.name} have no constants", "it is priced by a roofline"
+        raise DovetailError(what, where=base.name, why=why, hint="a GPU whose stack is vllm")
+    fitted = []
+    for group in _some(read, tables):
+        report(f"fitting {group.family} {group.entry}: {len(group.calls.time_s):,} calls")
+        fitted.append(fit_group(group, base.kernels))
+    found = calibrated(base, base.kernels, fitted, tables, target.stem)
+    return FromCalls(found, base, tables, tuple(fitted), read.left_out, write_text(target, machine_to_yaml(found)))
+
+
+def _some(read: Read, tables: Sequence[Table]) -> Sequence[Any]:
+    if not read.groups:
+        why = "; ".join(f"{count} rows: {reason}" for reason, count in read.left_out)
+        raise DovetailError("no calls to fit", where=str(tables[0].path), why=why, hint="other rows of calls")
+    return read.groups
+
+
+def _chip(machine: str | Machine) -> Machine:
+    found = load_machine(machine)
+    if found.count > 1 or found.chip:
+        hint = f"--machine {found.chip or found.name}"
+        raise DovetailError(f"{found.label} is not one chip", where="--machine", why="kernels run on one", hint=hint)
+    return found
+
+
+def _target(out: Path | None, base: Machine, asked: str | Machine) -> Path:
+    """Where the YAML goes; never over the file that it is made from."""
+    target = out or Path(base.name.removesuffix(SUFFIX) + SUFFIX + ".yaml")
+    if target.suffix not in (".yaml", ".yml"):
+        raise DovetailError("a machine is written as YAML", where=f"--out {target}", hint=f"--out {target}.yaml")
+    if isinstance(asked, str) and Path(asked).expanduser().resolve() == target.expanduser().resolve():
+        raise DovetailError("would overwrite the machine it starts from", where=str(target), hint="another --out")
+    return target.expanduser()
+
+
+def calibrated(base: Machine, kernels: Kernels, fitted: Sequence[Fitted], tables: Sequence[Table], name: str) -> Machine:
+    """`base` with the fitted constants, their sources, and a name of its own: what was learned of `base` is not its."""
+    gemm, attention = dict(kernels.gemm), dict(kernels.attention)
+    for found in fitted:
+        if found.group.family == "gemm":
+            gemm[found.group.entry] = found.constants
+        else:
+            attention[found.group.entry] = Attended(found.group.calls.kernel, found.constants)  # type: ignore[union-attr]
+    sources = {path_of(found): Source("calibrated", _text(found, tables)) for found in fitted}
+    return replace(
+        base, name=name if name != base.name else name + SUFFIX, title=f"{base.title}, calibrated",
+        kernels=Kernels(gemm, attention, kernels.mixture), sources=_without(base.sources, sources) | sources,
+    )  # fmt: skip
+
+
+def _without(sources: Mapping[str, Source], new: Mapping[str, Source]) -> dict[str, Source]:
+    return {path: source for path, source in sources.items() if path not in new}
+
+
+def _text(found: Fitted, tables: Sequence[Table]) -> str:
+    files = ", ".join(f"{table.path.name} (sha256 {table.sha256[:12]})" for table in tables)
+    errors = " and ".join(f"{one.fitted.mape:.1%} of {one.name}" for one in found.judged)
+    return (
+        f"dovetail calibrate --from {files}, {date.today()}: fitted on {found.fit_shapes} of {found.shapes} shapes; "
+        f"held-out error {errors} ({found.held_out} calls)"
+    )
