@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from dovetail.app.help import add
-from dovetail.app.output import Answer, Json, Out, Quiet, emit, folded, progress
+from dovetail.app.output import Answer, Json, Out, Quiet, checked, emit, folded, progress
 from dovetail.app.question import (
     IMAGE_SIZE,
     Batch,
@@ -54,7 +55,10 @@ def add_to(app: typer.Typer) -> None:
         "dovetail advise Qwen/Qwen3-8B --on h100-sxm",
         "dovetail advise Qwen/Qwen3-8B --on a100-sxm --batch 1-512 --prompt 2048,16384 --by throughput --out ./advice",
     ])  # fmt: skip
-    add(app, "Predict", calibrate, ["dovetail calibrate --host"])
+    add(app, "Predict", calibrate, [
+        "dovetail calibrate --host",
+        "dovetail calibrate --from calls.csv --machine l40s --out my-l40s.yaml",
+    ])  # fmt: skip
 
 
 def estimate(
@@ -218,21 +222,58 @@ def advise(
 
 def calibrate(
     host: Annotated[bool, typer.Option("--host", help="Measure this computer.")] = False,
-    seconds: Annotated[float, typer.Option(metavar="S", help="Time to spend, without imports.", min=1.0)] = 20.0,
+    calls: Annotated[
+        list[Path] | None,
+        typer.Option("--from", metavar="FILE", help="A table of measured calls, CSV or parquet; may be repeated."),
+    ] = None,
+    machine: Annotated[str, typer.Option(metavar="MACHINE", help="The chip that the calls were measured on.")] = "",
+    unit: Annotated[str, typer.Option(metavar="UNIT", help="Of times whose column names none: us, ms or s.")] = "",
+    kernel_source: Annotated[
+        str, typer.Option(metavar="NAME", help="The kernel_source to take; the commonest by default.")
+    ] = "",
+    seconds: Annotated[float, typer.Option(metavar="S", help="Time to spend on --host.", min=1.0)] = 20.0,
     json: Json = False,
     quiet: Quiet = False,
-    out: Out = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", metavar="DIR", help="Also write a report here; or FILE.yaml: where --from writes the machine."
+        ),
+    ] = None,
 ) -> None:
-    """Measure this computer, so that predictions for 'host' fit it.
+    """Fit a machine to measurements, made here or in a table.
 
-    Times random models of its own, never one that you would ask about, and keeps the constants in the user's cache.
+    --host times random models of its own, never one that you would ask about, and keeps the constants in the user's
+    cache. --from fits the kernel constants of a GPU to your products and attention calls, judges them on shapes that it
+    did not fit, and writes a copy of the machine's YAML: MACHINE-calibrated.yaml, or --out FILE.yaml.
     """
-    from dovetail.app.estimate_screen import calibration_screen
+    if host == bool(calls):
+        hint = "dovetail calibrate --host, or dovetail calibrate --from calls.csv --machine l40s"
+        raise DovetailError("one of --host and --from is needed", where="calibrate", hint=hint)
+    written = out if out is not None and out.suffix in (".yaml", ".yml") else None
+    folder = checked(None if written else out)
+    answer = _from_calls(calls, machine, written, (unit, kernel_source), quiet) if calls else _of_host(seconds, quiet)
+    emit(answer, as_json=json, quiet=quiet, out=folder, inputs=calls or [])
 
-    if not host:
-        raise DovetailError("nothing to calibrate", hint="dovetail calibrate --host")
+
+def _of_host(seconds: float, quiet: bool) -> Answer:
+    from dovetail.app.estimate_screen import calibration_screen
     from dovetail.design.calibrate import calibrate_host
 
     found = calibrate_host(seconds, report=lambda line: progress(line, quiet=quiet))
-    answer = Answer("calibrate", found.to_json(), lambda: calibration_screen(found, quiet))
-    emit(answer, as_json=json, quiet=quiet, out=out)
+    return Answer("calibrate", found.to_json(), lambda: calibration_screen(found, quiet))
+
+
+def _from_calls(
+    calls: Sequence[Path], machine: str, written: Path | None, asked: tuple[str, str], quiet: bool
+) -> Answer:
+    from dovetail.app.calls_screen import calls_screen
+    from dovetail.design.calls.calibrate import calibrate_from
+
+    if not machine:
+        raise DovetailError("which chip was measured is not said", where="--machine", hint="--machine l40s")
+    unit, kernel = asked
+    found = calibrate_from(
+        calls, machine, written, unit=unit, kernel_source=kernel, report=lambda line: progress(line, quiet=quiet)
+    )
+    return Answer("calibrate", found.to_json(), lambda: calls_screen(found, quiet))

@@ -1,1 +1,1 @@
-"""Measured calls of kernels, from a user's table: read, checked, split by shape, and fitted to a machine's constants."""
+"""Measured calls of kernels, from a user's table: read, checked, split by shape, fitted to a machine's constants."""

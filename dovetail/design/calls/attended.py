@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -103,9 +103,11 @@ class Attended:
         """These calls and others of the same dtype. Raises `DovetailError` where only some of them write the cache."""
         every = (self, *others)
         if len({one.appends for one in every}) > 1:
-            raise DovetailError("only some calls write the cache", where="appends", hint="one table of each, one by one")
-        joined = {c: np.concatenate([getattr(one, c) for one in every]) for c in _COLUMNS}
-        shapes = {s: np.concatenate([getattr(one.attention, s) for one in every]) for s in _SHAPES}
+            raise DovetailError(
+                "only some calls write the cache", where="appends", hint="one table of each, one by one"
+            )
+        joined: dict[str, Any] = {c: np.concatenate([getattr(one, c) for one in every]) for c in _COLUMNS}
+        shapes: dict[str, Any] = {s: np.concatenate([getattr(one.attention, s) for one in every]) for s in _SHAPES}
         return replace(self, attention=replace(self.attention, **shapes), **joined)
 
     def describe(self, index: int) -> str:

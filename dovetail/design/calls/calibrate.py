@@ -142,7 +142,9 @@ def _target(out: Path | None, base: Machine, asked: str | Machine) -> Path:
     return target.expanduser()
 
 
-def calibrated(base: Machine, kernels: Kernels, fitted: Sequence[Fitted], tables: Sequence[Table], name: str) -> Machine:
+def calibrated(
+    base: Machine, kernels: Kernels, fitted: Sequence[Fitted], tables: Sequence[Table], name: str
+) -> Machine:
     """`base` with the fitted constants, their sources, and a name of its own: what was learned of `base` is not its."""
     gemm, attention = dict(kernels.gemm), dict(kernels.attention)
     for found in fitted:

@@ -54,6 +54,8 @@ def find(table: Table, field: str, aliases: Aliases) -> str:
         Two columns that would be the same field.
     """
     found = [name for name in aliases[field] if name in table.columns]
+    if field == "m" and len(found) > 1:  # a table of both operations has attention's tokens beside it
+        found = [name for name in found if name != "tokens"]
     if len(found) > 1 and field != "dtype":
         why = f"{' and '.join(table.names[name] for name in found)} both mean {field}"
         raise DovetailError("two columns for the same", where=str(table.path), why=why, hint="remove one of them")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from dovetail.core.errors import INFEASIBLE, DovetailError, did_you_mean
 from dovetail.cost.gemm import Widths
@@ -17,12 +17,12 @@ class Dtype:
 
     entry: str
     peak: str
-    widths: Widths = Widths()
+    widths: Widths
 
 
 PRODUCTS: Mapping[str, Dtype] = {
-    "bf16": Dtype("bf16", "bf16"),
-    "fp16": Dtype("fp16", "fp16"),
+    "bf16": Dtype("bf16", "bf16", Widths()),
+    "fp16": Dtype("fp16", "fp16", Widths()),
     "tf32": Dtype("tf32", "tf32", Widths(4.0, 4.0, 4.0)),
     "fp32": Dtype("fp32", "fp32", Widths(4.0, 4.0, 4.0)),
     "fp8": Dtype("fp8", "fp8", Widths(1.0, 1.0, 2.0)),
@@ -48,6 +48,8 @@ def product(name: str, machine: Machine, where: str) -> Dtype:
     if key not in PRODUCTS:
         raise DovetailError(f"unknown dtype '{name}'", where=where, hint=did_you_mean(name, [*PRODUCTS, *NAMES]))
     found = PRODUCTS[key]
+    if key in ("w8a16", "w4a16") and "bf16" not in machine.peak and "fp16" in machine.peak:
+        found = replace(found, peak="fp16")
     check_arithmetic(found.peak, machine, where)
     return found
 

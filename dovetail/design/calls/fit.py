@@ -13,6 +13,7 @@ from dovetail.design.calls.attended import Attended
 from dovetail.design.calls.checks import check_calls
 from dovetail.design.calls.products import Flags, Products
 from dovetail.design.calls.read import Group
+from dovetail.design.calls.refine import refine
 from dovetail.design.calls.split import shapes_for_fit
 from dovetail.design.calls.table import Array
 from dovetail.design.kernel_fit import PULL, Scores, fit, scores
@@ -106,7 +107,9 @@ def _fitted(calls: Products | Attended, before: Any, for_fit: Flags) -> tuple[fl
     def log_errors(constants: Any) -> list[Array]:
         return [np.log(part.cost(constants).time_s / part.time_s) for part in parts]
 
-    found = fit(before, calls.free(before), log_errors, limits=limits, pull=pull)
+    names = calls.free(before)
+    found = fit(before, names, log_errors, limits=limits, pull=pull)
+    found = refine(found, before, names, log_errors, limits=limits, pull=pull)
     return float(np.mean([np.abs(errors).mean() for errors in log_errors(found)])), calls, found
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -76,9 +76,9 @@ class Products:
 
     def with_more(self, others: Sequence[Self]) -> Self:
         """These calls and others of the same dtype."""
-        return replace(self, **{c: np.concatenate([getattr(one, c) for one in (self, *others)]) for c in _COLUMNS})
+        joined: dict[str, Any] = {c: np.concatenate([getattr(x, c) for x in (self, *others)]) for c in _COLUMNS}
+        return replace(self, **joined)
 
     def describe(self, index: int) -> str:
         """One call, for a reader."""
         return f"{self.m[index]:.0f} x {self.n[index]:.0f} x {self.k[index]:.0f}"
-

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -203,5 +204,6 @@ def _joined(groups: Sequence[Group]) -> Group:
     if not others:
         return first
     sources = ", ".join(dict.fromkeys(group.kernel_source for group in groups if group.kernel_source))
-    calls = first.calls.with_more([group.calls for group in others])  # type: ignore[arg-type, misc]
+    more: list[Any] = [group.calls for group in others]  # of the same class: the family is the same
+    calls = first.calls.with_more(more)
     return replace(first, kernel_source=sources, calls=calls)

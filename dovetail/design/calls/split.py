@@ -1,4 +1,4 @@
-"""Which shapes constants are fitted on: few, by their hash, so that everybody who has the shapes takes the same ones."""
+"""Which shapes constants are fitted on: few, by their hash, so that everybody takes the same ones."""
 
 from __future__ import annotations
 

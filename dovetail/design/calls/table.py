@@ -47,7 +47,7 @@ class Table:
     @property
     def collected(self) -> bool:
         """Whether aiconfigurator's collector wrote it: its ``latency`` is in ms, its ``power`` in W."""
-        return COLLECTOR <= set(self.columns)
+        return set(self.columns) >= COLLECTOR
 
     def rows(self, keep: Sequence[int]) -> Table:
         """Some of the rows, by their index."""
