@@ -31,7 +31,7 @@ def calls_screen(found: FromCalls, quiet: bool) -> None:
 
 
 def _name(found: Fitted, part: str) -> str:
-    return f"{found.group.entry} {part}"
+    return f"{found.entry} {part}".strip()
 
 
 def _errors(found: Fitted) -> list[list[str]]:
@@ -47,10 +47,10 @@ def _three(found: Scores) -> str:
 
 
 def _title(found: Fitted) -> str:
-    words = f"{found.group.family} {found.group.entry}, fitted on {found.fit_shapes} of {found.shapes} shapes"
-    if (writes := getattr(found.group.calls, "appends", None)) is not None:
-        words += f"; calls {'write' if writes else 'do not write'} the cache"
-    return words + (f"; {found.group.kernel_source}" if found.group.kernel_source else "")
+    words = f"{' '.join((found.family, found.entry)).strip()}, fitted on {found.fit_shapes} of {found.shapes} shapes"
+    if found.appends is not None:
+        words += f"; calls {'write' if found.appends else 'do not write'} the cache"
+    return words + (f"; {found.kernel_source}" if found.kernel_source else "")
 
 
 def _constants(found: Fitted) -> list[list[str]]:

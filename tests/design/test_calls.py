@@ -113,9 +113,9 @@ def test_known_constants_of_attention_are_found_again(calibrated: FromCalls) -> 
 def test_whether_calls_write_the_cache_is_found_where_the_table_does_not_say(appends: bool, tmp_path: Path) -> None:
     file = write(tmp_path / "a.csv", ATTENTION, true_attention(appends=appends)[1])
     found = calibrate_from([file], "l40s", tmp_path / "m.yaml").fitted[0]
-    assert found.group.calls.appends is appends  # type: ignore[union-attr]
+    assert found.appends is appends
     said = write(tmp_path / "b.csv", (*ATTENTION, "appends"), [(*row, "no") for row in true_attention()[1]])
-    assert calibrate_from([said], "l40s", tmp_path / "m.yaml").fitted[0].group.calls.appends is False  # type: ignore[union-attr]
+    assert calibrate_from([said], "l40s", tmp_path / "m.yaml").fitted[0].appends is False
 
 
 def test_a_chip_with_its_own_kernels_gets_those_of_the_table(tmp_path: Path) -> None:
@@ -128,6 +128,33 @@ def test_a_chip_with_its_own_kernels_gets_those_of_the_table(tmp_path: Path) -> 
     assert mine.gemm["bf16"] == theirs.gemm["bf16"]
     found_s, true_s = (float(one.launch_s + one.call_s) for one in (mine.gemm["fp8"], truth))  # calls tell only the sum
     assert found_s == pytest.approx(true_s, rel=0.05)
+
+
+def test_a_machine_that_a_roofline_prices_gets_its_efficiencies(tmp_path: Path) -> None:
+    base = load_machine("tpu-v6e")
+    efficiency = replace(base.efficiency, compute=0.52, memory=0.61)
+    truth = replace(base, efficiency=efficiency, stack=replace(base.stack, launch_s=9e-6))
+    m, n, k = (np.array(c, float) for c in zip(*[(m, n, k) for n, k in MATRICES for m in ROWS], strict=True))
+    rows = [
+        (dtype, int(a), int(b), int(c), t * 1e3)
+        for dtype in ("bf16", "int8")
+        for a, b, c, t in zip(m, n, k, matmul(m, n, k, machine=truth, weight=dtype, act=dtype).time_s, strict=True)
+    ]
+    file = write(tmp_path / "t.csv", (*GEMM[:-1], "time_ms"), rows)
+    found = calibrate_from([file], "tpu-v6e", tmp_path / "mine.yaml")
+    (one,) = found.fitted
+    assert [judged.name for judged in one.judged] == ["bf16 products", "int8 products"]
+    assert all(judged.fitted.mape < 0.002 < judged.before.mape for judged in one.judged)
+    assert one.constants.compute == pytest.approx(0.52, rel=0.01)
+    assert one.constants.memory == pytest.approx(0.61, rel=0.01)
+    assert one.constants.launch_s == pytest.approx(9e-6, rel=0.01)
+    read = load_machine(found.path)
+    assert read.efficiency == found.machine.efficiency
+    assert read.source("efficiency.compute").kind == read.source("stack.launch").kind == "calibrated"
+    assert found.to_json()["operations"][0]["constants"]["memory"]["after"]["kind"] == "calibrated"
+    file = write(tmp_path / "a.csv", ATTENTION, true_attention()[1])
+    with pytest.raises(DovetailError, match="priced by a roofline"):
+        calibrate_from([file], "tpu-v6e", tmp_path / "mine.yaml")
 
 
 def test_noise_does_not_carry_constants_away(tmp_path: Path) -> None:
@@ -181,9 +208,9 @@ def test_the_split_goes_by_the_hash_of_shapes() -> None:
 
 def test_no_shape_is_both_fitted_and_judged(calibrated: FromCalls) -> None:
     found = calibrated.fitted[0]
-    chosen = shapes_for_fit(found.group.calls.shapes, 8)
-    assert found.fit_shapes == len(chosen)
-    assert found.held_out == sum(shape not in chosen for shape in found.group.calls.shapes)
+    chosen = shapes_for_fit([f"{n},{k}" for n, k in MATRICES], 8)
+    assert (found.fit_shapes, found.shapes) == (len(chosen), len(MATRICES)) == (8, 64)
+    assert found.held_out == (len(MATRICES) - len(chosen)) * len(ROWS)
 
 
 Change = Callable[[list[list[str]]], object]
@@ -305,7 +332,7 @@ def test_the_commonest_kernel_counts_unless_one_is_named(products: Path, tmp_pat
     assert common.fitted[0].judged[0].fitted.mape < 0.01
     assert dict(common.left_out) == {"another kernel": 200}
     named = calibrate_from([file], "l40s", tmp_path / "m.yaml", kernel_source="slow").fitted[0]
-    assert named.group.calls.time_s.size == 200
+    assert named.calls == 200
     with pytest.raises(DovetailError, match="did you mean 'slow'"):
         calibrate_from([file], "l40s", tmp_path / "m.yaml", kernel_source="slou")
 
@@ -368,10 +395,10 @@ def test_measured_kernels_are_met_as_by_the_constants_that_ship(data_folder: Pat
              "attention/vllm/0.22.0/generation_attention")  # fmt: skip
     files = [folder / f"{name}_perf.parquet" for name in names]
     found = calibrate_from(files, "h200-sxm", tmp_path / "m.yaml")
-    assert {(one.group.family, one.group.entry) for one in found.fitted} == {
+    assert {(one.family, one.entry) for one in found.fitted} == {
         ("gemm", "bf16"), ("gemm", "fp8_block"), ("attention", "bf16"), ("attention", "fp8"),
     }  # fmt: skip
     for one in found.fitted:
         for judged in one.judged:
-            assert judged.fitted.mape < judged.before.mape + 0.01, (one.group.entry, judged.name)
+            assert judged.fitted.mape < judged.before.mape + 0.01, (one.entry, judged.name)
             assert judged.fitted.mape < judged.roofline.mape / 3

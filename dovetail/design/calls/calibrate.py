@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
@@ -11,12 +11,13 @@ from typing import Any
 from dovetail.core.errors import DovetailError
 from dovetail.core.files import write_text
 from dovetail.core.quantity import exact
-from dovetail.design.calls.fit import Fitted, fit_group
+from dovetail.design.calls.fit import Fitted, fit_groups
 from dovetail.design.calls.read import Asked, Read, read_groups
+from dovetail.design.calls.roofline import RooflineConstants
 from dovetail.design.calls.table import Table, read_table
 from dovetail.design.kernel_fit import Scores
 from dovetail.hardware import Machine, Source, load_machine, machine_to_yaml
-from dovetail.hardware.kernels import Attended, Kernels
+from dovetail.hardware.kernels import Attended
 
 Report = Callable[[str], None]
 SUFFIX = "-calibrated"
@@ -44,8 +45,8 @@ class FromCalls:
         }  # fmt: skip
 
     def _operation(self, found: Fitted) -> dict[str, Any]:
-        source = self.machine.source(path_of(found))
-        before = self.base.source(path_of(found))
+        source = self.machine.source(found.path)
+        before = self.base.source(found.path)
         constants = {
             name.removesuffix("_s"): {
                 "before": exact(getattr(found.before, name), unit_of(name), before.kind, before.text).to_json(),
@@ -53,10 +54,10 @@ class FromCalls:
             } for name in found.names
         }  # fmt: skip
         return {
-            "operation": found.group.family, "entry": found.group.entry, "kernel_source": found.group.kernel_source,
-            "calls": len(found.group.calls.time_s), "shapes": found.shapes, "fit_shapes": found.fit_shapes,
+            "operation": found.family, "entry": found.entry, "kernel_source": found.kernel_source,
+            "calls": found.calls, "shapes": found.shapes, "fit_shapes": found.fit_shapes,
             "constants": constants, "spread": found.constants.spread,
-            "writes_cache": getattr(found.group.calls, "appends", None),
+            "writes_cache": found.appends,
             "held_out": [
                 {"part": one.name, "calls": one.calls, "calibrated": _scores(one.fitted), "before": _scores(one.before),
                  "roofline": _scores(one.roofline)} for one in found.judged
@@ -71,11 +72,6 @@ def _scores(found: Scores) -> dict[str, float]:
 def unit_of(name: str) -> str:
     """The unit of a constant, "" for a pure number."""
     return "s" if name.endswith("_s") else UNITS.get(name, "")
-
-
-def path_of(found: Fitted) -> str:
-    """Where the constants stand in a machine's file."""
-    return f"kernels.{found.group.family}.{found.group.entry}"
 
 
 def calibrate_from(
@@ -106,15 +102,10 @@ def calibrate_from(
     target = _target(out, base, machine)
     tables = tuple(read_table(file) for file in files)
     read = read_groups(tables, base, Asked(unit, kernel_source))
-    if base.kernels is None:
-        what, why = f"the kernels of {base.name} have no constants", "it is priced by a roofline"
-        raise DovetailError(what, where=base.name, why=why, hint="a GPU whose stack is vllm")
-    fitted = []
-    for group in _some(read, tables):
-        report(f"fitting {group.family} {group.entry}: {len(group.calls.time_s):,} calls")
-        fitted.append(fit_group(group, base.kernels))
-    found = calibrated(base, base.kernels, fitted, tables, target.stem)
-    return FromCalls(found, base, tables, tuple(fitted), read.left_out, write_text(target, machine_to_yaml(found)))
+    report(f"fitting {sum(len(group.calls.time_s) for group in read.groups):,} calls")
+    fitted = tuple(fit_groups(_some(read, tables), base))
+    found = calibrated(base, fitted, tables, target.stem)
+    return FromCalls(found, base, tables, fitted, read.left_out, write_text(target, machine_to_yaml(found)))
 
 
 def _some(read: Read, tables: Sequence[Table]) -> Sequence[Any]:
@@ -142,25 +133,27 @@ def _target(out: Path | None, base: Machine, asked: str | Machine) -> Path:
     return target.expanduser()
 
 
-def calibrated(
-    base: Machine, kernels: Kernels, fitted: Sequence[Fitted], tables: Sequence[Table], name: str
-) -> Machine:
+def calibrated(base: Machine, fitted: Sequence[Fitted], tables: Sequence[Table], name: str) -> Machine:
     """`base` with the fitted constants, their sources, and a name of its own: what was learned of `base` is not its."""
-    gemm, attention = dict(kernels.gemm), dict(kernels.attention)
+    sources = {found.path: Source("calibrated", _text(found, tables)) for found in fitted}
+    if "efficiency" in sources:
+        sources["stack.launch"] = sources["efficiency"]
+    kept = {p: s for p, s in base.sources.items() if not any(p == new or p.startswith(f"{new}.") for new in sources)}
+    named = replace(base, name=name if name != base.name else name + SUFFIX, title=f"{base.title}, calibrated")
     for found in fitted:
-        if found.group.family == "gemm":
-            gemm[found.group.entry] = found.constants
-        else:
-            attention[found.group.entry] = Attended(found.group.calls.kernel, found.constants)  # type: ignore[union-attr]
-    sources = {path_of(found): Source("calibrated", _text(found, tables)) for found in fitted}
-    return replace(
-        base, name=name if name != base.name else name + SUFFIX, title=f"{base.title}, calibrated",
-        kernels=Kernels(gemm, attention, kernels.mixture), sources=_without(base.sources, sources) | sources,
-    )  # fmt: skip
+        named = _with(named, found)
+    return replace(named, sources=kept | sources)
 
 
-def _without(sources: Mapping[str, Source], new: Mapping[str, Source]) -> dict[str, Source]:
-    return {path: source for path, source in sources.items() if path not in new}
+def _with(machine: Machine, found: Fitted) -> Machine:
+    """A machine with some fitted constants."""
+    if machine.kernels is None:
+        roofline: RooflineConstants = found.constants
+        return roofline.on(machine)
+    attention = found.family == "attention"
+    one = Attended(found.kernel, found.constants) if attention else found.constants
+    table = {**getattr(machine.kernels, found.family), found.entry: one}
+    return replace(machine, kernels=replace(machine.kernels, **{found.family: table}))
 
 
 def _text(found: Fitted, tables: Sequence[Table]) -> str:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from dovetail.core.errors import DovetailError
-from dovetail.design.calls.attended import Attended
-from dovetail.design.calls.products import Products
 from dovetail.design.calls.table import Array
 
 FASTER = 3.0  # than the peaks of a datasheet: clocks may be above it, a wrong unit is a thousand times
@@ -15,7 +15,7 @@ LEAST_SHAPES = {"gemm": 4, "attention": 2}
 _SHAPE = {"gemm": "(n, k)", "attention": "(heads, KV heads)"}
 
 
-def check_calls(family: str, calls: Products | Attended, predicted_s: Array) -> None:
+def check_calls(family: str, calls: Any, predicted_s: Array) -> None:
     """Refuse calls whose unit must be wrong, and tables without a shape to judge on.
 
     Parameters

@@ -1,23 +1,25 @@
-"""Constants of one group of calls: fitted on few shapes, pulled to the machine's own, judged on all others."""
+"""Constants of measured calls: fitted on few shapes, pulled to the machine's own, judged on all others."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from dovetail.design.calls import attended, products
+from dovetail.design.calls import attended, products, roofline
 from dovetail.design.calls.attended import Attended
 from dovetail.design.calls.checks import check_calls
 from dovetail.design.calls.products import Flags, Products
 from dovetail.design.calls.read import Group
 from dovetail.design.calls.refine import refine
+from dovetail.design.calls.roofline import RooflineConstants, RooflineProducts
 from dovetail.design.calls.split import shapes_for_fit
 from dovetail.design.calls.table import Array
 from dovetail.design.kernel_fit import PULL, Scores, fit, scores
 from dovetail.hardware.kernels.known import Kernels, nearest
+from dovetail.hardware.machine import Machine
 
 COVERED = 0.9  # of held-out calls lie within the spread
 
@@ -35,60 +37,104 @@ class Judged:
 
 @dataclass(frozen=True, slots=True)
 class Fitted:
-    """What a group of calls says of its constants.
+    """What measured calls say of some constants.
 
     Parameters
     ----------
-    before, constants : GemmConstants or AttentionConstants
+    family, entry : str
+        Which of the machine's constants: ``gemm`` or ``attention`` and a dtype, or ``roofline`` and nothing.
+    kernel : AttentionKernel or None
+        Of attention: how its calls are cut; `appends` says whether they write the cache.
+    before, constants : GemmConstants, AttentionConstants or RooflineConstants
         Of the machine before, and fitted; the latter with the `spread` measured on held-out calls.
     names : tuple of str
         The constants that were fitted.
+    calls : int
+        Measured calls, those for the fit among them.
     shapes, fit_shapes : int
         Different shapes, and how many of them were fitted on.
     judged : tuple of Judged
-        Of all held-out calls, or of prefill and of decode apart.
+        Of all held-out calls of products, by dtype, or of attention, prefill and decode apart.
     """
 
-    group: Group
+    family: str
+    entry: str
+    kernel_source: str
     before: Any
     constants: Any
     names: tuple[str, ...]
+    calls: int
     shapes: int
     fit_shapes: int
     judged: tuple[Judged, ...]
+    kernel: Any = None
+    appends: bool | None = None
 
     @property
     def held_out(self) -> int:
         """Calls that nothing was fitted on."""
         return sum(one.calls for one in self.judged)
 
+    @property
+    def path(self) -> str:
+        """Where the constants stand in a machine's file."""
+        return f"kernels.{self.family}.{self.entry}" if self.entry else "efficiency"
 
-def fit_group(group: Group, kernels: Kernels) -> Fitted:
-    """Fit the constants of a group, starting from the machine's own or those it takes from a relative.
+
+def fit_groups(groups: Sequence[Group], machine: Machine) -> Iterator[Fitted]:
+    """Fit every group, or all of them together where a roofline prices the machine.
 
     Raises
     ------
     DovetailError
         Times that cannot be, or too few shapes.
     """
-    before = starting(group, kernels)
-    check_calls(group.family, group.calls, np.asarray(group.calls.cost(before).time_s))
-    least = attended.LEAST if group.family == "attention" else products.LEAST
-    chosen = shapes_for_fit(group.calls.shapes, least)
-    for_fit = np.array([shape in chosen for shape in group.calls.shapes])
+    if machine.kernels is None:
+        yield fit_roofline(groups, machine)
+    else:
+        for group in groups:
+            yield fit_group(group, machine.kernels)
+
+
+def fit_group(group: Group, kernels: Kernels) -> Fitted:
+    """Fit the constants of a group, starting from the machine's own or those it takes from a relative."""
+    known = nearest(getattr(kernels, group.family), group.entry)[1]
+    before = getattr(known, "constants", known)
+    chosen, for_fit = _split(group.family, group.calls, before)
     best = min((_fitted(calls, before, for_fit) for calls in _alternatives(group.calls)), key=lambda found: found[0])
     _, calls, constants = best
     rest = calls.of(~for_fit)
-    constants = replace(constants, spread=spread(rest, constants))
-    names, shapes = tuple(calls.free(before)), len(set(calls.shapes))
-    judged = tuple(_judged(group.family, rest, constants, before))
-    return Fitted(replace(group, calls=calls), before, constants, names, shapes, len(chosen), judged)
+    constants = replace(constants, spread=spread([_log_error(rest, constants)]))
+    return Fitted(
+        group.family, group.entry, group.kernel_source, before, constants, tuple(calls.free(before)),
+        len(calls.time_s), len(set(calls.shapes)), len(chosen), tuple(_parts(rest, constants, before)),
+        getattr(calls, "kernel", None), getattr(calls, "appends", None),
+    )  # fmt: skip
 
 
-def starting(group: Group, kernels: Kernels) -> Any:
-    """The machine's constants for a group."""
-    known = nearest(getattr(kernels, group.family), group.entry)[1]
-    return getattr(known, "constants", known)
+def fit_roofline(groups: Sequence[Group], machine: Machine) -> Fitted:
+    """Fit the efficiencies and the launch of a machine to products of all dtypes, which weigh the same."""
+    before = RooflineConstants.of(machine)
+    calls = [RooflineProducts(g.calls, machine, g.entry) for g in groups if isinstance(g.calls, Products)]
+    split = [_split("gemm", one, before) for one in calls]
+    parts = [one.of(mask) for one, (_, mask) in zip(calls, split, strict=True)]
+    rest = [one.of(~mask) for one, (_, mask) in zip(calls, split, strict=True)]
+    names = roofline.free(before)
+    constants = _moved(parts, before, names, roofline.LIMITS, PULL)
+    constants = replace(constants, spread=spread([_log_error(part, constants) for part in rest]))
+    shapes = [len(set(one.shapes)) for one in calls]
+    return Fitted(
+        "roofline", "", ", ".join(g.kernel_source for g in groups if g.kernel_source), before, constants, tuple(names),
+        sum(len(one.time_s) for one in calls), sum(shapes), sum(len(chosen) for chosen, _ in split),
+        tuple(_judged(f"{part.entry} products", part, constants, before) for part in rest),
+    )  # fmt: skip
+
+
+def _split(family: str, calls: Any, before: Any) -> tuple[frozenset[str], Flags]:
+    """The shapes to fit on and the calls that have them, of calls that can be true. Raises `DovetailError`."""
+    check_calls(family, calls, np.asarray(calls.cost(before).time_s))
+    chosen = shapes_for_fit(calls.shapes, attended.LEAST if family == "attention" else products.LEAST)
+    return chosen, np.array([shape in chosen for shape in calls.shapes])
 
 
 def _alternatives(calls: Products | Attended) -> list[Products | Attended]:
@@ -103,29 +149,39 @@ def _fitted(calls: Products | Attended, before: Any, for_fit: Flags) -> tuple[fl
     few = calls.of(for_fit)
     parts = [few.of(group) for group in few.groups]
     limits, pull = (attended.LIMITS, attended.PULL) if isinstance(calls, Attended) else (products.LIMITS, PULL)
+    found = _moved(parts, before, calls.free(before), limits, pull)
+    return float(np.mean([np.abs(_log_error(part, found)).mean() for part in parts])), calls, found
 
+
+def _moved(
+    parts: Sequence[Any], before: Any, names: Sequence[str], limits: Mapping[str, tuple[float, float]], pull: float
+) -> Any:
     def log_errors(constants: Any) -> list[Array]:
-        return [np.log(part.cost(constants).time_s / part.time_s) for part in parts]
+        return [_log_error(part, constants) for part in parts]
 
-    names = calls.free(before)
     found = fit(before, names, log_errors, limits=limits, pull=pull)
-    found = refine(found, before, names, log_errors, limits=limits, pull=pull)
-    return float(np.mean([np.abs(errors).mean() for errors in log_errors(found)])), calls, found
+    return refine(found, before, names, log_errors, limits=limits, pull=pull)
 
 
-def spread(calls: Products | Attended, constants: Any) -> float:
+def _log_error(calls: Any, constants: Any) -> Array:
+    return np.asarray(np.log(calls.cost(constants).time_s / calls.time_s))
+
+
+def spread(log_errors: Sequence[Array]) -> float:
     """So that nine of ten calls lie within a factor 1 + spread."""
-    error = np.abs(np.log(calls.cost(constants).time_s / calls.time_s))
-    return float(np.expm1(np.quantile(error, COVERED)))
+    return float(np.expm1(np.quantile(np.abs(np.concatenate(log_errors)), COVERED)))
 
 
-def _judged(family: str, rest: Products | Attended, constants: Any, before: Any) -> Iterator[Judged]:
-    names = ["products"]
-    if isinstance(rest, Attended):
-        names = [name for name, of in (("prefill", rest.prefill), ("decode", ~rest.prefill)) if of.any()]
-    for name, group in zip(names, rest.groups, strict=True):
-        part = rest.of(group)
-        roofline = np.maximum(part.flops / part.chip.peak, part.bytes / part.chip.bandwidth)
-        ours, theirs = (np.asarray(part.cost(c).time_s) for c in (constants, before))
-        found = (scores(predicted, part.time_s) for predicted in (ours, theirs, roofline))
-        yield Judged(name, len(part.time_s), *found)
+def _parts(rest: Products | Attended, constants: Any, before: Any) -> Iterator[Judged]:
+    if not isinstance(rest, Attended):
+        yield _judged("products", rest, constants, before)
+        return
+    for name, of in (("prefill", rest.prefill), ("decode", ~rest.prefill)):
+        if of.any():
+            yield _judged(name, rest.of(of), constants, before)
+
+
+def _judged(name: str, part: Any, constants: Any, before: Any) -> Judged:
+    plain = np.maximum(part.flops / part.chip.peak, part.bytes / part.chip.bandwidth)
+    ours, theirs = (np.asarray(part.cost(c).time_s) for c in (constants, before))
+    return Judged(name, len(part.time_s), *(scores(predicted, part.time_s) for predicted in (ours, theirs, plain)))
