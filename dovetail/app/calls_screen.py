@@ -8,6 +8,7 @@ from dovetail.app.output import command, folded
 from dovetail.app.table import table
 from dovetail.core.units import show
 from dovetail.design.calls.calibrate import FromCalls, unit_of
+from dovetail.design.calls.energy import EnergyFitted
 from dovetail.design.calls.fit import Fitted
 from dovetail.design.kernel_fit import Scores
 
@@ -25,9 +26,19 @@ def calls_screen(found: FromCalls, quiet: bool) -> None:
     print(_LEGEND)
     for one in found.fitted:
         table(["constant", "before", "after"], _constants(one), _title(one))
+    if found.energy is not None:
+        _energy(found.energy)
     for reason, count in found.left_out:
         print(folded(f"left out    {count:,} rows: {reason}"))
     print(command(["dovetail", "estimate", "Qwen/Qwen3-8B", "--on", str(found.path)]))
+
+
+def _energy(found: EnergyFitted) -> None:
+    errors = (_three(one) for one in (found.calibrated, found.before, found.limit))
+    table(["held out", "calls", "calibrated, %", "before, %", "power limit x time, %"],
+          [["energy", f"{found.calls:,}", *errors]])  # fmt: skip
+    rows = [[path, show(before, unit), show(after, unit)] for path, unit, before, after in found.constants]
+    table(["constant", "before", "after"], rows, "energy, from watts")
 
 
 def _name(found: Fitted, part: str) -> str:

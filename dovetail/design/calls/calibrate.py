@@ -11,6 +11,7 @@ from typing import Any
 from dovetail.core.errors import DovetailError
 from dovetail.core.files import write_text
 from dovetail.core.quantity import exact
+from dovetail.design.calls.energy import LEAST, EnergyFitted, fit_energy
 from dovetail.design.calls.fit import Fitted, fit_groups
 from dovetail.design.calls.read import Asked, Read, read_groups
 from dovetail.design.calls.roofline import RooflineConstants
@@ -32,6 +33,7 @@ class FromCalls:
     base: Machine
     tables: tuple[Table, ...]
     fitted: tuple[Fitted, ...]
+    energy: EnergyFitted | None
     left_out: tuple[tuple[str, int], ...]
     path: Path
 
@@ -41,16 +43,31 @@ class FromCalls:
             "machine": self.machine.name, "title": self.machine.title, "base": self.base.name, "path": str(self.path),
             "tables": [{"path": str(t.path), "rows": len(t), "sha256": t.sha256} for t in self.tables],
             "operations": [self._operation(found) for found in self.fitted],
-            "left_out": dict(self.left_out),
+            "energy": self._energy(), "left_out": dict(self.left_out),
         }  # fmt: skip
+
+    def _energy(self) -> dict[str, Any] | None:
+        if (found := self.energy) is None:
+            return None
+        constants = {
+            one.path: {
+                "before": _quantity(one.before, one.unit, self.base.source(one.path)),
+                "after": _quantity(one.after, one.unit, self.machine.source(one.path)),
+            } for one in found.constants
+        }  # fmt: skip
+        errors = {"calibrated": found.calibrated, "before": found.before, "power_limit": found.limit}
+        return {
+            "constants": constants,
+            "held_out": {"calls": found.calls} | {name: _scores(error) for name, error in errors.items()},
+        }
 
     def _operation(self, found: Fitted) -> dict[str, Any]:
         source = self.machine.source(found.path)
         before = self.base.source(found.path)
         constants = {
             name.removesuffix("_s"): {
-                "before": exact(getattr(found.before, name), unit_of(name), before.kind, before.text).to_json(),
-                "after": exact(getattr(found.constants, name), unit_of(name), source.kind, source.text).to_json(),
+                "before": _quantity(getattr(found.before, name), unit_of(name), before),
+                "after": _quantity(getattr(found.constants, name), unit_of(name), source),
             } for name in found.names
         }  # fmt: skip
         return {
@@ -63,6 +80,10 @@ class FromCalls:
                  "roofline": _scores(one.roofline)} for one in found.judged
             ],
         }  # fmt: skip
+
+
+def _quantity(value: float, unit: str, source: Source) -> dict[str, Any]:
+    return exact(value, unit, source.kind, source.text).to_json()
 
 
 def _scores(found: Scores) -> dict[str, float]:
@@ -104,8 +125,8 @@ def calibrate_from(
     read = read_groups(tables, base, Asked(unit, kernel_source))
     report(f"fitting {sum(len(group.calls.time_s) for group in read.groups):,} calls")
     fitted = tuple(fit_groups(_some(read, tables), base))
-    found = calibrated(base, fitted, tables, target.stem)
-    return FromCalls(found, base, tables, fitted, read.left_out, write_text(target, machine_to_yaml(found)))
+    found, energy = with_energy(calibrated(base, fitted, tables, target.stem), fitted, tables)
+    return FromCalls(found, base, tables, fitted, energy, read.left_out, write_text(target, machine_to_yaml(found)))
 
 
 def _some(read: Read, tables: Sequence[Table]) -> Sequence[Any]:
@@ -145,6 +166,20 @@ def calibrated(base: Machine, fitted: Sequence[Fitted], tables: Sequence[Table],
     return replace(named, sources=kept | sources)
 
 
+def with_energy(
+    machine: Machine, fitted: Sequence[Fitted], tables: Sequence[Table]
+) -> tuple[Machine, EnergyFitted | None]:
+    """A machine with the energy constants of calls that have watts; as it is, and None, where too few have."""
+    for_fit, rest = ([pair[side] for found in fitted for pair in found.power] for side in (0, 1))
+    if min(sum(one.time_s.size for one in every) for every in (for_fit, rest)) < LEAST:
+        return machine, None
+    found, energy = fit_energy(for_fit, rest, machine)
+    mape, _, total = energy.calibrated
+    text = f"{_origin(tables)}: held-out error {mape:.1%} a call, {total:.1%} of the sum"
+    sources = {path: Source("calibrated", text) for path, *_ in energy.constants}
+    return replace(found, sources=dict(found.sources) | sources), energy
+
+
 def _with(machine: Machine, found: Fitted) -> Machine:
     """A machine with some fitted constants."""
     if machine.kernels is None:
@@ -156,10 +191,14 @@ def _with(machine: Machine, found: Fitted) -> Machine:
     return replace(machine, kernels=replace(machine.kernels, **{found.family: table}))
 
 
-def _text(found: Fitted, tables: Sequence[Table]) -> str:
+def _origin(tables: Sequence[Table]) -> str:
     files = ", ".join(f"{table.path.name} (sha256 {table.sha256[:12]})" for table in tables)
+    return f"dovetail calibrate --from {files}, {date.today()}"
+
+
+def _text(found: Fitted, tables: Sequence[Table]) -> str:
     errors = " and ".join(f"{one.fitted.mape:.1%} of {one.name}" for one in found.judged)
     return (
-        f"dovetail calibrate --from {files}, {date.today()}: fitted on {found.fit_shapes} of {found.shapes} shapes; "
+        f"{_origin(tables)}: fitted on {found.fit_shapes} of {found.shapes} shapes; "
         f"held-out error {errors} ({found.held_out} calls)"
     )

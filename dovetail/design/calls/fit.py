@@ -11,6 +11,7 @@ import numpy as np
 from dovetail.design.calls import attended, products, roofline
 from dovetail.design.calls.attended import Attended
 from dovetail.design.calls.checks import check_calls
+from dovetail.design.calls.energy import Powered, powered
 from dovetail.design.calls.products import Flags, Products
 from dovetail.design.calls.read import Group
 from dovetail.design.calls.refine import refine
@@ -53,6 +54,8 @@ class Fitted:
         Measured calls, those for the fit among them.
     shapes, fit_shapes : int
         Different shapes, and how many of them were fitted on.
+    power : tuple of (Powered, Powered)
+        Calls with watts, those for the fit and all others.
     judged : tuple of Judged
         Of all held-out calls of products, by dtype, or of attention, prefill and decode apart.
     """
@@ -69,6 +72,7 @@ class Fitted:
     judged: tuple[Judged, ...]
     kernel: Any = None
     appends: bool | None = None
+    power: tuple[tuple[Powered, Powered], ...] = ()
 
     @property
     def held_out(self) -> int:
@@ -109,6 +113,7 @@ def fit_group(group: Group, kernels: Kernels) -> Fitted:
         group.family, group.entry, group.kernel_source, before, constants, tuple(calls.free(before)),
         len(calls.time_s), len(set(calls.shapes)), len(chosen), tuple(_parts(rest, constants, before)),
         getattr(calls, "kernel", None), getattr(calls, "appends", None),
+        (_powered(group.dtype, calls, for_fit, constants),),
     )  # fmt: skip
 
 
@@ -127,6 +132,7 @@ def fit_roofline(groups: Sequence[Group], machine: Machine) -> Fitted:
         "roofline", "", ", ".join(g.kernel_source for g in groups if g.kernel_source), before, constants, tuple(names),
         sum(len(one.time_s) for one in calls), sum(shapes), sum(len(chosen) for chosen, _ in split),
         tuple(_judged(f"{part.entry} products", part, constants, before) for part in rest),
+        power=tuple(_powered(g.dtype, c, s[1], constants) for g, c, s in zip(groups, calls, split, strict=True)),
     )  # fmt: skip
 
 
@@ -135,6 +141,10 @@ def _split(family: str, calls: Any, before: Any) -> tuple[frozenset[str], Flags]
     check_calls(family, calls, np.asarray(calls.cost(before).time_s))
     chosen = shapes_for_fit(calls.shapes, attended.LEAST if family == "attention" else products.LEAST)
     return chosen, np.array([shape in chosen for shape in calls.shapes])
+
+
+def _powered(dtype: str, calls: Any, for_fit: Flags, constants: Any) -> tuple[Powered, Powered]:
+    return powered(dtype, calls.of(for_fit), constants), powered(dtype, calls.of(~for_fit), constants)
 
 
 def _alternatives(calls: Products | Attended) -> list[Products | Attended]:

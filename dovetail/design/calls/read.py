@@ -23,10 +23,14 @@ from dovetail.model.graph import Attention
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Group:
-    """Calls of one operation and dtype: `family` and `entry` say which constants of the machine are theirs."""
+    """Calls of one operation and dtype: `family` and `entry` say which constants of the machine are theirs.
+
+    `dtype` is what is multiplied: the one of the machine's peaks and energies.
+    """
 
     family: str
     entry: str
+    dtype: str
     kernel_source: str
     calls: Products | Attended
 
@@ -109,7 +113,7 @@ def _products(table: Table, machine: Machine, asked: Asked, left: Counter[str]) 
             m, n, k, columns.seconds(part, asked.unit), columns.watts(part), chip_facts(machine, dtype.peak),
             dtype.widths, _places(part),
         )  # fmt: skip
-        yield Group("gemm", _entry(dtype, names, machine), kernel, calls)
+        yield Group("gemm", _entry(dtype, names, machine), dtype.peak, kernel, calls)
 
 
 def _product_dtypes(table: Table) -> list[str]:
@@ -137,7 +141,7 @@ def _attention(table: Table, machine: Machine, asked: Asked, left: Counter[str])
         dtype = cache(name, machine, part.at(0))
         entry = _entry(dtype, names, machine)
         for calls, kernel in _phases(part, machine, machine.kernels, dtype, asked, left):
-            yield Group("attention", entry, kernel, calls)
+            yield Group("attention", entry, dtype.peak, kernel, calls)
 
 
 def _phases(

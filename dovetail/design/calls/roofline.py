@@ -45,9 +45,10 @@ class RooflineConstants:
 
 
 class Priced(NamedTuple):
-    """Seconds of calls."""
+    """Seconds of calls, and bytes that main memory moves."""
 
     time_s: Array
+    bytes: Array
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -66,6 +67,11 @@ class RooflineProducts:
     def time_s(self) -> Array:
         """Measured seconds, shape (calls,)."""
         return self.products.time_s
+
+    @property
+    def power_w(self) -> Array:
+        """Measured watts, NaN where not measured."""
+        return self.products.power_w
 
     @property
     def rows(self) -> np.ndarray:
@@ -97,7 +103,7 @@ class RooflineProducts:
         weight, act = _OPERANDS.get(self.entry, (self.entry, self.entry))
         p = self.products
         found = matmul(p.m, p.n, p.k, machine=constants.on(self.machine), weight=weight, act=act)
-        return Priced(np.asarray(found.time_s))
+        return Priced(np.asarray(found.time_s), p.bytes)
 
     def describe(self, index: int) -> str:
         """One call, for a reader."""
