@@ -82,6 +82,7 @@ _EXAMPLES = {
 }  # fmt: skip
 _SCALES = (
     (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""), (1e-3, "m"), (1e-6, "µ"), (1e-9, "n"),
+    (1e-12, "p"),
 )  # fmt: skip
 _SYMBOLS = {
     "byte": "B", "byte/s": "B/s", "flop": "FLOP", "flop/s": "FLOP/s", "J/flop": "J/FLOP", "J/byte": "J/B", "m": "m",

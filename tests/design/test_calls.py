@@ -157,6 +157,47 @@ def test_a_machine_that_a_roofline_prices_gets_its_efficiencies(tmp_path: Path) 
         calibrate_from([file], "tpu-v6e", tmp_path / "mine.yaml")
 
 
+def with_watts(idle_w: float, per_flop: float, per_byte: float) -> list[tuple[Any, ...]]:
+    """Products on an l40s whose board draws what three constants say, at most its 350 W."""
+    truth, rows = true_products()
+    m, n, k, microseconds = (np.array([row[i] for row in rows], float) for i in (1, 2, 3, 4))
+    cost = gemm_cost(m, n, k, chip_facts(load_machine("l40s"), "bf16"), truth, alone=True)
+    joules = idle_w * microseconds / 1e6 + 2 * m * n * k * per_flop + cost.bytes * per_byte
+    return [(*row, watts) for row, watts in zip(rows, np.minimum(joules / microseconds * 1e6, 350.0), strict=True)]
+
+
+def test_known_energies_are_found_again_from_watts(tmp_path: Path) -> None:
+    file = write(tmp_path / "t.csv", (*GEMM, "power_w"), with_watts(80.0, 0.4e-12, 120e-12))
+    found = calibrate_from([file], "l40s", tmp_path / "m.yaml")
+    assert found.energy is not None
+    assert found.energy.calibrated.mape < 0.01 < found.energy.before.mape < found.energy.limit.mape
+    read = load_machine(found.path)
+    assert read.idle_w == pytest.approx(80.0, rel=0.02)
+    assert read.j_per_flop["bf16"] == pytest.approx(0.4e-12, rel=0.05)
+    assert read.j_per_byte == pytest.approx(120e-12, rel=0.05)
+    assert read.source("power.idle").kind == read.source("energy.per_flop.bf16").kind == "calibrated"
+    assert read.source("energy.per_flop.fp8").kind == "modelled"
+    assert read.tdp_w == load_machine("l40s").tdp_w
+    said = found.to_json()["energy"]["constants"]["power.idle"]
+    assert (said["before"]["kind"], said["after"]["kind"], said["after"]["unit"]) == ("modelled", "calibrated", "W")
+
+
+def test_blank_watts_are_left_out_and_negative_ones_refused(tmp_path: Path) -> None:
+    rows = with_watts(80.0, 0.4e-12, 120e-12)
+    some = [row if i % 2 else (*row[:-1], "") for i, row in enumerate(rows)]
+    found = calibrate_from([write(tmp_path / "t.csv", (*GEMM, "power"), some)], "l40s", tmp_path / "m.yaml")
+    assert found.energy is not None
+    assert found.energy.calls == found.fitted[0].held_out / 2
+    assert found.energy.calibrated.mape < 0.01
+    few = [(*row[:-1], "" if i > 10 else row[-1]) for i, row in enumerate(rows)]
+    assert (
+        calibrate_from([write(tmp_path / "f.csv", (*GEMM, "power"), few)], "l40s", tmp_path / "m.yaml").energy is None
+    )
+    rows[3] = (*rows[3][:-1], -1.0)
+    with pytest.raises(DovetailError, match=r"line 5, power_w: '-1.0' is not"):
+        calibrate_from([write(tmp_path / "b.csv", (*GEMM, "power_w"), rows)], "l40s", tmp_path / "m.yaml")
+
+
 def test_noise_does_not_carry_constants_away(tmp_path: Path) -> None:
     rng, (_, rows) = np.random.default_rng(0), true_products()
     noisy = [(*row[:-1], row[-1] * factor) for row, factor in zip(rows, rng.lognormal(0, 0.05, len(rows)))]

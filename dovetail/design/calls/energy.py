@@ -65,6 +65,8 @@ class EnergyFitted:
 def powered(dtype: str, calls: Any, constants: Any) -> Powered:
     """The calls that have watts, with what their constants say of time and bytes."""
     known = calls.of(~np.isnan(calls.power_w))
+    if not known.time_s.size:
+        return Powered(dtype, *(known.time_s for _ in range(5)))
     cost = known.cost(constants)
     return Powered(
         dtype, known.time_s, np.asarray(cost.time_s), known.flops, np.broadcast_to(cost.bytes, known.time_s.shape),
