@@ -121,7 +121,7 @@ def test_whether_calls_write_the_cache_is_found_where_the_table_does_not_say(app
 def test_a_chip_with_its_own_kernels_gets_those_of_the_table(tmp_path: Path) -> None:
     truth, rows = true_products("h100-sxm", "fp8")
     found = calibrate_from([write(tmp_path / "t.csv", GEMM, rows)], "h100-sxm", tmp_path / "mine.yaml")
-    assert found.fitted[0].judged[0].fitted.mape < 0.015
+    assert found.fitted[0].judged[0].fitted.mape < 0.02 < found.fitted[0].judged[0].before.mape / 4
     mine, theirs = found.machine.kernels, load_machine("h100-sxm").kernels
     assert mine is not None
     assert theirs is not None
@@ -249,8 +249,8 @@ def test_the_split_goes_by_the_hash_of_shapes() -> None:
 
 def test_no_shape_is_both_fitted_and_judged(calibrated: FromCalls) -> None:
     found = calibrated.fitted[0]
-    chosen = shapes_for_fit([f"{n},{k}" for n, k in MATRICES], 8)
-    assert (found.fit_shapes, found.shapes) == (len(chosen), len(MATRICES)) == (8, 64)
+    chosen = shapes_for_fit([f"{n},{k}" for n, k in MATRICES], 16)
+    assert (found.fit_shapes, found.shapes) == (len(chosen), len(MATRICES)) == (16, 64)
     assert found.held_out == (len(MATRICES) - len(chosen)) * len(ROWS)
 
 

@@ -14,7 +14,7 @@ from dovetail.design.calls.checks import check_calls
 from dovetail.design.calls.energy import Powered, powered
 from dovetail.design.calls.products import Flags, Products
 from dovetail.design.calls.read import Group
-from dovetail.design.calls.refine import refine
+from dovetail.design.calls.refine import loss, refine
 from dovetail.design.calls.roofline import RooflineConstants, RooflineProducts
 from dovetail.design.calls.split import shapes_for_fit
 from dovetail.design.calls.table import Array
@@ -169,8 +169,9 @@ def _moved(
     def log_errors(constants: Any) -> list[Array]:
         return [_log_error(part, constants) for part in parts]
 
-    found = fit(before, names, log_errors, limits=limits, pull=pull)
-    return refine(found, before, names, log_errors, limits=limits, pull=pull)
+    starts = (fit(before, names, log_errors, limits=limits, pull=pull), before)  # each may end in another valley
+    ends = [refine(one, before, names, log_errors, limits=limits, pull=pull) for one in starts]
+    return min(ends, key=lambda one: loss(one, before, names, log_errors, pull))
 
 
 def _log_error(calls: Any, constants: Any) -> Array:

@@ -15,7 +15,7 @@ from dovetail.hardware.kernels import ChipFacts, GemmConstants
 
 Flags = npt.NDArray[np.bool_]
 LIMITS = dict.fromkeys(("compute", "memory", "smooth", "resident"), (0.0, 1.0)) | {"overlap": (1.0, 8.0)}
-LEAST = 8  # matrices to fit on, where there are twice as many
+LEAST = 16  # matrices to fit on, where there are twice as many
 _COLUMNS = ("m", "n", "k", "time_s", "power_w", "rows")
 
 
