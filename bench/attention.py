@@ -13,7 +13,6 @@ Needs pyarrow. Run: python bench/attention.py [--by-head-dim]
 from __future__ import annotations
 
 import argparse
-import hashlib
 import os
 from collections import Counter
 from dataclasses import dataclass, fields, replace
@@ -25,6 +24,8 @@ import pyarrow.parquet as parquet
 
 from dovetail.cost.attention import AttentionCost, attention_cost, energy_j
 from dovetail.design import kernel_fit
+from dovetail.design.calls.attended import EVERY, LEAST, LIMITS, PULL, WIDEST
+from dovetail.design.calls.split import shapes_for_fit
 from dovetail.design.kernel_fit import scores, search
 from dovetail.hardware import load_machine
 from dovetail.hardware.chip_facts import chip_facts
@@ -69,9 +70,6 @@ TYPICAL = {
         score_clocks=0.02, core_bandwidth=2.5e10, memory=0.92, resident=0.45, append=0.5, append_token_s=1e-9,
     ),
 }  # fmt: skip
-LIMITS = dict.fromkeys(("compute", "memory", "resident", "append"), (0.0, 1.0))
-PULL = 0.005  # mean |log error| that a constant pays for being e times its typical value
-EVERY = 1 << 40  # a window that cuts nothing
 
 
 @dataclass(frozen=True)
@@ -107,13 +105,6 @@ class Calls:
         )  # fmt: skip
 
 
-def chosen(keys: list[str]) -> set[str]:
-    """The shapes to fit on."""
-    rank = {key: int(hashlib.sha1(key.encode()).hexdigest(), 16) for key in keys}
-    low = {key for key in rank if rank[key] % 100 < 5}
-    return low if len(low) > 1 else set(sorted(rank, key=lambda key: rank[key])[: -(-len(rank) // 20)])
-
-
 def read(data: Path, name: str, by_head_dim: bool = False) -> list[Calls]:
     """The calls of a chip, one entry a dtype, prefill and decode together."""
     tables = [_table(data, name, phase, by_head_dim) for phase in PHASES.values()]
@@ -135,8 +126,8 @@ def _table(data: Path, name: str, phase: str, by_head_dim: bool) -> dict[str, np
     window = get.get("window_size", np.zeros(keep.sum()))
     parts = ["num_heads", "num_key_value_heads", *(["head_dim"] if by_head_dim else [])]
     keys = [",".join(str(value) for value in shape) for shape in zip(*(get[part].tolist() for part in parts))]
-    used = get["head_dim"] <= 256
-    low = chosen([key for key, use in zip(keys, used) if use])
+    used = get["head_dim"] <= WIDEST
+    low = shapes_for_fit([key for key, use in zip(keys, used) if use], LEAST)
     return {
         "batch": get["batch_size"], "tokens": get["isl"], "step": get["step"], "heads": get["num_heads"],
         "kv_heads": get["num_key_value_heads"], "head_dim": get["head_dim"],
@@ -174,7 +165,7 @@ def roofline_s(calls: Calls) -> Array:
 
 def held_out(calls: Calls) -> Calls:
     """The rows that nothing was fitted on."""
-    return calls.of(~calls.fit & (calls.attention.head_dim <= 256))
+    return calls.of(~calls.fit & (calls.attention.head_dim <= WIDEST))
 
 
 def show(title: str, calls: Calls, constants: AttentionConstants) -> None:
@@ -258,7 +249,7 @@ def main() -> None:
         if len(others) > 1:
             show(f"both others -> {calls.chip}", held_out(calls), fit(*others))
     wide = next(calls for calls in tables if calls.chip == "h200-sxm")
-    show("h200-sxm, head dim 512", wide.of(wide.attention.head_dim > 256), found["h200-sxm", "bf16"])
+    show("h200-sxm, head dim 512", wide.of(wide.attention.head_dim > WIDEST), found["h200-sxm", "bf16"])
     print("held-out errors, ours / plain roofline (peaks, no launch); a transfer has nothing fitted on its target")
     head = f"{'energy':<10}{'dtype':<6}{'phase':<9}"
     print(f"\n{head}{'meas. t':>10}{'pred. t':>10}{'TDP x t':>10}{'repeats':>10}   constants")

@@ -14,21 +14,23 @@ import argparse
 import json
 import math
 import os
-from collections import Counter
 from dataclasses import dataclass, fields, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow.parquet as parquet
 
 import dovetail.cost
-from dovetail.cost.gemm import Widths, gemm_cost
-from dovetail.design.kernel_fit import Scores, fit, for_fit, scores
+from dovetail.design.calls.dtypes import NAMES
+from dovetail.design.calls.products import LEAST, LIMITS, Products
+from dovetail.design.calls.read import Asked, Group, read_groups
+from dovetail.design.calls.split import shapes_for_fit
+from dovetail.design.calls.table import read_table
+from dovetail.design.kernel_fit import Scores, fit, scores
 from dovetail.design.residual_fit import fit_residual
 from dovetail.hardware import load_machine
-from dovetail.hardware.chip_facts import chip_facts
 from dovetail.hardware.kernels import ChipFacts, GemmConstants, carried
 
 Array = npt.NDArray[np.float64]
@@ -39,13 +41,16 @@ TRTLLM = {"a100-sxm": "a100_sxm/gemm/trtllm/1.0.0"}
 
 @dataclass(frozen=True)
 class Dtype:
-    """How a dtype's kernels work: the peak they use, bytes of elements, and where their fit starts."""
+    """A dtype as the tables call it, where they lie, and where its fit starts."""
 
     name: str
     folders: dict[str, str]
-    peak: str
-    widths: Widths
     typical: GemmConstants
+
+    @property
+    def entry(self) -> str:
+        """The entry of a chip's kernel constants."""
+        return NAMES.get(self.name, self.name)
 
 
 BF16 = GemmConstants(
@@ -58,75 +63,57 @@ BLOCKS = replace(FP8, host_s=9e-5)  # of 128 values share a scale: 4 bytes
 WEIGHTS_ONLY = replace(BF16, launch_s=9e-6)
 INT8 = replace(WEIGHTS_ONLY, load=0.0075)
 DTYPES = (
-    Dtype("bfloat16", VLLM, "bf16", Widths(), BF16),
-    Dtype("fp8", VLLM, "fp8", Widths(1.0, 1.0, 2.0), FP8),
-    Dtype("fp8_block", VLLM, "fp8", Widths(1.0 + 4 / 128, 1.0, 2.0), BLOCKS),
-    Dtype("int8_wo", TRTLLM, "bf16", Widths(2.0, 1.0, 2.0), WEIGHTS_ONLY),
-    Dtype("int4_wo", TRTLLM, "bf16", Widths(2.0, 0.5, 2.0), WEIGHTS_ONLY),
-    Dtype("sq", TRTLLM, "int8", Widths(1.0, 1.0, 2.0), INT8),
+    Dtype("bfloat16", VLLM, BF16),
+    Dtype("fp8", VLLM, FP8),
+    Dtype("fp8_block", VLLM, BLOCKS),
+    Dtype("int8_wo", TRTLLM, WEIGHTS_ONLY),
+    Dtype("int4_wo", TRTLLM, WEIGHTS_ONLY),
+    Dtype("sq", TRTLLM, INT8),
 )
-LIMITS = dict.fromkeys(("compute", "memory", "smooth", "resident"), (0.0, 1.0)) | {"overlap": (1.0, 8.0)}
-
-
-# Tables' names of dtypes to the entries of a chip's kernel constants.
-ENTRIES = {
-    "bfloat16": "bf16", "fp8": "fp8", "fp8_block": "fp8_block", "int8_wo": "w8a16", "int4_wo": "w4a16", "sq": "int8",
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Calls:
-    """Measured calls of one chip and dtype, one a row; seconds, and watts where they were measured."""
+    """Measured calls of one chip and dtype, and which of them are for the fit."""
 
     chip: str
     dtype: Dtype
-    m: Array
-    n: Array
-    k: Array
-    time_s: Array
-    power_w: Array
+    products: Products
     fit: npt.NDArray[np.bool_]
 
     def of(self, rows: npt.NDArray[np.bool_]) -> Calls:
         """Some of the rows."""
-        columns = ("m", "n", "k", "time_s", "power_w", "fit")
-        return replace(self, **{name: getattr(self, name)[rows] for name in columns})
+        return replace(self, products=self.products.of(rows), fit=self.fit[rows])
 
     @property
     def facts(self) -> ChipFacts:
         """The chip's numbers, with the peak of the dtype."""
-        return chip_facts(load_machine(self.chip), self.dtype.peak)
+        return self.products.chip
 
     @property
-    def flops(self) -> Array:
-        """Operations of each call."""
-        return 2.0 * self.m * self.n * self.k
-
-    @property
-    def bytes(self) -> Array:
-        """Bytes of operands and results of each call, each once."""
-        w = self.dtype.widths
-        return np.asarray(w.activation * self.m * self.k + w.weight * self.n * self.k + w.result * self.m * self.n)
+    def time_s(self) -> Array:
+        """Measured seconds."""
+        return self.products.time_s
 
     def seconds(self, constants: GemmConstants) -> Array:
         """What the model says of these calls."""
-        found = gemm_cost(self.m, self.n, self.k, self.facts, constants, self.dtype.widths, alone=True)
-        return np.asarray(found.time_s)
+        return np.asarray(self.products.cost(constants).time_s)
+
+
+@cache
+def groups(file: Path, chip: str) -> tuple[Group, ...]:
+    """A table's calls of each dtype's commonest kernel."""
+    return read_groups([read_table(file)], load_machine(chip), Asked()).groups
 
 
 def read(data: Path, chip: str, dtype: Dtype) -> Calls | None:
     """The calls of a dtype's commonest kernel; None where the table has none."""
     file = data / "silicon" / "aiconfigurator" / dtype.folders[chip] / "gemm_perf.parquet"
-    table = parquet.read_table(file, filters=[("gemm_dtype", "=", dtype.name)]).to_pydict()
-    if not table["kernel_source"]:
+    calls = next((group.calls for group in groups(file, chip) if group.entry == dtype.entry), None)
+    if not isinstance(calls, Products):
         return None
-    kernel = Counter(table["kernel_source"]).most_common(1)[0][0]
-    keep = np.array([source == kernel for source in table["kernel_source"]])
-    m, n, k, milliseconds = (np.asarray(table[name], float)[keep] for name in ("m", "n", "k", "latency"))
-    power = np.asarray(table.get("power", np.full(len(keep), np.nan)), float)[keep]
-    matrices = list(zip(n.astype(int).tolist(), k.astype(int).tolist(), strict=True))
-    chosen = {matrix: for_fit(matrix) for matrix in set(matrices)}
-    return Calls(chip, dtype, m, n, k, milliseconds / 1e3, power, np.array([chosen[matrix] for matrix in matrices]))
+    chosen = shapes_for_fit(calls.shapes, LEAST)
+    return Calls(chip, dtype, calls, np.array([shape in chosen for shape in calls.shapes]))
 
 
 def fitted(*tables: Calls) -> GemmConstants:
@@ -155,7 +142,10 @@ class Roofline:
     def seconds(self, calls: Calls) -> Array:
         """Its time of calls."""
         facts = calls.facts
-        arithmetic, memory = calls.flops / (facts.peak * self.compute), calls.bytes / (facts.bandwidth * self.memory)
+        arithmetic, memory = (
+            calls.products.flops / (facts.peak * self.compute),
+            calls.products.bytes / (facts.bandwidth * self.memory),
+        )
         return np.asarray(np.maximum(arithmetic, memory) + self.launch_s)
 
 
@@ -176,23 +166,26 @@ def held_out_corrected(calls: Calls, constants: GemmConstants) -> Scores:
     """The same with the learned correction, fitted on the same matrices as the constants."""
     part, rest, cores = calls.of(calls.fit), calls.of(~calls.fit), calls.facts.cores
     log_error = np.log(part.time_s / part.seconds(constants))
-    residual = fit_residual(part.m, part.n, part.k, cores, log_error)
-    correction = residual.correction(rest.m, rest.n, rest.k, cores)
+    few, others = part.products, rest.products
+    residual = fit_residual(few.m, few.n, few.k, cores, log_error)
+    correction = residual.correction(others.m, others.n, others.k, cores)
     return scores(rest.seconds(constants) * np.exp(correction), rest.time_s)
 
 
 def write_corrections(tables: dict[str, dict[str, Calls]]) -> None:
     """What is learned on top of the constants in the chips' files, one JSON a chip, from the matrices for the fit."""
     chips: dict[str, dict[str, Any]] = {}
-    for name, calls_of in tables.items():
+    for calls_of in tables.values():
         for chip, calls in calls_of.items():
-            entry, part = ENTRIES[name], calls.of(calls.fit)
+            entry, part = calls.dtype.entry, calls.of(calls.fit)
             constants = load_machine(chip).kernels.gemm[entry]
             log_error = np.log(part.time_s / part.seconds(constants))
-            residual = fit_residual(part.m, part.n, part.k, calls.facts.cores, log_error)
+            few = part.products
+            residual = fit_residual(few.m, few.n, few.k, calls.facts.cores, log_error)
             chips.setdefault(chip, {})[f"gemm.{entry}"] = residual.to_json()
             rest = calls.of(~calls.fit)
-            factor = np.exp(residual.correction(rest.m, rest.n, rest.k, calls.facts.cores))
+            others = rest.products
+            factor = np.exp(residual.correction(others.m, others.n, others.k, calls.facts.cores))
             print(f"{chip} {entry}: {scores(rest.seconds(constants) * factor, rest.time_s)}")
     folder = Path(dovetail.cost.__file__).parent / "corrections"
     folder.mkdir(exist_ok=True)

@@ -9,20 +9,21 @@ from dovetail.design.kernel_fit import FIT_PERCENT, for_fit
 
 
 def shapes_for_fit(shapes: Iterable[str], least: int) -> frozenset[str]:
-    """The 5 % of shapes to fit on; of tables with few shapes `least` of them, at most half, those of the lowest hash.
+    """The 5 % of shapes to fit on; where these are too few, `least` shapes, at most half, those of the lowest hash.
 
     Parameters
     ----------
     shapes : iterable of str
         ``"n,k"`` of products, ``"heads,kv_heads"`` of attention; repeated ones count once.
     least : int
-        So many at least, where that leaves half of them to be judged on.
+        So many where 5 % are fewer than two or than half of this.
     """
     known = set(shapes)
     low = {shape for shape in known if for_fit(shape.split(","))}
-    if len(low) >= min(least, len(known) // 2):
+    half = len(known) // 2
+    if max(2, least // 2) <= len(low) <= half:
         return frozenset(low)
-    count = max(-(-len(known) * FIT_PERCENT // 100), min(least, len(known) // 2))
+    count = max(-(-len(known) * FIT_PERCENT // 100), min(least, half))
     return frozenset(sorted(known, key=_hash)[:count])
 
 
