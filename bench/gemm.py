@@ -141,11 +141,8 @@ class Roofline:
 
     def seconds(self, calls: Calls) -> Array:
         """Its time of calls."""
-        facts = calls.facts
-        arithmetic, memory = (
-            calls.products.flops / (facts.peak * self.compute),
-            calls.products.bytes / (facts.bandwidth * self.memory),
-        )
+        facts, of = calls.facts, calls.products
+        arithmetic, memory = of.flops / (facts.peak * self.compute), of.bytes / (facts.bandwidth * self.memory)
         return np.asarray(np.maximum(arithmetic, memory) + self.launch_s)
 
 

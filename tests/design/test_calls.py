@@ -96,6 +96,7 @@ def test_known_constants_of_products_are_found_again(calibrated: FromCalls) -> N
     assert judged.fitted.mape < 0.01
     assert judged.fitted.total < 0.01
     assert found.constants.spread < 0.03
+    assert found.constants.host_s == 0
     for name in ("launch_s", "compute", "memory"):  # which every table tells apart
         assert getattr(found.constants, name) == pytest.approx(TRUE[name], rel=0.05), name
 
@@ -155,6 +156,16 @@ def test_a_machine_that_a_roofline_prices_gets_its_efficiencies(tmp_path: Path) 
     file = write(tmp_path / "a.csv", ATTENTION, true_attention()[1])
     with pytest.raises(DovetailError, match="priced by a roofline"):
         calibrate_from([file], "tpu-v6e", tmp_path / "mine.yaml")
+
+
+def test_a_slow_host_is_not_taken_for_slow_kernels(tmp_path: Path) -> None:
+    truth, rows = true_products()
+    issued = [(*row[:-1], max(float(row[-1]), 14.0)) for row in rows]  # 14 us from one call to the next, at least
+    found = calibrate_from([write(tmp_path / "t.csv", GEMM, issued)], "l40s", tmp_path / "m.yaml").fitted[0]
+    assert found.judged[0].fitted.mape < 0.01
+    assert found.constants.host_s == pytest.approx(14e-6, rel=0.02)
+    assert found.constants.launch_s == pytest.approx(truth.launch_s, rel=0.1)
+    assert "host_s" in found.names
 
 
 def with_watts(idle_w: float, per_flop: float, per_byte: float) -> list[tuple[Any, ...]]:

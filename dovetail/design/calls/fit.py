@@ -22,6 +22,7 @@ from dovetail.design.kernel_fit import PULL, Scores, fit, scores
 from dovetail.hardware.kernels.known import Kernels, nearest
 from dovetail.hardware.machine import Machine
 
+SURELY = 0.9  # of the error: what another explanation must come to
 COVERED = 0.9  # of held-out calls lie within the spread
 
 
@@ -105,12 +106,13 @@ def fit_group(group: Group, kernels: Kernels) -> Fitted:
     known = nearest(getattr(kernels, group.family), group.entry)[1]
     before = getattr(known, "constants", known)
     chosen, for_fit = _split(group.family, group.calls, before)
-    best = min((_fitted(calls, before, for_fit) for calls in _alternatives(group.calls)), key=lambda found: found[0])
-    _, calls, constants = best
+    plain, *others = [_fitted(calls, start, for_fit) for calls, start in _alternatives(group.calls, before)]
+    other = min(others, key=lambda found: found[0], default=plain)
+    _, calls, constants = other if other[0] < plain[0] * SURELY else plain
     rest = calls.of(~for_fit)
     constants = replace(constants, spread=spread([_log_error(rest, constants)]))
     return Fitted(
-        group.family, group.entry, group.kernel_source, before, constants, tuple(calls.free(before)),
+        group.family, group.entry, group.kernel_source, before, constants, tuple(calls.free(constants)),
         len(calls.time_s), len(set(calls.shapes)), len(chosen), tuple(_parts(rest, constants, before)),
         getattr(calls, "kernel", None), getattr(calls, "appends", None),
         (_powered(group.dtype, calls, for_fit, constants),),
@@ -147,11 +149,17 @@ def _powered(dtype: str, calls: Any, for_fit: Flags, constants: Any) -> tuple[Po
     return powered(dtype, calls.of(for_fit), constants), powered(dtype, calls.of(~for_fit), constants)
 
 
-def _alternatives(calls: Products | Attended) -> list[Products | Attended]:
-    """What the calls may be: with or without a write to the cache, where the table does not say."""
-    if isinstance(calls, Attended) and calls.appends is None:
-        return [replace(calls, appends=True), replace(calls, appends=False)]
-    return [calls]
+def _alternatives(calls: Products | Attended, before: Any) -> list[tuple[Any, Any]]:
+    """What calls may be, and where their fit starts: the first unless another is clearly nearer to the measured times.
+
+    Attention may write to the cache or not, where the table does not say. Products may be issued one by one by a host
+    that is slower than the shortest of them; taken for the kernels' launch, that would slow down captured graphs too.
+    """
+    if isinstance(calls, Attended):
+        writes = (True, False) if calls.appends is None else (calls.appends,)
+        return [(replace(calls, appends=one), before) for one in writes]
+    hosts = [] if before.host_s else [replace(before, host_s=float(np.quantile(calls.time_s, 0.25)))]
+    return [(calls, start) for start in (before, *hosts)]
 
 
 def _fitted(calls: Products | Attended, before: Any, for_fit: Flags) -> tuple[float, Products | Attended, Any]:
