@@ -450,7 +450,8 @@ def test_measured_kernels_are_met_as_by_the_constants_that_ship(data_folder: Pat
     assert {(one.family, one.entry) for one in found.fitted} == {
         ("gemm", "bf16"), ("gemm", "fp8_block"), ("attention", "bf16"), ("attention", "fp8"),
     }  # fmt: skip
+    assert [one.appends for one in found.fitted if one.family == "attention"] == [False, False]  # as vLLM 0.22 calls it
     for one in found.fitted:
         for judged in one.judged:
             assert judged.fitted.mape < judged.before.mape + 0.01, (one.entry, judged.name)
-            assert judged.fitted.mape < judged.roofline.mape / 3
+            assert judged.fitted.mape < min(0.147, judged.roofline.mape / 3)

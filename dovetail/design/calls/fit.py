@@ -22,7 +22,7 @@ from dovetail.design.kernel_fit import PULL, Scores, fit, scores
 from dovetail.hardware.kernels.known import Kernels, nearest
 from dovetail.hardware.machine import Machine
 
-SURELY = 0.9  # of the error: what another explanation must come to
+SURELY = 0.9  # of the error without a slow host: what one must bring it to, because it is one constant more
 COVERED = 0.9  # of held-out calls lie within the spread
 
 
@@ -106,9 +106,7 @@ def fit_group(group: Group, kernels: Kernels) -> Fitted:
     known = nearest(getattr(kernels, group.family), group.entry)[1]
     before = getattr(known, "constants", known)
     chosen, for_fit = _split(group.family, group.calls, before)
-    plain, *others = [_fitted(calls, start, for_fit) for calls, start in _alternatives(group.calls, before)]
-    other = min(others, key=lambda found: found[0], default=plain)
-    _, calls, constants = other if other[0] < plain[0] * SURELY else plain
+    calls, constants = _best(group.calls, before, for_fit)
     rest = calls.of(~for_fit)
     constants = replace(constants, spread=spread([_log_error(rest, constants)]))
     return Fitted(
@@ -149,17 +147,21 @@ def _powered(dtype: str, calls: Any, for_fit: Flags, constants: Any) -> tuple[Po
     return powered(dtype, calls.of(for_fit), constants), powered(dtype, calls.of(~for_fit), constants)
 
 
-def _alternatives(calls: Products | Attended, before: Any) -> list[tuple[Any, Any]]:
-    """What calls may be, and where their fit starts: the first unless another is clearly nearer to the measured times.
+def _best(calls: Products | Attended, before: Any, for_fit: Flags) -> tuple[Products | Attended, Any]:
+    """The calls, as what they are most likely, and their constants.
 
     Attention may write to the cache or not, where the table does not say. Products may be issued one by one by a host
     that is slower than the shortest of them; taken for the kernels' launch, that would slow down captured graphs too.
     """
     if isinstance(calls, Attended):
         writes = (True, False) if calls.appends is None else (calls.appends,)
-        return [(replace(calls, appends=one), before) for one in writes]
-    hosts = [] if before.host_s else [replace(before, host_s=float(np.quantile(calls.time_s, 0.25)))]
-    return [(calls, start) for start in (before, *hosts)]
+        trials = [_fitted(replace(calls, appends=one), before, for_fit) for one in writes]
+        return min(trials, key=lambda found: found[0])[1:]
+    plain = _fitted(calls, before, for_fit)
+    if before.host_s:
+        return plain[1:]
+    issued = _fitted(calls, replace(before, host_s=float(np.quantile(calls.time_s, 0.25))), for_fit)
+    return (issued if issued[0] < plain[0] * SURELY else plain)[1:]
 
 
 def _fitted(calls: Products | Attended, before: Any, for_fit: Flags) -> tuple[float, Products | Attended, Any]:
