@@ -323,6 +323,8 @@ def test_a_dtype_that_the_machine_lacks_names_the_nearest(products: Path, tmp_pa
     with pytest.raises(DovetailError, match=r"a100-sxm has no fp8 arithmetic.*calls in bf16") as error:
         calibrate_from([file], "a100-sxm", tmp_path / "m.yaml")
     assert error.value.exit_code == INFEASIBLE
+    with pytest.raises(DovetailError, match=r"v100-sxm has no bf16 arithmetic.*calls in fp16"):
+        calibrate_from([products], "v100-sxm", tmp_path / "m.yaml")
 
 
 @pytest.mark.parametrize(

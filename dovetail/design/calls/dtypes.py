@@ -78,7 +78,8 @@ def check_arithmetic(dtype: str, machine: Machine, where: str) -> None:
     """Refuse a dtype that the machine lacks, naming the nearest that it has. Raises `DovetailError`."""
     if dtype in machine.peak:
         return
-    near = next((other for other in STAND_INS.get(dtype, ()) if other in machine.peak), next(iter(machine.peak)))
+    nearest = (*STAND_INS.get(dtype, ()), "bf16", "fp16", *machine.peak)
+    near = next(other for other in nearest if other in machine.peak)
     has, hint = ", ".join(machine.peak), f"calls in {near}, or another --machine"
     raise DovetailError(
         f"{machine.name} has no {dtype} arithmetic", where=where, why=f"it has {has}", hint=hint, exit_code=INFEASIBLE
