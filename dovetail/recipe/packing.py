@@ -1,45 +1,47 @@
-"""A quantised matrix as compressed-tensors stores it (``pack-quantized``), and the config that says so."""
+"""A quantised matrix as compressed-tensors stores it: packed words or bytes, scales, zero points."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from dovetail.core.lazy import require
-from dovetail.runtime.packed import PARTS, pack
+from dovetail.recipe.scheme import Scheme
+from dovetail.runtime.packed import pack, pack_zeros
 from dovetail.runtime.tensorfile import TensorInfo
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-def packed_tensors(name: str, steps: Tensor, scale: Tensor, bits: int) -> dict[str, Tensor]:
-    """What is stored for the matrix `name` (``….weight``): packed words, scales, and its shape as metadata."""
+def stored_tensors(name: str, steps: Tensor, scale: Tensor, zero: Tensor | None, scheme: Scheme) -> dict[str, Tensor]:
+    """What is stored for the matrix `name` (``….weight``).
+
+    Parameters
+    ----------
+    steps : Tensor (rows, cols)
+        int8, or e4m3.
+    scale, zero : Tensor (rows, groups)
+    """
     torch = require("torch", "torch", to="pack weights")
-    shape = torch.tensor(steps.shape, dtype=torch.int64)
-    return {name + part: tensor for part, tensor in zip(PARTS, (pack(steps, bits), scale, shape))}
+    if not scheme.packed:
+        found = {name: steps, f"{name}_scale": scale}
+        return found if zero is None else {**found, f"{name}_zero_point": zero}
+    found = {f"{name}_packed": pack(steps, scheme.bits), f"{name}_scale": scale}
+    if zero is not None:
+        found[f"{name}_zero_point"] = pack_zeros(zero, scheme.bits)
+    return {**found, f"{name}_shape": torch.tensor(steps.shape, dtype=torch.int64)}
 
 
-def packed_infos(matrix: TensorInfo, bits: int, group: int) -> tuple[TensorInfo, ...]:
-    """What `packed_tensors` yields for a matrix, without its weights."""
+def stored_infos(matrix: TensorInfo, scheme: Scheme) -> tuple[TensorInfo, ...]:
+    """What `stored_tensors` yields for a matrix, without its weights; scales have its dtype."""
     rows, cols = matrix.shape
-    name, groups = matrix.name, cols // group if group else 1
-    found = ("I32", (rows, -(-cols * bits // 32))), (matrix.dtype, (rows, groups)), ("I64", (2,))
-    return tuple(TensorInfo(name + part, dtype, shape) for part, (dtype, shape) in zip(PARTS, found))
-
-
-def quantization_config(bits: int, group: int, ignored: Iterable[str]) -> dict[str, Any]:
-    """The ``quantization_config`` of weight-only symmetric integers; `ignored` are the linear modules left dense."""
-    weights = {
-        "num_bits": bits, "type": "int", "symmetric": True, "dynamic": False,
-        "strategy": "group" if group else "channel", "group_size": group or None,
-    }  # fmt: skip
-    scheme = {"targets": ["Linear"], "weights": weights, "input_activations": None, "output_activations": None}
-    return {
-        "quant_method": "compressed-tensors",
-        "format": "pack-quantized",
-        "quantization_status": "compressed",
-        "config_groups": {"group_0": scheme},
-        "ignore": sorted(set(ignored)),
-        "kv_cache_scheme": None,
-    }
+    name, groups = matrix.name, cols // scheme.group if scheme.group else 1
+    scale = TensorInfo(f"{name}_scale", matrix.dtype, (rows, groups))
+    if not scheme.packed:
+        whole = TensorInfo(name, "I8" if scheme.kind == "int" else "F8_E4M3", (rows, cols))
+        zeros = () if scheme.symmetric else (TensorInfo(f"{name}_zero_point", "I8", (rows, groups)),)
+        return whole, scale, *zeros
+    words = TensorInfo(f"{name}_packed", "I32", (rows, -(-cols * scheme.bits // 32)))
+    packed = -(-rows * scheme.bits // 32), groups
+    zeros = () if scheme.symmetric else (TensorInfo(f"{name}_zero_point", "I32", packed),)
+    return words, scale, *zeros, TensorInfo(f"{name}_shape", "I64", (2,))

@@ -8,6 +8,7 @@ from typing import Any, get_type_hints
 
 from dovetail.core.errors import DovetailError, did_you_mean
 from dovetail.recipe.method import METHODS, Method
+from dovetail.recipe.quantising import LayerBits
 
 
 def build(steps: Any, where: str) -> tuple[Method, ...]:
@@ -50,11 +51,22 @@ def _split(step: Any, where: str) -> tuple[str, Mapping[str, Any]]:
 
 def _typed(value: Any, kind: type, where: str) -> Any:
     """`value` as `kind`: whole numbers may stand for floats, nothing else is converted."""
+    if kind == LayerBits:
+        return _layer_bits(value, where)
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if not isinstance(value, kind) or (kind is not bool and isinstance(value, bool)):
         raise DovetailError(f"{value!r} is not {_WORDS.get(kind, kind.__name__)}", where=where)
     return value
+
+
+def _layer_bits(value: Any, where: str) -> LayerBits:
+    """``{glob: bits}``, or the pairs that a recipe writes of itself."""
+    pairs = list(value.items() if isinstance(value, Mapping) else value if isinstance(value, Sequence) else [value])
+    if not all(isinstance(p, Sequence) and [type(x) for x in p] == [str, int] for p in pairs):
+        hint = "layers: {'*.down_proj': 8}"
+        raise DovetailError("is not bits by layer", where=where, why=f"it is {value!r}"[:80], hint=hint)
+    return tuple((name, bits) for name, bits in pairs)
 
 
 _WORDS = {int: "a whole number", float: "a number", str: "a word", bool: "true or false"}

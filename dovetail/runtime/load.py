@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from dovetail.core.errors import INFEASIBLE, DovetailError, did_you_mean
 from dovetail.core.lazy import require
+from dovetail.runtime.activations import round_inputs
 from dovetail.runtime.checkpoint import Checkpoint
-from dovetail.runtime.packed import dense_tensors, packed_bits
+from dovetail.runtime.stored import Stored
 
 if TYPE_CHECKING:
     import torch
@@ -88,22 +89,23 @@ def _libraries() -> tuple[ModuleType, ModuleType]:
 
 
 def _module(transformers: ModuleType, checkpoint: Checkpoint, dtype: torch.dtype, attention: str) -> Any:
-    """The module with dense weights.
+    """The module with dense weights, whose linear layers round their inputs where the checkpoint says so.
 
-    Packed integers are unpacked here: transformers would leave every linear layer behind an offloading wrapper that
+    Integers are unpacked here: transformers would leave every linear layer behind an offloading wrapper that
     costs more than a small matrix product does, and its scales in memory. The weights are the same, bit for bit.
     """
     rest = {"dtype": dtype, "attn_implementation": attention}
     here = {"local_files_only": True, "trust_remote_code": False}
-    path, bits = str(checkpoint.folder), packed_bits(checkpoint.config)
-    if bits is None:
+    path, stored = str(checkpoint.folder), Stored.of(checkpoint)
+    if stored is None:
         return transformers.AutoModelForCausalLM.from_pretrained(
             path, **rest, **here, **_dequantised(transformers, checkpoint)
         )
     config = transformers.AutoConfig.from_pretrained(path, **here)
     del config.quantization_config
     kind = transformers.MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
-    model = kind.from_pretrained(None, config=config, state_dict=dict(dense_tensors(checkpoint, bits, dtype)), **rest)
+    model = kind.from_pretrained(None, config=config, state_dict=dict(stored.dense_tensors(dtype)), **rest)
+    round_inputs(model, lambda name: stored.rule(name).act)
     if (checkpoint.folder / "generation_config.json").is_file():
         model.generation_config = transformers.GenerationConfig.from_pretrained(path, local_files_only=True)
     return model
@@ -130,8 +132,14 @@ def _tokenizer(transformers: ModuleType, path: Path) -> Any:
 
 def dense_elements(checkpoint: Checkpoint) -> int:
     """Elements of all tensors once packed ones are unpacked (rows end within a word: an upper bound)."""
-    bits = packed_bits(checkpoint.config) or 8
-    return sum(i.elements * 32 // bits if n.endswith("_packed") else i.elements for n, i in checkpoint.stored.items())
+    stored = Stored.of(checkpoint)
+
+    def bits(name: str) -> int:
+        form = stored.rule(name.removesuffix("_packed")).form if stored else None
+        return form.bits if form else 8
+
+    sizes = checkpoint.stored.items()
+    return sum(i.elements * 32 // bits(n) if n.endswith("_packed") else i.elements for n, i in sizes)
 
 
 def _check_memory(checkpoint: Checkpoint, item_bytes: int) -> None:

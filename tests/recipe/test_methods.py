@@ -61,12 +61,42 @@ def test_rewriting_takes_arrays_of_points() -> None:
     assert one.weight_bytes() == linear * (4 + 16 / 128) / 8 + rest
 
 
-@pytest.mark.parametrize("group", [128, 7])
-def test_groups_must_divide_the_columns(model_folder: Find, tmp_path: Path, group: int) -> None:
-    with pytest.raises(DovetailError, match=r"do not divide its inputs \(\d+ columns\)") as caught:
-        RTN(4, group).on_weights(_open(model_folder("stories260K")))
+def test_a_group_is_no_larger_than_the_layer_and_its_columns_can_be_grouped(model_folder: Find) -> None:
+    """stories260K has layers of 64 and 172 columns."""
+    with pytest.raises(DovetailError, match=r"larger than the layer \(it has 64 columns\)") as caught:
+        RTN(4, 128).on_weights(_open(model_folder("stories260K")))  # type: ignore[arg-type]
     assert caught.value.exit_code == 3
-    assert ("group=4," if group == 128 else "group=1,") in caught.value.hint
+    assert "group=64" in caught.value.hint
+    with pytest.raises(DovetailError, match="172 columns have no divisor from 8 to 32") as caught:
+        RTN(4, 32).on_weights(_open(model_folder("stories260K")))  # type: ignore[arg-type]
+
+
+def test_groups_that_do_not_divide_the_columns_are_the_next_divisor_below(model_folder: Find, tmp_path: Path) -> None:
+    after = applied(model_folder("stories260K"), tmp_path / "out", RTN(4, 64))
+    assert after["model.layers.0.mlp.down_proj.weight_scale"].shape == (64, 172 // 43)
+    assert after["model.layers.0.mlp.up_proj.weight_scale"].shape == (172, 1)
+
+
+def test_bits_of_single_layers(model_folder: Find, tmp_path: Path) -> None:
+    method = RTN(4, 0, layers=(("*.1.*.down_proj", 8), ("*_proj", 3)))
+    after = applied(model_folder("llama"), tmp_path / "out", method)
+    width = {
+        name: tensor.shape[1] * 32 // 256 for name, tensor in after.items() if name.endswith("down_proj.weight_packed")
+    }
+    assert width == {f"model.layers.{i}.mlp.down_proj.weight_packed": bits for i, bits in ((0, 3), (1, 8))}
+    recipe = Recipe.load([{"rtn": {"bits": 4, "group": 0, "layers": {"*.1.*.down_proj": 8, "*_proj": 3}}}])
+    assert recipe.methods == (method,)
+    assert Recipe.load(json.loads(json.dumps(recipe.to_json()))).methods == (method,)
+
+
+@pytest.mark.parametrize(
+    ("layers", "message"),
+    [({"*.dwn_proj": 8}, r"no layer '\*\.dwn_proj'"), ({"*.down_proj": 9}, "9 bits"),
+     (["down"], "is not bits by layer"), ({"*.q_proj": 2.5}, "is not bits by layer")],
+)  # fmt: skip
+def test_layers_that_cannot_be(model_folder: Find, layers: object, message: str) -> None:
+    with pytest.raises(DovetailError, match=message):
+        Recipe.load([{"rtn": {"group": 0, "layers": layers}}]).on_weights(_open(model_folder("llama")))  # type: ignore[arg-type]
 
 
 def _open(folder: Path) -> object:

@@ -8,8 +8,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dovetail.recipe.rounding import absmax_scale, quantise
-from dovetail.runtime.packed import dequantise, pack, unpack
+from dovetail.recipe import rounding
+from dovetail.recipe.scheme import Scheme
+from dovetail.runtime.packed import dequantise, pack, pack_zeros, unpack, unpack_zeros
 
 BITS = (2, 3, 4, 5, 6, 7, 8)
 
@@ -18,11 +19,21 @@ def random_weight(rows: int, cols: int, seed: int = 0, dtype: torch.dtype = torc
     return torch.randn(rows, cols, generator=torch.Generator().manual_seed(seed)).to(dtype)
 
 
-def scheme(bits: int, group: int) -> Any:
+def absmax_scale(weight: torch.Tensor, bits: int, group: int = 0) -> torch.Tensor:
+    scale, zero = rounding.grid(weight, Scheme(bits, group))
+    assert zero is None
+    return scale
+
+
+def quantise(weight: torch.Tensor, scale: torch.Tensor, bits: int) -> torch.Tensor:
+    return rounding.quantise(weight, scale, None, Scheme(bits, weight.shape[1] // scale.shape[1]))
+
+
+def scheme(bits: int, group: int, symmetric: bool = True) -> Any:
     from compressed_tensors.quantization import QuantizationArgs
 
     strategy = "group" if group else "channel"
-    return QuantizationArgs(num_bits=bits, type="int", symmetric=True, strategy=strategy, group_size=group or None)
+    return QuantizationArgs(num_bits=bits, type="int", symmetric=symmetric, strategy=strategy, group_size=group or None)
 
 
 @pytest.mark.parametrize("bits", BITS)
@@ -124,3 +135,38 @@ def test_a_second_rounding_changes_nothing_at_eight_bits() -> None:
     scale = absmax_scale(weight, 8)
     once = dequantise(quantise(weight, scale, 8), scale)
     assert torch.equal(dequantise(quantise(once, scale, 8), scale), once)
+
+
+@pytest.mark.parametrize("bits", BITS)
+@pytest.mark.parametrize("group", [0, 4, 16])
+@pytest.mark.parametrize("shift", [0.0, 2.5])
+def test_zero_points_are_those_of_compressed_tensors(bits: int, group: int, shift: float) -> None:
+    from compressed_tensors.compressors.pack_quantized.helpers import pack_to_int32
+    from compressed_tensors.quantization.lifecycle.forward import dequantize, quantize
+    from compressed_tensors.quantization.utils import calculate_qparams
+
+    weight, ours = random_weight(6, 48) + shift, Scheme(bits, group, symmetric=False)
+    groups, theirs = weight.reshape(6, -1, group or 48), scheme(bits, group, symmetric=False)
+    expected, expected_zero = calculate_qparams(groups.amin(-1), groups.amax(-1), theirs)
+    scale, zero = rounding.grid(weight, ours)
+    assert zero is not None
+    assert torch.equal(scale, expected)
+    assert torch.equal(zero, expected_zero.to(torch.int8))
+    steps = rounding.quantise(weight, scale, zero, ours)
+    assert torch.equal(steps, quantize(weight, scale, expected_zero, theirs, dtype=torch.int8))
+    floats = dequantise(steps, scale, zero)
+    assert torch.equal(floats, dequantize(steps, scale, expected_zero, args=theirs))
+    assert torch.equal(floats, rounding.nearest(weight, scale, zero, ours))
+    words = pack_zeros(zero, bits)
+    assert torch.equal(words, pack_to_int32(expected_zero.to(torch.int8), bits, packed_dim=0))
+    assert torch.equal(unpack_zeros(words, bits, 6), zero)
+
+
+def test_e4m3_has_its_greatest_value_at_the_greatest_weight() -> None:
+    weight, fp8 = random_weight(4, 32), Scheme(8, 0, act_bits=8, kind="float")
+    scale, _ = rounding.grid(weight, fp8)
+    steps = rounding.quantise(weight, scale, None, fp8)
+    assert steps.dtype == torch.float8_e4m3fn
+    assert steps.float().abs().amax(1).tolist() == [448.0] * 4
+    error = (rounding.nearest(weight, scale, None, fp8) - weight).abs() / weight.abs()
+    assert float(error[weight.abs() > 0.02].max()) <= 2**-4  # half a step of three bits of mantissa

@@ -74,23 +74,46 @@ def done(model_folder: Callable[[str], Path], tmp_path_factory: pytest.TempPathF
     return apply
 
 
-def decoded(words: torch.Tensor, scale: torch.Tensor, cols: int, bits: int) -> np.ndarray:
+def decoded(words: torch.Tensor, scale: torch.Tensor, zeros: torch.Tensor | None, cols: int, bits: int) -> np.ndarray:
     """Floats of a packed matrix, from the words' bits in order: little-endian integers offset by half their range."""
     stream = np.unpackbits(words.numpy().view(np.uint8), axis=1, bitorder="little")[:, : cols * bits]
     codes = stream.reshape(len(words), cols, bits) @ (1 << np.arange(bits))
     per_group = np.repeat(scale.double().numpy(), cols // scale.shape[1], axis=1)
-    return np.asarray((codes - 2 ** (bits - 1)) * per_group)
+    offsets = np.repeat(zeros_of(zeros, scale, bits), cols // scale.shape[1], axis=1)
+    return np.asarray((codes - offsets) * per_group)
+
+
+def zeros_of(words: torch.Tensor | None, scale: torch.Tensor, bits: int) -> np.ndarray:
+    """Codes of the zero points (rows, groups), packed along the rows; the middle where there are none."""
+    if words is None:
+        return np.full(tuple(scale.shape), 2 ** (bits - 1))
+    rows = len(scale)
+    stream = np.unpackbits(words.T.contiguous().numpy().view(np.uint8), axis=1, bitorder="little")[:, : rows * bits]
+    return np.asarray((stream.reshape(-1, rows, bits) @ (1 << np.arange(bits))).T)
+
+
+def stem(name: str) -> str:
+    """The matrix that a stored tensor belongs to."""
+    return next(
+        (name.removesuffix(p) for p in ("_packed", "_scale", "_zero_point", "_shape") if name.endswith(p)), name
+    )
 
 
 def dense_weights(made: Done) -> dict[str, np.ndarray]:
     """All matrices of the changed checkpoint as float64."""
     packed = {n.removesuffix("_packed") for n in made.tensors if n.endswith("_packed")}
+    scaled = {n.removesuffix("_scale") for n in made.tensors if n.endswith("_scale")} - packed
     formats = {w.name.format(layer=i, expert=e): w.format for w, layers in made.graph.weights()
                for i in layers or (0,) for e in range(w.experts)}  # fmt: skip
-    floats = {n: t.double().numpy() for n, t in made.tensors.items() if n.rpartition("_")[0] not in packed}
+    floats = {n: t.double().numpy() for n, t in made.tensors.items() if stem(n) not in packed | scaled}
+    for name in scaled:
+        floats[name] = made.tensors[name].double().numpy() * made.tensors[f"{name}_scale"].double().numpy()
     for name in packed:
         cols = int(made.tensors[f"{name}_shape"][1])
-        floats[name] = decoded(made.tensors[f"{name}_packed"], made.tensors[f"{name}_scale"], cols, formats[name].bits)
+        words, scale, zeros = (made.tensors.get(name + part) for part in ("_packed", "_scale", "_zero_point"))
+        assert words is not None
+        assert scale is not None
+        floats[name] = decoded(words, scale, zeros, cols, formats[name].bits)
     return floats
 
 
@@ -115,7 +138,7 @@ def test_kept_fractions_are_as_predicted(done: Callable[..., Done], model: str, 
             zeros, promised = np.count_nonzero(matrix == 0), (1 - weight.format.density) * matrix.size
             original = np.count_nonzero(made.before[name].double().numpy() == 0)
             assert zeros >= promised - 0.5 * len(matrix)
-            if not weight.format.packed:
+            if not weight.format.quantised:
                 assert zeros <= max(promised + 0.5 * len(matrix), original)
 
 
@@ -129,6 +152,7 @@ def test_transformers_loads_it_with_the_logits_of_its_weights(
     reference = load(made.source)
     floats = {n: torch.from_numpy(t).float() for n, t in dense_weights(made).items()}
     reference = reference.model.__class__.from_pretrained(None, config=reference.model.config, state_dict=floats)
+    round_inputs(reference, made.tensors, {getattr(method, "act_bits", 16) for method in methods} - {16})
     with torch.inference_mode():
         expected = reference.eval()(ids).logits
         theirs = reload(made.applied.path)(ids).logits
@@ -136,6 +160,19 @@ def test_transformers_loads_it_with_the_logits_of_its_weights(
     tolerance = 1e-4 * float(expected.abs().max())
     torch.testing.assert_close(theirs, expected, rtol=0, atol=tolerance)
     torch.testing.assert_close(ours, expected, rtol=0, atol=tolerance)
+
+
+def round_inputs(module: torch.nn.Module, stored: dict[str, torch.Tensor], bits: set[int]) -> None:
+    """Linear layers with scales in the file round their inputs per token, in float64."""
+
+    def rounded(_: object, given: tuple[torch.Tensor, ...]) -> torch.Tensor:
+        x, (width,) = given[0].double(), bits
+        step = x.abs().amax(-1, keepdim=True) / ((2**width - 1) / 2)
+        return (torch.round(x / step).clamp(-(2 ** (width - 1)), 2 ** (width - 1) - 1) * step).to(given[0].dtype)
+
+    for name, linear in module.named_modules():
+        if bits and f"{name}.weight_scale" in stored:
+            linear.register_forward_pre_hook(rounded)
 
 
 def reload(folder: Path) -> Any:

@@ -122,9 +122,12 @@ def _group(weights: Config) -> int:
 
 
 def _act(inputs: Config, form: Format) -> str:
-    """The dtype of products on quantised inputs: that of the weights, where both have it."""
-    if not inputs or form.packed:
+    """The dtype of products on quantised inputs: that of the weights, where both have it; the wider of integers."""
+    if not inputs:
         return ""
+    if form.packed:
+        bits = max(form.bits, inputs.whole("num_bits", default=8))
+        return "int4" if bits <= 4 else "int8" if bits <= 8 else ""
     kind = {"int": "int8", "float": "fp8"}.get(inputs.text("type", default="int"), "")
     return form.dtype if kind == form.dtype.removesuffix("_block") and inputs.whole("num_bits", default=8) == 8 else ""
 

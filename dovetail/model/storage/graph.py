@@ -64,4 +64,5 @@ def _formed(weight: Weight, rules: _Rules) -> Weight:
         return weight
     if form.extra and weight.experts > 1 and weight.name.endswith("gate_up_proj"):
         form = replace(form, extra=2 * form.extra)  # two matrices, each with its own scales
-    return replace(weight, format=form)
+    kept = weight.format  # zeros stay zeros
+    return replace(weight, format=replace(form, density=kept.density, pattern=kept.pattern))

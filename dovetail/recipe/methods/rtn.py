@@ -1,19 +1,18 @@
-"""Round-to-nearest weight quantisation: the baseline every calibrated method must beat."""
+"""Round-to-nearest quantisation: the baseline every calibrated method must beat."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
 
-from dovetail.core.errors import INFEASIBLE, DovetailError
-from dovetail.core.formats import packed_int
-from dovetail.model.graph import Graph, Weight
+from dovetail.model.graph import Graph
 from dovetail.recipe.method import Form, method
-from dovetail.recipe.packing import packed_infos, packed_tensors, quantization_config
-from dovetail.recipe.rounding import absmax_scale, quantise
-from dovetail.recipe.targets import check_dense, columns, graph_of, map_targets, targets_in, tensor_names
+from dovetail.recipe.packing import stored_infos, stored_tensors
+from dovetail.recipe.quantising import LayerBits, Quantised, quantised
+from dovetail.recipe.rounding import check_finite, grid, quantise
+from dovetail.recipe.scheme import Scheme
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -25,76 +24,53 @@ if TYPE_CHECKING:
 @method("rtn")
 @dataclass(frozen=True, slots=True)
 class RTN:
-    """Store linear weights as symmetric integers of `bits` with one absmax scale per `group` inputs; activations stay.
+    """Store linear weights as integers of `bits` with one scale per `group` inputs, from the weights alone.
 
     Embeddings, norms, biases, routers and the output head stay as they are. No data is looked at.
     """
 
     bits: int = 4  # 2 to 8
-    group: int = 128  # inputs that share a scale; 0: one scale per row
+    group: int = 128  # inputs that share a scale, or the nearest divisor of the columns below; 0: one scale per row
+    symmetric: bool = True  # otherwise each scale has a zero point
+    act_bits: int = 16  # of inputs, rounded per token as they come: 8 or 4; 16: as they are
+    layers: LayerBits = ()  # bits of single layers: {glob: bits}
 
     takes: ClassVar[Form] = "dense"
     leaves: ClassVar[Form] = "packed"
 
     def __post_init__(self) -> None:
-        if not 2 <= self.bits <= 8:
-            raise DovetailError(f"{self.bits} bits cannot be packed", where="rtn.bits", hint="2 to 8")
-        if self.group < 0:
-            raise DovetailError(f"a group of {self.group} inputs", where="rtn.group", hint="0 (per row), 32, 64 or 128")
+        self.scheme()
+
+    def scheme(self) -> Scheme:
+        """How every matrix is stored that `layers` does not name."""
+        return Scheme(self.bits, self.group, self.symmetric, self.act_bits)
 
     @classmethod
     def examples(cls, columns: tuple[int, ...]) -> tuple[Self, ...]:
-        shared = int(np.gcd.reduce([*columns, 128]))
-        return (*(cls(bits, shared) for bits in (2, 3, 4, 8)), cls(4, 0), cls(5, 0))
-
-    def rewrite(self, graph: Graph) -> Graph:
-        check_dense(graph)
-        self._check_groups(graph)
-        return map_targets(graph, self._stored)
-
-    def _stored(self, weight: Weight) -> Weight:
-        old = weight.format
-        new = packed_int(self.bits, self.group, scale=old.dtype)
-        return replace(weight, format=replace(new, density=old.density, pattern=old.pattern))
-
-    def _check_groups(self, graph: Graph) -> None:
-        """Groups must divide the columns: compressed-tensors, and every engine that reads it, has no partial groups."""
-        found = columns(graph)
-        wrong = {name: cols for name, cols in found.items() if self.group and np.any(np.asarray(cols) % self.group)}
-        if not wrong:
-            return
-        name, cols = next(iter(wrong.items()))
-        fits = int(np.gcd.reduce(np.concatenate([np.ravel(c) for c in found.values()] + [[self.group]]).astype(int)))
-        raise DovetailError(
-            f"groups of {self.group} do not divide its inputs", where=name, why=f"{int(np.max(cols))} columns",
-            hint=f"group={fits}, or group=0 for one scale per row", exit_code=INFEASIBLE,
+        group = min(*columns, 128)
+        wide = int(np.gcd.reduce([*columns, 128]))
+        several = cls(4, group, layers=(("*.0.*.down_proj", 8), ("*.q_proj", 3)))
+        return (
+            *(cls(bits, wide) for bits in (2, 3, 4, 8)), cls(4, 0), cls(5, 0), cls(4, group, False), cls(3, 0, False),
+            cls(8, 0, True, 8), cls(4, wide, True, 8), several,
         )  # fmt: skip
 
+    def rewrite(self, graph: Graph) -> Graph:
+        return Quantised.of(graph, self.scheme(), self.layers).rewrite()
+
     def on_weights(self, checkpoint: Checkpoint) -> Checkpoint:
-        graph, inputs_first = graph_of(checkpoint.config)
-        where = str(checkpoint.folder)
-        check_dense(graph)
-        if inputs_first:
-            hint = "magnitude pruning works on it; or a model of the Llama, Mistral or Qwen families"
-            why = "pack-quantized holds nn.Linear only, these weights are stored (inputs, outputs)"
-            raise DovetailError("cannot be packed", where=where, why=why, hint=hint, exit_code=INFEASIBLE)
-        self._check_groups(graph)
-        targets = targets_in(checkpoint.stored, graph, where)
+        declared, schemes = quantised(checkpoint, self.scheme(), self.layers)
 
         def rounded(name: str, tensor: Tensor) -> dict[str, Tensor]:
-            return self._packed(name, tensor) if name in targets else {name: tensor}
+            return _stored(name, tensor, schemes[name]) if name in schemes else {name: tensor}
 
         def forecast(info: TensorInfo) -> tuple[TensorInfo, ...]:
-            return packed_infos(info, self.bits, self.group) if info.name in targets else (info,)
+            return stored_infos(info, schemes[info.name]) if info.name in schemes else (info,)
 
-        ignored = (
-            name.removesuffix(".weight") for name in tensor_names(graph, target=False) if name.endswith(".weight")
-        )
-        dense = {"lm_head", *(name for name in ignored if "embed" not in name)}
-        return checkpoint.with_quantization(quantization_config(self.bits, self.group, dense)).map(rounded, forecast)
+        return declared.map(rounded, forecast)
 
-    def _packed(self, name: str, weight: Tensor) -> dict[str, Tensor]:
-        if not weight.isfinite().all():
-            raise DovetailError("holds a weight that is not finite", where=name, hint="a checkpoint that is not broken")
-        scale = absmax_scale(weight, self.bits, self.group)
-        return packed_tensors(name, quantise(weight, scale, self.bits), scale, self.bits)
+
+def _stored(name: str, weight: Tensor, scheme: Scheme) -> dict[str, Tensor]:
+    check_finite(name, weight)
+    scale, zero = grid(weight, scheme)
+    return stored_tensors(name, quantise(weight, scale, zero, scheme), scale, zero, scheme)

@@ -1,0 +1,101 @@
+"""The matrices of a quantised checkpoint as floats again, and what is said of its layers' inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from dovetail.core.errors import DovetailError
+from dovetail.core.formats import Format
+from dovetail.model.config import Config
+from dovetail.model.storage.read import storage_of
+from dovetail.model.storage.rules import Rule, Storage
+from dovetail.runtime.checkpoint import Checkpoint
+from dovetail.runtime.packed import dequantise, rows_at_once, unpack, unpack_zeros
+from dovetail.runtime.tensorfile import read_tensor
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+_PARTS = ("_packed", "_scale", "_zero_point", "_shape")  # what may be stored for one matrix, after its name
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A checkpoint of integers or e4m3 with scales, that this module can turn into floats."""
+
+    checkpoint: Checkpoint
+    storage: Storage
+
+    @classmethod
+    def of(cls, checkpoint: Checkpoint) -> Stored | None:
+        """None where nothing is quantised, or in a form that is not read here: scales of blocks or whole tensors, 4-bit
+        floats, inputs with fixed scales, other libraries' methods.
+        """
+        found = checkpoint.config.get("quantization_config") or {}
+        groups = (found.get("config_groups") or {}).values()
+        if found.get("quant_method") != "compressed-tensors" or any(map(_fixed, groups)):
+            return None
+        config = Config(checkpoint.config, str(checkpoint.folder / "config.json"))
+        storage = storage_of(config, config.dtype)
+        plain = all(rule.form is None or _read_here(rule.form) for rule in storage.rules)
+        return cls(checkpoint, storage) if plain and not storage.unread else None
+
+    def rule(self, name: str) -> Rule:
+        """How the tensor or module of this name is stored."""
+        return self.storage.rule(name, 0)
+
+    def dense_tensors(self, dtype: torch.dtype) -> Iterator[tuple[str, Tensor]]:
+        """Every tensor as floats of `dtype`, one quantised matrix in memory at a time.
+
+        Raises
+        ------
+        DovetailError
+            A quantised matrix lacks its scales or its shape.
+        """
+        stored = self.checkpoint.stored
+        for name, info in stored.items():
+            stem = name.removesuffix("_packed")
+            if name != stem or f"{name}_scale" in stored:
+                yield stem, self._dense(stem, dtype)
+            elif not name.endswith(_PARTS):
+                tensor = read_tensor(info)
+                yield name, tensor.to(dtype) if tensor.is_floating_point() else tensor
+
+    def _dense(self, name: str, dtype: torch.dtype) -> Tensor:
+        form = self.rule(name).form
+        if form is None:
+            raise DovetailError("is quantised, and the config does not say how", where=name)
+        scale = self._part(name, "_scale").to(dtype)
+        zero = self._part(name, "_zero_point") if form.zeros else None
+        if not form.packed:
+            steps = self._part(name, "")
+            return dequantise(steps.to(dtype), scale, zero)
+        rows, cols = (int(size) for size in self._part(name, "_shape"))
+        if zero is not None:
+            zero = unpack_zeros(zero, form.bits, rows)
+        words, whole, at_once = self._part(name, "_packed"), scale.new_empty(rows, cols), rows_at_once(cols)
+        for i in range(0, rows, at_once):
+            part = slice(i, i + at_once)
+            steps = unpack(words[part], form.bits, cols)
+            whole[part] = dequantise(steps, scale[part], None if zero is None else zero[part])
+        return whole
+
+    def _part(self, name: str, part: str) -> Tensor:
+        stored = self.checkpoint.stored
+        if name + part not in stored:
+            where, why = str(self.checkpoint.folder), f"the matrix '{name}' needs it"
+            raise DovetailError(f"no tensor '{name + part}'", where=where, why=why)
+        return read_tensor(stored[name + part])
+
+
+def _read_here(form: Format) -> bool:
+    integers = form.packed and form.dtype.startswith("int") and not form.order
+    return integers or (not form.packed and form.block is not None and form.block[0] == 1)
+
+
+def _fixed(group: dict[str, object]) -> bool:
+    inputs = group.get("input_activations")
+    return isinstance(inputs, dict) and (inputs.get("dynamic") is not True or inputs.get("strategy") != "token")
