@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import cache, reduce
 from importlib import resources
 from pathlib import Path
@@ -109,9 +109,8 @@ class Recipe:
         return cls("+".join(map(_name, methods)) or "none", methods)
 
     def describe(self) -> str:
-        """The methods in words: ``rtn(bits=4, group=128)``."""
-        words = (f"{_name(m)}({', '.join(f'{k}={v}' for k, v in asdict(m).items())})" for m in self.methods)  # type: ignore[call-overload]
-        return ", then ".join(words) or "the model as it is"
+        """The methods in words: ``rtn(bits=4, group=64)``; of the parameters the first, and those that are not default."""
+        return ", then ".join(map(_in_words, self.methods)) or "the model as it is"
 
     def to_json(self) -> dict[str, Any]:
         """What `load` reads back."""
@@ -141,6 +140,15 @@ class Recipe:
         after = self.on_weights(before)
         path = after.save(out, recipe=self.to_json())
         return Applied(path, before.payload_bytes, after.payload_bytes, time.perf_counter() - started)
+
+
+def _in_words(step: Method) -> str:
+    told = [
+        f"{f.name}={value}"
+        for i, f in enumerate(fields(step))
+        if (value := getattr(step, f.name)) != f.default or not i
+    ]  # type: ignore[arg-type]
+    return f"{_name(step)}({', '.join(told)})"
 
 
 _ORDER = "prune first, quantise once, last"
