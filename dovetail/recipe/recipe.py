@@ -109,7 +109,7 @@ class Recipe:
         return cls("+".join(map(_name, methods)) or "none", methods)
 
     def describe(self) -> str:
-        """The methods in words: ``rtn(bits=4, group=64)``; of the parameters the first, and those that are not default."""
+        """The methods in words, ``rtn(bits=4, group=64)``: their first parameters and those that are not default."""
         return ", then ".join(map(_in_words, self.methods)) or "the model as it is"
 
     def to_json(self) -> dict[str, Any]:
@@ -143,11 +143,9 @@ class Recipe:
 
 
 def _in_words(step: Method) -> str:
-    told = [
-        f"{f.name}={value}"
-        for i, f in enumerate(fields(step))
-        if (value := getattr(step, f.name)) != f.default or not i
-    ]  # type: ignore[arg-type]
+    parameters = {f.name: (getattr(step, f.name), f.default) for f in fields(step)}  # type: ignore[arg-type]
+    first = next(iter(parameters), "")
+    told = [f"{name}={value}" for name, (value, usual) in parameters.items() if value != usual or name == first]
     return f"{_name(step)}({', '.join(told)})"
 
 
