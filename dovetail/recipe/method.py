@@ -4,7 +4,8 @@ Adding a method is adding one file to `methods`: a frozen dataclass under ``@met
 parameters a recipe may give. It has
 
 - ``rewrite(graph)``: the predicting face;
-- ``on_weights(checkpoint)``: the doing face, where it changes stored tensors;
+- ``on_weights(checkpoint)``: the doing face, where it changes stored tensors one by one; or
+- ``on_layers(checkpoint)``: the same, where it has to see what a calibration text makes of each decoder layer's inputs;
 - ``takes`` and ``leaves`` (class variables, optional): the form weights must have before, and have after, ``"dense"``
   or ``"packed"``. A recipe whose forms do not meet is refused when it is made. Without them any form is taken and kept.
 - ``examples(columns)`` (class method): a few representative instances that fit matrices with these numbers of columns.
@@ -19,6 +20,7 @@ from dovetail.core.registry import Registry
 from dovetail.model.graph import Graph
 
 if TYPE_CHECKING:
+    from dovetail.recipe.layerwise.run import OnLayer
     from dovetail.runtime.checkpoint import Checkpoint
 
 Form = Literal["dense", "packed"]
@@ -50,6 +52,18 @@ class OnWeights(Protocol):
 
     def on_weights(self, checkpoint: Checkpoint) -> Checkpoint:
         """The checkpoint as this method leaves it; tensors are transformed as they stream through."""
+        ...
+
+
+@runtime_checkable
+class OnLayers(Protocol):
+    """A method that changes stored tensors by what a calibration text makes of them, one decoder layer at a time."""
+
+    takes: ClassVar[Form]
+    leaves: ClassVar[Form]
+
+    def on_layers(self, checkpoint: Checkpoint) -> tuple[Checkpoint, OnLayer]:
+        """The checkpoint with what this method declares of it, and what it does to each decoder layer."""
         ...
 
 

@@ -17,8 +17,11 @@ from dovetail.model.storage.compressed import compressed_tensors
 from dovetail.model.storage.graph import as_stored
 from dovetail.recipe.scheme import Scheme, quantization_config
 from dovetail.recipe.targets import check_dense, graph_of, is_target, targets_in, tensor_names
+from dovetail.runtime.tensorfile import TORCH_NAMES
 
 if TYPE_CHECKING:
+    import torch
+
     from dovetail.runtime.checkpoint import Checkpoint
 
 LayerBits = tuple[tuple[str, int], ...]
@@ -141,3 +144,10 @@ def quantised(
         raise DovetailError("cannot be packed", where=where, why=why, hint=hint, exit_code=INFEASIBLE)
     targets_in(checkpoint.stored, graph, where)
     return checkpoint.with_quantization(found.config()), found.by_tensor()
+
+
+def stored_dtypes(checkpoint: Checkpoint) -> Mapping[str, torch.dtype]:
+    """The dtype of each tensor as transforms leave it: that in which its scales are stored."""
+    import torch
+
+    return {name: getattr(torch, TORCH_NAMES[info.dtype]) for name, info in checkpoint.infos().items()}

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from functools import cache, reduce
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dovetail.core.content import digest
 from dovetail.core.errors import DovetailError, did_you_mean
+from dovetail.core.version import __version__
 from dovetail.model.graph import Graph
-from dovetail.recipe.method import METHODS, Method, OnWeights
+from dovetail.recipe.method import METHODS, Method, OnLayers, OnWeights
 from dovetail.recipe.parameters import build, with_parameters
 
 if TYPE_CHECKING:
+    from dovetail.recipe.layerwise.calibration import Calibration
+    from dovetail.recipe.layerwise.run import Job, OnLayer
     from dovetail.runtime.checkpoint import Checkpoint
 
 
@@ -120,13 +125,48 @@ class Recipe:
         """The graph after all methods."""
         return reduce(lambda now, step: step.rewrite(now), self.methods, graph)
 
-    def on_weights(self, checkpoint: Checkpoint) -> Checkpoint:
-        """The checkpoint after all methods that change stored tensors; nothing is read yet."""
-        doing = [m for m in self.methods if isinstance(m, OnWeights)]
-        return reduce(lambda now, step: step.on_weights(now), doing, checkpoint)
+    @property
+    def calibrated(self) -> bool:
+        """Whether a method looks at a text."""
+        return any(isinstance(m, OnLayers) for m in self.methods)
 
-    def apply(self, folder: str | Path, out: str | Path) -> Applied:
+    def on_weights(self, checkpoint: Checkpoint, job: Job | None = None) -> Checkpoint:
+        """The checkpoint after all methods that change stored tensors.
+
+        Nothing is read yet, but for calibrated methods, which need a `job` and do their work at once; neighbours among
+        them go through the layers together.
+        """
+        now, waiting = checkpoint, list["OnLayer"]()
+        steps: tuple[Any, ...] = (*self.methods, None)
+        for index, step in enumerate(steps):
+            if isinstance(step, OnLayers):
+                now, change = step.on_layers(now)
+                waiting.append(change)
+                continue
+            if waiting:
+                now, waiting = _through_layers(now, waiting, job, index), []
+            if isinstance(step, OnWeights):
+                now = step.on_weights(now)
+        return now
+
+    def apply(
+        self,
+        folder: str | Path,
+        out: str | Path,
+        *,
+        calibration: Calibration | None = None,
+        work: Path | None = None,
+        report: Callable[[str], None] = lambda line: None,
+    ) -> Applied:
         """Really change a checkpoint: read `folder` tensor by tensor, write `out` whole or not at all.
+
+        Parameters
+        ----------
+        calibration : Calibration
+            The text of calibrated methods; see there for the default.
+        work : Path
+            Where calibrated methods keep finished layers until `out` is written, beside it by default. The same call
+            after a stop goes on from there.
 
         Raises
         ------
@@ -136,10 +176,35 @@ class Recipe:
         from dovetail.runtime.checkpoint import Checkpoint
 
         started = time.perf_counter()
-        before = Checkpoint.open(folder)
-        after = self.on_weights(before)
-        path = after.save(out, recipe=self.to_json())
+        before, target = Checkpoint.open(folder), Path(out).expanduser()
+        job = self._job(before, calibration, work or target.with_name(f".{target.name}.layers"), report)
+        after = self.on_weights(before, job)
+        path = after.save(
+            target, recipe={**self.to_json(), **({"calibration": job.calibration.to_json()} if job else {})}
+        )
+        if job:
+            shutil.rmtree(job.folder, ignore_errors=True)
         return Applied(path, before.payload_bytes, after.payload_bytes, time.perf_counter() - started)
+
+    def _job(
+        self, checkpoint: Checkpoint, calibration: Calibration | None, work: Path, report: Callable[[str], None]
+    ) -> Job | None:
+        if not self.calibrated:
+            return None
+        from dovetail.recipe.layerwise.calibration import Calibration
+        from dovetail.recipe.layerwise.run import Job
+
+        chosen = calibration or Calibration()
+        key = digest([checkpoint.sha256(), self.to_json()["methods"], chosen.key(), __version__])
+        return Job(work, key, chosen, report)
+
+
+def _through_layers(checkpoint: Checkpoint, methods: Sequence[OnLayer], job: Job | None, step: int) -> Checkpoint:
+    from dovetail.recipe.layerwise.run import run_layers
+
+    if job is None:
+        raise DovetailError("calibrated methods need a text", where="recipe", hint="Recipe.apply, or compress")
+    return run_layers(checkpoint, methods, job.part(step))
 
 
 def _in_words(step: Method) -> str:

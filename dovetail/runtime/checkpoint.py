@@ -47,12 +47,15 @@ class Checkpoint:
     transforms : tuple of (transform, forecast)
         Each transform turns (name, tensor) into the tensors stored instead; its forecast says which those are, so that
         sizes are known before any work is done.
+    files : tuple of Path
+        The safetensors files of `folder`, whatever `stored` has become since.
     """
 
     folder: Path
     config: Mapping[str, Any]
     stored: Mapping[str, TensorInfo]
     transforms: tuple[tuple[Transform, Forecast], ...] = ()
+    files: tuple[Path, ...] = ()
 
     @classmethod
     def open(cls, folder: str | Path) -> Checkpoint:
@@ -73,7 +76,8 @@ class Checkpoint:
                     f"tensor '{lost[0]}' is not in {shard}", where=str(path), why="the index says it is"
                 )
             stored |= infos
-        return cls(path, config, stored)
+        files = sorted({info.file for info in stored.values() if info.file})
+        return cls(path, config, stored, files=tuple(files))
 
     def map(self, transform: Transform, forecast: Forecast | None = None) -> Checkpoint:
         """The checkpoint with every tensor, as earlier transforms leave it, replaced by what `transform` makes.
@@ -88,10 +92,14 @@ class Checkpoint:
             raise DovetailError("already quantised", where=str(self.folder), hint="start from the dense checkpoint")
         return replace(self, config={**self.config, "quantization_config": dict(config)})
 
+    def read(self, name: str) -> dict[str, Tensor]:
+        """What the transforms make of the stored tensor `name`; often one tensor of that name."""
+        return self._changed(name, read_tensor(self.stored[name]))
+
     def tensors(self) -> Iterator[tuple[str, Tensor]]:
         """Every tensor as the transforms leave it, one source tensor in memory at a time."""
-        for info in self.stored.values():
-            yield from self._changed(info.name, read_tensor(info)).items()
+        for name in self.stored:
+            yield from self.read(name).items()
 
     def infos(self) -> dict[str, TensorInfo]:
         """Names, dtypes and shapes as the transforms leave them, by their forecasts: no weight is read."""
@@ -112,9 +120,9 @@ class Checkpoint:
         return payload(self.infos())
 
     def sha256(self) -> str:
-        """Hash of the safetensors files, in the order of their names."""
+        """Hash of the safetensors files that were opened, in the order of their names."""
         sink = hashlib.sha256()
-        for path in sorted({info.file for info in self.stored.values() if info.file}):
+        for path in self.files:
             with path.open("rb") as file:
                 while block := file.read(1 << 20):
                     sink.update(block)

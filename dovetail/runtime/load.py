@@ -111,6 +111,25 @@ def _module(transformers: ModuleType, checkpoint: Checkpoint, dtype: torch.dtype
     return model
 
 
+def skeleton(checkpoint: Checkpoint, dtype: str = "fp32") -> Any:
+    """The module of a checkpoint's architecture on the meta device: its shape, without any weight.
+
+    Raises
+    ------
+    DovetailError
+        transformers does not know the architecture without code of its own.
+    """
+    torch, transformers = _libraries()
+    try:
+        fields = {name: value for name, value in checkpoint.config.items() if name != "quantization_config"}
+        config = transformers.CONFIG_MAPPING[fields["model_type"]].from_dict(fields)
+        with torch.device("meta"):
+            return transformers.AutoModelForCausalLM.from_config(config, dtype=getattr(torch, DTYPES[dtype])).eval()
+    except (ValueError, KeyError, OSError, AttributeError, TypeError) as error:
+        why = " ".join(str(error).split())[:300]
+        raise DovetailError("transformers does not know this model", where=str(checkpoint.folder), why=why) from error
+
+
 def _dequantised(transformers: ModuleType, checkpoint: Checkpoint) -> dict[str, Any]:
     """Other formats of compressed-tensors: unpack at load, not in the first pass, so that every pass costs the same."""
     if (checkpoint.config.get("quantization_config") or {}).get("quant_method") != "compressed-tensors":
@@ -118,6 +137,14 @@ def _dequantised(transformers: ModuleType, checkpoint: Checkpoint) -> dict[str, 
     require("compressed_tensors", "torch", to="unpack quantised weights")
     require("loguru", "torch").logger.disable("compressed_tensors")
     return {"quantization_config": transformers.CompressedTensorsConfig(dequantize=True)}
+
+
+def tokenizer_of(folder: Path) -> Any:
+    """The tokenizer of a folder. Raises `DovetailError` where there is none."""
+    found = _tokenizer(_libraries()[1], folder)
+    if found is None:
+        raise DovetailError("no tokenizer", where=str(folder), hint="a folder with tokenizer.json")
+    return found
 
 
 def _tokenizer(transformers: ModuleType, path: Path) -> Any:

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dovetail.recipe import rounding
+from dovetail.recipe.arithmetic import rounding
 from dovetail.recipe.scheme import Scheme
 from dovetail.runtime.packed import dequantise, pack, pack_zeros, unpack, unpack_zeros
 

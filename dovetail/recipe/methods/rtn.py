@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, ClassVar, Self
 import numpy as np
 
 from dovetail.model.graph import Graph
+from dovetail.recipe.arithmetic.rounding import check_finite, grid, quantise
 from dovetail.recipe.method import Form, method
 from dovetail.recipe.packing import stored_infos, stored_tensors
 from dovetail.recipe.quantising import LayerBits, Quantised, quantised
-from dovetail.recipe.rounding import check_finite, grid, quantise
 from dovetail.recipe.scheme import Scheme
 
 if TYPE_CHECKING:

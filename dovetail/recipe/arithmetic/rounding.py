@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 FLOAT8_MAX = 448.0  # e4m3
+_SHARES = tuple(1 - i / 25 for i in range(1, 13))  # of the whole range
 
 
 def check_finite(name: str, weight: Tensor) -> None:
@@ -80,3 +81,35 @@ def nearest(weight: Tensor, scale: Tensor, zero: Tensor | None, scheme: Scheme) 
         steps = steps - zero.float().unsqueeze(-1)
     values: Tensor = (steps * scale.float().unsqueeze(-1)).reshape(weight.shape)
     return values
+
+
+def searched_grid(
+    weight: Tensor, scheme: Scheme, power: Tensor | None, dtype: torch.dtype | None = None
+) -> tuple[Tensor, Tensor | None]:
+    """As `grid`, over shrunken ranges: of each group the one with the least squared error.
+
+    Clipping the largest weights makes the steps of all others smaller. A range that shrinks about zero keeps its zero
+    point.
+
+    Parameters
+    ----------
+    power : Tensor (cols,) or None
+        Mean square of each input, by which its errors weigh; None: no search.
+    """
+    torch = require("torch", "torch", to="quantise")
+    widest, zero = grid(weight, scheme, dtype)
+    if power is None or scheme.kind == "float":
+        return widest, zero
+    importance = power.float().reshape(1, widest.shape[1], -1)
+
+    def loss(scale: Tensor) -> Tensor:
+        error = (nearest(weight, scale, zero, scheme) - weight.float()).reshape(*scale.shape, -1)
+        return (error.square() * importance).sum(-1)
+
+    best, least = widest, loss(widest)
+    for share in _SHARES:
+        scale = (widest.float() * share).to(widest.dtype)
+        scale = torch.where(scale == 0, widest, scale)
+        found = loss(scale)
+        best, least = torch.where(found < least, scale, best), torch.minimum(found, least)
+    return best, zero

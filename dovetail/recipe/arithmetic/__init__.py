@@ -1,0 +1,1 @@
+"""The arithmetic of methods: tensors in, tensors out, nothing read, nothing remembered."""

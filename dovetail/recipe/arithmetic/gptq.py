@@ -1,0 +1,120 @@
+"""GPTQ (Frantar et al., arXiv 2210.17323): columns are rounded one by one, each error is made good by those to come.
+
+With the second moment H of a layer's inputs, the loss of a rounding is ``tr((W - Q) H (W - Q)^T)``. Fixing column j at
+q_j, the best of all later columns moves by ``-(w_j - q_j) / U_jj * U_j,j+1..`` where ``H^-1 = U^T U`` (U upper).
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple
+
+from dovetail.core.errors import DovetailError
+from dovetail.core.lazy import require
+from dovetail.recipe.arithmetic.rounding import nearest, quantise, searched_grid
+from dovetail.recipe.scheme import Scheme
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+_BLOCK = 128  # columns whose errors are passed on together
+_TRIES = 5  # times the damping is multiplied by ten where H is not positive definite
+
+
+class Rounded(NamedTuple):
+    """Integers (rows, cols), scales and zero points (rows, groups), and the fp32 values that they stand for."""
+
+    steps: Tensor
+    scale: Tensor
+    zero: Tensor | None
+    values: Tensor
+
+
+def gptq(
+    weight: Tensor,
+    moment: Tensor,
+    scheme: Scheme,
+    *,
+    damp: float = 0.01,
+    order: bool = True,
+    search: bool = True,
+    dtype: torch.dtype | None = None,
+) -> Rounded:
+    """Round a matrix so that its products change least on inputs with a given second moment.
+
+    Parameters
+    ----------
+    weight : Tensor (rows, cols)
+    moment : Tensor (cols, cols)
+        Sum, or mean, of ``x x^T`` over inputs.
+    damp : float
+        Added to the diagonal, as a share of its mean.
+    order : bool
+        Columns with the largest inputs come first. Groups stay those of neighbours, with scales of the weights as they
+        were ("static groups"): nothing more is stored.
+    search : bool
+        Scales by the least squared error weighted by the inputs' power, otherwise by the largest weight.
+    dtype : torch.dtype
+        Of the scales; the weight's by default.
+
+    Raises
+    ------
+    DovetailError
+        The moment is not finite.
+    """
+    torch = require("torch", "torch", to="quantise")
+    if not moment.isfinite().all():
+        raise DovetailError("inputs are not finite", where="gptq", why="the model overflows on the calibration text")
+    kept = dtype or weight.dtype
+    power = moment.diagonal().float()
+    work = torch.where(power == 0, torch.zeros_like(power), weight.float())
+    cols = weight.shape[1]
+    places = torch.argsort(power, descending=True, stable=True) if order else torch.arange(cols)
+    upper = _inverse_factor(moment[places][:, places], damp)
+    static = order or not scheme.group
+    scale, zero = searched_grid(work, scheme, power if search else None, kept)
+    groups = scale.shape[1]
+    size = cols // groups
+    work, done = work[:, places], torch.empty_like(work)
+    for begin in range(0, cols, _BLOCK):
+        end = min(begin + _BLOCK, cols)
+        errors = torch.empty(len(work), end - begin)
+        for j in range(begin, end):
+            column = int(places[j])
+            group = column // size
+            if not static and column % size == 0:
+                last = work[:, j : j + size]
+                weights = power[places[j : j + size]] if search else None
+                scale[:, group : group + 1], new = searched_grid(last, replace(scheme, group=0), weights, kept)
+                if zero is not None and new is not None:
+                    zero[:, group : group + 1] = new
+            of_group = scale[:, group : group + 1], None if zero is None else zero[:, group : group + 1]
+            now = work[:, j : j + 1]
+            best = nearest(now, *of_group, scheme)
+            done[:, column : column + 1] = best
+            errors[:, j - begin : j - begin + 1] = error = (now - best) / upper[j, j]
+            reach = cols if not static else end  # scales of groups to come see every error passed on
+            work[:, j + 1 : reach] -= error * upper[j, j + 1 : reach]
+        if static:
+            work[:, end:] -= errors @ upper[begin:end, end:]
+    return Rounded(quantise(done, scale, zero, scheme), scale, zero, done)
+
+
+def _inverse_factor(moment: Tensor, damp: float) -> Tensor:
+    """Upper U with ``H^-1 = U^T U``, for the damped moment; dead inputs count as 1."""
+    torch = require("torch", "torch", to="quantise")
+    damped = moment.float().clone()
+    diagonal = damped.diagonal()
+    diagonal[diagonal == 0] = 1.0
+    share = damp * float(diagonal.mean())
+    for _ in range(_TRIES):
+        diagonal += share
+        lower, failed = torch.linalg.cholesky_ex(damped)
+        if not failed:
+            factor, failed = torch.linalg.cholesky_ex(torch.cholesky_inverse(lower), upper=True)
+            if not failed:
+                found: Tensor = factor
+                return found
+        share *= 10
+    raise DovetailError("inputs do not tell weights apart", where="gptq", hint="more calibration text, or damp=0.1")

@@ -1,0 +1,169 @@
+"""Apply calibrated methods layer by layer: little memory, and a stop at any moment costs one layer."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dovetail.core.errors import DovetailError
+from dovetail.core.files import check_ours, write_json
+from dovetail.core.lazy import require
+from dovetail.recipe.layerwise.calibration import Calibration
+from dovetail.recipe.layerwise.decoder import Call, Decoder
+from dovetail.recipe.layerwise.states import States
+from dovetail.recipe.layerwise.work import LayerWork
+from dovetail.recipe.quantising import stored_dtypes
+from dovetail.recipe.targets import graph_of, tensor_names
+from dovetail.runtime.checkpoint import Checkpoint
+from dovetail.runtime.memory import resident_bytes
+from dovetail.runtime.tensorfile import TensorWriter, describe, read_header
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+OnLayer = Callable[[LayerWork], None]
+Report = Callable[[str], None]
+_STATE = "state.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What calibrated methods run on.
+
+    Parameters
+    ----------
+    folder : Path
+        Where finished layers and hidden states are kept until the whole checkpoint is written; a job with the same
+        `key` goes on from there.
+    key : str
+        Hash of all that decides the result.
+    """
+
+    folder: Path
+    key: str
+    calibration: Calibration
+    report: Report = lambda line: None
+
+    def part(self, step: int) -> Job:
+        """The job of one run of calibrated methods among several in a recipe."""
+        return replace(self, folder=self.folder / f"step-{step}")
+
+
+def run_layers(checkpoint: Checkpoint, methods: Sequence[OnLayer], job: Job) -> Checkpoint:
+    """The checkpoint whose decoder layers `methods` changed, in order; new tensors lie in the job's folder.
+
+    Raises
+    ------
+    DovetailError
+        A model that cannot be run layer by layer, a text too short, inputs that are not finite, a full disk.
+    """
+    decoder = Decoder.of(checkpoint)
+    _prepare(job)
+    context = int(getattr(decoder.model.config, "max_position_embeddings", 0) or 2**31)
+    batches = job.calibration.batches(checkpoint.folder, context)
+    first, calls = decoder.begin(batches)
+    count, done = len(decoder.layers), _finished(job.folder)
+    if done:
+        job.report(f"going on after layer {done} of {count}")
+    else:
+        States.write(job.folder, 0, first)
+    dtypes = stored_dtypes(checkpoint)
+    targets = frozenset(tensor_names(graph_of(checkpoint.config)[0]))
+    began = time.monotonic()
+    for index in range(done, count):
+        work = _work(decoder, index, calls[index], targets, job)
+        for method in methods:
+            method(work)
+        _finish(work, dtypes, job.folder)
+        job.report(_progress(index + 1, count, (time.monotonic() - began) / (index + 1 - done)))
+    return _gathered(checkpoint, decoder, job.folder, count)
+
+
+def _prepare(job: Job) -> None:
+    """The job's folder, emptied where it is of another job."""
+    check_ours(job.folder, _STATE)
+    state = job.folder / _STATE
+    try:
+        known = json.loads(state.read_text())["key"]
+    except (OSError, ValueError, KeyError, TypeError):
+        known = None
+    if known != job.key:
+        shutil.rmtree(job.folder, ignore_errors=True)
+        write_json(state, {"key": job.key})
+
+
+def _layer_file(folder: Path, index: int) -> Path:
+    return folder / f"layer-{index}.safetensors"
+
+
+def _finished(folder: Path) -> int:
+    """Layers that are done, and whose successor can begin; 0 where the hidden states are not there."""
+    done = 0
+    while _layer_file(folder, done).is_file():
+        done += 1
+    return done if States.exist(folder, done) else 0
+
+
+def _work(decoder: Decoder, index: int, call: Call, targets: frozenset[str], job: Job) -> LayerWork:
+    torch = require("torch", "torch", to="calibrate")
+    module, prefix = decoder.layer(index), decoder.prefix(index)
+    named = ((f"{prefix}{name}.weight", part) for name, part in module.named_modules())
+    linears = {name: part for name, part in named if isinstance(part, torch.nn.Linear) and name in targets}
+    return LayerWork(index, prefix, module, linears, States.read(job.folder, index), call)
+
+
+def _finish(work: LayerWork, dtypes: Mapping[str, torch.dtype], folder: Path) -> None:
+    """Write the hidden states after the layer, then the layer: the layer's file says that both are there."""
+    tensors = work.tensors(dtypes)
+    States.write(folder, work.index + 1, map(work.run, work.states))
+    _write(_layer_file(folder, work.index), tensors.items())
+    work.states.remove()
+
+
+def _write(path: Path, tensors: Iterable[tuple[str, Tensor]]) -> None:
+    """Tensors as a safetensors file that appears whole or not at all."""
+    found = dict(tensors)
+    part = path.with_suffix(".part")
+    try:
+        with TensorWriter(part, {name: describe(name, tensor) for name, tensor in found.items()}) as writer:
+            for name, tensor in found.items():
+                writer.add(name, tensor)
+        os.replace(part, path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        why, hint = (
+            error.strerror or str(error),
+            "free some space and start the same command again: it goes on from here",
+        )
+        raise DovetailError(f"could not write {path.name}", where=str(path.parent), why=why, hint=hint) from error
+
+
+def _progress(done: int, count: int, seconds: float) -> str:
+    peak = resident_bytes("VmHWM")
+    memory = f", {peak / 1e9:.1f} GB of memory at most" if peak else ""
+    return f"layer {done} of {count}, {seconds * (count - done):.0f} s to go{memory}"
+
+
+def _gathered(checkpoint: Checkpoint, decoder: Decoder, folder: Path, count: int) -> Checkpoint:
+    """The checkpoint of the changed layers and of all other tensors as its transforms leave them."""
+    inside = tuple(decoder.prefix(index) for index in range(count))
+    stored = {name: info for name, info in checkpoint.stored.items() if not name.startswith(inside)}
+    if checkpoint.transforms:
+        rest = folder / "rest.safetensors"
+        _write(rest, _read_all(checkpoint, stored))
+        stored = read_header(rest)
+    for index in range(count):
+        stored |= read_header(_layer_file(folder, index))
+    return replace(checkpoint, stored=stored, transforms=())
+
+
+def _read_all(checkpoint: Checkpoint, names: Iterable[str]) -> Iterator[tuple[str, Tensor]]:
+    for name in names:
+        yield from checkpoint.read(name).items()

@@ -1,0 +1,79 @@
+"""GPTQ (Frantar et al., arXiv 2210.17323): integer weights whose rounding errors make good for each other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Self
+
+import numpy as np
+
+from dovetail.core.errors import DovetailError
+from dovetail.model.graph import Graph
+from dovetail.recipe.arithmetic.gptq import gptq
+from dovetail.recipe.arithmetic.rounding import check_finite
+from dovetail.recipe.method import Form, method
+from dovetail.recipe.packing import stored_tensors
+from dovetail.recipe.quantising import LayerBits, Quantised, quantised, stored_dtypes
+from dovetail.recipe.scheme import Scheme
+
+if TYPE_CHECKING:
+    from dovetail.recipe.layerwise.run import OnLayer
+    from dovetail.recipe.layerwise.work import LayerWork
+    from dovetail.runtime.checkpoint import Checkpoint
+
+
+@method("gptq")
+@dataclass(frozen=True, slots=True)
+class GPTQ:
+    """Store linear weights as integers of `bits`, rounded so that outputs on a calibration text change least.
+
+    As `rtn`, but each weight's rounding error is made good by the weights of the same row that are rounded after it.
+    Layers that read what earlier ones write are calibrated on what these write after rounding.
+    """
+
+    bits: int = 4  # 2 to 8
+    group: int = 128  # inputs that share a scale, or the nearest divisor of the columns below; 0: one scale per row
+    symmetric: bool = True  # otherwise each scale has a zero point
+    act_bits: int = 16  # of inputs, rounded per token as they come: 8 or 4; 16: as they are
+    layers: LayerBits = ()  # bits of single layers: {glob: bits}
+    order: bool = True  # columns with the largest inputs are rounded first
+    search: bool = True  # scales by the least squared error instead of the largest weight
+    damp: float = 0.01  # added to the diagonal of the inputs' second moment, as a share of its mean
+
+    takes: ClassVar[Form] = "dense"
+    leaves: ClassVar[Form] = "packed"
+
+    def __post_init__(self) -> None:
+        self.scheme()
+        if not 0 < self.damp < np.inf:
+            raise DovetailError(f"a damping of {self.damp}", where="gptq.damp", hint="0.01: above 0")
+
+    def scheme(self) -> Scheme:
+        """How every matrix is stored that `layers` does not name."""
+        return Scheme(self.bits, self.group, self.symmetric, self.act_bits)
+
+    @classmethod
+    def examples(cls, columns: tuple[int, ...]) -> tuple[Self, ...]:
+        group = min(*columns, 128)
+        return cls(4, group), cls(3, 0, False, order=False), cls(8, 0, act_bits=8), cls(2, group, order=False)
+
+    def rewrite(self, graph: Graph) -> Graph:
+        return Quantised.of(graph, self.scheme(), self.layers).rewrite()
+
+    def on_layers(self, checkpoint: Checkpoint) -> tuple[Checkpoint, OnLayer]:
+        declared, schemes = quantised(checkpoint, self.scheme(), self.layers)
+        dtypes = stored_dtypes(checkpoint)
+
+        def rounded(work: LayerWork) -> None:
+            for stage in work.stages():
+                for name, inputs in work.inputs(stage).items():
+                    weight = work.linears[name].weight.data
+                    check_finite(name, weight)
+                    done = gptq(
+                        weight, inputs.moment, schemes[name],
+                        damp=self.damp, order=self.order, search=self.search, dtype=dtypes[name],
+                    )  # fmt: skip
+                    stored = stored_tensors(name, done.steps, done.scale, done.zero, schemes[name])
+                    work.keep(name, stored, done.values)
+
+        return declared, rounded
