@@ -30,7 +30,21 @@ def save_tiny(family: str, folder: Path) -> Path:
     kind, dtype, more = _FAMILIES[family]
     config = getattr(transformers, kind)(**_SIZES, **more)
     transformers.AutoModelForCausalLM.from_config(config, dtype=getattr(torch, dtype)).save_pretrained(folder)
+    save_tokenizer(folder)
     return folder
+
+
+def save_tokenizer(folder: Path, vocabulary: int = 96) -> None:
+    """A token for each printable character, for models without a tokenizer of their own."""
+    from tokenizers import Regex, Tokenizer
+    from tokenizers.models import WordLevel
+    from tokenizers.pre_tokenizers import Split
+    from transformers import PreTrainedTokenizerFast
+
+    words = {chr(32 + i): i for i in range(vocabulary - 1)} | {"?unknown": vocabulary - 1}
+    tokenizer = Tokenizer(WordLevel(words, unk_token="?unknown"))
+    tokenizer.pre_tokenizer = Split(Regex("."), "isolated")
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer).save_pretrained(folder)
 
 
 @pytest.fixture(scope="session")

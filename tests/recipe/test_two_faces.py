@@ -18,7 +18,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from dovetail.model import Model
 from dovetail.model.graph import Attention, Graph, Linear
-from dovetail.recipe.method import METHODS
+from dovetail.recipe.layerwise.calibration import Calibration
+from dovetail.recipe.method import METHODS, OnLayers
 from dovetail.recipe.recipe import Recipe
 from dovetail.runtime.checkpoint import Checkpoint, payload
 from dovetail.runtime.load import load
@@ -40,6 +41,8 @@ def every_case() -> Iterator[Any]:
         examples = [example for name in METHODS for example in METHODS[name].examples(_COLUMNS[model])]
         few = examples if model in ("stories260K", "llama") else examples[:: max(1, len(examples) // 3)]
         for example in few:
+            if model == "mixtral" and isinstance(example, OnLayers):
+                continue  # refused by name: transformers holds all experts of a layer in one tensor
             yield pytest.param(model, (example,), id=f"{model}-{example}")
     firsts = [METHODS[name].examples(_COLUMNS["llama"])[0] for name in METHODS]
     for first, second in product(firsts, firsts):
@@ -55,7 +58,7 @@ class Done:
 
     def __init__(self, source: Path, methods: tuple[Any, ...], out: Path) -> None:
         self.source, self.recipe = source, Recipe.load(list(methods))
-        self.applied = self.recipe.apply(source, out)
+        self.applied = self.recipe.apply(source, out, calibration=Calibration(samples=4, tokens=32))
         self.tensors = load_file(out / "model.safetensors")
         self.before = load_file(source / "model.safetensors")
         self.graph = self.graph_of(source, 1)
@@ -203,7 +206,7 @@ def test_executed_flops_are_as_predicted(done: Callable[..., Done], model: str, 
 
 
 def test_every_method_names_examples_that_fit(model_folder: Callable[[str], Path]) -> None:
-    assert {"rtn", "magnitude"} <= set(METHODS)
+    assert {"rtn", "gptq", "magnitude"} <= set(METHODS)
     for name in METHODS:
         examples = METHODS[name].examples((128, 256))
         assert len(set(examples)) == len(examples) > 0

@@ -43,6 +43,8 @@ def gptq(
 ) -> Rounded:
     """Round a matrix so that its products change least on inputs with a given second moment.
 
+    Zeros stay zeros, so that a pruned matrix stays pruned: what they would take over goes to the weights after them.
+
     Parameters
     ----------
     weight : Tensor (rows, cols)
@@ -69,7 +71,7 @@ def gptq(
     kept = dtype or weight.dtype
     power = moment.diagonal().float()
     work = torch.where(power == 0, torch.zeros_like(power), weight.float())
-    cols = weight.shape[1]
+    zeros, cols = weight == 0, weight.shape[1]
     places = torch.argsort(power, descending=True, stable=True) if order else torch.arange(cols)
     upper = _inverse_factor(moment[places][:, places], damp)
     static = order or not scheme.group
@@ -91,7 +93,7 @@ def gptq(
                     zero[:, group : group + 1] = new
             of_group = scale[:, group : group + 1], None if zero is None else zero[:, group : group + 1]
             now = work[:, j : j + 1]
-            best = nearest(now, *of_group, scheme)
+            best = torch.where(zeros[:, column : column + 1], 0.0, nearest(now, *of_group, scheme))
             done[:, column : column + 1] = best
             errors[:, j - begin : j - begin + 1] = error = (now - best) / upper[j, j]
             reach = cols if not static else end  # scales of groups to come see every error passed on
