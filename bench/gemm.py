@@ -95,6 +95,11 @@ class Calls:
         """Measured seconds."""
         return self.products.time_s
 
+    @property
+    def power_w(self) -> Array:
+        """Measured watts; NaN where they were not."""
+        return self.products.power_w
+
     def seconds(self, constants: GemmConstants) -> Array:
         """What the model says of these calls."""
         return np.asarray(self.products.cost(constants).time_s)

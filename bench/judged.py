@@ -140,7 +140,7 @@ def products(data: Path) -> Iterator[Judged]:
     """Products by the constants alone, then with the learned correction on top."""
     for corrected in (False, True):
         for calls in product_calls(data):
-            machine, entry = load_machine(calls.chip), gemm.ENTRIES[calls.dtype.name]
+            machine, entry = load_machine(calls.chip), calls.dtype.entry
             found = product(calls, machine, corrected)
             judged = product_row(calls, entry, np.asarray(found.time_s), machine.kernels.gemm[entry].spread)
             yield replace(judged, what=f"{judged.what}, learned", spread=NONE) if corrected else judged
@@ -149,13 +149,14 @@ def products(data: Path) -> Iterator[Judged]:
 def product(calls: gemm.Calls, machine: Machine, corrected: bool = False) -> Any:
     """What the public function says of calls."""
     weight, act = ASKED[calls.dtype.name]
-    return matmul(calls.m, calls.n, calls.k, machine=machine, weight=weight, act=act, corrected=corrected)
+    p = calls.products
+    return matmul(p.m, p.n, p.k, machine=machine, weight=weight, act=act, corrected=corrected)
 
 
 def product_row(calls: gemm.Calls, entry: str, found: Array, spread: float) -> Judged:
     """Times of products beside the measured ones."""
     plain = gemm.Roofline(1.0, 1.0, 0.0).seconds(calls)
-    kept = spare(calls.n, calls.k)
+    kept = spare(calls.products.n, calls.products.k)
     return Judged("products", f"product {entry}", calls.chip, found, calls.time_s, plain, calls.time_s, spread, kept)
 
 
@@ -245,8 +246,8 @@ def energies(data: Path) -> Iterator[Judged]:
     """Joules of calls whose board's watts were measured, with predicted time; beside them the limit times the time."""
     for calls in product_calls(data):
         if not np.isnan(calls.power_w).any():
-            machine, entry = load_machine(calls.chip), gemm.ENTRIES[calls.dtype.name]
-            found, kept = np.asarray(product(calls, machine).energy_j), spare(calls.n, calls.k)
+            machine, entry = load_machine(calls.chip), calls.dtype.entry
+            found, kept = np.asarray(product(calls, machine).energy_j), spare(calls.products.n, calls.products.k)
             yield energy_row(f"energy product {entry}", calls, found, machine, kept)
     for phase, calls in attention_calls(data):
         if not np.isnan(calls.power_w).any():
@@ -267,7 +268,7 @@ def energy_row(what: str, calls: gemm.Calls | attention.Calls, found: Array, mac
 def borrowed_constants(data: Path) -> Iterator[Judged]:
     """Constants of another chip as `hardware/relatives.py` carries them; nothing is fitted on the chip itself."""
     for calls in product_calls(data):
-        entry = gemm.ENTRIES[calls.dtype.name]
+        entry = calls.dtype.entry
         for source, machine, ratio in donors(calls.chip):
             if own(machine, f"gemm.{entry}"):
                 constants = borrowed(machine.kernels.gemm[entry], ratio)
