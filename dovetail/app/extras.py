@@ -25,10 +25,10 @@ ADDS = {
     "plot": "figures in notebooks and in the terminal",
     "studio": "the browser interface",
     "cluster": "sweeps and measurements on many machines",
-    "bench": "side-by-side benches on public measurements",
+    "bench": "tables in parquet; side-by-side benches",
     "dev": "tests, lint and types",
 }
-USED = ("torch", "dev")  # the others are declared for code that is still to come
+USED = ("torch", "bench", "dev")  # the others are declared for code that is still to come
 _REQUIREMENT = re.compile(r"\s*(?P<name>[A-Za-z0-9._-]+)\s*(?:\[(?P<extras>[^\]]+)\])?\s*(?:==\s*(?P<pin>[^\s;,]+))?")
 
 
