@@ -40,7 +40,7 @@ bench: $(BENCH)
 setup: $(DEV)
 
 clean:
-	rm -rf .venv .make out build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .make out build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis dovetail/runtime/kernels/_build
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # .venv/.unfinished says that an installation was interrupted, .venv/.folder where it was made: if not here, start again.
@@ -48,7 +48,7 @@ MOVED := [ -e .venv/.folder ] && [ "$$(cat .venv/.folder)" != "$(CURDIR)" ]
 $(shell if $(MOVED); then rm -f $(RUN) $(DEV) $(BENCH); fi)
 
 # torch goes first and by itself, so that whichever build of exactly this version pip finds nearest is the one used.
-$(RUN): pyproject.toml
+$(RUN): pyproject.toml hatch_build.py
 	@if [ -e .venv/.unfinished ] || { $(MOVED); } || ! $(PY) -m pip --version >/dev/null 2>&1; then $(call make_venv); fi
 	@touch .venv/.unfinished
 	$(PY) -m pip install --quiet 'torch==2.13.0'

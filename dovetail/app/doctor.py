@@ -19,6 +19,8 @@ from dovetail.core.units import show
 from dovetail.core.version import __version__
 from dovetail.hardware.detect import HostFacts, detect
 from dovetail.hardware.host import calibration_path
+from dovetail.runtime.kernels.build import compiler
+from dovetail.runtime.kernels.library import CHOICE, built
 
 Row = dict[str, Any]
 _SIMD = ("avx2", "avx512f", "avx512_bf16", "avx512_vnni", "amx_int8", "amx_bf16", "neon", "asimd", "sve", "bf16")
@@ -36,7 +38,7 @@ def checkup() -> dict[str, Any]:
     Nothing heavy is imported and nothing is changed.
     """
     facts = detect()
-    machine = [_python(), _cores(facts), _memory(facts), _simd(facts), _gpu(), _energy(), _calibration()]
+    machine = [_python(), _cores(facts), _memory(facts), _simd(facts), _kernels(), _gpu(), _energy(), _calibration()]
     return {"dovetail": __version__, "machine": machine, "tools": [_tool(*t) for t in _TOOLS], "extras": extras()}
 
 
@@ -85,6 +87,19 @@ def _simd(facts: HostFacts) -> Row:
     known = [name for name in _SIMD if name in facts.flags]
     adds = "fast integer and bf16 arithmetic"
     return _row("vector units", ", ".join(known)) if known else _row("vector units", "none known", "limited", adds=adds)
+
+
+def _kernels() -> Row:
+    """The kernels of packed weights: compiled, to be compiled when first used, or not to be had here."""
+    if found := built():
+        return _row("kernels", f"packed int8 and int4 by {found.variants[-1]} ({found.path.name})")
+    if os.environ.get(CHOICE) == "off":
+        return _row("kernels", f"{CHOICE} is off", "limited", adds="packed weights at their own size and speed")
+    adds = "packed weights at their own size and speed; without, they are unpacked and torch multiplies"
+    if found_compiler := compiler():
+        when = f"not compiled yet; {found_compiler[0]} does it at first use"
+        return _row("kernels", when, "limited", adds=adds)
+    return _row("kernels", "no C++ compiler", "missing", adds=adds, install="apt install g++")
 
 
 def _calibration() -> Row:

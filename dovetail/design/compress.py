@@ -64,6 +64,7 @@ def compress(
     size = "payload of the safetensors file: elements and scales"
     return {
         "model": found.name, "recipe": how.name, "path": str(out.expanduser()), "seconds": done.seconds, "text": label,
+        "arithmetic": after.arithmetic,
         "perplexity_before": as_quantity(before, label).to_json(),
         "perplexity_after": as_quantity(after, label).to_json(),
         "bytes_before": exact(done.bytes_before, "byte", "measured", size).to_json(),

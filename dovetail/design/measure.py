@@ -47,12 +47,14 @@ class Row:
 
 
 def measure(
-    folder: Path, seconds: float = 5.0, report: Report = lambda line: None, on: Machine | str = "host"
-) -> dict[str, Any]:
+    folder: Path, seconds: float = 5.0, report: Report = lambda line: None, on: Machine | str = "host",
+    kernels: str = "dense",
+) -> dict[str, Any]:  # fmt: skip
     """Measure the checkpoint of a built design here: stored bytes, prefill and decode speed, energy where readable.
 
     The design's own batch and prompt are used, halved until the prediction says that a step takes at most `seconds`.
-    `on` is what predicts this computer: its calibration, or a YAML file that a calibration wrote elsewhere.
+    `on` is what predicts this computer: its calibration, or a YAML file that a calibration wrote elsewhere. `kernels`
+    is that of `load`: predictions for this computer are of unpacked weights, as is its calibration, hence the default.
 
     Raises
     ------
@@ -64,11 +66,12 @@ def measure(
     asked = Workload(**design["workload"])
     found = within(model, recipe, on, asked, seconds)
     report(f"loading {folder / 'checkpoint'}")
-    loaded = load(folder / "checkpoint")
+    loaded = load(folder / "checkpoint", kernels=kernels)
     report("measuring prefill and decode")
     rows = [stored_bytes(found, folder / "checkpoint"), *speed_rows(found, *speeds(found.workload, loaded, seconds))]
     return {
         "path": str(folder), "designed_for": design["machine"], "measured_on": found.machine.title,
+        "kernels": loaded.arithmetic,
         "workload": {name: int(getattr(found.workload, name)) for name in ("batch", "prompt", "output")},
         "rows": [row.to_json() for row in rows],
     }  # fmt: skip

@@ -24,13 +24,17 @@ def run(
     max_new: int = 128,
     temperature: float = 0.0,
     seed: int = 0,
+    kernels: str = "auto",
+    head_bits: int | None = None,
 ) -> dict[str, Any]:
     """Generate up to `max_new` tokens after the text in `prompt_file`.
+
+    Packed weights stay packed where kernels for them run here; `kernels` and `head_bits` are those of `load`.
 
     Returns
     -------
     dict
-        ``text, tokens, tokens_per_s, tokens_per_step, cache_bytes``.
+        ``text, tokens, tokens_per_s, tokens_per_step, cache_bytes``; ``kernels`` is the arithmetic, as `Loaded` has it.
 
     Raises
     ------
@@ -43,12 +47,12 @@ def run(
         if how.methods:
             scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dovetail-")))
             folder = how.apply(folder, scratch / "applied").path
-        loaded = load(folder)
+        loaded = load(folder, kernels=kernels, head_bits=head_bits)
         if loaded.tokenizer is None:
             raise DovetailError("no tokenizer", where=str(folder), hint="a folder with tokenizer.json")
         made = generate(loaded, loaded.tokenizer(prompt).input_ids, max_new, temperature=temperature, seed=seed)
     return {
-        "model": found.name, "recipe": how.name,
+        "model": found.name, "recipe": how.name, "kernels": loaded.arithmetic,
         "text": loaded.tokenizer.decode(list(made.tokens), skip_special_tokens=True),
         "tokens": len(made.tokens),
         "tokens_per_s": exact(made.tokens_per_s, "tok/s", "measured", "this run, prefill left out").to_json(),

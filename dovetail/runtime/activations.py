@@ -51,9 +51,14 @@ def round_inputs(model: Any, act: Callable[[str], str]) -> int:
     done = 0
     for name, module in model.named_modules():
         if isinstance(module, torch.nn.Linear) and (dtype := act(name)):
-            module.register_forward_pre_hook(_hook(dtype))
+            round_layer(module, dtype)
             done += 1
     return done
+
+
+def round_layer(module: Any, dtype: str) -> None:
+    """Make one layer round its inputs."""
+    module.register_forward_pre_hook(_hook(dtype))
 
 
 def _hook(dtype: str) -> Callable[[Any, tuple[Any, ...]], tuple[Any, ...]]:

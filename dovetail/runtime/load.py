@@ -12,21 +12,29 @@ from dovetail.core.errors import INFEASIBLE, DovetailError, did_you_mean
 from dovetail.core.lazy import require
 from dovetail.runtime.activations import round_inputs
 from dovetail.runtime.checkpoint import Checkpoint
+from dovetail.runtime.kernels.library import Missing, find
 from dovetail.runtime.stored import Stored
 
 if TYPE_CHECKING:
     import torch
 
+KERNELS = ("dense", "auto", "exact", "int8")
 DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16", "fp64": "float64"}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Loaded:
-    """A model ready to run: the `transformers` module in eval mode, its tokenizer or None, and where from."""
+    """A model ready to run: the `transformers` module in eval mode, its tokenizer or None, and where from.
+
+    `arithmetic` is how its linear layers multiply: ``dense`` by torch, ``exact`` or ``int8`` by the kernels of packed
+    weights (`kernels.linear`), with `` + head`` where the output head was rounded to 8 bits as well. What is measured
+    with a model is measured with this arithmetic.
+    """
 
     model: Any
     tokenizer: Any
     folder: Path
+    arithmetic: str = "dense"
 
     @property
     def max_context(self) -> int:
@@ -44,23 +52,37 @@ class Loaded:
         return device
 
 
-def load(folder: str | Path, dtype: str = "fp32", *, attention: str = "sdpa", device: str = "cpu") -> Loaded:
+def load(
+    folder: str | Path, dtype: str = "fp32", *, attention: str = "sdpa", device: str = "cpu", kernels: str = "dense",
+    head_bits: int | None = None,
+) -> Loaded:  # fmt: skip
     """Load a model and its tokenizer.
 
     Parameters
     ----------
     folder : path
-        Hugging Face folder; its headers are checked first. Packed weights are unpacked to `dtype`.
+        Hugging Face folder; its headers are checked first.
     dtype : str
         ``fp32``, ``bf16``, ``fp16`` or ``fp64``.
     attention : str
         ``sdpa`` or ``eager``.
+    kernels : str
+        How integer weights are executed. ``dense``: unpacked to `dtype` and multiplied by torch. ``exact``: kept
+        packed, and multiplied with the activations that the checkpoint says, in fp32 or rounded per token: the same
+        product up to the rounding of fp32 sums, in less memory and time. ``int8``: kept packed, activations rounded to
+        8 bits in small blocks where the checkpoint leaves them: faster still with many tokens, and another result.
+        ``auto``: ``exact`` where weights are integers and the kernels run here, else ``dense``.
+    head_bits : int or None
+        8: the output head is rounded to 8 bits here and runs on the kernels too; the folder is not changed.
 
     Raises
     ------
     DovetailError
-        The folder is broken or of an unknown kind, or its weights do not fit in memory.
+        The folder is broken or of an unknown kind, its weights do not fit in memory, or it holds nothing that the
+        kernels asked for can multiply.
     """
+    if kernels not in KERNELS:
+        raise DovetailError(f"no kernels '{kernels}'", where="kernels", hint=did_you_mean(kernels, list(KERNELS)))
     if dtype not in DTYPES:
         raise DovetailError(f"unknown dtype '{dtype}'", where="dtype", hint=did_you_mean(dtype, list(DTYPES)))
     checkpoint = Checkpoint.open(folder)
@@ -68,13 +90,51 @@ def load(folder: str | Path, dtype: str = "fp32", *, attention: str = "sdpa", de
     if device == "cpu":
         _check_memory(checkpoint, getattr(torch, DTYPES[dtype]).itemsize)
     path = checkpoint.folder
+    arithmetic = _arithmetic(checkpoint, kernels, dtype, device)
     try:
-        model = _module(transformers, checkpoint, getattr(torch, DTYPES[dtype]), attention)
+        model, arithmetic = _module(transformers, checkpoint, getattr(torch, DTYPES[dtype]), attention, arithmetic)
     except (ValueError, KeyError, OSError, RuntimeError, ImportError, AttributeError, TypeError) as error:
         why = " ".join(str(error).split())[:300]
         hint = "a causal language model that transformers knows without code of its own"
         raise DovetailError("transformers cannot load this model", where=str(path), why=why, hint=hint) from error
-    return Loaded(model.eval().to(device), _tokenizer(transformers, path), path)
+    if kernels not in ("auto", arithmetic):
+        why = "its layers fuse matrices that are packed one by one"
+        raise DovetailError("packed weights cannot run here", where=str(path), why=why, hint="kernels='dense'")
+    if head_bits is not None:
+        arithmetic = _packed_head(model, arithmetic, head_bits)
+    return Loaded(model.eval().to(device), _tokenizer(transformers, path), path, arithmetic)
+
+
+def _arithmetic(checkpoint: Checkpoint, kernels: str, dtype: str, device: str) -> str:
+    """``dense``, ``exact`` or ``int8``: what was asked, or what `auto` comes to. Refuses what cannot be done here."""
+    if kernels == "dense":
+        return kernels
+    missing = _no_kernels(checkpoint, dtype, device)
+    if missing is None:
+        return "exact" if kernels == "auto" else kernels
+    if kernels == "auto":
+        return "dense"
+    what = f"kernels '{kernels}' cannot run this"
+    raise DovetailError(what, where=str(checkpoint.folder), why=missing.why, hint=missing.hint)
+
+
+def _no_kernels(checkpoint: Checkpoint, dtype: str, device: str) -> Missing | None:
+    """Why packed weights cannot stay packed, and what to do about it."""
+    if device != "cpu" or dtype == "fp64":
+        return Missing(f"they run on a CPU in fp32 and below, not on {device} in {dtype}", "kernels='dense'")
+    if (stored := Stored.of(checkpoint)) is None or not stored.integers():
+        return Missing("its weights are not packed integers", "a recipe that packs, such as w8a16 or w4a16-rtn")
+    found = find()
+    return found if isinstance(found, Missing) else None
+
+
+def _packed_head(model: Any, arithmetic: str, bits: int) -> str:
+    if bits != 8:
+        raise DovetailError(f"an output head of {bits} bits", where="head_bits", hint="8, or None to leave it")
+    from dovetail.runtime.kernels.model import pack_head
+
+    pack_head(model, "exact" if arithmetic == "dense" else arithmetic)
+    return f"{arithmetic} + head"
 
 
 def _libraries() -> tuple[ModuleType, ModuleType]:
@@ -88,27 +148,42 @@ def _libraries() -> tuple[ModuleType, ModuleType]:
     return torch, transformers
 
 
-def _module(transformers: ModuleType, checkpoint: Checkpoint, dtype: torch.dtype, attention: str) -> Any:
-    """The module with dense weights, whose linear layers round their inputs where the checkpoint says so.
+def _module(
+    transformers: ModuleType, checkpoint: Checkpoint, dtype: torch.dtype, attention: str, arithmetic: str
+) -> tuple[Any, str]:
+    """The module, and the arithmetic its linear layers have: that asked for, or ``dense`` where none has a place.
 
-    Integers are unpacked here: transformers would leave every linear layer behind an offloading wrapper that
-    costs more than a small matrix product does, and its scales in memory. The weights are the same, bit for bit.
+    Its linear layers round their inputs where the checkpoint says so. Integers are unpacked here, or left packed for
+    our kernels: transformers would leave every linear layer behind an offloading wrapper that costs more than a small
+    matrix product does, and its scales in memory. The weights are the same, bit for bit.
     """
     rest = {"dtype": dtype, "attn_implementation": attention}
     here = {"local_files_only": True, "trust_remote_code": False}
     path, stored = str(checkpoint.folder), Stored.of(checkpoint)
     if stored is None:
-        return transformers.AutoModelForCausalLM.from_pretrained(
-            path, **rest, **here, **_dequantised(transformers, checkpoint)
-        )
+        auto = transformers.AutoModelForCausalLM
+        return auto.from_pretrained(path, **rest, **here, **_dequantised(transformers, checkpoint)), "dense"
     config = transformers.AutoConfig.from_pretrained(path, **here)
     del config.quantization_config
     kind = transformers.MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
-    model = kind.from_pretrained(None, config=config, state_dict=dict(stored.dense_tensors(dtype)), **rest)
-    round_inputs(model, lambda name: stored.rule(name).act)
+    model = None if arithmetic == "dense" else _packed_module(kind, config, stored, arithmetic, rest)
+    if model is None:
+        arithmetic, tensors = "dense", dict(stored.dense_tensors(dtype))
+        model = kind.from_pretrained(None, config=config, state_dict=tensors, **rest)
+        round_inputs(model, lambda name: stored.rule(name).act)
     if (checkpoint.folder / "generation_config.json").is_file():
         model.generation_config = transformers.GenerationConfig.from_pretrained(path, local_files_only=True)
-    return model
+    return model, arithmetic
+
+
+def _packed_module(kind: type[Any], config: Any, stored: Stored, arithmetic: str, rest: dict[str, Any]) -> Any:
+    """The module with its matrices still packed; None where it has no linear layer for one of them."""
+    from dovetail.runtime.kernels.model import NoPlaceError, packed_module
+
+    try:
+        return packed_module(kind, config, stored, arithmetic, **rest)
+    except NoPlaceError:
+        return None
 
 
 def skeleton(checkpoint: Checkpoint, dtype: str = "fp32") -> Any:

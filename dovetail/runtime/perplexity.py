@@ -35,6 +35,8 @@ class Quality:
         Tokens scored.
     documents : tuple of (nats, tokens)
         Sums for each document; for each window where the text was one document.
+    arithmetic : str
+        How the measured model's linear layers multiply, as `Loaded` has it.
     """
 
     nats_per_token: float
@@ -43,6 +45,7 @@ class Quality:
     bits_per_byte: float
     tokens: int
     documents: tuple[tuple[float, int], ...]
+    arithmetic: str = "dense"
 
     @property
     def perplexity(self) -> float:
@@ -89,7 +92,7 @@ def perplexity(
             scored_bytes += size
     if not pieces:
         raise DovetailError("the text is too short", where="text", why="it has no two tokens", hint="some kilobytes")
-    return _quality(pieces, scored_bytes)
+    return _quality(pieces, scored_bytes, loaded.arithmetic)
 
 
 def token_nats(loaded: Loaded, ids: Sequence[int], context: int, stride: int) -> np.ndarray:
@@ -134,11 +137,12 @@ def _scores(loaded: Loaded, ids: Sequence[int], context: int, stride: int) -> It
         done = end + 1
 
 
-def _quality(pieces: list[tuple[float, int]], scored_bytes: int) -> Quality:
+def _quality(pieces: list[tuple[float, int]], scored_bytes: int, arithmetic: str) -> Quality:
     nats, tokens = np.array([n for n, _ in pieces]), np.array([t for _, t in pieces], float)
     picks = np.random.default_rng(_SEED).integers(len(pieces), size=(_RESAMPLES, len(pieces)))
     means = nats[picks].sum(1) / tokens[picks].sum(1)
     mean = float(nats.sum() / tokens.sum())
     low, high = (float(q) for q in np.quantile(means, (0.025, 0.975)))
     bits = float(nats.sum()) / math.log(2) / max(1, scored_bytes)
-    return Quality(mean, min(low, mean), max(high, mean), bits, int(tokens.sum()), tuple(pieces))
+    found = tuple(pieces)
+    return Quality(mean, min(low, mean), max(high, mean), bits, int(tokens.sum()), found, arithmetic)

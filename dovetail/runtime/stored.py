@@ -56,13 +56,47 @@ class Stored:
             A quantised matrix lacks its scales or its shape.
         """
         stored = self.checkpoint.stored
-        for name, info in stored.items():
+        for name in stored:
             stem = name.removesuffix("_packed")
             if name != stem or f"{name}_scale" in stored:
                 yield stem, self._dense(stem, dtype)
             elif not name.endswith(_PARTS):
-                tensor = read_tensor(info)
-                yield name, tensor.to(dtype) if tensor.is_floating_point() else tensor
+                yield name, self._plain(name, dtype)
+
+    def plain_tensors(self, dtype: torch.dtype) -> Iterator[tuple[str, Tensor]]:
+        """Every tensor that is no part of a quantised matrix, floats as `dtype`."""
+        for name in self.checkpoint.stored:
+            if not name.endswith(_PARTS) and f"{name}_scale" not in self.checkpoint.stored:
+                yield name, self._plain(name, dtype)
+
+    def integers(self) -> list[str]:
+        """Names (``….weight``) of the quantised matrices where all are integers; none where one is of floats."""
+        stored = self.checkpoint.stored
+        names = [name.removesuffix("_scale") for name in stored if name.endswith("_scale")]
+        forms = [self.rule(name).form for name in names]
+        return names if all(form is not None and form.dtype.startswith("int") for form in forms) else []
+
+    def matrix(self, name: str) -> tuple[Tensor, Tensor, Tensor | None, int]:
+        """Integers int8 (rows, cols), scales and zero points (rows, groups), and the bits of one of `integers`.
+
+        Raises
+        ------
+        DovetailError
+            A part of it is not stored.
+        """
+        form = self.rule(name).form
+        if form is None:
+            raise DovetailError("is quantised, and the config does not say how", where=name)
+        scale, zero = self._part(name, "_scale"), self._part(name, "_zero_point") if form.zeros else None
+        if not form.packed:
+            return self._part(name, ""), scale, zero, 8
+        rows, cols = (int(size) for size in self._part(name, "_shape"))
+        zero = None if zero is None else unpack_zeros(zero, form.bits, rows)
+        return unpack(self._part(name, "_packed"), form.bits, cols), scale, zero, form.bits
+
+    def _plain(self, name: str, dtype: torch.dtype) -> Tensor:
+        tensor = read_tensor(self.checkpoint.stored[name])
+        return tensor.to(dtype) if tensor.is_floating_point() else tensor
 
     def _dense(self, name: str, dtype: torch.dtype) -> Tensor:
         form = self.rule(name).form

@@ -420,6 +420,7 @@ def test_keys_of_run(answer: Callable[..., Any], call: Call, workshop: Path, wei
     assert is_quantity(found["tokens_per_s"])
     assert is_quantity(found["cache_bytes"])
     assert found["tokens_per_step"] == 1
+    assert found["kernels"] == "dense"
     assert strict((workshop / "said" / "result.json").read_text()) == found
     code, out, err = call(*words)
     assert (code, out) == (0, found["text"] + "\n")

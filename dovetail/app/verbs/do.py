@@ -18,6 +18,10 @@ Text = Annotated[
     Path | None,
     typer.Option("--text", metavar="FILE", help="Text to measure quality on; else held-out standard-library text."),
 ]
+Kernels = Annotated[
+    str,
+    typer.Option("--kernels", metavar="HOW", help="Packed weights: auto, dense (unpacked), exact or int8 activations."),
+]
 Folder = Annotated[Path, typer.Option("--out", metavar="DIR", help="The folder to write, whole or not at all.")]
 
 
@@ -75,6 +79,10 @@ def run(
     max_new: Annotated[int, typer.Option("--max-new", metavar="N", help="Most tokens to generate.", min=1)] = 128,
     temperature: Annotated[float, typer.Option(metavar="T", help="0 takes the likeliest token.", min=0.0)] = 0.0,
     seed: Annotated[int, typer.Option(metavar="N", help="Seed of the sampling.")] = 0,
+    kernels: Kernels = "auto",
+    head_bits: Annotated[
+        int | None, typer.Option("--head-bits", metavar="N", help="8: round the output head to 8 bits too.")
+    ] = None,
     json: Json = False,
     quiet: Quiet = False,
     out: Out = None,
@@ -82,12 +90,18 @@ def run(
     """Continue a text with a model on this machine."""
     from dovetail.design.run import run as generate
 
-    found = generate(model, prompt_file, recipe=recipe, max_new=max_new, temperature=temperature, seed=seed)
+    found = generate(
+        model, prompt_file, recipe=recipe, max_new=max_new, temperature=temperature, seed=seed, kernels=kernels,
+        head_bits=head_bits,
+    )  # fmt: skip
 
     def screen() -> None:
         print(found["text"])
         speed, cache = found["tokens_per_s"]["value"], found["cache_bytes"]["value"]
-        progress(f"\n{found['tokens']} tokens, {speed:,.1f} tok/s, {cache:,.0f} bytes of cache", quiet=quiet)
+        progress(
+            f"\n{found['tokens']} tokens, {speed:,.1f} tok/s, {cache:,.0f} bytes of cache, {found['kernels']} products",
+            quiet=quiet,
+        )
 
     answer = Answer("run", found, screen)
     emit(answer, as_json=json, quiet=quiet, out=out, inputs=[prompt_file, *_read(model)])
@@ -129,6 +143,7 @@ def measure(
         typer.Option("--on", metavar="MACHINE", help="What predicts this computer: 'host', or a calibration's file."),
     ] = "host",
     seconds: Annotated[float, typer.Option(metavar="S", help="Time to spend on each figure.", min=0.05)] = 5.0,
+    kernels: Kernels = "dense",
     json: Json = False,
     quiet: Quiet = False,
     out: Out = None,
@@ -138,7 +153,7 @@ def measure(
 
     if not folder.is_dir():
         raise DovetailError("no such folder", where=str(folder), hint="dovetail build MODEL --on host --out DIR")
-    found = compare(folder, seconds, lambda line: progress(line, quiet=quiet), on)
+    found = compare(folder, seconds, lambda line: progress(line, quiet=quiet), on, kernels)
     emit(Answer("measure", found, lambda: _measured(found)), as_json=json, quiet=quiet, out=out)
 
 
