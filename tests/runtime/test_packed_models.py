@@ -93,7 +93,7 @@ def test_what_the_checkpoint_says_of_zeros_inputs_and_layers_is_done(
             for name in ("q_proj", "k_proj", "v_proj", "o_proj"):
                 assert off(getattr(ours.self_attn, name)(x), getattr(theirs.self_attn, name)(x)) < 1e-5
             # between its products an input may be rounded the other way, a step of 1/127 or 1/7
-            assert off(ours.mlp(x), theirs.mlp(x)) < (0.02 if "act_bits" in more else 1e-5)
+            assert off(ours.mlp(x), theirs.mlp(x)) < (0.1 if "act_bits" in more else 1e-5)
     if "act_bits" not in more:  # else a rounding that differs once goes through all that follows
         assert off(logits(found), logits(dense)) < 1e-5
     assert off(logits(found), logits(load(tiny_folder))) > 1e-3
