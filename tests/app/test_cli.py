@@ -421,6 +421,8 @@ def test_keys_of_run(answer: Callable[..., Any], call: Call, workshop: Path, wei
     assert is_quantity(found["cache_bytes"])
     assert found["tokens_per_step"] == 1
     assert found["kernels"] == "dense"
+    packed = answer(*words, "--recipe", "w8a16:group=0", "--kernels", "int8", "--head-bits", 8)
+    assert packed["kernels"] == "int8 + head"
     assert strict((workshop / "said" / "result.json").read_text()) == found
     code, out, err = call(*words)
     assert (code, out) == (0, found["text"] + "\n")

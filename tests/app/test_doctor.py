@@ -16,6 +16,7 @@ from dovetail.app.doctor import checkup, print_checkup
 from dovetail.core import lazy
 from dovetail.core.errors import DovetailError
 from dovetail.hardware.host import calibration_path
+from dovetail.runtime.kernels import library
 
 
 def row(found: dict, part: str, name: str) -> dict:
@@ -51,6 +52,22 @@ def test_a_calibration_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     calibration_path().parent.mkdir(parents=True)
     calibration_path().write_text("name: host\n")
     assert row(checkup(), "machine", "calibration")["status"] == "ok"
+
+
+def test_kernels_are_there_or_said_not_to_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is compiled to answer: what is there, what a compiler would make, what is not to be had."""
+    monkeypatch.delenv("DOVETAIL_KERNELS", raising=False)
+    monkeypatch.setattr(library, "BUILT", tmp_path / "none")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("CXX", sys.executable)
+    later = row(checkup(), "machine", "kernels")
+    assert later["status"] == "limited"
+    assert sys.executable in later["found"]
+    monkeypatch.setenv("CXX", str(tmp_path / "no-compiler"))
+    assert row(checkup(), "machine", "kernels")["install"] == "apt install g++"
+    assert not list(tmp_path.iterdir())
+    monkeypatch.setenv("DOVETAIL_KERNELS", "off")
+    assert "off" in row(checkup(), "machine", "kernels")["found"]
 
 
 def test_memory_is_what_the_kernel_says() -> None:

@@ -16,6 +16,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -87,24 +88,28 @@ def _locked(path: Path) -> Iterator[None]:
 
 
 def _compiled(command: list[str], scratch: Path) -> Path:
-    objects = {"portable": _object(command, scratch, "portable", ())}
+    variants: dict[str, tuple[str, ...]] = {"portable": ()}
     if platform.machine() in ("x86_64", "AMD64"):
-        for name, flags in VARIANTS.items():
-            try:
-                objects[name] = _object(command, scratch, name, flags)
-            except CannotBuildError:  # a compiler older than the instructions
-                continue
-    main = scratch / "products.o"
+        variants |= VARIANTS
+    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+        made = pool.map(lambda name: _object(command, scratch, name, variants[name]), variants)
+    objects = {name: found for name, found in zip(variants, made) if found is not None}
+    main, out = scratch / "products.o", scratch / "kernels.so"
     known = [f"-DHAVE_{name}" for name in objects]
     _run([*command, *FLAGS, *known, "-c", str(HERE / "products.cpp"), "-o", str(main)])
-    out = scratch / "kernels.so"
     _run([*command, "-shared", "-pthread", str(main), *map(str, objects.values()), "-o", str(out)])
     return out
 
 
-def _object(command: list[str], scratch: Path, name: str, flags: tuple[str, ...]) -> Path:
+def _object(command: list[str], scratch: Path, name: str, flags: tuple[str, ...]) -> Path | None:
+    """The object of one variant; None where the compiler is older than its instructions."""
     out = scratch / f"{name}.o"
-    _run([*command, *FLAGS, *flags, f"-DDOVETAIL_VARIANT={name}", "-c", str(HERE / "tiles.cpp"), "-o", str(out)])
+    try:
+        _run([*command, *FLAGS, *flags, f"-DDOVETAIL_VARIANT={name}", "-c", str(HERE / "tiles.cpp"), "-o", str(out)])
+    except CannotBuildError:
+        if not flags:
+            raise
+        return None
     return out
 
 
