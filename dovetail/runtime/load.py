@@ -87,10 +87,9 @@ def load(
         raise DovetailError(f"unknown dtype '{dtype}'", where="dtype", hint=did_you_mean(dtype, list(DTYPES)))
     checkpoint = Checkpoint.open(folder)
     torch, transformers = _libraries()
+    path, arithmetic = checkpoint.folder, _arithmetic(checkpoint, kernels, dtype, device)
     if device == "cpu":
-        _check_memory(checkpoint, getattr(torch, DTYPES[dtype]).itemsize)
-    path = checkpoint.folder
-    arithmetic = _arithmetic(checkpoint, kernels, dtype, device)
+        _check_memory(checkpoint, getattr(torch, DTYPES[dtype]).itemsize, arithmetic)
     try:
         model, arithmetic = _module(transformers, checkpoint, getattr(torch, DTYPES[dtype]), attention, arithmetic)
     except (ValueError, KeyError, OSError, RuntimeError, ImportError, AttributeError, TypeError) as error:
@@ -244,11 +243,31 @@ def dense_elements(checkpoint: Checkpoint) -> int:
     return sum(i.elements * 32 // bits(n) if n.endswith("_packed") else i.elements for n, i in sizes)
 
 
-def _check_memory(checkpoint: Checkpoint, item_bytes: int) -> None:
-    needed, free = dense_elements(checkpoint) * item_bytes, available_memory()
+def packed_bytes(checkpoint: Checkpoint, item_bytes: int) -> int:
+    """Bytes of all tensors where integers stay packed: in 4 bits or 8, with scales and zero points as fp32."""
+    stored = Stored.of(checkpoint)
+    integers = set(stored.integers()) if stored else set()
+
+    def size(name: str, elements: int) -> int:
+        stem = name.removesuffix("_packed").removesuffix("_scale")
+        form = stored.rule(stem).form if stored and stem in integers else None
+        if form is None:
+            return 0 if name.endswith(("_zero_point", "_shape")) else elements * item_bytes
+        if name.endswith("_scale"):
+            return elements * (8 if form.zeros else 4)
+        return elements if name == stem else elements * 32 // form.bits // (2 if form.bits <= 4 else 1)
+
+    return sum(size(name, info.elements) for name, info in checkpoint.stored.items())
+
+
+def _check_memory(checkpoint: Checkpoint, item_bytes: int, arithmetic: str) -> None:
+    dense, free = arithmetic == "dense", available_memory()
+    needed = dense_elements(checkpoint) * item_bytes if dense else packed_bytes(checkpoint, item_bytes)
     if free is not None and needed > free:
         why = f"{needed / 1e9:.1f} GB of weights, {free / 1e9:.1f} GB are free"
         hint = "dtype='bf16', a smaller model, or `estimate`, which needs no weights"
+        if dense and packed_bytes(checkpoint, item_bytes) <= free:
+            hint = f"kernels='exact', which leaves weights packed, or {hint}"
         raise DovetailError(
             "the model does not fit in memory", where=str(checkpoint.folder), why=why, hint=hint, exit_code=INFEASIBLE
         )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from dovetail.core.errors import DovetailError
 from dovetail.core.formats import Format
+from dovetail.core.lazy import require
 from dovetail.model.config import Config
 from dovetail.model.storage.read import storage_of
 from dovetail.model.storage.rules import Rule, Storage
@@ -92,7 +93,11 @@ class Stored:
             return self._part(name, ""), scale, zero, 8
         rows, cols = (int(size) for size in self._part(name, "_shape"))
         zero = None if zero is None else unpack_zeros(zero, form.bits, rows)
-        return unpack(self._part(name, "_packed"), form.bits, cols), scale, zero, form.bits
+        words, at_once = self._part(name, "_packed"), rows_at_once(cols)
+        steps = words.new_empty((rows, cols), dtype=require("torch", "torch", to="unpack weights").int8)
+        for i in range(0, rows, at_once):
+            steps[i : i + at_once] = unpack(words[i : i + at_once], form.bits, cols)
+        return steps, scale, zero, form.bits
 
     def _plain(self, name: str, dtype: torch.dtype) -> Tensor:
         tensor = read_tensor(self.checkpoint.stored[name])

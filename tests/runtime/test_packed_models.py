@@ -218,6 +218,23 @@ def test_what_cannot_run_is_refused_with_the_reason(
 
 
 @needs_kernels
+@pytest.mark.parametrize("more", [{}, {"symmetric": False}, {"act_bits": 8}], ids=str)
+def test_memory_is_forecast_as_it_is_taken(
+    tiny_folder: Path, tmp_path: Path, more: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = packed(tiny_folder, tmp_path / "m", 8 if "act_bits" in more else 4, 32, **more)
+    forecast = loading.packed_bytes(Checkpoint.open(folder), 4)
+    model = load(folder, kernels="exact").model
+    layers = [m for m in model.modules() if isinstance(m, PackedLinear)]
+    held = sum(layer.stored_bytes for layer in layers) + 4 * sum(p.numel() for p in model.parameters())
+    assert forecast == pytest.approx(held, rel=0.01)
+    monkeypatch.setattr(loading, "available_memory", lambda: forecast)
+    assert load(folder, kernels="exact").arithmetic == "exact"
+    with pytest.raises(DovetailError, match="kernels='exact', which leaves weights packed"):
+        load(folder)
+
+
+@needs_kernels
 def test_quality_says_with_which_arithmetic(stories: Path, tmp_path: Path) -> None:
     folder = packed(stories, tmp_path / "m", 8, 0)
     text = "Once upon a time there was a little girl who liked to play in the park with her dog."
