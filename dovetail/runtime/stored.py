@@ -60,7 +60,7 @@ class Stored:
         for name in stored:
             stem = name.removesuffix("_packed")
             if name != stem or f"{name}_scale" in stored:
-                yield stem, self._dense(stem, dtype)
+                yield stem, self.dense(stem, dtype)
             elif not name.endswith(_PARTS):
                 yield name, self._plain(name, dtype)
 
@@ -103,10 +103,9 @@ class Stored:
         tensor = read_tensor(self.checkpoint.stored[name])
         return tensor.to(dtype) if tensor.is_floating_point() else tensor
 
-    def _dense(self, name: str, dtype: torch.dtype) -> Tensor:
-        form = self.rule(name).form
-        if form is None:
-            raise DovetailError("is quantised, and the config does not say how", where=name)
+    def dense(self, name: str, dtype: torch.dtype) -> Tensor:
+        """One quantised matrix as floats of `dtype`. Raises `DovetailError` as `dense_tensors`."""
+        form = self._form(name)
         scale = self._part(name, "_scale").to(dtype)
         zero = self._part(name, "_zero_point") if form.zeros else None
         if not form.packed:
@@ -121,6 +120,42 @@ class Stored:
             steps = unpack(words[part], form.bits, cols)
             whole[part] = dequantise(steps, scale[part], None if zero is None else zero[part])
         return whole
+
+    def integers(self, name: str) -> tuple[Tensor, Tensor, Tensor | None]:
+        """The int8 elements (rows, cols) of a matrix of integers, its scales and zero points (rows, groups).
+
+        Raises
+        ------
+        DovetailError
+            As `dense_tensors`.
+        """
+        form = self._form(name)
+        scale, zero = self._part(name, "_scale"), self._part(name, "_zero_point") if form.zeros else None
+        if not form.packed:
+            return self._part(name, ""), scale, zero
+        rows, cols = (int(size) for size in self._part(name, "_shape"))
+        zero = None if zero is None else unpack_zeros(zero, form.bits, rows)
+        return unpack(self._part(name, "_packed"), form.bits, cols), scale, zero
+
+    def shape(self, name: str) -> tuple[int, int]:
+        """Rows and columns of a quantised matrix. Raises `DovetailError` as `dense_tensors`."""
+        form = self._form(name)
+        if form.packed:
+            rows, cols = (int(size) for size in self._part(name, "_shape"))
+        else:
+            rows, cols = self.checkpoint.stored[name].shape
+        return rows, cols
+
+    def matrices(self) -> dict[str, Format]:
+        """The quantised matrices, by name, and how each is stored."""
+        stored = self.checkpoint.stored
+        names = (name.removesuffix("_scale") for name in stored if name.endswith(".weight_scale"))
+        return {name: self._form(name) for name in names}
+
+    def _form(self, name: str) -> Format:
+        if (form := self.storage.rule(name, 0).form) is None:
+            raise DovetailError("is quantised, and the config does not say how", where=name)
+        return form
 
     def _part(self, name: str, part: str) -> Tensor:
         stored = self.checkpoint.stored
