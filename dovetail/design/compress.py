@@ -9,6 +9,7 @@ from typing import Any
 from dovetail.core.errors import DovetailError
 from dovetail.core.files import check_apart, whole_folder
 from dovetail.core.quantity import Quantity, exact
+from dovetail.design.export import FOLDER, check_format, export, intermediate
 from dovetail.design.quality import measured_quality, quality_text
 from dovetail.model import Model
 from dovetail.recipe.recipe import Recipe
@@ -36,11 +37,22 @@ def as_quantity(quality: Quality, label: str) -> Quantity:
 
 
 def compress(
-    model: Model | str, recipe: Recipe | str, out: Path, *, text: Path | None = None, report: Report = lambda line: None
+    model: Model | str,
+    recipe: Recipe | str,
+    out: Path,
+    *,
+    text: Path | None = None,
+    format: str = FOLDER,
+    report: Report = lambda line: None,
 ) -> dict[str, Any]:
     """Apply `recipe` to the weights of `model`, write a folder that `transformers` loads, measure quality both times.
 
     The folder appears at `out` when both qualities are measured; what stops before that leaves nothing there.
+
+    Parameters
+    ----------
+    format : str
+        One of `export.FORMATS`. ``gguf`` writes ``model.gguf`` for llama.cpp instead, ``safetensors`` dense weights.
 
     Returns
     -------
@@ -56,17 +68,25 @@ def compress(
     how, folder = Recipe.load(recipe), weights_of(found)
     label = quality_text(text)[1]
     check_apart(folder, out)
-    with whole_folder(out, RECORD) as part:
+    check_format(format, folder)
+    with whole_folder(out, RECORD) as part, intermediate(format, part) as applied:
         before = measured_quality(folder, text=text, report=report)
         report(f"applying {how.name} to {found.name}")
-        done = how.apply(folder, part)
-        after = measured_quality(folder, how, text=text, applied=part, report=report)
-    size = "payload of the safetensors file: elements and scales"
+        done = how.apply(folder, applied)
+        written = export(applied, part, format, found.name, report)
+        of_recipe = written.measured_on == applied
+        after = (
+            measured_quality(folder, how, text=text, applied=applied, report=report)
+            if of_recipe
+            else measured_quality(written.measured_on, text=text, report=report)
+        )
+    size = f"payload of {written.file}: elements and scales"
     return {
         "model": found.name, "recipe": how.name, "path": str(out.expanduser()), "seconds": done.seconds, "text": label,
         "arithmetic": after.arithmetic,
+        "format": format, "file": written.file, "notes": list(written.notes), **written.details,
         "perplexity_before": as_quantity(before, label).to_json(),
         "perplexity_after": as_quantity(after, label).to_json(),
         "bytes_before": exact(done.bytes_before, "byte", "measured", size).to_json(),
-        "bytes_after": exact(done.bytes_after, "byte", "measured", size).to_json(),
+        "bytes_after": exact(written.bytes, "byte", "measured", size).to_json(),
     }  # fmt: skip

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from dovetail.core.errors import DovetailError
+from dovetail.core.errors import INFEASIBLE, DovetailError
 from dovetail.core.formats import Format
 from dovetail.core.lazy import require
 from dovetail.model.config import Config
@@ -43,6 +43,34 @@ class Stored:
         storage = storage_of(config, config.dtype)
         plain = all(rule.form is None or _read_here(rule.form) for rule in storage.rules)
         return cls(checkpoint, storage) if plain and not storage.unread else None
+
+    @classmethod
+    def required(cls, checkpoint: Checkpoint) -> Stored | None:
+        """As `of`; None only where nothing is quantised.
+
+        Raises
+        ------
+        DovetailError
+            Weights are quantised in a form that is not read here.
+        """
+        found = cls.of(checkpoint)
+        if found is None and checkpoint.config.get("quantization_config"):
+            why = "read are integers and e4m3 of compressed-tensors with scales of groups or rows"
+            raise DovetailError(
+                "weights are quantised in another form", where=str(checkpoint.folder), why=why,
+                hint="start from the dense checkpoint", exit_code=INFEASIBLE,
+            )  # fmt: skip
+        return found
+
+    def owner(self, name: str) -> str | None:
+        """The quantised matrix that a stored tensor is, or is a part of; None for others."""
+        stem = next((name.removesuffix(part) for part in _PARTS if name.endswith(part)), name)
+        return stem if f"{stem}_scale" in self.checkpoint.stored else None
+
+    def elements(self, matrix: str) -> str:
+        """The stored tensor that holds the elements of a quantised matrix."""
+        packed = f"{matrix}_packed"
+        return packed if packed in self.checkpoint.stored else matrix
 
     def rule(self, name: str) -> Rule:
         """How the tensor or module of this name is stored."""
@@ -85,9 +113,7 @@ class Stored:
         DovetailError
             A part of it is not stored.
         """
-        form = self.rule(name).form
-        if form is None:
-            raise DovetailError("is quantised, and the config does not say how", where=name)
+        form = self.form(name)
         scale, zero = self._part(name, "_scale"), self._part(name, "_zero_point") if form.zeros else None
         if not form.packed:
             return self._part(name, ""), scale, zero, 8
@@ -105,7 +131,7 @@ class Stored:
 
     def dense(self, name: str, dtype: torch.dtype) -> Tensor:
         """One quantised matrix as floats of `dtype`. Raises `DovetailError` as `dense_tensors`."""
-        form = self._form(name)
+        form = self.form(name)
         scale = self._part(name, "_scale").to(dtype)
         zero = self._part(name, "_zero_point") if form.zeros else None
         if not form.packed:
@@ -121,38 +147,17 @@ class Stored:
             whole[part] = dequantise(steps, scale[part], None if zero is None else zero[part])
         return whole
 
-    def integers(self, name: str) -> tuple[Tensor, Tensor, Tensor | None]:
-        """The int8 elements (rows, cols) of a matrix of integers, its scales and zero points (rows, groups).
-
-        Raises
-        ------
-        DovetailError
-            As `dense_tensors`.
-        """
-        form = self._form(name)
-        scale, zero = self._part(name, "_scale"), self._part(name, "_zero_point") if form.zeros else None
-        if not form.packed:
-            return self._part(name, ""), scale, zero
-        rows, cols = (int(size) for size in self._part(name, "_shape"))
-        zero = None if zero is None else unpack_zeros(zero, form.bits, rows)
-        return unpack(self._part(name, "_packed"), form.bits, cols), scale, zero
-
     def shape(self, name: str) -> tuple[int, int]:
         """Rows and columns of a quantised matrix. Raises `DovetailError` as `dense_tensors`."""
-        form = self._form(name)
+        form = self.form(name)
         if form.packed:
             rows, cols = (int(size) for size in self._part(name, "_shape"))
         else:
             rows, cols = self.checkpoint.stored[name].shape
         return rows, cols
 
-    def matrices(self) -> dict[str, Format]:
-        """The quantised matrices, by name, and how each is stored."""
-        stored = self.checkpoint.stored
-        names = (name.removesuffix("_scale") for name in stored if name.endswith(".weight_scale"))
-        return {name: self._form(name) for name in names}
-
-    def _form(self, name: str) -> Format:
+    def form(self, name: str) -> Format:
+        """How a quantised matrix is stored. Raises `DovetailError` where the config does not say."""
         if (form := self.storage.rule(name, 0).form) is None:
             raise DovetailError("is quantised, and the config does not say how", where=name)
         return form

@@ -22,6 +22,10 @@ Kernels = Annotated[
     str,
     typer.Option("--kernels", metavar="HOW", help="Packed weights: auto, dense (unpacked), exact or int8 activations."),
 ]
+Format = Annotated[
+    str,
+    typer.Option("--format", metavar="NAME", help="compressed-tensors, gguf (for llama.cpp) or safetensors (dense)."),
+]
 Folder = Annotated[Path, typer.Option("--out", metavar="DIR", help="The folder to write, whole or not at all.")]
 
 
@@ -38,16 +42,18 @@ def compress(
     recipe: Annotated[str, typer.Argument(help="A recipe's name or YAML file.")],
     out: Folder,
     text: Text = None,
+    format: Format = "compressed-tensors",
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Apply a recipe to real weights; quality before and after.
 
-    Writes a Hugging Face folder that transformers and vLLM load, with the report and its manifest beside the weights.
+    Writes a Hugging Face folder that transformers and vLLM load, with the report and its manifest beside the weights;
+    or a GGUF file. A folder that is compressed already is written in another format by the recipe 'none'.
     """
     from dovetail.design.compress import compress as apply
 
-    found = apply(model, recipe, out, text=text, report=lambda line: progress(line, quiet=quiet))
+    found = apply(model, recipe, out, text=text, format=format, report=lambda line: progress(line, quiet=quiet))
     answer = Answer("compress", found, lambda: _compressed(found, quiet))
     emit(answer, as_json=json, quiet=quiet, out=out, inputs=_read(model))
 
@@ -68,8 +74,12 @@ def _compressed(found: Mapping[str, Any], quiet: bool) -> None:
     print(f"{found['path']}: {found['model']} by {found['recipe']}")
     print(f"weights     {' -> '.join(sizes)}")
     print(folded(f"perplexity  {' -> '.join(qualities)} on {found['text']}"))
+    for note in found["notes"]:
+        print(folded(f"note        {note}"))
     if not quiet:
-        print(command(["dovetail", "run", found["path"], "--prompt-file", "FILE"]))
+        file = f"{found['path']}/{found['file']}"
+        runs = ["llama-cli", "-m", file] if found["format"] == "gguf" else ["dovetail", "run", found["path"]]
+        print(command([*runs, "--prompt-file" if runs[0] == "dovetail" else "--file", "FILE"]))
 
 
 def run(

@@ -1,6 +1,6 @@
 """GGUF's block formats: 32 elements of a row share a scale of 16 bits, and some a minimum.
 
-Layouts and values are those of ggml's ``block_q4_0``, ``block_q4_1``, ``block_q5_0``, ``block_q5_1`` and ``block_q8_0``.
+Layouts and values are those of ggml's ``block_q4_0``, ``block_q4_1``, ``block_q5_0``, ``block_q5_1``, ``block_q8_0``.
 """
 
 from __future__ import annotations
@@ -76,13 +76,14 @@ class Blocks:
         """The bytes of the file, (rows, bytes of a row)."""
         heads = [x.astype("<f2")[..., None].view(np.uint8) for x in (self.scale, self.low) if x is not None]
         if self.kind.bits == 8:
-            elements = [self.steps.view(np.uint8)]
+            elements: list[NDArray[np.uint8]] = [self.steps.view(np.uint8)]
         else:
             codes = (self.steps.astype(np.int16) + self.kind.half).astype(np.uint8)
             fifth = [np.packbits(codes >> 4, axis=-1, bitorder="little")] if self.kind.bits == 5 else []
             first, second = codes[..., : SIZE // 2] & 15, codes[..., SIZE // 2 :] & 15
-            elements = [*fifth, first | (second << 4)]
-        return np.concatenate([*heads, *elements], axis=-1).reshape(len(self.steps), -1)
+            elements = [*fifth, (first | (second << 4)).astype(np.uint8)]
+        found: NDArray[np.uint8] = np.concatenate([*heads, *elements], axis=-1)
+        return found.reshape(len(self.steps), -1)
 
 
 def rounded(values: NDArray[np.float32], kind: Block) -> Blocks:

@@ -68,7 +68,8 @@ def carried(
     scale, zero : (rows, groups)
     """
     each = steps.shape[1] // SIZE // scale.shape[1]
-    wide, kept = (np.repeat(x, each, 1) for x in (scale, scale.astype(np.float16)))
+    wide = np.repeat(scale, each, 1)
+    kept = wide.astype(np.float16)
     blocks = steps.reshape(len(steps), -1, SIZE)
     if zero is None:
         return Blocks(kind, blocks, kept)

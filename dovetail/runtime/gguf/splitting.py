@@ -28,7 +28,7 @@ WAYS: dict[str, tuple[str, ...]] = {
 
 
 def named(pre_tokenizer: dict[str, Any] | None) -> str | None:
-    """The way whose patterns are exactly those of a ``pre_tokenizer`` of ``tokenizer.json``; None where none has them."""
+    """The way with exactly the patterns of a ``pre_tokenizer`` of ``tokenizer.json``; None where none has them."""
     patterns = tuple(_patterns(pre_tokenizer or {}))
     return next((name for name, way in WAYS.items() if way == patterns), None)
 

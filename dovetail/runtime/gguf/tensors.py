@@ -34,7 +34,7 @@ class Error:
 
     def count(self, found: Array, wanted: Array) -> None:
         """Add the elements of one piece."""
-        self.added += float(np.square(found.astype(np.float64) - wanted).sum())
+        self.added += float(np.square(found.astype(np.float64) - wanted.astype(np.float64)).sum())
         self.values += float(np.square(wanted.astype(np.float64)).sum())
 
     @property
@@ -81,25 +81,18 @@ class Source:
     @classmethod
     def of(cls, checkpoint: Checkpoint) -> Source:
         """Raises `DovetailError` where weights are quantised in a form that is not read here."""
-        stored = Stored.of(checkpoint)
-        if stored is None and checkpoint.config.get("quantization_config"):
-            why = "read are integers and e4m3 of compressed-tensors, with scales of groups or rows"
-            where, hint = str(checkpoint.folder), "start from the dense checkpoint"
-            raise DovetailError("weights are quantised in another form", where=where, why=why, hint=hint,
-                                exit_code=INFEASIBLE)  # fmt: skip
-        return cls(checkpoint, stored)
+        return cls(checkpoint, Stored.required(checkpoint))
 
     def matrices(self) -> Iterator[Matrix]:
         """Every tensor with its type: the checkpoint's own for dense matrices, fp32 for norms and biases."""
-        quantised = self.stored.matrices() if self.stored else {}
         for name, info in self.checkpoint.stored.items():
-            stem = name.removesuffix("_packed")
-            if self.stored and stem in quantised and (name != stem or f"{stem}_packed" not in self.checkpoint.stored):
-                shape = self.stored.shape(stem)
-                yield Matrix(stem, shape, chosen(quantised[stem], shape[1]), quantised=True)
-            elif not any(name.startswith(f"{q}_") for q in (name.rpartition("_")[0],) if q in quantised):
+            owner = self.stored.owner(name) if self.stored else None
+            if owner is None or self.stored is None:
                 own = info.dtype if info.dtype in _ITEM and len(info.shape) > 1 else "F32"
                 yield Matrix(name, info.shape, Choice(own, True))
+            elif name == self.stored.elements(owner):
+                shape = self.stored.shape(owner)
+                yield Matrix(owner, shape, chosen(self.stored.form(owner), shape[1]), quantised=True)
 
     def encoded(self, matrix: Matrix) -> Array:
         """The tensor as numpy holds what is written: bytes of blocks (rows, bytes), or floats; bf16 as its 16 bits."""
@@ -140,14 +133,14 @@ class Source:
         if self.stored is None:
             raise ValueError(f"{matrix.name} is dense")
         error = self.error[matrix.name] = Error()
-        form, exact = self.stored.matrices()[matrix.name], self.stored.dense(matrix.name, torch.float32).numpy()
-        steps, scale, zero = self.stored.integers(matrix.name) if matrix.choice.carried else (None, None, None)
+        exact = self.stored.dense(matrix.name, torch.float32).numpy()
+        integers = self.stored.matrix(matrix.name) if matrix.choice.carried else None
         for begin in range(0, len(exact), rows_at_once(exact.shape[1])):
             rows = slice(begin, min(begin + rows_at_once(exact.shape[1]), len(exact)))
             with np.errstate(over="ignore"):
-                if steps is not None and scale is not None:
+                if integers is not None:
+                    steps, scale, zero, bits = integers
                     points = None if zero is None else _ints(zero[rows])
-                    bits = form.bits if form.packed else 8
                     found = carried(_ints(steps[rows]), scale[rows].float().numpy(), points, block, bits)
                 else:
                     found = rounded(exact[rows], block)

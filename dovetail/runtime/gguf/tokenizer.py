@@ -54,10 +54,14 @@ def _kind(told: _Told, path: Path, vocabulary: int) -> tuple[dict[str, Field], t
         what = f"tokenizers of type {model.get('type')} are not written as GGUF"
         raise DovetailError(what, where=str(path), hint=hint, exit_code=INFEASIBLE)
     if told.sentencepiece:
-        return {"tokenizer.ggml.model": "llama", "tokenizer.ggml.pre": "default",
-                "tokenizer.ggml.scores": told.scores(merges, vocabulary), "tokenizer.ggml.add_space_prefix": told.prefix,
-                "tokenizer.ggml.remove_extra_whitespaces": False}, ()  # fmt: skip
-    way, notes = named(told.content.get("pre_tokenizer")), ()
+        return {
+            "tokenizer.ggml.model": "llama",
+            "tokenizer.ggml.pre": "default",
+            "tokenizer.ggml.scores": told.scores(merges, vocabulary),
+            "tokenizer.ggml.add_space_prefix": told.prefix,
+            "tokenizer.ggml.remove_extra_whitespaces": False,
+        }, ()
+    way, notes = named(told.content.get("pre_tokenizer")), tuple[str, ...]()
     if way is None:
         tokenizers = require("tokenizers", "torch", to="read a tokenizer")
         way, likeness = nearest(tokenizers.Tokenizer.from_file(str(path)), held_out_text(_SAMPLE_BYTES))

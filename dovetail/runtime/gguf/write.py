@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,10 +16,14 @@ from dovetail.core.errors import INFEASIBLE, DovetailError
 from dovetail.core.lazy import require
 from dovetail.model.config import Config
 from dovetail.runtime.checkpoint import Checkpoint
+from dovetail.runtime.dense import with_matrices
 from dovetail.runtime.gguf.architecture import Architecture
 from dovetail.runtime.gguf.blocks import Array
 from dovetail.runtime.gguf.tensors import Matrix, Source
 from dovetail.runtime.gguf.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _QUANTISATION_VERSION = 2  # of ggml's block formats
 _FILE_TYPES = {"F32": 0, "F16": 1, "Q4_0": 2, "Q4_1": 3, "Q8_0": 7, "Q5_0": 8, "Q5_1": 9, "BF16": 32}  # llama_ftype
@@ -113,6 +117,25 @@ class Gguf:
         for matrix in self.tensors.values():
             yield matrix.name, self.source.values(matrix)
 
+    def dense(self) -> Checkpoint:
+        """The checkpoint whose quantised matrices are the fp32 numbers that readers of the file will have."""
+        by_name = {matrix.name: matrix for matrix in self.tensors.values()}
+        if self.source.stored is None:
+            return self.source.checkpoint
+
+        def value(name: str) -> Tensor:
+            torch = require("torch", "torch", to="unpack weights")
+            found: Tensor = torch.from_numpy(self.source.values(by_name[name]))
+            return found
+
+        return with_matrices(self.source.stored, value, lambda name: "F32")
+
+    @property
+    def rounds_inputs(self) -> bool:
+        """Whether the checkpoint asks for rounded inputs, of which the file says nothing."""
+        stored = self.source.stored
+        return stored is not None and any(stored.rule(m.name).act for m in self.tensors.values() if m.quantised)
+
     def _written(self, path: Path) -> Written:
         quantised = [matrix for matrix in self.tensors.values() if matrix.quantised]
         again = [matrix for matrix in quantised if not matrix.choice.carried]
@@ -127,8 +150,7 @@ class Gguf:
             worst = max(again, key=lambda matrix: self.source.error[matrix.name].relative)
             yield (f"{len(again)} matrices fit no type of GGUF and were rounded again, to {to}: up to "
                    f"{self.source.error[worst.name].relative:.2%} of error added ({worst.name})")  # fmt: skip
-        stored = self.source.stored
-        if stored and any(stored.rule(m.name).act for m in self.tensors.values() if m.quantised):
+        if self.rounds_inputs:
             yield "GGUF does not say how inputs are rounded: llama.cpp rounds them by its own kernels"
 
 
@@ -173,8 +195,8 @@ def _add_fields(writer: Any, what: Gguf, name: str) -> None:
     writer.add_file_type(_FILE_TYPES[_most(what.tensors)])
     for key, value in what.architecture.fields.items():
         _add(writer, f"{what.architecture.name}.{key}", value)
-    for key, value in what.tokenizer.fields.items():
-        _add(writer, key, value)
+    for key, given in what.tokenizer.fields.items():
+        _add(writer, key, given)
 
 
 def _add(writer: Any, key: str, value: Any) -> None:
