@@ -16,6 +16,7 @@ from dovetail.core.lazy import CHECKOUT, install_command
 
 ADDS = {
     "torch": "compress, run and measure real checkpoints",
+    "gguf": "compressed weights as GGUF files, for llama.cpp",
     "ptq": "GPTQ, SmoothQuant, FP8, NVFP4, Wanda",
     "eval": "accuracy on named tasks",
     "train": "LoRA: adapters, and recovery of quality",
@@ -28,7 +29,7 @@ ADDS = {
     "bench": "tables in parquet; side-by-side benches",
     "dev": "tests, lint and types",
 }
-USED = ("torch", "bench", "dev")  # the others are declared for code that is still to come
+USED = ("torch", "gguf", "bench", "dev")  # the others are declared for code that is still to come
 _REQUIREMENT = re.compile(r"\s*(?P<name>[A-Za-z0-9._-]+)\s*(?:\[(?P<extras>[^\]]+)\])?\s*(?:==\s*(?P<pin>[^\s;,]+))?")
 
 

@@ -104,8 +104,9 @@ def _grids(blocks: NDArray[np.float32], kind: Block) -> list[tuple[NDArray[np.fl
     """Candidate scales and minima."""
     if kind.minimum:
         low = blocks.min(-1).astype(np.float16)
-        span = blocks.max(-1) - low.astype(np.float32)
-        return [((span / (2**kind.bits - 1)).astype(np.float16), low)]
+        top = blocks.max(-1)
+        spans = (top - low.astype(np.float32), top - blocks.min(-1))  # from the minimum as it is kept, and as it is
+        return [((span / (2**kind.bits - 1)).astype(np.float16), low) for span in spans]
     peak = np.abs(blocks).max(-1)
     if kind.bits == 8:
         return [((peak / (kind.half - 1)).astype(np.float16), None)]
