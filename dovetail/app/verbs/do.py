@@ -31,7 +31,15 @@ Folder = Annotated[Path, typer.Option("--out", metavar="DIR", help="The folder t
 
 def add_to(app: typer.Typer) -> None:
     """Add these verbs to the command line."""
-    add(app, "Do", compress, ["dovetail compress ./my-model w4a16-rtn --out ./my-model-w4"])
+    add(
+        app,
+        "Do",
+        compress,
+        [
+            "dovetail compress ./my-model w4a16-rtn --out ./my-model-w4",
+            "dovetail compress ./my-model-w4 none --format gguf --out ./my-model-gguf",
+        ],
+    )
     add(app, "Do", run, ["dovetail run embedded --prompt-file prompt.txt --max-new 64"])
     add(app, "Do", build, ["dovetail build embedded --on h100-sxm --recipe w8a16 --out ./winner"])
     add(app, "Do", measure, ["dovetail measure ./winner --out ./measured"])
