@@ -22,6 +22,7 @@ _LAYER = {
     "self_attn.k_norm": "attn_k_norm", "post_attention_layernorm": "ffn_norm", "mlp.gate_proj": "ffn_gate",
     "mlp.up_proj": "ffn_up", "mlp.down_proj": "ffn_down",
 }  # fmt: skip
+_HEAD_NORMS = ("attn_q_norm", "attn_k_norm")  # of Qwen 3 alone
 _NAME = re.compile(r"model\.layers\.(?P<layer>\d+)\.(?P<part>.+)\.(?P<kind>weight|bias)")
 _ROPE = "rope_freqs.weight"
 
@@ -83,6 +84,8 @@ class Architecture:
         """GGUF's name of a tensor of the checkpoint; None for one that has no place in the file."""
         if found := _NAME.fullmatch(name):
             part = _LAYER.get(found["part"])
+            if part in _HEAD_NORMS and self.name != "qwen3":
+                return None
             return part and f"blk.{found['layer']}.{part}.{found['kind']}"
         module, _, kind = name.rpartition(".")
         return f"{_WHOLE[module]}.{kind}" if module in _WHOLE and kind == "weight" else None
