@@ -1,0 +1,147 @@
+"""A KV cache in preallocated memory: sequences of different lengths, and tokens that may turn out wrong."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+_LEAST = 64  # positions to begin with
+
+
+class KVCache:
+    """Keys and values of all layers of `batch` sequences.
+
+    A forward pass writes its tokens behind the `lengths` of their sequences; only what is then kept counts. Memory for
+    keys and values is made at the first write, and doubled when it is full.
+
+    Parameters
+    ----------
+    layers, batch : int
+    capacity : int
+        Positions to begin with.
+
+    Attributes
+    ----------
+    lengths : list of int
+        Tokens that each sequence holds.
+    """
+
+    def __init__(self, layers: int, batch: int, capacity: int = _LEAST) -> None:
+        self.keys: list[Tensor | None] = [None] * layers
+        self.values: list[Tensor | None] = [None] * layers
+        self.lengths = [0] * batch
+        self.capacity = capacity
+        self._rows = torch.arange(batch).unsqueeze(1)
+
+    @property
+    def longest(self) -> int:
+        return max(self.lengths)
+
+    @property
+    def even(self) -> bool:
+        """Whether all sequences are of one length."""
+        return min(self.lengths) == max(self.lengths)
+
+    @property
+    def bytes(self) -> int:
+        """What the keys and values held take, unused positions aside."""
+        per_token = sum(
+            t.shape[1] * t.shape[3] * t.element_size() for t in (*self.keys, *self.values) if t is not None
+        )
+        return per_token * sum(self.lengths)
+
+    def reserve(self, tokens: int) -> None:
+        """Make room for so many new tokens of every sequence."""
+        needed = self.longest + tokens
+        if needed <= self.capacity:
+            return
+        self.capacity = max(needed, 2 * self.capacity)
+        for store in (self.keys, self.values):
+            for layer, old in enumerate(store):
+                if old is not None:
+                    store[layer] = self._empty(old)
+                    store[layer][:, :, : old.shape[2]] = old  # type: ignore[index]
+
+    def write(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Put new keys and values (B, heads, T, channels) behind those held, and give all: (B, heads, longest + T, …).
+
+        Beyond a sequence's own tokens lies what was there before: a mask has to leave it out.
+        """
+        if self.keys[layer] is None:
+            self.keys[layer], self.values[layer] = self._empty(keys), self._empty(values)
+        tokens, longest = keys.shape[2], self.longest
+        for new, store in ((keys, self.keys[layer]), (values, self.values[layer])):
+            assert store is not None  # noqa: S101 - for the type checker
+            if self.even:
+                store[:, :, longest : longest + tokens] = new
+            else:
+                places = torch.tensor(self.lengths).unsqueeze(1) + torch.arange(tokens)  # (B, T)
+                store[self._rows, :, places] = new.transpose(1, 2)
+        end = longest + tokens
+        return self.keys[layer][:, :, :end], self.values[layer][:, :, :end]  # type: ignore[index]
+
+    def keep(self, counts: list[int]) -> None:
+        """The first `counts` tokens of the last pass belong to their sequences."""
+        self.lengths = [length + count for length, count in zip(self.lengths, counts, strict=True)]
+
+    def keep_path(self, sequence: int, path: list[int]) -> None:
+        """Of the last pass, the tokens at `path` (increasing) belong to a sequence, in that order."""
+        begin, count = self.lengths[sequence], len(path)
+        if path != list(range(count)):
+            source = torch.tensor(path) + begin
+            for store in (*self.keys, *self.values):
+                if store is not None:
+                    store[sequence, :, begin : begin + count] = store[sequence][:, source]
+        self.lengths[sequence] += count
+
+    def drop(self, kept: list[int]) -> None:
+        """Go on with some of the sequences."""
+        for store in (self.keys, self.values):
+            for layer, old in enumerate(store):
+                if old is not None:
+                    store[layer] = old[kept]
+        self.lengths = [self.lengths[index] for index in kept]
+        self._rows = torch.arange(len(kept)).unsqueeze(1)
+
+    def _empty(self, like: Tensor) -> Tensor:
+        batch, heads, _, channels = like.shape
+        return torch.zeros(batch, heads, self.capacity, channels, dtype=like.dtype, device=like.device)
+
+
+def seen(cache: KVCache, tokens: int, visible: Tensor | None, positions: Tensor, window: int | None) -> Tensor | None:
+    """Which cached and new keys each new token sees: bool (B, 1, tokens, longest + tokens), or None for all of them.
+
+    Parameters
+    ----------
+    visible : Tensor (tokens, tokens) of bool, or None
+        Which new tokens each new token sees; None: those up to itself.
+    positions : Tensor (B, tokens)
+        Of the new tokens; needed where there is a window.
+    window : int or None
+        Positions that a token sees at most, its own among them.
+    """
+    if tokens == 1 and cache.even and (window is None or cache.longest < window):
+        return None
+    lengths = torch.tensor(cache.lengths)
+    held = torch.arange(cache.longest + tokens)
+    new = torch.ones(tokens, tokens, dtype=torch.bool).tril() if visible is None else visible
+    old = (held < lengths.unsqueeze(1)).unsqueeze(1).expand(-1, tokens, -1)  # (B, T, all)
+    if cache.even:
+        found = old.clone()
+        found[:, :, cache.longest :] = new
+    else:
+        offset = held - lengths.unsqueeze(1)  # (B, all): which new token lies there
+        inside = (offset >= 0) & (offset < tokens)
+        found = old | (new[:, offset.clamp(0, tokens - 1)].transpose(0, 1) & inside.unsqueeze(1))
+    if window is not None:
+        place = _places(cache, tokens, positions)
+        found = found & (place.unsqueeze(1) > positions.unsqueeze(2) - window)
+    return found.unsqueeze(1)
+
+
+def _places(cache: KVCache, tokens: int, positions: Tensor) -> Tensor:
+    """The position of each cached and new key: (B, longest + tokens)."""
+    place = torch.arange(cache.longest + tokens).repeat(len(cache.lengths), 1)
+    for row, length in enumerate(cache.lengths):
+        place[row, length : length + tokens] = positions[row]
+    return place

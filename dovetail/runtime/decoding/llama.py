@@ -1,0 +1,193 @@
+"""Llama-type decoders executed by few large operations: the modules' own weights without their bookkeeping.
+
+A step of a small model spends most of its time in Python between small operations. Queries, keys and values are one
+product, so are gate and up, both halves of a rotary angle are turned at once, and the cache is written in place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from dovetail.runtime.decoding.cache import KVCache, seen
+from dovetail.runtime.kernels.linear import PackedLinear
+
+Product = Callable[[Tensor], Tensor]
+_KINDS = ("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM")
+_TOLERANCE = 1e-4  # of the largest logit
+
+
+@dataclass(slots=True)
+class Layer:
+    """One decoder layer: norms, products, and the norms of heads where there are some."""
+
+    norm_in: tuple[Tensor, float]
+    qkv: Product
+    out: Product
+    norm_post: tuple[Tensor, float]
+    feed_forward: Product
+    q_norm: tuple[Tensor, float] | None
+    k_norm: tuple[Tensor, float] | None
+    window: int | None
+
+
+class LlamaRunner:
+    """Forward passes of a Llama-type module over a `KVCache`.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Of `transformers`, in eval mode. Its weights become views of joined ones: nothing is held twice.
+    """
+
+    def __init__(self, model: Any) -> None:
+        base, config = model.model, model.config
+        self.heads, self.kv_heads = config.num_attention_heads, config.num_key_value_heads
+        self.head_dim = getattr(config, "head_dim", None) or config.hidden_size // self.heads
+        self.embedding, self.head = base.embed_tokens.weight, model.get_output_embeddings()
+        self.norm = _norm(base.norm)
+        self.layers = [_layer(layer, config, index) for index, layer in enumerate(base.layers)]
+        self._rotary = base.rotary_emb
+        self._cos, self._sin = torch.empty(0, self.head_dim), torch.empty(0, self.head_dim)
+
+    def forward(
+        self, ids: Tensor, cache: KVCache, positions: Tensor | None = None, visible: Tensor | None = None
+    ) -> Tensor:
+        """Hidden states (B, T, hidden), normed, of new tokens `ids` (B, T); their keys and values are in the cache.
+
+        Parameters
+        ----------
+        positions : Tensor (B, T)
+            Of the new tokens; those behind the cached ones by default.
+        visible : Tensor (T, T) of bool
+            Which new tokens each new token sees; those up to itself by default.
+        """
+        batch, tokens = ids.shape
+        cache.reserve(tokens)
+        if positions is None:
+            positions = torch.tensor(cache.lengths).unsqueeze(1) + torch.arange(tokens)
+        cos, sin = self._angles(positions, cache)
+        x = self.embedding[ids]
+        masks = {window: seen(cache, tokens, visible, positions, window) for window in {la.window for la in self.layers}}
+        for index, layer in enumerate(self.layers):
+            attended = self._attend(layer, index, functional.rms_norm(x, *_of(layer.norm_in)), cos, sin, cache, masks)
+            x = x + layer.out(attended)
+            x = x + layer.feed_forward(functional.rms_norm(x, *_of(layer.norm_post)))
+        return functional.rms_norm(x, *_of(self.norm))
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Scores of the next token: (…, vocabulary)."""
+        found: Tensor = self.head(hidden)
+        return found
+
+    def _attend(
+        self, layer: Layer, index: int, x: Tensor, cos: Tensor, sin: Tensor, cache: KVCache,
+        masks: dict[int | None, Tensor | None],
+    ) -> Tensor:  # fmt: skip
+        batch, tokens, _ = x.shape
+        turned = self.heads + self.kv_heads
+        mixed = layer.qkv(x).view(batch, tokens, turned + self.kv_heads, self.head_dim).transpose(1, 2)
+        qk, values = mixed[:, :turned], mixed[:, turned:]
+        if layer.q_norm is not None and layer.k_norm is not None:
+            q = functional.rms_norm(qk[:, : self.heads], *_of(layer.q_norm))
+            qk = torch.cat((q, functional.rms_norm(qk[:, self.heads :], *_of(layer.k_norm))), 1)
+        halves = qk.unflatten(-1, (2, -1)).flip(-2).flatten(-2)
+        qk = torch.addcmul(qk * cos, halves, sin)
+        keys, values = cache.write(index, qk[:, self.heads :], values)
+        mask = masks[layer.window]
+        causal = mask is None and tokens > 1
+        out = functional.scaled_dot_product_attention(
+            qk[:, : self.heads], keys, values, mask, is_causal=causal, enable_gqa=self.heads != self.kv_heads
+        )
+        return out.transpose(1, 2).reshape(batch, tokens, -1)
+
+    def _angles(self, positions: Tensor, cache: KVCache) -> tuple[Tensor, Tensor]:
+        """Cosines, and sines whose first half is negative: (B, 1, T, channels)."""
+        if len(self._cos) < cache.capacity:
+            every = torch.arange(cache.capacity).unsqueeze(0)
+            cos, sin = self._rotary(self.embedding[:1].unsqueeze(0), every)
+            half = self.head_dim // 2
+            self._cos, self._sin = cos[0], torch.cat((-sin[0, :, :half], sin[0, :, half:]), -1)
+        return self._cos[positions].unsqueeze(1), self._sin[positions].unsqueeze(1)
+
+
+def runs(model: Any) -> bool:
+    """Whether `LlamaRunner` reproduces a module: known by its kind, and tried on random tokens."""
+    if type(model).__name__ not in _KINDS or not _plain(model):
+        return False
+    ids = torch.randint(model.config.vocab_size, (2, 5), generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        expected = model(input_ids=ids, use_cache=False).logits
+        runner, cache = LlamaRunner(model), KVCache(len(model.model.layers), 2)
+        found = runner.logits(runner.forward(ids, cache))
+    return bool((found - expected).abs().max() <= _TOLERANCE * expected.abs().max())
+
+
+def _plain(model: Any) -> bool:
+    """Rotary angles that are a function of the position alone, on the CPU."""
+    kind = getattr(model.model.rotary_emb, "rope_type", "default")
+    return kind not in ("dynamic", "longrope") and model.device.type == "cpu"
+
+
+def _layer(layer: Any, config: Any, index: int) -> Layer:
+    attention, kinds = layer.self_attn, getattr(config, "layer_types", None)
+    sliding = kinds[index] == "sliding_attention" if kinds else True
+    window = getattr(config, "sliding_window", None) if sliding else None
+    return Layer(
+        _norm(layer.input_layernorm), _joined([attention.q_proj, attention.k_proj, attention.v_proj]),
+        attention.o_proj, _norm(layer.post_attention_layernorm), _feed_forward(layer.mlp),
+        _norm(attention.q_norm) if hasattr(attention, "q_norm") else None,
+        _norm(attention.k_norm) if hasattr(attention, "k_norm") else None, window,
+    )  # fmt: skip
+
+
+def _norm(module: Any) -> tuple[Tensor, float]:
+    return module.weight, float(getattr(module, "variance_epsilon", getattr(module, "eps", 1e-6)))
+
+
+def _of(norm: tuple[Tensor, float]) -> tuple[list[int], Tensor, float]:
+    return [norm[0].shape[0]], norm[0], norm[1]
+
+
+def _feed_forward(mlp: Any) -> Product:
+    dense = all(type(getattr(mlp, name, None)) is nn.Linear for name in ("gate_proj", "up_proj", "down_proj"))
+    if not dense:
+        return mlp  # type: ignore[no-any-return]
+    both, down, act = _joined([mlp.gate_proj, mlp.up_proj]), mlp.down_proj, mlp.act_fn
+
+    def forward(x: Tensor) -> Tensor:
+        gate, up = both(x).chunk(2, -1)
+        found: Tensor = down(act(gate) * up)
+        return found
+
+    return forward
+
+
+def _joined(layers: list[Any]) -> Product:
+    """One product for layers that read the same tensor; their outputs side by side."""
+    if all(isinstance(layer, PackedLinear) for layer in layers):
+        if (whole := PackedLinear.joined(layers)) is not None:
+            return whole
+    elif all(type(layer) is nn.Linear and not layer._forward_pre_hooks for layer in layers):
+        return _stacked(layers)
+    return lambda x: torch.cat([layer(x) for layer in layers], -1)
+
+
+def _stacked(layers: list[nn.Linear]) -> Product:
+    """Dense layers whose weights become views of one matrix."""
+    weight = torch.cat([layer.weight.detach() for layer in layers])
+    bias = torch.cat([_bias(layer) for layer in layers]) if any(la.bias is not None for la in layers) else None
+    begin = 0
+    for layer in layers:
+        layer.weight = nn.Parameter(weight[begin : begin + layer.out_features], requires_grad=False)
+        begin += layer.out_features
+    return lambda x: functional.linear(x, weight, bias)
+
+
+def _bias(layer: nn.Linear) -> Tensor:
+    return layer.weight.new_zeros(layer.out_features) if layer.bias is None else layer.bias.detach()
