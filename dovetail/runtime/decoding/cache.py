@@ -45,9 +45,7 @@ class KVCache:
     @property
     def bytes(self) -> int:
         """What the keys and values held take, unused positions aside."""
-        per_token = sum(
-            t.shape[1] * t.shape[3] * t.element_size() for t in (*self.keys, *self.values) if t is not None
-        )
+        per_token = sum(t.shape[1] * t.shape[3] * t.element_size() for t in (*self.keys, *self.values) if t is not None)
         return per_token * sum(self.lengths)
 
     def reserve(self, tokens: int) -> None:
@@ -71,7 +69,7 @@ class KVCache:
             self.keys[layer], self.values[layer] = self._empty(keys), self._empty(values)
         tokens, longest = keys.shape[2], self.longest
         for new, store in ((keys, self.keys[layer]), (values, self.values[layer])):
-            assert store is not None  # noqa: S101 - for the type checker
+            assert store is not None
             if self.even:
                 store[:, :, longest : longest + tokens] = new
             else:

@@ -19,7 +19,6 @@ from dovetail.runtime.kernels.linear import PackedLinear
 
 Product = Callable[[Tensor], Tensor]
 _KINDS = ("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM")
-_TOLERANCE = 1e-4  # of the largest logit
 
 
 @dataclass(slots=True)
@@ -67,13 +66,15 @@ class LlamaRunner:
         visible : Tensor (T, T) of bool
             Which new tokens each new token sees; those up to itself by default.
         """
-        batch, tokens = ids.shape
+        tokens = ids.shape[1]
         cache.reserve(tokens)
         if positions is None:
             positions = torch.tensor(cache.lengths).unsqueeze(1) + torch.arange(tokens)
         cos, sin = self._angles(positions, cache)
         x = self.embedding[ids]
-        masks = {window: seen(cache, tokens, visible, positions, window) for window in {la.window for la in self.layers}}
+        masks = {
+            window: seen(cache, tokens, visible, positions, window) for window in {la.window for la in self.layers}
+        }
         for index, layer in enumerate(self.layers):
             attended = self._attend(layer, index, functional.rms_norm(x, *_of(layer.norm_in)), cos, sin, cache, masks)
             x = x + layer.out(attended)
@@ -96,7 +97,7 @@ class LlamaRunner:
         if layer.q_norm is not None and layer.k_norm is not None:
             q = functional.rms_norm(qk[:, : self.heads], *_of(layer.q_norm))
             qk = torch.cat((q, functional.rms_norm(qk[:, self.heads :], *_of(layer.k_norm))), 1)
-        halves = qk.unflatten(-1, (2, -1)).flip(-2).flatten(-2)
+        halves = qk.roll(self.head_dim // 2, -1)
         qk = torch.addcmul(qk * cos, halves, sin)
         keys, values = cache.write(index, qk[:, self.heads :], values)
         mask = masks[layer.window]
@@ -116,16 +117,9 @@ class LlamaRunner:
         return self._cos[positions].unsqueeze(1), self._sin[positions].unsqueeze(1)
 
 
-def runs(model: Any) -> bool:
-    """Whether `LlamaRunner` reproduces a module: known by its kind, and tried on random tokens."""
-    if type(model).__name__ not in _KINDS or not _plain(model):
-        return False
-    ids = torch.randint(model.config.vocab_size, (2, 5), generator=torch.Generator().manual_seed(0))
-    with torch.inference_mode():
-        expected = model(input_ids=ids, use_cache=False).logits
-        runner, cache = LlamaRunner(model), KVCache(len(model.model.layers), 2)
-        found = runner.logits(runner.forward(ids, cache))
-    return bool((found - expected).abs().max() <= _TOLERANCE * expected.abs().max())
+def known(model: Any) -> bool:
+    """Whether a module is of a kind that `LlamaRunner` executes."""
+    return type(model).__name__ in _KINDS and _plain(model)
 
 
 def _plain(model: Any) -> bool:

@@ -1,0 +1,191 @@
+"""The decode loop: a prefill of all prompts, then steps over those that are not done, of one token or of a tree."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from dovetail.runtime.decoding.cache import KVCache
+from dovetail.runtime.decoding.runner import Runner
+from dovetail.runtime.decoding.sampling import Chooser, Sampling
+from dovetail.runtime.decoding.tree import Tree, agreed
+
+OnToken = Callable[[int, int], None]  # sequence, token
+_CHUNK = 512  # tokens of a prompt in one pass: bounds the memory of masks and scores
+
+
+@dataclass(slots=True)
+class Text:
+    """One sequence while it is decoded.
+
+    Parameters
+    ----------
+    index : int
+        Its place among the prompts.
+    tokens : list of int
+        Prompt and what was made of it.
+    prompt : int
+        Tokens of the prompt.
+    hidden : Tensor (hidden,)
+        The state that the newest token was chosen from.
+    """
+
+    index: int
+    tokens: list[int]
+    prompt: int
+    choose: Chooser
+    hidden: Tensor
+    steps: int = 0
+    done: bool = False
+
+    @property
+    def made(self) -> list[int]:
+        return self.tokens[self.prompt :]
+
+
+class Proposer(Protocol):
+    """What guesses the tokens to come."""
+
+    def propose(self, texts: Sequence[Text]) -> tuple[Tree, list[list[int]]]:
+        """A tree, the same for all sequences, and for each sequence the token of each node after node 0."""
+        ...
+
+    def learn(self, texts: Sequence[Text], kept: Sequence[int], seconds: float) -> None:
+        """Told after each step: how many tokens each sequence got, and how long the step took."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """What `decode` made.
+
+    Parameters
+    ----------
+    tokens : tuple of tuple of int
+        For each prompt.
+    steps : tuple of int
+        Forward passes after the prefill that each sequence took part in.
+    prefill_s, decode_s : float
+        Wall time.
+    cache_bytes : int
+        Keys and values held at the end by the sequences decoded last.
+    passes : int
+        Forward passes after the prefill.
+    """
+
+    tokens: tuple[tuple[int, ...], ...]
+    steps: tuple[int, ...]
+    prefill_s: float
+    decode_s: float
+    cache_bytes: int
+    passes: int
+
+    @property
+    def tokens_per_step(self) -> float:
+        """Mean tokens that a sequence gets from a step; 1 without speculation."""
+        made, steps = sum(len(t) - 1 for t in self.tokens), sum(self.steps)
+        return made / steps if steps else 1.0
+
+
+@dataclass(slots=True)
+class Loop:
+    """Decoding of a batch; `run` does it.
+
+    Parameters
+    ----------
+    ends : frozenset of int
+        Tokens that end a text, and belong to it.
+    ended : callable or None
+        From the tokens made, whether a text is over for another reason (a stop string).
+    """
+
+    runner: Runner
+    max_new: int
+    sampling: Sampling
+    ends: frozenset[int] = frozenset()
+    ended: Callable[[list[int]], bool] | None = None
+    proposer: Proposer | None = None
+    on_token: OnToken | None = None
+    _texts: list[Text] = field(default_factory=list)
+
+    def run(self, prompts: Sequence[Sequence[int]]) -> Decoded:
+        """Decode all prompts, each of at least one token."""
+        began = time.perf_counter()
+        with torch.inference_mode():
+            cache = KVCache(len(self.runner.layers), len(prompts), max(map(len, prompts)) + self.max_new)  # type: ignore[arg-type]
+            self._texts = self._prefill(prompts, cache)
+            every, filled, passes = list(self._texts), time.perf_counter(), 0
+            self._drop_done(cache)
+            while self._texts:
+                self._step(cache)
+                passes += 1
+                last = cache.bytes
+                self._drop_done(cache)
+            ended = time.perf_counter()
+        made = tuple(tuple(text.made) for text in every)
+        steps = tuple(text.steps for text in every)
+        return Decoded(made, steps, filled - began, ended - filled, last if passes else cache.bytes, passes)
+
+    def _prefill(self, prompts: Sequence[Sequence[int]], cache: KVCache) -> list[Text]:
+        """Prompts side by side, padded behind: what a shorter one leaves in the cache is overwritten, never seen."""
+        longest, hidden = max(map(len, prompts)), [torch.empty(0)] * len(prompts)
+        for begin in range(0, longest, _CHUNK):
+            pieces = [list(prompt[begin : begin + _CHUNK]) for prompt in prompts]
+            width = max(map(len, pieces))
+            states = self.runner.forward(torch.tensor([p + [0] * (width - len(p)) for p in pieces]), cache)
+            cache.keep([len(piece) for piece in pieces])
+            for index, piece in enumerate(pieces):
+                if piece:
+                    hidden[index] = states[index, len(piece) - 1]
+        logits = self.runner.logits(torch.stack(hidden))
+        texts = []
+        for index, prompt in enumerate(prompts):
+            text = Text(index, list(prompt), len(prompt), Chooser(self.sampling, index), hidden[index])
+            self._add(text, [text.choose(logits[index])])
+            texts.append(text)
+        return texts
+
+    def _step(self, cache: KVCache) -> None:
+        began = time.perf_counter()
+        tree, guesses = self.proposer.propose(self._texts) if self.proposer else (Tree(), [[] for _ in self._texts])
+        nodes = [[text.tokens[-1], *guess] for text, guess in zip(self._texts, guesses, strict=True)]
+        if len(tree.parents) == 1:
+            states = self.runner.forward(torch.tensor(nodes), cache)
+        else:
+            positions = torch.tensor(cache.lengths).unsqueeze(1) + torch.tensor(tree.depths)
+            states = self.runner.forward(torch.tensor(nodes), cache, positions, tree.visible())
+        logits, kept = self.runner.logits(states), []
+        likeliest = logits.argmax(-1).tolist() if self.sampling.greedy else None
+        for row, text in enumerate(self._texts):
+            if likeliest is not None:
+                path, made = agreed(tree, nodes[row], likeliest[row].__getitem__)
+            else:
+                path, made = agreed(tree, nodes[row], lambda node, row=row, text=text: text.choose(logits[row, node]))  # type: ignore[misc]
+            cache.keep_path(row, path)
+            text.hidden = states[row, path[-1]]
+            text.steps += 1
+            self._add(text, made)
+            kept.append(len(made))
+        if self.proposer:
+            self.proposer.learn(self._texts, kept, time.perf_counter() - began)
+
+    def _add(self, text: Text, tokens: Sequence[int]) -> None:
+        for token in tokens:
+            text.tokens.append(token)
+            if self.on_token:
+                self.on_token(text.index, token)
+            over = self.ended is not None and self.ended(text.made)
+            if token in self.ends or len(text.tokens) - text.prompt == self.max_new or over:
+                text.done = True
+                return
+
+    def _drop_done(self, cache: KVCache) -> None:
+        kept = [row for row, text in enumerate(self._texts) if not text.done]
+        if kept and len(kept) < len(self._texts):
+            cache.drop(kept)
+        self._texts = [self._texts[row] for row in kept]

@@ -1,0 +1,105 @@
+"""Any decoder that `transformers` runs, over a `KVCache`: its own modules, with masks and positions of ours."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dovetail.runtime.decoding.cache import KVCache, seen
+
+_TOLERANCE = 1e-4  # of the largest logit
+
+
+class ModuleRunner:
+    """Forward passes of a `transformers` module over a `KVCache`.
+
+    Parameters
+    ----------
+    model : nn.Module
+        In eval mode; attention ``sdpa`` or ``eager``.
+    """
+
+    def __init__(self, model: Any) -> None:
+        self.model, config = model, model.config
+        self.count = config.num_hidden_layers
+        kinds = set(getattr(config, "layer_types", None) or ())
+        self._kinds = kinds if kinds - {"full_attention"} else set()
+        self._window = getattr(config, "sliding_window", None)
+
+    @property
+    def layers(self) -> range:
+        """One for each decoder layer."""
+        return range(self.count)
+
+    def forward(
+        self, ids: Tensor, cache: KVCache, positions: Tensor | None = None, visible: Tensor | None = None
+    ) -> Tensor:
+        """Hidden states (B, T, hidden), normed, of new tokens; as `LlamaRunner.forward`."""
+        tokens = ids.shape[1]
+        cache.reserve(tokens)
+        if positions is None:
+            positions = torch.tensor(cache.lengths).unsqueeze(1) + torch.arange(tokens)
+        out = self.model.base_model(
+            input_ids=ids, position_ids=positions, past_key_values=_Adapter(cache), use_cache=True,
+            attention_mask=self._masks(cache, tokens, visible, positions),
+        )  # fmt: skip
+        found: Tensor = out.last_hidden_state
+        return found
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Scores of the next token: (…, vocabulary)."""
+        scores: Tensor = self.model.get_output_embeddings()(hidden)
+        if cap := getattr(self.model.config, "final_logit_softcapping", None):
+            scores = torch.tanh(scores / cap) * cap
+        return scores
+
+    def _masks(self, cache: KVCache, tokens: int, visible: Tensor | None, positions: Tensor) -> Any:
+        if not self._kinds:
+            return self._mask(cache, tokens, visible, positions, self._window)
+        windows = {"sliding_attention": self._window}
+        return {kind: self._mask(cache, tokens, visible, positions, windows.get(kind)) for kind in self._kinds}
+
+    def _mask(
+        self, cache: KVCache, tokens: int, visible: Tensor | None, positions: Tensor, window: int | None
+    ) -> Tensor:
+        mask = seen(cache, tokens, visible, positions, window)
+        shape = (len(cache.lengths), 1, tokens, cache.longest + tokens)
+        dtype = self.model.dtype
+        added = torch.zeros(shape, dtype=dtype)
+        return added if mask is None else added.masked_fill(~mask, torch.finfo(dtype).min)
+
+
+class _Adapter:
+    """What `transformers`' attention modules ask of a cache."""
+
+    is_compileable = False
+
+    def __init__(self, cache: KVCache) -> None:
+        self.cache = cache
+
+    def update(self, keys: Tensor, values: Tensor, layer_idx: int, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
+        return self.cache.write(layer_idx, keys, values)
+
+    def get_seq_length(self, layer_idx: int = 0) -> int:
+        return self.cache.longest
+
+    def __len__(self) -> int:
+        return len(self.cache.keys)
+
+
+def agrees(runner: Any, model: Any) -> bool:
+    """Whether a runner gives a module's own logits: two sequences of different lengths, in two passes."""
+    source = torch.Generator().manual_seed(0)
+    ids = torch.randint(model.config.vocab_size, (2, 9), generator=source)
+    cache = KVCache(len(runner.layers), 2)
+    with torch.inference_mode():
+        expected = model(input_ids=ids, use_cache=False).logits
+        first = runner.logits(runner.forward(ids[:, :5], cache))
+        cache.keep([5, 3])
+        later = torch.stack((ids[0, 5:9], ids[1, 3:7]))
+        second = runner.logits(runner.forward(later, cache))
+    found = torch.cat((first[0], first[1, :3], second[0], second[1]))
+    wanted = torch.cat((expected[0, :5], expected[1, :3], expected[0, 5:9], expected[1, 3:7]))
+    return bool((found - wanted).abs().max() <= _TOLERANCE * wanted.abs().max())

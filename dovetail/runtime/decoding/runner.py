@@ -1,0 +1,56 @@
+"""What executes a model in the decode loop: the fastest way that gives the module's own logits."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from torch import Tensor
+
+from dovetail.core.errors import INFEASIBLE, DovetailError
+from dovetail.runtime.decoding.cache import KVCache
+from dovetail.runtime.decoding.llama import LlamaRunner, known
+from dovetail.runtime.decoding.modules import ModuleRunner, agrees
+from dovetail.runtime.load import Loaded
+
+
+class Runner(Protocol):
+    """Forward passes over a `KVCache`."""
+
+    @property
+    def layers(self) -> object:
+        """As many as the cache has layers."""
+        ...
+
+    def forward(
+        self, ids: Tensor, cache: KVCache, positions: Tensor | None = None, visible: Tensor | None = None
+    ) -> Tensor:
+        """Hidden states (B, T, hidden) of new tokens (B, T)."""
+        ...
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Scores of the next token."""
+        ...
+
+
+def runner_of(loaded: Loaded) -> Runner:
+    """The runner of a model, tried on random tokens before it is used.
+
+    Raises
+    ------
+    DovetailError
+        The model keeps other state than keys and values (state-space layers), or its module takes no masks of ours.
+    """
+    model = loaded.model
+    if known(model):
+        runner: Runner = LlamaRunner(model)
+        if agrees(runner, model):
+            return runner
+    try:
+        runner = ModuleRunner(model)
+        if agrees(runner, model):
+            return runner
+        why = "its logits over our cache are not those of the module"
+    except (AttributeError, TypeError, ValueError, RuntimeError, KeyError) as error:
+        why = " ".join(str(error).split())[:200]
+    hint = "a model of the Llama, Mistral, Qwen, Gemma or GPT-2 families"
+    raise DovetailError("cannot be decoded here", where=str(loaded.folder), why=why, hint=hint, exit_code=INFEASIBLE)

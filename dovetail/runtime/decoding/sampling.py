@@ -1,0 +1,78 @@
+"""From logits to a token: the likeliest, or one drawn with a seed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from dovetail.core.errors import DovetailError
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How tokens are chosen.
+
+    Parameters
+    ----------
+    temperature : float
+        0 takes the likeliest token; above, tokens are drawn from ``softmax(logits / temperature)``.
+    top_k : int
+        Only among so many of the likeliest; 0 for all.
+    top_p : float
+        Only among the fewest likeliest tokens whose chances sum to this (nucleus, arXiv 1904.09751); 1 for all.
+    seed : int
+        Each sequence of a batch has draws of its own, one for each token: what a sequence becomes depends neither on
+        its neighbours nor on how many tokens a step yields.
+    """
+
+    temperature: float = 0.0
+    top_k: int = 0
+    top_p: float = 1.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.temperature < float("inf"):
+            hint = "0 (greedy) or above"
+            raise DovetailError(f"a temperature of {self.temperature}", where="temperature", hint=hint)
+        if self.top_k < 0:
+            raise DovetailError(f"the likeliest {self.top_k} tokens", where="top_k", hint="0 (all) or above")
+        if not 0 < self.top_p <= 1:
+            raise DovetailError(f"tokens of {self.top_p} of the chances", where="top_p", hint="above 0, at most 1")
+
+    @property
+    def greedy(self) -> bool:
+        return self.temperature == 0
+
+    def chances(self, logits: Tensor) -> Tensor:
+        """Probabilities (…, vocabulary) in float64 that tokens are drawn with."""
+        scores = logits.double() / self.temperature
+        if self.top_k and self.top_k < scores.shape[-1]:
+            least = scores.topk(self.top_k, -1).values[..., -1:]
+            scores = scores.masked_fill(scores < least, float("-inf"))
+        chances = torch.softmax(scores, -1)
+        if self.top_p < 1:
+            ordered, places = chances.sort(-1, descending=True)
+            outside = ordered.cumsum(-1) - ordered >= self.top_p  # the token that crosses the bound is inside
+            chances = chances.masked_fill(torch.zeros_like(outside).scatter(-1, places, outside), 0.0)
+            chances = chances / chances.sum(-1, keepdim=True)
+        return chances
+
+
+class Chooser:
+    """Chooses the tokens of one sequence, in order: the n-th draw belongs to the n-th token."""
+
+    def __init__(self, sampling: Sampling, sequence: int) -> None:
+        self.sampling = sampling
+        self._source = torch.Generator().manual_seed(sampling.seed + 1_000_003 * sequence)
+
+    def __call__(self, logits: Tensor) -> int:
+        """The token for logits (vocabulary,)."""
+        if self.sampling.greedy:
+            return int(logits.argmax())
+        point = torch.rand(1, generator=self._source, dtype=torch.float64)
+        chances = self.sampling.chances(logits.cpu())
+        total = chances.cumsum(-1)
+        place = int(torch.searchsorted(total, point * total[-1], right=True))
+        return min(place, int(chances.nonzero()[-1]))

@@ -1,0 +1,80 @@
+"""Trees of proposed tokens: which token follows which, and the path through them that a model agrees with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """The shape of proposals: node 0 is the newest token of the sequence, every other node follows its parent.
+
+    Parameters
+    ----------
+    parents : tuple of int
+        The parent of each node, which comes before it; -1 for node 0.
+    """
+
+    parents: tuple[int, ...] = (-1,)
+
+    @classmethod
+    def chain(cls, length: int) -> Tree:
+        """`length` proposed tokens, one after the other."""
+        return cls(tuple(range(-1, length)))
+
+    @property
+    def depths(self) -> list[int]:
+        """How many tokens after the newest each node is."""
+        found: list[int] = []
+        for parent in self.parents:
+            found.append(0 if parent < 0 else found[parent] + 1)
+        return found
+
+    @property
+    def children(self) -> list[list[int]]:
+        """The nodes that follow each node, in order."""
+        found: list[list[int]] = [[] for _ in self.parents]
+        for node, parent in enumerate(self.parents):
+            if parent >= 0:
+                found[parent].append(node)
+        return found
+
+    def visible(self) -> Tensor:
+        """Which nodes each node sees, itself and its ancestors: bool (nodes, nodes)."""
+        found = torch.eye(len(self.parents), dtype=torch.bool)
+        for node, parent in enumerate(self.parents):
+            if parent >= 0:
+                found[node] |= found[parent]
+        return found
+
+
+def agreed(tree: Tree, tokens: list[int], choose: Callable[[int], int]) -> tuple[list[int], list[int]]:
+    """The path that a model takes through proposals, and the tokens that it makes.
+
+    At each node the model chooses its next token as it would without proposals; where a child proposed that token, the
+    path goes on there. So the tokens are exactly those of plain decoding, drawn ones included: for proposals that are
+    given, this is speculative sampling (arXiv 2211.17192) with one draw a token.
+
+    Parameters
+    ----------
+    tokens : list of int
+        The token of each node.
+    choose : callable
+        From a node to the model's choice after it.
+
+    Returns
+    -------
+    (list of int, list of int)
+        Nodes on the path, from node 0; and the tokens chosen, one for each of them.
+    """
+    children, node = tree.children, 0
+    path, made = [0], [choose(0)]
+    while (found := next((child for child in children[node] if tokens[child] == made[-1]), None)) is not None:
+        node = found
+        path.append(node)
+        made.append(choose(node))
+    return path, made
