@@ -1,8 +1,7 @@
-"""The decode loop: one prefill, then one token at a time over a KV cache; greedy, or sampled with a seed."""
+"""Continue a prompt: the decode loop for one text, and single steps through a model's own modules."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -13,8 +12,6 @@ from dovetail.runtime.load import Loaded
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-Choose = Callable[["Tensor"], int]  # logits (vocabulary,) to a token
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +46,8 @@ def generate(
     max_new: int,
     *,
     temperature: float = 0.0,
+    top_k: int = 0,
+    top_p: float = 1.0,
     seed: int = 0,
     stop: frozenset[int] | None = None,
     on_token: Callable[[int], None] | None = None,
@@ -61,8 +60,8 @@ def generate(
         At least one token.
     max_new : int
         Most tokens to make, at least one.
-    temperature : float
-        0 takes the likeliest token; above, tokens are sampled from ``softmax(logits / temperature)`` with `seed`.
+    temperature, top_k, top_p, seed
+        As `dovetail.runtime.decoding.sampling.Sampling` has them; 0 takes the likeliest token.
     stop : set of int
         Tokens that end the text (and belong to it); by default the model's own end tokens.
     on_token : callable
@@ -71,25 +70,20 @@ def generate(
     Raises
     ------
     DovetailError
-        An empty prompt, a token outside the vocabulary, or more tokens than the model's context holds.
+        An empty prompt, a token outside the vocabulary, more tokens than the model's context holds, a temperature
+        below 0, or a model that the loop cannot execute.
     """
-    torch = require("torch", "torch", to="run a model")
+    require("torch", "torch", to="run a model")
+    from dovetail.runtime.decoding.loop import Loop
+    from dovetail.runtime.decoding.runner import runner_of
+    from dovetail.runtime.decoding.sampling import Sampling
+
     check_context(loaded, prompt_ids, max_new)
-    choose, ends = _chooser(temperature, seed), end_tokens(loaded) if stop is None else stop
-    tokens: list[int] = []
-    with torch.inference_mode():
-        started = time.perf_counter()
-        logits, cache = step(loaded, torch.tensor([list(prompt_ids)], device=loaded.device), new_cache(loaded))
-        prefilled = time.perf_counter()
-        while True:
-            tokens.append(choose(logits[0, -1]))
-            if on_token:
-                on_token(tokens[-1])
-            if tokens[-1] in ends or len(tokens) == max_new:
-                break
-            logits, cache = step(loaded, torch.tensor([tokens[-1:]], device=loaded.device), cache)
-        done = time.perf_counter()
-    return Generation(tuple(tokens), prefilled - started, done - prefilled, len(tokens) - 1, cache_bytes(cache))
+    sampling = Sampling(temperature, top_k, top_p, seed)
+    ends = end_tokens(loaded) if stop is None else stop
+    told = None if on_token is None else (lambda _, token: on_token(token))
+    made = Loop(runner_of(loaded), max_new, sampling, ends, on_token=told).run([prompt_ids])
+    return Generation(made.tokens[0], made.prefill_s, made.decode_s, made.steps[0], made.cache_bytes)
 
 
 def new_cache(loaded: Loaded) -> Any:
@@ -131,18 +125,3 @@ def check_context(loaded: Loaded, prompt_ids: Sequence[int], max_new: int) -> No
         why = f"{len(prompt_ids)} of the prompt and {max_new} new are {asked} tokens, the model holds {held}"
         hint = f"--max-new {held - len(prompt_ids)}" if len(prompt_ids) < held else "a shorter prompt"
         raise DovetailError("beyond the model's context", where=str(loaded.folder), why=why, hint=hint)
-
-
-def _chooser(temperature: float, seed: int) -> Choose:
-    torch = require("torch", "torch", to="run a model")
-    if temperature < 0:
-        raise DovetailError(f"a temperature of {temperature}", where="temperature", hint="0 (greedy) or above")
-    if temperature == 0:
-        return lambda logits: int(logits.argmax())
-    source = torch.Generator().manual_seed(seed)
-
-    def sample(logits: Tensor) -> int:
-        chances = torch.softmax(logits.double().cpu() / temperature, -1)
-        return int(torch.multinomial(chances, 1, generator=source))
-
-    return sample

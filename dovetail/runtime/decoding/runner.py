@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
+from weakref import WeakKeyDictionary
 
 from torch import Tensor
 
@@ -40,6 +41,15 @@ def runner_of(loaded: Loaded) -> Runner:
     DovetailError
         The model keeps other state than keys and values (state-space layers), or its module takes no masks of ours.
     """
+    if (found := _FOUND.get(loaded.model)) is None:
+        _FOUND[loaded.model] = found = _tried(loaded)
+    return found
+
+
+_FOUND: WeakKeyDictionary[Any, Runner] = WeakKeyDictionary()
+
+
+def _tried(loaded: Loaded) -> Runner:
     model = loaded.model
     if known(model):
         runner: Runner = LlamaRunner(model)
