@@ -1,0 +1,225 @@
+"""The decode loop against transformers' `generate`: ragged batches, trees of guesses, families, sampling."""
+
+import random
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import transformers
+
+from dovetail.core.errors import DovetailError
+from dovetail.runtime.decoding.cache import KVCache, seen
+from dovetail.runtime.decoding.llama import LlamaRunner
+from dovetail.runtime.decoding.loop import Decoded, Loop, Text
+from dovetail.runtime.decoding.modules import ModuleRunner
+from dovetail.runtime.decoding.runner import runner_of
+from dovetail.runtime.decoding.sampling import Chooser, Sampling
+from dovetail.runtime.decoding.tree import Tree, agreed
+from dovetail.runtime.load import Loaded
+
+_SIZES: dict[str, Any] = {
+    "vocab_size": 96, "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4,
+    "num_key_value_heads": 2, "max_position_embeddings": 128, "initializer_range": 0.2, "head_dim": 16,
+    "eos_token_id": None, "bos_token_id": None, "pad_token_id": 0,
+}  # fmt: skip
+_FAMILIES: dict[str, tuple[str, dict[str, Any], type]] = {
+    "llama": ("LlamaConfig", {}, LlamaRunner),
+    "llama3-rope": ("LlamaConfig", {"rope_parameters": {
+        "rope_type": "llama3", "rope_theta": 500.0, "factor": 4.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+        "original_max_position_embeddings": 32}}, LlamaRunner),
+    "mistral-window": ("MistralConfig", {"sliding_window": 7}, LlamaRunner),
+    "qwen2": ("Qwen2Config", {}, LlamaRunner),
+    "qwen2-windows": ("Qwen2Config", {
+        "use_sliding_window": True, "sliding_window": 6, "max_window_layers": 1}, LlamaRunner),
+    "qwen3": ("Qwen3Config", {}, LlamaRunner),
+    "gemma2": ("Gemma2Config", {"sliding_window": 6, "query_pre_attn_scalar": 16}, ModuleRunner),
+    "gemma3": ("Gemma3TextConfig", {"sliding_window": 6, "query_pre_attn_scalar": 16}, ModuleRunner),
+    "gpt2": ("GPT2Config", {"n_embd": 64, "n_layer": 2, "n_head": 4, "n_positions": 128}, ModuleRunner),
+}  # fmt: skip
+PROMPTS = ([5], [7, 9, 11, 13, 17, 19, 23, 29, 31, 37], [3, 4, 5], [50, 60, 70, 80, 90])
+
+
+@pytest.fixture(scope="module", params=_FAMILIES)
+def family(request: pytest.FixtureRequest) -> tuple[Loaded, type]:
+    kind, more, runner = _FAMILIES[request.param]
+    torch.manual_seed(1)
+    sizes = {
+        k: v for k, v in _SIZES.items() if kind != "GPT2Config" or k in ("vocab_size", "eos_token_id", "bos_token_id")
+    }
+    config = getattr(transformers, kind)(**{**sizes, **more})
+    attention = "eager" if kind == "Gemma2Config" else "sdpa"
+    module = transformers.AutoModelForCausalLM.from_config(config, attn_implementation=attention).eval()
+    return Loaded(module, None, Path(request.param)), runner
+
+
+def theirs(loaded: Loaded, prompt: Sequence[int], max_new: int) -> list[int]:
+    ids = torch.tensor([list(prompt)])
+    made = loaded.model.generate(
+        ids, attention_mask=torch.ones_like(ids), max_new_tokens=max_new, do_sample=False, pad_token_id=0
+    )
+    return made[0, len(prompt) :].tolist()
+
+
+class Guesses:
+    """Guesses of a seed, some of them right: what was made once, with errors."""
+
+    def __init__(self, made: Sequence[Sequence[int]], tree: Tree, right: float) -> None:
+        self.made, self.tree, self.right, self.source = made, tree, right, random.Random(0)
+        self.told: list[int] = []
+
+    def propose(self, texts: Sequence[Text]) -> tuple[Tree, list[list[int]]]:
+        depths = self.tree.depths[1:]
+        return self.tree, [[self._guess(text, depth) for depth in depths] for text in texts]
+
+    def _guess(self, text: Text, depth: int) -> int:
+        place, known = len(text.made) + depth - 1, self.made[text.index]
+        right = place < len(known) and self.source.random() < self.right
+        return known[place] if right else self.source.randrange(96)
+
+    def learn(self, texts: Sequence[Text], kept: Sequence[int], seconds: float) -> None:
+        assert seconds > 0
+        self.told += kept
+
+
+def decode(loaded: Loaded, max_new: int = 40, prompts: Sequence[Sequence[int]] = PROMPTS, **more: Any) -> Decoded:
+    return Loop(runner_of(loaded), max_new, more.pop("sampling", Sampling()), **more).run(prompts)
+
+
+def test_a_ragged_batch_is_what_transformers_makes_of_each_prompt(family: tuple[Loaded, type]) -> None:
+    loaded, runner = family
+    assert type(runner_of(loaded)) is runner
+    made = decode(loaded)
+    assert [list(tokens) for tokens in made.tokens] == [theirs(loaded, prompt, 40) for prompt in PROMPTS]
+    assert made.steps == (39,) * 4
+    assert made.tokens_per_step == 1
+
+
+@pytest.mark.parametrize("tree", [Tree.chain(3), Tree((-1, 0, 0, 0, 1, 1, 2, 4, 4))], ids=["chain", "tree"])
+def test_guesses_change_no_token_and_save_steps(family: tuple[Loaded, type], tree: Tree) -> None:
+    loaded, _ = family
+    plain = decode(loaded)
+    guesses = Guesses(plain.tokens, tree, 0.7)
+    found = decode(loaded, proposer=guesses)
+    assert found.tokens == plain.tokens
+    assert found.tokens_per_step > 1.5
+    assert sum(found.steps) < sum(plain.steps)
+    assert decode(loaded, proposer=Guesses(plain.tokens, tree, 0.0)).tokens == plain.tokens
+
+
+def test_sampled_tokens_are_those_of_plain_sampling(family: tuple[Loaded, type]) -> None:
+    loaded, _ = family
+    sampling = Sampling(0.9, top_k=20, top_p=0.95, seed=5)
+    plain = decode(loaded, sampling=sampling)
+    found = decode(loaded, sampling=sampling, proposer=Guesses(plain.tokens, Tree((-1, 0, 0, 1, 1)), 0.7))
+    assert found.tokens == plain.tokens
+    assert found.tokens_per_step > 1.3
+    alone = decode(loaded, sampling=sampling, prompts=PROMPTS[:1])
+    assert alone.tokens[0] == plain.tokens[0]  # neighbours do not matter
+
+
+def test_a_text_ends_for_itself(tiny: Loaded) -> None:
+    free = decode(tiny, 30, [[5, 6], [7, 8, 9]])
+    ends = frozenset([free.tokens[0][4]])
+    made = decode(tiny, 30, [[5, 6], [7, 8, 9]], ends=ends)
+    for ended, whole in zip(made.tokens, free.tokens):
+        stop = next((i for i, token in enumerate(whole) if token in ends), 29)
+        assert ended == whole[: stop + 1]
+    short = decode(tiny, 30, [[5, 6]], ended=lambda tokens: len(tokens) == 7)
+    assert short.tokens[0] == free.tokens[0][:7]
+
+
+def test_more_guesses_than_are_wanted_make_no_token_too_many(tiny: Loaded) -> None:
+    plain = decode(tiny, 10, [[5, 6]])
+    told: list[tuple[int, int]] = []
+    found = decode(
+        tiny, 10, [[5, 6]], proposer=Guesses(plain.tokens, Tree.chain(6), 1.0),
+        on_token=lambda index, token: told.append((index, token)),
+    )  # fmt: skip
+    assert found.tokens == plain.tokens
+    assert told == [(0, token) for token in plain.tokens[0]]
+
+
+def test_a_long_prompt_goes_in_pieces(tiny: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
+    prompts = [list(range(3, 40)), [4], list(range(10, 30))]
+    whole = decode(tiny, 20, prompts)
+    monkeypatch.setattr("dovetail.runtime.decoding.loop._CHUNK", 8)
+    assert decode(tiny, 20, prompts).tokens == whole.tokens
+
+
+def test_drawn_tokens_follow_the_chances() -> None:
+    """Chi-square over 100,000 draws, with and without limits to the likeliest."""
+    logits = torch.randn(12, generator=torch.Generator().manual_seed(2)) * 2
+    for sampling in (Sampling(0.8, seed=1), Sampling(0.8, top_k=5, seed=2), Sampling(1.3, top_p=0.8, seed=3)):
+        choose, draws = Chooser(sampling, 0), 100_000
+        counts = np.bincount([choose(logits) for _ in range(draws)], minlength=12)
+        expected = _chances(logits.double().numpy(), sampling) * draws
+        assert (counts[expected == 0] == 0).all()
+        drawn = expected > 0
+        square = ((counts[drawn] - expected[drawn]) ** 2 / expected[drawn]).sum()
+        free = drawn.sum() - 1
+        assert square < free + 3.1 * (2 * free) ** 0.5 + 6  # beyond it with a chance below 1 %
+
+
+def _chances(logits: np.ndarray, sampling: Sampling) -> np.ndarray:
+    """By the definition: likeliest first, until there are k, or their chances reach p."""
+    chances = np.exp(logits / sampling.temperature)
+    order, kept, reached = np.argsort(-chances), np.zeros(len(chances)), 0.0
+    if sampling.top_k:
+        chances[order[sampling.top_k :]] = 0
+    chances /= chances.sum()
+    for token in order:
+        if reached < sampling.top_p:
+            kept[token] = chances[token]
+        reached += chances[token]
+    return kept / kept.sum()
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"temperature": -0.1}, {"temperature": float("nan")}, {"top_k": -1}, {"top_p": 0.0}, {"top_p": 1.5}]
+)
+def test_sampling_that_cannot_be(wrong: dict[str, float]) -> None:
+    with pytest.raises(DovetailError):
+        Sampling(**wrong)  # type: ignore[arg-type]
+
+
+def test_a_tree_sees_its_ancestors() -> None:
+    tree = Tree((-1, 0, 0, 1, 2, 3))
+    assert tree.depths == [0, 1, 1, 2, 2, 3]
+    assert tree.visible().int().tolist() == [
+        [1, 0, 0, 0, 0, 0], [1, 1, 0, 0, 0, 0], [1, 0, 1, 0, 0, 0],
+        [1, 1, 0, 1, 0, 0], [1, 0, 1, 0, 1, 0], [1, 1, 0, 1, 0, 1],
+    ]  # fmt: skip
+    chosen = {0: 8, 2: 9, 4: 1}
+    assert agreed(tree, [7, 5, 8, 6, 9, 3], chosen.__getitem__) == ([0, 2, 4], [8, 9, 1])
+
+
+@pytest.mark.parametrize("window", [None, 4])
+def test_masks_by_brute_force(window: int | None) -> None:
+    cache, tokens = KVCache(1, 3), 3
+    cache.lengths = [2, 5, 0]
+    visible = torch.tensor([[1, 0, 0], [1, 1, 0], [1, 0, 1]], dtype=torch.bool)
+    depths = [0, 1, 1]
+    positions = torch.tensor([[n + d for d in depths] for n in cache.lengths])
+    mask = seen(cache, tokens, visible, positions, window)
+    assert mask is not None
+    for row, length in enumerate(cache.lengths):
+        for new in range(tokens):
+            for key in range(cache.longest + tokens):
+                held, at = key < length, key - length
+                place = key if held else length + depths[at] if 0 <= at < tokens else -1
+                sees = held or (0 <= at < tokens and bool(visible[new, at]))
+                near = window is None or place > length + depths[new] - window
+                assert bool(mask[row, 0, new, key]) == (sees and near), (row, new, key)
+
+
+def test_a_model_with_another_state_is_refused() -> None:
+    config = transformers.Mamba2Config(
+        vocab_size=96, hidden_size=32, num_hidden_layers=2, head_dim=16, num_heads=4, state_size=8, n_groups=1
+    )
+    module = transformers.AutoModelForCausalLM.from_config(config).eval()
+    with pytest.raises(DovetailError, match="cannot be decoded here") as caught:
+        runner_of(Loaded(module, None, Path("mamba")))
+    assert caught.value.exit_code == 3
