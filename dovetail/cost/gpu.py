@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,7 @@ from dovetail.cost.operators import OperatorCost, energy_j
 from dovetail.cost.traffic import Traffic, kv_element_bytes, operator_dtype, resident_bytes
 from dovetail.hardware.chip_facts import chip_facts
 from dovetail.hardware.energy import ATTENTION_SHARE
-from dovetail.hardware.kernels import Kernels
-from dovetail.hardware.kernels.known import nearest
+from dovetail.hardware.kernels.known import known_for
 from dovetail.hardware.machine import Machine
 from dovetail.model.graph import Attention, Linear, Operator
 
@@ -24,7 +24,7 @@ _PRODUCTS_OF_MIXTURE = 2  # share the launch of the fused call
 
 
 def kernel_cost(operator: Operator, work: Traffic, machine: Machine, *, alone: bool = False) -> OperatorCost | None:
-    """Cost of all repetitions of a product or an attention; None for any other operator.
+    """Cost of all repetitions of a product or an attention; None for what no kernel constants are for.
 
     Parameters
     ----------
@@ -39,50 +39,71 @@ def kernel_cost(operator: Operator, work: Traffic, machine: Machine, *, alone: b
     DovetailError
         The machine has no arithmetic of the dtype.
     """
-    kernels = machine.kernels
-    if kernels is None:
+    found = _known(operator, machine)
+    if found is None:
         return None
-    if isinstance(operator, Linear) and operator.experts > 1 and kernels.mixture:
-        return _grouped(operator, work, machine, kernels)
-    if isinstance(operator, Linear) and operator.experts == 1:
-        return _product(operator, work, machine, kernels, alone)
     if isinstance(operator, Attention):
-        return _attention(operator, work, machine, kernels, alone)
-    return None
+        return _attention(operator, work, machine, found, alone)
+    if isinstance(operator, Linear) and found.family == "gemm":
+        return _product(operator, work, machine, found, alone)
+    return _grouped(operator, work, machine, found) if isinstance(operator, Linear) else None
 
 
 def model_of(operator: Operator, machine: Machine) -> str:
     """What prices an operator on a machine: family and entry of its kernel constants, or ``roofline``."""
+    found = _known(operator, machine)
+    return "roofline" if found is None else found.model
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """The entry of a machine's kernel constants that prices an operator."""
+
+    family: str
+    entry: str
+    constants: Any
+
+    @property
+    def model(self) -> str:
+        return f"{self.family}.{self.entry}"
+
+
+def _known(operator: Operator, machine: Machine) -> _Known | None:
     kernels = machine.kernels
-    if kernels is not None and isinstance(operator, Linear):
+    if kernels is None:
+        return None
+    if isinstance(operator, Attention):
+        family, entry = "attention", attention_dtype(operator, machine)
+    elif isinstance(operator, Linear):
         family = "gemm" if operator.experts == 1 else "mixture"
-        if table := getattr(kernels, family):
-            return f"{family}.{nearest(table, product_entry(operator, operator_dtype(operator, machine), machine))[0]}"
-    if kernels is not None and isinstance(operator, Attention):
-        return f"attention.{nearest(kernels.attention, attention_dtype(operator, machine))[0]}"
-    return "roofline"
+        entry = product_entry(operator, operator_dtype(operator, machine), machine)
+    else:
+        return None
+    found = known_for(getattr(kernels, family), entry)
+    return None if found is None else _Known(family, *found)
 
 
 def product_entry(operator: Linear, dtype: str, machine: Machine) -> str:
     """The entry of kernel constants that a product is looked up by: its dtype, or how its weights are unpacked."""
     forms = {weight.format for weight in operator.weights if weight.linear}
-    if dtype in FLOATS and machine.stack.packed_weights and any(form.quantised for form in forms):
+    if dtype in FLOATS and dtype != "fp32" and machine.stack.packed_weights and any(form.quantised for form in forms):
         return "w4a16" if all(form.bits <= 4 for form in forms) else "w8a16"
     if dtype == "fp8" and any(form.block is not None and min(form.block) > 1 for form in forms):
         return "fp8_block"
     return dtype
 
 
-def _product(operator: Linear, work: Traffic, machine: Machine, kernels: Kernels, alone: bool) -> OperatorCost:
-    name, constants = nearest(kernels.gemm, product_entry(operator, work.dtype, machine))
+def _product(operator: Linear, work: Traffic, machine: Machine, known: _Known, alone: bool) -> OperatorCost:
     widths = Widths(DTYPE_BYTES[work.dtype], _weight_bytes(operator, machine), _result_bytes(operator, work.dtype))
     single = np.ndim(operator.n) == np.ndim(operator.k) == 0
     rows, back = _distinct(operator.m) if single else (operator.m, None)
-    found = gemm_cost(rows, operator.n, operator.k, chip_facts(machine, work.dtype), constants, widths, alone=alone)
+    found = gemm_cost(
+        rows, operator.n, operator.k, chip_facts(machine, work.dtype), known.constants, widths, alone=alone
+    )
     if back is not None:
         columns = (np.broadcast_to(getattr(found, name), rows.shape) for name in GemmCost.__slots__)
         found = GemmCost(*(column[back] for column in columns))
-    return _cost(operator, work, machine, f"gemm.{name}", found, found.bytes)
+    return _cost(operator, work, machine, known.model, found, found.bytes)
 
 
 def _distinct(rows: Number) -> tuple[Number, np.ndarray | None]:
@@ -97,30 +118,27 @@ def _distinct(rows: Number) -> tuple[Number, np.ndarray | None]:
     return (np.arange(low, high + 1), place) if np.array_equal(place + low, array) else (rows, None)
 
 
-def _grouped(operator: Linear, work: Traffic, machine: Machine, kernels: Kernels) -> OperatorCost:
+def _grouped(operator: Linear, work: Traffic, machine: Machine, known: _Known) -> OperatorCost:
     """One of the two grouped products of a mixture, with half the launch of the fused call."""
-    name, constants = nearest(kernels.mixture, product_entry(operator, work.dtype, machine))
     of = Experts(
         operator.experts, operator.top_k,
         weight_bytes=_weight_bytes(operator, machine), act_bytes=DTYPE_BYTES[work.dtype],
     )  # fmt: skip
     tokens, gathers = operator.m / operator.top_k, operator.split == "out"
     found = product_time(
-        tokens, operator.n, operator.k, of, chip_facts(machine, work.dtype), constants, gathers=gathers
+        tokens, operator.n, operator.k, of, chip_facts(machine, work.dtype), known.constants, gathers=gathers
     )
-    return _cost(
-        operator, work, machine, f"mixture.{name}", found, found.bytes, constants.launch_s / _PRODUCTS_OF_MIXTURE
-    )
+    launch_s = known.constants.launch_s / _PRODUCTS_OF_MIXTURE
+    return _cost(operator, work, machine, known.model, found, found.bytes, launch_s)
 
 
-def _attention(operator: Attention, work: Traffic, machine: Machine, kernels: Kernels, alone: bool) -> OperatorCost:
-    dtype = attention_dtype(operator, machine)
-    name, known = nearest(kernels.attention, dtype)
+def _attention(operator: Attention, work: Traffic, machine: Machine, known: _Known, alone: bool) -> OperatorCost:
+    dtype, cut = attention_dtype(operator, machine), known.constants
     found = attention_cost(
-        operator, chip_facts(machine, dtype), known.kernel, known.constants, q_bytes=DTYPE_BYTES[dtype],
+        operator, chip_facts(machine, dtype), cut.kernel, cut.constants, q_bytes=DTYPE_BYTES[dtype],
         kv_bytes=kv_element_bytes(operator.kv_format, machine), appends=True, stays=alone,
     )  # fmt: skip
-    return _cost(operator, work, machine, f"attention.{name}", found, found.bytes, share=ATTENTION_SHARE)
+    return _cost(operator, work, machine, known.model, found, found.bytes, share=ATTENTION_SHARE)
 
 
 def attention_dtype(operator: Attention, machine: Machine) -> str:

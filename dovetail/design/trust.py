@@ -9,9 +9,9 @@ from dovetail.cost.gpu import model_of
 from dovetail.cost.operators import spread_of
 from dovetail.cost.traffic import operator_dtype
 from dovetail.hardware.machine import Machine
-from dovetail.model.graph import Graph
+from dovetail.model.graph import Attention, Graph, Linear
 
-# Communication on a chip whose links nobody measured: at least so wide a range for a time that has some in it.
+# Communication on links that nobody measured, networks among them: at least so wide a range for a time with some in it.
 _MODELLED_FABRIC = 0.5
 # Energy has an error of its own beside the time's: the sum over held-out kernels of an H200 is off by 14 to 36 %,
 # single ones by more (docs/accuracy.md).
@@ -36,16 +36,30 @@ class Trust:
 
         A time is ``calibrated`` where efficiency, or the constants of kernels, were measured, else ``modelled``.
         """
-        made = (self.machine.source("efficiency" if m == "roofline" else f"kernels.{m}").kind for m in self.models)
-        fitted = all(kind in ("measured", "calibrated") for kind in made)
+        fitted = all(self._made(model) in ("measured", "calibrated") for model in self.models)
         used = (*(self._links if self.ways > 1 else ()), *paths)
         return weakest("calibrated" if fitted else "modelled", *(self.machine.source(path).kind for path in used))
+
+    def _made(self, model: str) -> Kind:
+        """How the constants of what prices an operator are known.
+
+        Beside kernels, a roofline's were fitted to their bf16 products: of what it prices there, nothing was measured.
+        """
+        if model == "roofline":
+            return "modelled" if self.machine.kernels is not None else self.machine.source("efficiency").kind
+        return self.machine.source(f"kernels.{model}").kind
 
     @property
     def _links(self) -> tuple[str, ...]:
         """What times on the links are made from: also the network's numbers where a layer is wider than a node."""
         wide = self.ways > self.machine.node and "network" in self.machine.sources
         return ("link", *(("fabric",) if self.machine.fabric else ()), *(("network.latency",) if wide else ()))
+
+    @property
+    def _unmeasured_links(self) -> bool:
+        """Whether times on the links are modelled: another chip's constants, or a network, which nobody measured."""
+        return any(path.startswith("network") or self.machine.source(path).kind == "modelled"
+                   for path in self._links if path != "link")  # fmt: skip
 
     def kind(self, metric: str) -> Kind:
         """How `metric` is known; what is neither energy nor money is a time or its inverse."""
@@ -60,7 +74,7 @@ class Trust:
     def factor(self, metric: str) -> float:
         """The range is ``value / factor`` to ``value * factor``."""
         spread = max(spread_of(model, self.machine) for model in self.models)
-        if self.ways > 1 and self.machine.fabric and self.machine.source("fabric").kind == "modelled":
+        if self.ways > 1 and self._unmeasured_links:
             spread = max(spread, _MODELLED_FABRIC)
         if metric == "energy_per_token":
             spread = max(spread, _MODELLED_ENERGY if self._energy == "modelled" else FITTED_ENERGY)
@@ -68,7 +82,11 @@ class Trust:
 
 
 def trust(graph: Graph, machine: Machine, ways: int) -> Trust:
-    """The trust in metrics of `graph`, before or after it is split."""
+    """The trust in metrics of `graph`, before or after it is split.
+
+    A roofline counts where it prices products or attention; of the rest, which takes little time, only where no
+    kernels are known.
+    """
     dtypes = {operator_dtype(operator, machine) for operator in graph.operators}
-    models = {found for operator in graph.operators if (found := model_of(operator, machine)) != "roofline"}
+    models = {model_of(o, machine) for o in graph.operators if isinstance(o, Linear | Attention)}
     return Trust(machine, ways, tuple(sorted(dtypes)), tuple(sorted(models)) or ("roofline",))

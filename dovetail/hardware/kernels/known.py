@@ -13,9 +13,10 @@ from dovetail.hardware.kernels.mixture import MixtureConstants
 
 T = TypeVar("T")
 
-# Where nobody measured the kernels of a dtype, those of the next one stand in.
+# Where nobody measured the kernels of a dtype, those of the next one stand in. None does for fp32: it runs beside the
+# matrix units, with tiles, loads and skinny products of its own.
 STAND_INS: Mapping[str, tuple[str, ...]] = {
-    "fp16": ("bf16",), "tf32": ("bf16",), "fp32": ("bf16",), "fp8_block": ("fp8", "bf16"), "fp8": ("bf16",),
+    "fp16": ("bf16",), "tf32": ("bf16",), "fp8_block": ("fp8", "bf16"), "fp8": ("bf16",),
     "int8": ("fp8", "bf16"), "int4": ("int8", "fp8", "bf16"), "fp4": ("fp8", "bf16"), "nvfp4": ("fp4", "fp8", "bf16"),
     "mxfp4": ("fp4", "fp8", "bf16"), "fp6": ("fp8", "bf16"), "w8a16": ("w4a16", "bf16"), "w4a16": ("w8a16", "bf16"),
 }  # fmt: skip
@@ -48,15 +49,18 @@ class Kernels(ByContent):
     mixture: Mapping[str, MixtureConstants] = field(default_factory=dict)
 
 
+def known_for(table: Mapping[str, T], dtype: str) -> tuple[str, T] | None:
+    """The entry of a dtype, or of the first of its stand-ins that is there, and its name; None where none is."""
+    names = (dtype, *STAND_INS.get(dtype, ()))
+    return next(((name, table[name]) for name in names if name in table), None)
+
+
 def nearest(table: Mapping[str, T], dtype: str) -> tuple[str, T]:
-    """The entry of a dtype, or of the first of its stand-ins that is there, and its name.
+    """What `known_for` finds, else any entry: where a fit of a dtype that nobody measured starts.
 
     Raises
     ------
-    KeyError
-        Neither is there, nor any entry at all.
+    StopIteration
+        There is no entry at all.
     """
-    for name in (dtype, *STAND_INS.get(dtype, ())):
-        if name in table:
-            return name, table[name]
-    return next(iter(table.items()))
+    return known_for(table, dtype) or next(iter(table.items()))
