@@ -6,6 +6,7 @@ Products and attention on a machine whose kernels are known (`Machine.kernels`) 
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,15 +31,21 @@ class GraphCost:
     operators: tuple[OperatorCost, ...] = ()
 
     def bottleneck(self) -> str:
-        """What most of the time of a scalar step goes to, in words; the step's own fixed time is a candidate."""
+        """What most of the time of a scalar step goes to, in words; the step's own fixed time is a candidate.
+
+        An operator counts as one in all kinds of layer: ``down`` is ``down@0`` and ``down@3`` together.
+        """
         total = float(np.max(self.time_s))
-        shares = {"step overhead": total - sum(float(np.max(o.time_s)) for o in self.operators)}
+        shares: dict[str, dict[str, float]] = {}
         for o in self.operators:
-            shares[o.bound] = shares.get(o.bound, 0.0) + float(np.max(o.time_s))
-        bound = max(shares, key=lambda b: shares[b])
-        top = max((o for o in self.operators if o.bound == bound), key=lambda o: float(np.max(o.time_s)), default=None)
-        most = f"; most in {top.name}" if top else ""
-        return f"{bound} ({shares[bound] / total:.0%} of the time{most})"
+            name, here = re.sub(r"@[^.]*", "", o.name), shares.setdefault(o.bound, {})
+            here[name] = here.get(name, 0.0) + float(np.max(o.time_s))
+        sums = {bound: sum(here.values()) for bound, here in shares.items()}
+        sums["step overhead"] = total - sum(sums.values())
+        bound = max(sums, key=lambda b: sums[b])
+        here = shares.get(bound, {})
+        most = f"; most in {max(here, key=lambda name: here[name])}" if here else ""
+        return f"{bound} ({sums[bound] / total:.0%} of the time{most})"
 
 
 def operator_cost(

@@ -26,7 +26,10 @@ _FORMATS: dict[str, Format] = {
 
 @dataclass(frozen=True, slots=True)
 class ProductCost:
-    """Arrays of the broadcast shape of m, n and k; `low` and `high` bound `time_s`."""
+    """Arrays of the broadcast shape of m, n and k; `low` and `high` bound `time_s`.
+
+    `bound` is what takes most of the time: ``compute``, ``memory`` or ``launch``.
+    """
 
     time_s: Number
     energy_j: Number
@@ -85,6 +88,7 @@ def matmul(
         factor = np.exp(known.correction(m, n, k, machine.cores))
         time, energy = time * factor, energy * factor
     bound = np.where(np.asarray(cost.compute_s) >= cost.memory_s, "compute", "memory")
+    bound = np.where(cost.launch_s > np.maximum(cost.compute_s, cost.memory_s), "launch", bound)
     return ProductCost(time, energy, time / spread, time * spread, bound)
 
 

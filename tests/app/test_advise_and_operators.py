@@ -113,6 +113,7 @@ def test_where_nothing_fits_advise_says_why(call: Call) -> None:
         ("--prompt 0", "prompt must be a whole number from 1", 2), ("--prompt nan", "not a list of whole numbers", 2),
         ("--prompt -5", "not a list of whole numbers", 2), ("--prompt 1.5", "not a list of whole numbers", 2),
         ("--batch 0-4", "no batches from 0 to 4", 2), ("--batch 8-4", "no batches from 8 to 4", 2),
+        ("--batch 1-2-3", "'1-2-3' is not a range of batches", 2),
         ("--batch many", "not a list of whole numbers", 2), ("--batch 1-100000000000", "from 1 to 10^9", 2),
         ("--output 0", "output must be a whole number from 1", 2), ("--output -1", "output must be a whole number", 2),
         ("--output text", "not a valid integer", 2), ("--by speed", "unknown metric 'speed'", 2),

@@ -53,6 +53,23 @@ def test_a_product_takes_the_longer_of_arithmetic_and_memory(m: int, bound: str)
     assert found.operators[0].bound == bound
 
 
+def test_the_bottleneck_adds_up_an_operator_over_the_kinds_of_layer() -> None:
+    """The longest single one is `b`; the two kinds of `a` together take longer."""
+    shapes = {"a@0": 3000, "a@1.x": 3000, "a@1": 3000, "b": 4000}
+    found = step(*(replace(product(1, n, 2000), name=name) for name, n in shapes.items()), on=machine())
+    assert found.bottleneck() == "memory (100% of the time; most in a)"
+    alone = step(product(1, 3000, 2000), on=machine(replace(BARE, step_s=1.0)))
+    assert alone.bottleneck() == "step overhead (100% of the time)"
+
+
+@pytest.mark.parametrize(
+    ("shape", "bound"), [((1, 8, 8), "launch"), ((1, 8192, 8192), "memory"), ((8192,) * 3, "compute")]
+)
+@pytest.mark.parametrize("on", ["h100-sxm", "tpu-v6e"])
+def test_the_public_product_names_what_binds(on: str, shape: tuple[int, int, int], bound: str) -> None:
+    assert matmul(*shape, machine=on).bound == bound
+
+
 def test_repeated_layers_repeat_time_bytes_and_launches_and_a_step_costs_once() -> None:
     on = machine(replace(BARE, step_s=1e-3))
     once, ten = step(product(4, 512, 256), on=on), step(product(4, 512, 256, layers=10), on=on)

@@ -1,4 +1,4 @@
-"""Products in fp32 run beside the matrix units: no kernel measured on them stands in, whose tiles would be too large."""
+"""Products in fp32 run beside the matrix units: no kernel measured on those stands in, whose tiles are too large."""
 
 from dataclasses import replace
 

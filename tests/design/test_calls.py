@@ -209,6 +209,13 @@ def test_blank_watts_are_left_out_and_negative_ones_refused(tmp_path: Path) -> N
         calibrate_from([write(tmp_path / "b.csv", (*GEMM, "power_w"), rows)], "l40s", tmp_path / "m.yaml")
 
 
+def test_watts_that_no_board_draws_are_refused(tmp_path: Path) -> None:
+    milliwatts = [(*row[:-1], 1e3 * row[-1]) for row in with_watts(80.0, 0.4e-12, 120e-12)]
+    with pytest.raises(DovetailError, match=r"line 2: more power than the board can draw .* on a board of 350 W, and "):
+        calibrate_from([write(tmp_path / "t.csv", (*GEMM, "power_w"), milliwatts)], "l40s", tmp_path / "m.yaml")
+    assert not (tmp_path / "m.yaml").exists()
+
+
 def test_noise_does_not_carry_constants_away(tmp_path: Path) -> None:
     rng, (_, rows) = np.random.default_rng(0), true_products()
     noisy = [(*row[:-1], row[-1] * factor) for row, factor in zip(rows, rng.lognormal(0, 0.05, len(rows)))]

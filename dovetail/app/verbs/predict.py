@@ -208,6 +208,8 @@ def advise(
     from dovetail.design.resolve import Plan
 
     span = numbers(batch.replace("-", ","), "--batch")
+    if len(span) > 2:
+        raise DovetailError(f"'{batch}' is not a range of batches", where="--batch", hint="1-256")
     names = [name for name in recipe.split(",") if name]
     found = advice(
         model, on, batch=(span[0], span[-1]), prompt=numbers(prompt, "--prompt"), output=output, recipes=names, by=by,

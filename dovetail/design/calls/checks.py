@@ -1,4 +1,4 @@
-"""Whether measured calls can be what they say: not faster than the chip, not a thousand times slower, not too few."""
+"""Whether measured calls can be what they say: times and watts that the chip can have, and not too few of them."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from dovetail.design.calls.table import Array
 
 FASTER = 3.0  # than the peaks of a datasheet: clocks may be above it, a wrong unit is a thousand times
 SLOWER = 50.0  # than predicted, in the median: slower than any host issues calls
+POWER = 1.5  # of the board's limit: sampled power overshoots it a little, watts in another unit a thousand times
 LEAST_SHAPES = {"gemm": 4, "attention": 2}
 _SHAPE = {"gemm": "(n, k)", "attention": "(heads, KV heads)"}
 
@@ -48,3 +49,14 @@ def check_calls(family: str, calls: Any, predicted_s: Array) -> None:
         why = f"{count} of {_SHAPE[family]}, at least {needed} are needed"
         hint = "measure more shapes: some are fitted, the others judge the fit"
         raise DovetailError("too few shapes to hold any out", where=str(calls.rows[0]), why=why, hint=hint)
+
+
+def check_watts(calls: Any, limit_w: float) -> None:
+    """Refuse power that a board limited to `limit_w` cannot draw. Raises `DovetailError` naming the first such row."""
+    above = calls.power_w > POWER * limit_w  # NaN, where nothing was measured, is not above
+    if above.any():
+        row, many = int(np.argmax(above)), int(above.sum())
+        why = f"{calls.power_w[row]:,.0f} W on a board of {limit_w:,.0f} W"
+        why += f", and {many - 1:,} more such rows" if many > 1 else ""
+        hint = "check that the power is in W, and --machine"
+        raise DovetailError("more power than the board can draw", where=str(calls.rows[row]), why=why, hint=hint)

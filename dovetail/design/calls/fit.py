@@ -10,7 +10,7 @@ import numpy as np
 
 from dovetail.design.calls import attended, products, roofline
 from dovetail.design.calls.attended import Attended
-from dovetail.design.calls.checks import check_calls
+from dovetail.design.calls.checks import check_calls, check_watts
 from dovetail.design.calls.energy import Powered, powered
 from dovetail.design.calls.products import Flags, Products
 from dovetail.design.calls.read import Group
@@ -92,8 +92,10 @@ def fit_groups(groups: Sequence[Group], machine: Machine) -> Iterator[Fitted]:
     Raises
     ------
     DovetailError
-        Times that cannot be, or too few shapes.
+        Times or watts that cannot be, or too few shapes.
     """
+    for group in groups:
+        check_watts(group.calls, float(np.max(machine.tdp_w)))
     if machine.kernels is None:
         yield fit_roofline(groups, machine)
     else:
