@@ -123,6 +123,7 @@ def _confidence(found: Estimate) -> str:
     models = [model for model in known.models if model != "roofline"]
     texts = dict.fromkeys(chip.source(f"kernels.{model}").text for model in models)
     words += "".join(f"; kernels: {text}" for text in texts) or f"; efficiency: {chip.source('efficiency').text}"
+    words += "".join(f"; {family}: constants of another dtype stand in" for family in known.lent)
     if found.plan.ways(chip, found.model) > 1 and chip.fabric:
         words += f"; collectives: {chip.source('fabric').text}"
     if found.kind == "modelled" and chip.name == "host":

@@ -55,11 +55,22 @@ def model_of(operator: Operator, machine: Machine) -> str:
     return "roofline" if found is None else found.model
 
 
+def lent(operator: Operator, machine: Machine) -> str:
+    """The family of an operator's kernel where constants of another dtype stand in; else "".
+
+    Kernels in bf16 and in fp16 are the same.
+    """
+    found = _known(operator, machine)
+    same = found is None or found.entry == found.asked or {found.entry, found.asked} == {"bf16", "fp16"}
+    return "" if found is None or same else found.family
+
+
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """The entry of a machine's kernel constants that prices an operator."""
+    """The entry of a machine's kernel constants that prices an operator; `asked` is the one that it would have."""
 
     family: str
+    asked: str
     entry: str
     constants: Any
 
@@ -73,14 +84,14 @@ def _known(operator: Operator, machine: Machine) -> _Known | None:
     if kernels is None:
         return None
     if isinstance(operator, Attention):
-        family, entry = "attention", attention_dtype(operator, machine)
+        family, asked = "attention", attention_dtype(operator, machine)
     elif isinstance(operator, Linear):
         family = "gemm" if operator.experts == 1 else "mixture"
-        entry = product_entry(operator, operator_dtype(operator, machine), machine)
+        asked = product_entry(operator, operator_dtype(operator, machine), machine)
     else:
         return None
-    found = known_for(getattr(kernels, family), entry)
-    return None if found is None else _Known(family, *found)
+    found = known_for(getattr(kernels, family), asked)
+    return None if found is None else _Known(family, asked, *found)
 
 
 def product_entry(operator: Linear, dtype: str, machine: Machine) -> str:

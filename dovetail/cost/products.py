@@ -9,10 +9,12 @@ import numpy as np
 from dovetail.core.errors import DovetailError, did_you_mean
 from dovetail.core.formats import MXFP4, NVFP4, Format, Number, packed_int, plain
 from dovetail.cost.evaluate import operator_cost
+from dovetail.cost.gpu import lent
 from dovetail.cost.operators import spread_of
 from dovetail.cost.residual import learned
 from dovetail.cost.traffic import traffic
 from dovetail.hardware import Machine, load_machine
+from dovetail.hardware.relatives import TRANSFER
 from dovetail.model.graph import Linear, Weight
 
 _MOST = 1e12  # a size beyond is a mistake, and no product of three sizes overflows
@@ -82,7 +84,7 @@ def matmul(
     stored = Weight("w", n, k, _FORMATS[weight])
     product = Linear(name="matmul", weights=(stored,), m=m, k=k, n=n, act=act)
     cost = operator_cost(product, traffic(product, machine), 0.0, machine, alone=True)
-    spread = 1.0 + spread_of(cost.model, machine)
+    spread = 1.0 + max(spread_of(cost.model, machine), TRANSFER.get(lent(product, machine), 0.0))
     time, energy = cost.time_s, cost.energy_j
     if corrected and (known := learned(machine.name, cost.model)) is not None:
         factor = np.exp(known.correction(m, n, k, machine.cores))

@@ -8,6 +8,7 @@ from typing import Any
 
 from dovetail.core.quantity import Kind, Quantity, exact
 from dovetail.cost import GraphCost, OperatorCost
+from dovetail.cost.gpu import lent
 from dovetail.cost.light import speed_of_light_s
 from dovetail.design.estimate import MODEL, Estimate
 from dovetail.design.trust import Trust
@@ -114,7 +115,7 @@ def _row(
     time_s = sum(float(cost.time_s) for _, cost in members)
     light_s = sum(float(speed_of_light_s(each, machine)) for each, _ in members)
     ways = estimate.plan.ways(machine, estimate.model) if isinstance(operator, Collective) else 1
-    known = Trust(machine, ways, (priced.dtype,), (model,))
+    known = Trust(machine, ways, (priced.dtype,), (model,), tuple(filter(None, [lent(operator, machine)])))
     text = machine.source(_constants(operator, model, ways)).text
     time = Quantity(*_range(time_s, known.factor("tpot")), "s", known.kind("tpot"), f"{MODEL}, {model}: {text}")
     light = exact(light_s, "s", _peaks(estimate, priced.dtype), "FLOPs at dense peak or bytes at full bandwidth")

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from dovetail.core.quantity import Kind, weakest
-from dovetail.cost.gpu import model_of
+from dovetail.cost.gpu import lent, model_of
 from dovetail.cost.operators import spread_of
 from dovetail.cost.traffic import operator_dtype
 from dovetail.hardware.machine import Machine
+from dovetail.hardware.relatives import TRANSFER
 from dovetail.model.graph import Attention, Graph, Linear
 
 # Communication on links that nobody measured, networks among them: at least so wide a range for a time with some in it.
@@ -30,13 +31,14 @@ class Trust:
     ways: int
     dtypes: tuple[str, ...]
     models: tuple[str, ...] = ("roofline",)
+    lent: tuple[str, ...] = ()
 
     def kind_of(self, *paths: str) -> Kind:
         """The weakest of the kinds of what prices the operators, the link's where it is used, and those of `paths`.
 
         A time is ``calibrated`` where efficiency, or the constants of kernels, were measured, else ``modelled``.
         """
-        fitted = all(self._made(model) in ("measured", "calibrated") for model in self.models)
+        fitted = not self.lent and all(self._made(model) in ("measured", "calibrated") for model in self.models)
         used = (*(self._links if self.ways > 1 else ()), *paths)
         return weakest("calibrated" if fitted else "modelled", *(self.machine.source(path).kind for path in used))
 
@@ -74,6 +76,7 @@ class Trust:
     def factor(self, metric: str) -> float:
         """The range is ``value / factor`` to ``value * factor``."""
         spread = max(spread_of(model, self.machine) for model in self.models)
+        spread = max(spread, *(TRANSFER[family] for family in self.lent)) if self.lent else spread
         if self.ways > 1 and self._unmeasured_links:
             spread = max(spread, _MODELLED_FABRIC)
         if metric == "energy_per_token":
@@ -89,4 +92,6 @@ def trust(graph: Graph, machine: Machine, ways: int) -> Trust:
     """
     dtypes = {operator_dtype(operator, machine) for operator in graph.operators}
     models = {model_of(o, machine) for o in graph.operators if isinstance(o, Linear | Attention)}
-    return Trust(machine, ways, tuple(sorted(dtypes)), tuple(sorted(models)) or ("roofline",))
+    families = {family for operator in graph.operators if (family := lent(operator, machine))}
+    known = tuple(sorted(models)) or ("roofline",)
+    return Trust(machine, ways, tuple(sorted(dtypes)), known, tuple(sorted(families)))

@@ -32,6 +32,7 @@ HOPPER = 2022
 BLACKWELL = 2024
 LATER = 2023  # of other makers: libraries with the H100's kernels as their model
 # Nine of ten calls on an A100 or an H100 lie within this of what the other's constants say (bench/accuracy.py).
+# What another dtype's constants say is taken for no nearer.
 TRANSFER = {"gemm": 0.35, "attention": 0.56, "mixture": 0.7}
 _LIBRARIES = {"NVIDIA": "nccl", "AMD": "rccl"}
 _OWN_KERNELS = ("NVIDIA", "AMD")
