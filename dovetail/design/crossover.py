@@ -42,10 +42,10 @@ class Gain:
         return int(self.batch[held][-1]) if held.any() else None
 
     def never_from(self, worth: float = 1.0) -> int | None:
-        """The first batch from which the whole interval stays below `worth`; None when it never does to the end."""
+        """The first batch from which the whole interval stays below `worth`, as far as both fit; None when none is."""
         high = self.gain if self.high is None else self.high
-        lost = np.cumprod((high < worth)[::-1])[::-1].astype(bool)
-        return self._first(lost)
+        lost = np.cumprod(~(high >= worth)[::-1])[::-1].astype(bool)
+        return self._first(lost & np.isfinite(high))
 
     def _first(self, rows: np.ndarray) -> int | None:
         found = np.flatnonzero(rows)

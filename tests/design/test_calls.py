@@ -292,6 +292,7 @@ BAD: dict[str, tuple[Change, list[str]]] = {
     "nothing known": (lambda cells: cells.__setitem__(0, ["a", "b", "c", "d", "e"]), ["neither products nor"]),
     "text in a number": (put(3, 1, "many"), ["line 4, m", "'many' is not a whole number above zero"]),
     "a blank": (put(3, 4, ""), ["line 4, time_us", "'' is not"]),
+    "a decimal comma": (put(5, 4, "7,5"), ["line 6, time_us", "'7,5' is not a number above zero", "a decimal point"]),
     "a negative time": (put(5, 4, "-3"), ["line 6, time_us", "'-3' is not a number above zero"]),
     "a time of zero": (put(5, 4, "0"), ["line 6", "above zero"]),
     "NaN": (put(7, 4, "nan"), ["line 8", "'nan'"]),

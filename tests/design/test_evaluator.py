@@ -90,6 +90,15 @@ def test_the_batch_where_a_gain_ends() -> None:
     assert gain.stops_at(0.5) is None
 
 
+def test_where_a_recipe_surely_pays_and_surely_loses_as_far_as_both_fit() -> None:
+    batch, nan = np.array([1, 2, 4, 8, 16]), np.nan
+    gain = np.array([1.4, 1.1, 0.9, 0.7, nan])
+    found = Gain("x", 1, batch, gain, gain / 1.2, gain * 1.2)
+    assert (found.surely_until(), found.never_from()) == (1, 8)
+    assert Gain("x", 1, batch, gain * 2, gain * 1.5, gain * 3).never_from() is None
+    assert Gain("x", 1, batch, gain * nan, gain * nan, gain * nan).never_from() is None
+
+
 def test_a_gain_in_what_is_not_a_time_is_refused(toy: Machine, llama: Model) -> None:
     with pytest.raises(DovetailError, match="did you mean 'tpot'"):
         gains(llama, toy, ["none"], [1], [16], metric="tpto")

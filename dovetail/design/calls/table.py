@@ -87,9 +87,11 @@ class Table:
         if bad.any():
             row = int(np.argmax(bad))
             kind = f"{'whole ' if whole else ''}number {'of zero or more' if zero else 'above zero'}"
+            text = self.text(column)[row]
+            hint = "a decimal point, and nothing between thousands" if "," in text else ""
             raise DovetailError(
-                f"'{self.text(column)[row]}' is not a {kind}", where=self.at(row, column),
-                hint="correct the cell, or leave the row out",
+                f"'{text}' is not a {kind}", where=self.at(row, column),
+                hint=hint or "correct the cell, or leave the row out",
             )  # fmt: skip
         return found
 
