@@ -74,6 +74,9 @@ class Pair:
 def pairs(work: LayerWork) -> tuple[Pair, ...]:
     """All pairs of a layer, each tried: scaled at random, the layer's output stays as it was.
 
+    Those between linear layers come first: rows of theirs that are large for no reason are then no more so when the
+    errors of all rows are added up for the norms before them.
+
     Raises
     ------
     DovetailError
@@ -83,7 +86,7 @@ def pairs(work: LayerWork) -> tuple[Pair, ...]:
         check_finite(work.prefix + name, parameter)
     batch = next(iter(work.states))
     before = work.run(batch) - batch
-    found = tuple(pair for pair in (*_norms(work, batch), *_inner(work.module)) if pair.targets(work))
+    found = tuple(pair for pair in (*_inner(work.module), *_norms(work, batch)) if pair.targets(work))
     if not _holds(work, batch, before, found):
         found = tuple(pair for pair in found if _holds(work, batch, before, (pair,)))
     if not found:
