@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+from dovetail.core.errors import DovetailError
 from dovetail.core.lazy import require
 
 if TYPE_CHECKING:
@@ -25,8 +26,16 @@ def balance(inputs: Tensor, weights: Tensor, alpha: float) -> Tensor:
         How large each channel is: its largest or its mean absolute value.
     alpha : float
         0 to 1.
+
+    Raises
+    ------
+    DovetailError
+        A channel without end, or that is not a number.
     """
     torch = require("torch", "torch", to="scale channels")
+    if not (inputs.isfinite().all() and weights.isfinite().all()):
+        why = "the model overflows on the calibration text"
+        raise DovetailError("channels are not finite", where="scaling", why=why)
     used = (inputs > 0) & (weights > 0)
     x, w = (size.float().clamp(min=_LEAST * float(size.max())) for size in (inputs, weights))
     found: Tensor = torch.where(used, x.pow(alpha) / w.pow(1 - alpha), 1.0)

@@ -80,12 +80,15 @@ def pairs(work: LayerWork) -> tuple[Pair, ...]:
     Raises
     ------
     DovetailError
-        A weight that is not finite; a layer in which there is no such pair.
+        A weight or a hidden state that is not finite; a layer in which there is no such pair.
     """
     for name, parameter in work.module.named_parameters():
         check_finite(work.prefix + name, parameter)
     batch = next(iter(work.states))
     before = work.run(batch) - batch
+    if not before.isfinite().all():
+        why = "the model overflows on the calibration text"
+        raise DovetailError("hidden states are not finite", where=work.prefix.rstrip("."), why=why)
     found = tuple(pair for pair in (*_inner(work.module), *_norms(work, batch)) if pair.targets(work))
     if not _holds(work, batch, before, found):
         found = tuple(pair for pair in found if _holds(work, batch, before, (pair,)))
