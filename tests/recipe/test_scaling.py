@@ -147,7 +147,9 @@ def test_outliers_change_activations_and_nothing_else(model_folder: Find, tmp_pa
             ratio = after[f"model.layers.1.{part}.weight"] / before[f"model.layers.1.{part}.weight"]
             assert set(ratio.tolist()) <= {1.0, 16.0, 32.0, 64.0}
             assert int((ratio > 1).sum()) == factors
-        rows = (after["model.layers.0.mlp.up_proj.weight"] / before["model.layers.0.mlp.up_proj.weight"]).nanmedian(1)[0]
+        rows = (after["model.layers.0.mlp.up_proj.weight"] / before["model.layers.0.mlp.up_proj.weight"]).nanmedian(1)[
+            0
+        ]
         assert int((rows >= 16).sum()) == 3
         with torch.inference_mode():
             assert torch.equal(load(folder, "fp32").model(ids).logits, load(out, "fp32").model(ids).logits)

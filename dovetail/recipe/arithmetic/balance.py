@@ -50,9 +50,7 @@ class Searched(NamedTuple):
     ratio: float
 
 
-def searched(
-    inputs: Tensor, weights: Tensor, loss: Callable[[Tensor], float], alphas: Sequence[float]
-) -> Searched:
+def searched(inputs: Tensor, weights: Tensor, loss: Callable[[Tensor], float], alphas: Sequence[float]) -> Searched:
     """The scale of least loss among those of `balance` (AWQ, arXiv 2306.00978, eq. 5), and no scaling.
 
     Scales are divided by their geometric mean: a factor that all channels share changes no rounding.

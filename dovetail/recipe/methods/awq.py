@@ -82,7 +82,8 @@ class AWQ:
             for pair in pairs(work):
                 self._scale(work, pair, inputs, schemes, dtypes)
             if self.rounding == "gptq":
-                return compensated(work)
+                compensated(work)
+                return
             for name in work.linears:
                 self._round(work, name, inputs[name], schemes[name], dtypes[name])
 
