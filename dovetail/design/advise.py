@@ -18,6 +18,7 @@ from dovetail.design.resolve import Plan, as_machine, as_model, as_recipe
 from dovetail.design.trust import trust
 from dovetail.hardware.machine import Machine
 from dovetail.model import Model
+from dovetail.model.graph import Graph
 from dovetail.recipe.recipe import Recipe
 from dovetail.workload import Workload
 
@@ -51,7 +52,7 @@ def advise(
     output : int
         Tokens generated for each request.
     recipes : sequence of str
-        By default all built-in ones.
+        By default the built-in ones; of those that run alike, and differ in quality alone, the first.
     by : str
         The metric that decides: ``tpot``, ``throughput``, ``ttft``, ``usd_per_mtok`` or ``energy_per_token``.
 
@@ -74,7 +75,7 @@ def advise(
     work = Workload(prompt=lengths, output=output, batch=each)
     base = _priced(found, chip, as_recipe(BASELINE), layout, work)
     priced, excluded = {BASELINE: base}, {}
-    for name in recipes or [n for n in Recipe.names() if n != BASELINE]:
+    for name in recipes or _distinct(found):
         try:
             priced[name] = _priced(found, chip, _running(found, chip, name), layout, work)
         except DovetailError as error:
@@ -95,6 +96,21 @@ def advise(
         found, chip, by, output, batches, contexts, fitted, excluded, base.trust.factor(by), base.trust.kind(by),
         never, tuple(sorted({int(c) for c in prompt} - {*contexts})), why,
     )  # fmt: skip
+
+
+def _distinct(model: Model) -> list[str]:
+    """Built-in recipes, one of each that leave the same graph."""
+    graph, seen, found = model.graph(), list[Graph](), list[str]()
+    for name in Recipe.names():
+        try:
+            changed = Recipe.load(name).rewrite(graph)
+        except DovetailError:
+            found.append(name)  # the reason is told where it is priced
+            continue
+        if name != BASELINE and changed not in seen:
+            found.append(name)
+            seen.append(changed)
+    return found
 
 
 def _never(options: Sequence[Option], by: str) -> bool:

@@ -17,7 +17,7 @@ from dovetail.recipe.recipe import Recipe
 from dovetail.workload import Workload
 
 MOST = 1 << 20  # requests, or tokens of a prompt, beyond which nobody asks
-SMALLER = ("w8a16", "w4a16-rtn")  # what makes weights smaller, mildest first
+SMALLER = ("w8a16", "w4a16")  # what makes weights smaller, mildest first
 
 
 @dataclass(frozen=True, slots=True)

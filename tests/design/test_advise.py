@@ -68,7 +68,17 @@ def test_a_recipe_that_changes_nothing_is_named_with_the_reason(found: Advice) -
     data = found.to_json()
     assert data["never_pays"] == [{"recipe": "prune50", "why": found.never["prune50"]}]
     assert "prune50" not in {point["recipe"] for point in data["gains"]}
-    assert "w4a16-rtn" in {point["recipe"] for point in data["gains"]}
+    assert "w4a16" in {point["recipe"] for point in data["gains"]}
+
+
+def test_recipes_that_run_alike_are_one_line() -> None:
+    """w4a16, w4a16-gptq, w4a16-awq and w4a16-rtn differ in quality alone; asked for by name, each has its own."""
+    found = advise(MODEL, "h100-sxm", batch=(1, 2), prompt=[500])
+    names = {option.recipe for option in found.options} | {*found.excluded}
+    assert {"w4a16", "w8a8", "w8a16"} <= names
+    assert not {"w4a16-gptq", "w4a16-awq", "w4a16-rtn"} & names
+    both = advise(MODEL, "h100-sxm", batch=(1, 2), prompt=[500], recipes=["w4a16", "w4a16-awq"])
+    assert {option.recipe for option in both.options} == {"none", "w4a16", "w4a16-awq"}
 
 
 def test_a_recipe_that_is_slower_everywhere_says_by_how_much() -> None:
@@ -87,7 +97,7 @@ def test_a_recipe_that_is_slower_everywhere_says_by_how_much() -> None:
 
 def test_where_the_stack_unpacks_no_weight_format_pays() -> None:
     here = advise("embedded", "host", batch=(1, 4), prompt=[100])
-    assert all("unpacks the weights" in here.never[name] for name in ("w8a16", "w4a16-rtn", "w2a16-rtn"))
+    assert all("unpacks the weights" in here.never[name] for name in ("w8a16", "w4a16", "w2a16-rtn"))
     assert here.verdict.endswith("batch 1–4 no recipe")
 
 

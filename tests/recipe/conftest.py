@@ -15,6 +15,12 @@ _SIZES = {
 _FAMILIES = {
     "llama": ("LlamaConfig", "bfloat16", {"tie_word_embeddings": False}),
     "qwen2": ("Qwen2Config", "bfloat16", {"tie_word_embeddings": True}),
+    "mistral": ("MistralConfig", "bfloat16", {"tie_word_embeddings": False}),
+    "qwen3": ("Qwen3Config", "bfloat16", {"head_dim": 48, "tie_word_embeddings": False}),
+    "gemma": ("GemmaConfig", "bfloat16", {"head_dim": 32}),
+    "gemma2": ("Gemma2Config", "bfloat16", {"head_dim": 32, "sliding_window": 16}),
+    "phi": ("PhiConfig", "float32", {}),
+    "gpt2": ("GPT2Config", "float32", {}),
     # fp32: transformers 5.17 loads a quantised mixture in no other dtype than its own
     "mixtral": ("MixtralConfig", "float32", {"num_local_experts": 3, "num_experts_per_tok": 2}),
 }

@@ -9,16 +9,23 @@ from hypothesis import strategies as st
 
 from dovetail.core.errors import DovetailError
 from dovetail.recipe import Recipe
+from dovetail.recipe.methods.awq import AWQ
+from dovetail.recipe.methods.gptq import GPTQ
 from dovetail.recipe.methods.magnitude import Magnitude
 from dovetail.recipe.methods.rtn import RTN
+from dovetail.recipe.methods.smoothquant import SmoothQuant
 from dovetail.runtime.checkpoint import record
 
 LISTED = {
     "none": (),
     "w8a16": (RTN(8, 128),),
+    "w4a16": (GPTQ(4, 128),),
+    "w4a16-gptq": (GPTQ(4, 128),),
+    "w4a16-awq": (AWQ(4, 128),),
     "w4a16-rtn": (RTN(4, 128),),
     "w3a16-rtn": (RTN(3, 128),),
     "w2a16-rtn": (RTN(2, 128),),
+    "w8a8": (SmoothQuant(0.5), RTN(8, 0, act_bits=8)),
     "prune50": (Magnitude(0.5, "row"),),
 }
 

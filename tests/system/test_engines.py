@@ -37,7 +37,9 @@ def test_one_chip_needs_no_parallel_flag_and_a_folder_with_spaces_stays_one_word
     assert found.why == ""
 
 
-@pytest.mark.parametrize("recipe", ["none", "w8a16", "w4a16-rtn", "w4a16-rtn:group=32", "w4a16-rtn:group=0"])
+@pytest.mark.parametrize(
+    "recipe", ["none", "w8a16", "w4a16", "w4a16-awq", "w8a8", "w4a16-rtn", "w4a16-rtn:group=32", "w4a16-rtn:group=0"]
+)
 def test_formats_with_kernels_are_served(recipe: str) -> None:
     assert served(recipe, "h100-sxm").command
 

@@ -21,7 +21,7 @@ class Inputs:
     Parameters
     ----------
     moment : Tensor (cols, cols)
-        Sum of ``x x^T``.
+        Sum of ``x x^T``; (0, 0) where it was not asked for.
     peak : Tensor (cols,)
         Largest absolute value of each channel.
     mean : Tensor (cols,)
@@ -44,6 +44,7 @@ class _Sum:
     """Statistics while batches come in."""
 
     wanted_rows: int
+    moments: bool = True
     moment: Any = None
     peak: Any = None
     total: Any = None
@@ -53,13 +54,16 @@ class _Sum:
     def add(self, x: Tensor) -> None:
         flat = x.detach().reshape(-1, x.shape[-1]).float()
         if self.moment is None:
-            self.moment = flat.new_zeros(flat.shape[1], flat.shape[1])
+            size = flat.shape[1] if self.moments else 0
+            self.moment = flat.new_zeros(size, size)
             self.peak, self.total = flat.new_zeros(flat.shape[1]), flat.new_zeros(flat.shape[1])
-        self.moment.addmm_(flat.T, flat)
+        if self.moments:
+            self.moment.addmm_(flat.T, flat)
         self.peak = self.peak.maximum(flat.abs().amax(0))
         self.total += flat.abs().sum(0)
         self.count += len(flat)
-        stride = max(1, len(flat) // max(1, self.wanted_rows))
+        # odd: sequences are of even lengths, and their first tokens are unlike all others
+        stride = (max(1, len(flat) // max(1, self.wanted_rows)) - 1) | 1
         self.rows.append(flat[::stride].clone())
 
     def done(self) -> Inputs:
@@ -68,7 +72,7 @@ class _Sum:
 
 
 def collect(
-    linears: Mapping[str, nn.Linear], passes: Iterable[Callable[[], object]], batches: int
+    linears: Mapping[str, nn.Linear], passes: Iterable[Callable[[], object]], batches: int, moments: bool = True
 ) -> dict[str, Inputs]:
     """Statistics of the inputs of `linears` over forward passes.
 
@@ -80,6 +84,8 @@ def collect(
         Each runs the module that holds the layers on one batch.
     batches : int
         How many there are.
+    moments : bool
+        Whether second moments are wanted: they take by far the most time and memory.
     """
     sums: dict[str, _Sum] = {}
     leader: dict[str, str] = {}  # of each layer, the first of those that read the same tensor
@@ -89,7 +95,7 @@ def collect(
         def look(module: object, given: tuple[Tensor, ...]) -> None:
             first = leader.setdefault(name, seen.setdefault(id(given[0]), (name, given[0]))[0])
             if first == name:
-                sums.setdefault(name, _Sum(-(-_SAMPLE // batches))).add(given[0])
+                sums.setdefault(name, _Sum(-(-_SAMPLE // batches), moments)).add(given[0])
 
         return look
 

@@ -6,6 +6,8 @@ from typing import Any
 
 import torch
 
+from dovetail.core.errors import INFEASIBLE, DovetailError
+
 
 class Watch(torch.nn.Module):
     """Stands where a decoder layer was: remembers how it is called, and passes hidden states on."""
@@ -16,8 +18,11 @@ class Watch(torch.nn.Module):
         self.seen = torch.empty(0)
         self.call: dict[str, Any] = {}
 
-    def forward(self, hidden_states: torch.Tensor, **call: Any) -> torch.Tensor:
-        """The hidden states as they came."""
+    def forward(self, hidden_states: torch.Tensor, *more: object, **call: Any) -> torch.Tensor:
+        """The hidden states as they came. Raises `DovetailError` for more that has no name."""
+        if more:
+            why, hint = "its layers are not called by name", "rtn or magnitude work on it"
+            raise DovetailError("cannot be calibrated layer by layer", why=why, hint=hint, exit_code=INFEASIBLE)
         self.seen, self.call = hidden_states, call
         return hidden_states
 

@@ -56,10 +56,11 @@ class LayerWork:
             found.setdefault(id(one), []).append(name)
         return list(found.values())
 
-    def inputs(self, names: Sequence[str] = ()) -> dict[str, Inputs]:
+    def inputs(self, names: Sequence[str] = (), moments: bool = True) -> dict[str, Inputs]:
         """Statistics of the inputs of some linears, all by default, with the weights as they now are."""
         chosen = {name: self.linears[name] for name in names or self.linears}
-        return collect(chosen, (partial(self.run, batch) for batch in self.states), self.states.batches)
+        passes = (partial(self.run, batch) for batch in self.states)
+        return collect(chosen, passes, self.states.batches, moments)
 
     def keep(self, name: str, stored: Mapping[str, Tensor], values: Tensor) -> None:
         """Store `stored` instead of the matrix `name`, which stands for `values` (rows, cols) from now on."""
