@@ -95,8 +95,11 @@ def _verdict(found: Advice, option: Option) -> str:
     if never := found.never.get(option.recipe):
         return f"never pays: {never}"
     until, stops = option.gain("tpot").surely_until(), option.gain("tpot").stops_at()
-    sure = f"surely pays up to batch {until:,}" if until else "too close to call at batch 1"
-    return f"{sure}; stops paying at batch {stops:,}" if stops else f"{sure}; still ahead at batch {last:,}"
+    if until is None:
+        return "too close to call at batch 1"
+    return f"surely pays up to batch {until:,}; " + (
+        f"stops paying at batch {stops:,}" if stops else f"still ahead at batch {last:,}"
+    )
 
 
 def _advice(model: Model, machine: str, recipe: Recipe, context: int) -> Advice | str:

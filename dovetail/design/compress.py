@@ -104,13 +104,13 @@ def compress(
     how, folder, asked = Recipe.load(recipe), weights_of(found), check or Check(text=text)
     out, chosen = out.expanduser(), calibration or Calibration()
     check_apart(folder, out)
+    expected = Footprint.of(how, Checkpoint.open(folder), chosen)
+    report(f"memory: {expected.words()}")
+    expected.check()
     if asked.quality:
         check_text(folder, asked.text)
     if asked.tasks:
         check_tasks(asked.tasks)
-    expected = Footprint.of(how, Checkpoint.open(folder), chosen)
-    report(f"memory: {expected.words()}")
-    expected.check()
     expected.check_disk(out)
     with whole_folder(out, RECORD) as part:
         report(f"applying {how.name} to {found.name}")

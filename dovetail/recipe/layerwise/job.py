@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -11,7 +10,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from dovetail.core.errors import USAGE, DovetailError
-from dovetail.core.files import check_ours, write_json
+from dovetail.core.files import check_ours, held, write_json
 from dovetail.recipe.layerwise.calibration import Calibration
 
 Report = Callable[[str], None]
@@ -70,22 +69,22 @@ class Job:
         """
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            handle = os.open(self.folder, os.O_RDONLY)
         except OSError as error:
             why = error.strerror or str(error)
-            hint = "another --out"
-            raise DovetailError("finished layers cannot be kept", where=str(self.folder), why=why, hint=hint) from None
-        try:
-            _lock(handle, self.folder)
-            yield
-        except DovetailError as error:
-            if error.exit_code == USAGE and not isinstance(error.__cause__, OSError):
-                self.remove()  # broken weights, a text too short: it would fail again
-            raise
-        finally:
-            if not any(self.folder.glob(f"step-*/{_LAYERS}")):
-                self.remove()
-            os.close(handle)
+            raise DovetailError("finished layers cannot be kept", where=str(self.folder), why=why) from None
+        with held(self.folder) as ours:
+            if not ours:
+                hint = "wait for it, or give another --out"
+                raise DovetailError("another process is at work here", where=str(self.folder), hint=hint)
+            try:
+                yield
+            except DovetailError as error:
+                if error.exit_code == USAGE and not isinstance(error.__cause__, OSError):
+                    self.remove()  # broken weights, a text too short: it would fail again
+                raise
+            finally:
+                if not any(self.folder.glob(f"step-*/{_LAYERS}")):
+                    self.remove()
 
     def remove(self) -> None:
         """Delete what jobs wrote here, and the folders that this leaves empty."""
@@ -120,16 +119,3 @@ def _empty(folder: Path) -> None:
 def _rmdir(folder: Path) -> None:
     if folder.is_dir() and not any(folder.iterdir()):
         folder.rmdir()
-
-
-def _lock(handle: int, folder: Path) -> None:
-    """Until the handle is closed, by the end of the process at the latest."""
-    try:
-        import fcntl
-    except ImportError:  # no such lock on this system
-        return
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        hint = "wait for it, or give another --out"
-        raise DovetailError("another process is at work here", where=str(folder), hint=hint) from None
