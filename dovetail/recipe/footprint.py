@@ -24,12 +24,17 @@ from dovetail.runtime.load import available_memory
 from dovetail.runtime.tensorfile import TensorInfo
 
 _FP32 = 4
-_BASE = 100e6  # allocator, thread stacks, headers
-_MATRICES = 4  # of the size of a second moment: itself, its permutation, a factor, the next factor
-_ROUNDED = 5  # of the size of a matrix in fp32: weights, roundings, a search's error, integers, words
-_WIDE = 4  # activations of the widest place of a layer that live together
+_BASE, _TEXT = 100e6, 100e6  # what libraries load when they are first used; tokenizer and calibration text
+_FACTORS = 4  # second moments while one is factorised: itself, its permutation, two factors
+_KEPT = 2  # second moments while columns are rounded: itself and its factor
+_ROUNDED = 8  # copies of a matrix in fp32 while it is rounded: what is left, what is done, temporaries of a search
+_STREAMED = 4  # the same without calibration
+_READ = 3  # inputs of a decoder layer's matrices that are as wide as the hidden state
+_WIDE, _NARROW = 4, 4  # activations as wide as the widest matrix and as the hidden state that live together
 _FACTOR = 1.25  # the interval, either way
 _LAYER = re.compile(r"^(.*?\.\d+)\.")
+
+Parts = tuple[tuple[str, float], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,15 +43,17 @@ class Footprint:
 
     Parameters
     ----------
-    parts : tuple of (str, float)
-        What the memory at the peak is for, in bytes.
+    phases : tuple of parts
+        What memory is for at each stage of the work, in bytes; the largest is the peak.
+    disk : float
+        Bytes.
     per_token : float
-        Bytes of the peak that one token of a calibration batch more would add.
+        Bytes that one token of a calibration batch takes.
     batch_tokens : int
         Tokens of a calibration batch; 0 without calibration.
     """
 
-    parts: tuple[tuple[str, float], ...]
+    phases: tuple[Parts, ...]
     disk: float
     per_token: float = 0.0
     batch_tokens: int = 0
@@ -54,37 +61,41 @@ class Footprint:
     @classmethod
     def of(cls, recipe: Recipe, checkpoint: Checkpoint, calibration: Calibration) -> Footprint:
         """The footprint of a recipe on a checkpoint, from headers alone."""
-        stored = checkpoint.stored
-        largest = max(stored.values(), key=lambda info: info.elements)
-        matrix = max((info for info in stored.values() if _LAYER.match(info.name)), key=lambda i: i.elements,
-                     default=largest)  # fmt: skip
-        rounded = matrix.elements * _FP32 * _ROUNDED
-        out = float(checkpoint.payload_bytes)
+        stored, out = checkpoint.stored, float(checkpoint.payload_bytes)
+        largest = max(stored.values(), key=lambda info: info.bytes)
+        base, passing = ("base", _BASE), ("the largest tensor", float(largest.bytes))
+        layer = _largest_layer(stored)
+        matrix = max(layer, key=lambda info: info.elements)
         if not recipe.calibrated:
-            held = float(max(largest.bytes, matrix.bytes))
-            return cls((("the largest tensor", held), ("rounding a matrix", rounded), ("base", _BASE)), out)
-        return cls._calibrated(checkpoint, calibration, rounded, out)
+            rounded = ("rounding a matrix", float(matrix.bytes + matrix.elements * _FP32 * _STREAMED))
+            return cls(((base, passing), (base, rounded)), out)
+        base, hidden, context = ("base", _BASE + _TEXT), _hidden(checkpoint), _context(checkpoint)
+        wide = [info.shape for info in layer if len(info.shape) == 2] or [(hidden, hidden)]
+        inputs, widest = max(shape[1] for shape in wide), max(map(max, wide))
+        moment = float(_FP32 * inputs**2)
+        weights = ("a layer in fp32", float(sum(info.elements for info in layer) * _FP32))
+        rounded = ("rounding a matrix", float(matrix.elements * _FP32 * _ROUNDED))
+        moments = ("second moments", moment + _READ * _FP32 * hidden**2)
+        tokens, each = calibration.batch_tokens_of(context), float(_FP32 * (_WIDE * widest + _NARROW * hidden))
+        activations = ("activations", tokens * each)
+        phases = (
+            (base, passing, ("hidden states", float(tokens * hidden * _FP32))),
+            (base, weights, moments, activations),
+            (base, weights, ("factorising a second moment", _FACTORS * moment)),
+            (base, weights, ("a second moment and its factor", _KEPT * moment), rounded),
+        )
+        states = 2.0 * calibration.samples * min(calibration.tokens, context) * hidden * _FP32
+        return cls(phases, 2 * out + states, each, tokens)
 
-    @classmethod
-    def _calibrated(cls, checkpoint: Checkpoint, calibration: Calibration, rounded: float, out: float) -> Footprint:
-        layer = _largest_layer(checkpoint.stored)
-        hidden = _hidden(checkpoint)
-        widest = max((max(info.shape) for info in layer if len(info.shape) == 2), default=hidden)
-        inputs = max((info.shape[1] for info in layer if len(info.shape) == 2), default=hidden)
-        tokens = calibration.batch_tokens_of(_context(checkpoint))
-        weights = float(sum(info.elements for info in layer) * _FP32)
-        moments = float(_FP32 * (inputs**2 * _MATRICES))
-        states = 2.0 * out_states(calibration, hidden, _context(checkpoint))
-        parts = (
-            ("a layer in fp32", weights), ("second moments", moments), ("rounding a matrix", rounded),
-            ("activations", float(_FP32 * tokens * (_WIDE * widest + 4 * hidden))), ("base", _BASE),
-        )  # fmt: skip
-        return cls(parts, 2 * out + states, _FP32 * (_WIDE * widest + 4.0 * hidden), tokens)
+    @property
+    def parts(self) -> Parts:
+        """What memory is for at the peak."""
+        return max(self.phases, key=_sum)
 
     @property
     def bytes(self) -> float:
         """The peak."""
-        return sum(size for _, size in self.parts)
+        return _sum(self.parts)
 
     def quantity(self) -> Quantity:
         """The peak with its interval."""
@@ -110,9 +121,12 @@ class Footprint:
                             exit_code=INFEASIBLE)  # fmt: skip
 
     def _fits(self, free: float) -> str:
-        room = free - (self.bytes - self.per_token * self.batch_tokens)
-        if self.batch_tokens and room >= self.per_token:
-            return f"--batch-tokens {int(room / self.per_token)}: fewer tokens in a batch"
+        """What would fit: fewer tokens in a batch, where it is they that take the room."""
+        watching = next((_sum(p) for p in self.phases if any(name == "activations" for name, _ in p)), 0.0)
+        tokens = int((free - watching) / self.per_token + self.batch_tokens) if self.per_token else 0
+        others = [_sum(p) for p in self.phases if _sum(p) != watching]
+        if tokens >= 1 and max(others) <= free:
+            return f"--batch-tokens {tokens} (with --tokens of at most that): fewer tokens at a time"
         return "round-to-nearest, which needs no calibration, or a machine with more memory"
 
     def check_disk(self, out: Path) -> None:
@@ -125,9 +139,8 @@ class Footprint:
             raise DovetailError("the disk is too small", where=str(folder), why=why, hint=hint, exit_code=INFEASIBLE)
 
 
-def out_states(calibration: Calibration, hidden: int, context: int) -> float:
-    """Bytes of the hidden states of the calibration text."""
-    return float(calibration.samples * min(calibration.tokens, context) * hidden * _FP32)
+def _sum(parts: Parts) -> float:
+    return sum(size for _, size in parts)
 
 
 def _largest_layer(stored: Mapping[str, TensorInfo]) -> list[TensorInfo]:

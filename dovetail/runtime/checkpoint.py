@@ -154,8 +154,7 @@ class Checkpoint:
             pace = Pace(len(self.stored), "tensors", report)
             with writer:
                 for name in self.stored:
-                    for new, tensor in self.read(name).items():
-                        writer.add(new, tensor)
+                    self._write(name, writer)
                     pace.step()
             write_json(part / "config.json", self.config)
             about = self._record(recipe, infos)
@@ -165,6 +164,10 @@ class Checkpoint:
                 for file in filter(Path.is_file, self.folder.glob(pattern)):
                     shutil.copyfile(file, part / file.name)
         return target
+
+    def _write(self, name: str, writer: TensorWriter) -> None:
+        for new, tensor in self.read(name).items():
+            writer.add(new, tensor)
 
     def _record(self, recipe: Any, infos: Mapping[str, TensorInfo]) -> dict[str, Any]:
         return {
