@@ -32,7 +32,8 @@ def speed_here(
     Returns
     -------
     list of dict
-        ``metric, batch, context, before, after, ratio, predicted`` (the ratio's interval, or null).
+        ``metric, batch, context, before, after, ratio, kernels`` (of the changed model, as `Loaded.arithmetic`) and
+        ``predicted`` (the ratio with its interval, or null).
 
     Raises
     ------
@@ -41,13 +42,14 @@ def speed_here(
     """
     report("measuring speed before and after")
     context = min(CONTEXT, model.max_context // 2)
-    measured = [_speeds(load(folder), context) for folder in (before, after)]
+    original, changed = load(before), load(after, kernels="auto")
+    measured, kernels = [_speeds(loaded, context) for loaded in (original, changed)], changed.arithmetic
     expected = _advice(model, "host", recipe, context)
     rows = []
     for metric, one, two in zip(("decode", "prefill"), *measured, strict=True):
         rows.append({
             "metric": metric, "batch": 1, "context": context, "before": _quantity(one), "after": _quantity(two),
-            "ratio": two.tokens_per_s / one.tokens_per_s,
+            "ratio": two.tokens_per_s / one.tokens_per_s, "kernels": kernels,
             "predicted": _ratio(expected, recipe, {"decode": "tpot", "prefill": "ttft"}[metric]),
         })  # fmt: skip
     return rows

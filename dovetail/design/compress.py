@@ -151,9 +151,8 @@ def _applied(
 
 def _quality(folder: Path, part: Path, asked: Check, report: Report) -> dict[str, Any]:
     label = quality_text(asked.text)[1] if asked.quality else ""
-    empty = dict.fromkeys(
-        ("perplexity_before", "perplexity_after", "perplexity_ratio", "kl", "kl_back", "top1"), None
-    )  # fmt: skip
+    keys = ("perplexity_before", "perplexity_after", "perplexity_ratio", "kl", "kl_back", "top1", "arithmetic")
+    empty = dict.fromkeys(keys)
     try:
         why = "" if asked.quality else "not asked for"
         found = measured_change(folder, part, text=asked.text, report=report) if asked.quality else None
@@ -180,6 +179,7 @@ def quality_json(found: Comparison, label: str) -> dict[str, Any]:
         "kl": quantity(found.kl, "nats/token"),
         "kl_back": quantity(found.kl_back, "nats/token"),
         "top1": quantity(found.top1, ""),
+        "arithmetic": found.after.arithmetic,
     }
 
 

@@ -117,7 +117,10 @@ def compare(
         ]
         rows += parts if len(texts) == 1 else [np.sum(parts, axis=0)]
         scored_bytes += size
-    before, after = (Quality.of([(float(row[i]), int(row[5])) for row in rows], scored_bytes) for i in (0, 1))
+    before, after = (
+        Quality.of([(float(row[i]), int(row[5])) for row in rows], scored_bytes, model.arithmetic)
+        for i, model in enumerate((original, changed))
+    )
     return Comparison(before, after, tuple((float(r[2]), float(r[3]), float(r[4])) for r in rows))
 
 
