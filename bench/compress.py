@@ -1,7 +1,7 @@
 """Figures of `compress`: loss recovered by GPTQ, peak memory of large checkpoints, predicted against measured speed.
 
-    python bench/compress.py              # all but the peak memory
-    python bench/compress.py --memory     # that too: 5 GB of disk for the checkpoint, a quarter of an hour
+    python bench/compress.py              # loss recovered
+    python bench/compress.py --memory     # peak memory: 7 GB of disk, a quarter of an hour
 
 Asked: GPTQ recovers half of what round-to-nearest loses; at most 1.5 GiB above imports for a checkpoint of 4 GB; a
 median error of 15 % of predicted speed ratios here.
@@ -16,7 +16,20 @@ import sys
 import tempfile
 from pathlib import Path
 
+import numpy as np
+
+from dovetail.design.compress import weights_of
+from dovetail.model import Model
+from dovetail.recipe.recipe import Recipe
+from dovetail.runtime.bootstrap import interval, resampled
+from dovetail.runtime.comparison import Interval
+from dovetail.runtime.corpus import held_out_documents
+from dovetail.runtime.load import load
+from dovetail.runtime.perplexity import perplexity
+
 GIB = 2**30
+TEXT_BYTES = 200_000
+CONTEXT = 512
 SHAPE = {  # Llama with the shape of TinyLlama: 1.1e9 parameters, 4.4 GB in fp32
     "architectures": ["LlamaForCausalLM"], "model_type": "llama", "vocab_size": 32000, "hidden_size": 2048,
     "intermediate_size": 5632, "num_hidden_layers": 22, "num_attention_heads": 32, "num_key_value_heads": 4,
@@ -92,6 +105,40 @@ def memory_table(layers: int) -> None:
             )
 
 
+def recovered(recipe: str, baseline: str, group: int, documents: list[str]) -> Interval:
+    """Share of the baseline's loss of perplexity that a recipe has back, with its 95 % interval over documents."""
+    folder = weights_of(Model.load("embedded"))
+    found = []
+    with tempfile.TemporaryDirectory(prefix="dovetail-bench-") as scratch:
+        for name in ("", baseline, recipe):
+            applied = Path(scratch) / name if name else folder
+            if name:
+                Recipe.load(f"{name}:group={group}").apply(folder, applied)
+            found.append(perplexity(load(applied), documents, CONTEXT))
+    nats = np.array([[n for n, _ in quality.documents] for quality in found]).T
+    tokens = np.array([t for _, t in found[0].documents], float)
+
+    def share(means: np.ndarray) -> np.ndarray:
+        dense, rounded, calibrated = np.exp(means).T
+        gained: np.ndarray = (rounded - calibrated) / (rounded - dense)
+        return gained
+
+    value = float(share((nats.sum(0) / tokens.sum())[None])[0])
+    print("  perplexity " + ", ".join(f"{quality.perplexity:.3f}" for quality in found), file=sys.stderr)
+    return value, *interval(resampled(nats, tokens, share), value)
+
+
+def recovered_table() -> None:
+    """GPTQ against round-to-nearest on the embedded model."""
+    documents = held_out_documents(TEXT_BYTES)
+    print(
+        f"share of the loss of perplexity recovered, embedded model, {len(documents)} held-out documents (asked: 50 %)"
+    )
+    for bits, group in ((3, 32), (4, 128)):
+        value, low, high = recovered(f"w{bits}a16-gptq", f"w{bits}a16-rtn", group, documents)
+        print(f"int{bits} g{group:<4} GPTQ {value:.1%}  [{low:.1%} – {high:.1%}]")
+
+
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--memory", action="store_true", help="peak memory of a large checkpoint")
@@ -99,6 +146,8 @@ def main() -> None:
     asked = options.parse_args()
     if asked.memory:
         memory_table(asked.layers)
+    else:
+        recovered_table()
 
 
 if __name__ == "__main__":
