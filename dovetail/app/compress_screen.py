@@ -10,7 +10,7 @@ from dovetail.app.table import table
 from dovetail.core.units import show
 
 Found = Mapping[str, Any]
-_SPEEDS = {"decode": "decode here, batch 1", "prefill": "prefill here, batch 1"}
+_BARE = "dense"  # how weights are multiplied that are not packed
 
 
 def compress_screen(found: Found, quiet: bool) -> None:
@@ -51,7 +51,8 @@ def _rows(found: Found) -> Iterator[list[str]]:
         one, two = (show(row[side]["value"], "tok/s") for side in ("before", "after"))
         expected = row["predicted"]
         words = f"{expected['value']:.2f}x" if expected else "–"
-        yield [_SPEEDS[row["metric"]], one, two, f"{row['ratio']:.2f}x", "", words]
+        kernels = "" if row["kernels"] == _BARE else f", {row['kernels']} kernels"
+        yield [f"{row['metric']} here, batch 1{kernels}", one, two, f"{row['ratio']:.2f}x", "", words]
 
 
 def _risen(ratio: Found) -> tuple[str, str]:

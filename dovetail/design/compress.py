@@ -210,7 +210,10 @@ def _speed(model: Model, how: Recipe, folder: Path, part: Path, asked: Check, re
                 raise
             why = str(error)
             report(why)
-    return {"speed": here, "speed_why": why, "pays": where_it_pays(model, how, ("host", *asked.machines))}
+    pays = where_it_pays(model, how, ("host", *asked.machines))
+    if pays and here and here[0]["kernels"] != "dense":
+        pays[0]["verdict"] = f"of unpacked weights: {pays[0]['verdict']}"
+    return {"speed": here, "speed_why": why, "pays": pays}
 
 
 def _describe(part: Path, answer: dict[str, Any]) -> None:

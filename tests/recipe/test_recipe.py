@@ -118,7 +118,9 @@ def test_names_need_no_torch() -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in Recipe.names() if name not in ("none", "prune50")])
-def test_every_built_in_recipe_writes_a_config_that_compressed_tensors_takes(name: str, tmp_path: Path) -> None:
+def test_every_built_in_recipe_writes_a_config_that_compressed_tensors_takes(
+    name: str, model_folder: Callable[[str], Path], tmp_path: Path
+) -> None:
     """Its schema forbids what it does not know."""
     from compressed_tensors.quantization import QuantizationConfig
 
