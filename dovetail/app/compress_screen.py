@@ -23,6 +23,8 @@ def compress_screen(found: Found, quiet: bool) -> None:
         print(folded(f"speed       not measured: {found['speed_why']}"))
     for row in found["pays"]:
         print(folded(f"{row['machine']:<12}{_pays(row)}"))
+    for note in found["notes"]:
+        print(folded(f"note        {note}"))
     if quiet:
         return
     if found["text"]:
@@ -31,7 +33,7 @@ def compress_screen(found: Found, quiet: bool) -> None:
         words = f"{made['samples']} x {made['tokens']} tokens of {made['text']}, seed {made['seed']}"
         print(folded(f"calibrated  {words}"))
     print(folded(f"memory      {_memory(found['memory'])}"))
-    print(command(["dovetail", "run", found["path"], "--prompt-file", "FILE"]))
+    print(command(_next(found)))
 
 
 def _rows(found: Found) -> Iterator[list[str]]:
@@ -79,6 +81,12 @@ def _pays(row: Found) -> str:
         return f"does not run there: {row['verdict']}"
     at = f"{ratio['value']:.2f}x [{ratio['low']:.2f} – {ratio['high']:.2f}] a token at batch 1"
     return f"{at}, {ratio['kind']}; {row['verdict']}"
+
+
+def _next(found: Found) -> list[str]:
+    if found["format"] == "gguf":
+        return ["llama-cli", "-m", f"{found['path']}/{found['file']}", "--file", "FILE"]
+    return ["dovetail", "run", found["path"], "--prompt-file", "FILE"]
 
 
 def _memory(found: Found) -> str:

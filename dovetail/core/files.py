@@ -107,7 +107,8 @@ def _sweep(target: Path) -> None:
     for left in target.parent.glob(f".{glob.escape(target.name)}.{_PART}{'?' * _RANDOM}"):
         with suppress(OSError), held(left) as ours:
             if ours and sys.platform != "win32":
-                shutil.rmtree(left, ignore_errors=True)
+                for each in (*left.parent.glob(f"{glob.escape(left.name)}.{'?' * _RANDOM}"), left):
+                    shutil.rmtree(each, ignore_errors=True)
 
 
 _PART, _RANDOM = "part-", 8  # what unfinished folders are called: mkdtemp adds eight characters

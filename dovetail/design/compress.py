@@ -11,6 +11,7 @@ from dovetail.core.errors import INFEASIBLE, DovetailError
 from dovetail.core.files import check_apart, whole_folder, write_json, write_text
 from dovetail.core.quantity import Quantity, exact
 from dovetail.design.before_after import ELSEWHERE, speed_here, where_it_pays
+from dovetail.design.export import FOLDER, GGUF, Exported, check_format, export, intermediate
 from dovetail.design.quality import check_text, measured_change, quality_text
 from dovetail.model import Model
 from dovetail.recipe.footprint import Footprint
@@ -24,7 +25,6 @@ from dovetail.runtime.perplexity import Quality
 from dovetail.runtime.tasks import check_tasks, evaluate
 
 Report = Callable[[str], None]
-_PAYLOAD = "payload of the safetensors file: elements and scales"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +74,7 @@ def compress(
     text: Path | None = None,
     calibration: Calibration | None = None,
     check: Check | None = None,
+    format: str = FOLDER,
     report: Report = lambda line: None,
 ) -> dict[str, Any]:
     """Apply `recipe` to the weights of `model`, write a folder that `transformers` loads, measure it before and after.
@@ -87,6 +88,8 @@ def compress(
         As ``check.text``.
     calibration : Calibration
         The text of calibrated methods; see there for the default.
+    format : str
+        One of `export.FORMATS`. ``gguf`` writes ``model.gguf`` for llama.cpp instead, ``safetensors`` dense weights.
 
     Returns
     -------
@@ -104,6 +107,7 @@ def compress(
     how, folder, asked = Recipe.load(recipe), weights_of(found), check or Check(text=text)
     out, chosen = out.expanduser(), calibration or Calibration()
     check_apart(folder, out)
+    check_format(format, folder)
     expected = Footprint.of(how, Checkpoint.open(folder), chosen)
     report(f"memory: {expected.words()}")
     expected.check()
@@ -112,25 +116,33 @@ def compress(
     if asked.tasks:
         check_tasks(asked.tasks)
     expected.check_disk(out)
-    with whole_folder(out, RECORD) as part:
+    with whole_folder(out, RECORD) as part, intermediate(format, part) as applied:
         report(f"applying {how.name} to {found.name}")
-        done, peak = _applied(how, folder, part, out, chosen, report)
+        done, peak = _applied(how, folder, applied, out, chosen, report)
+        written = export(applied, part, format, found.name, report)
+        seen = written.measured_on
         answer = {
             "model": found.name, "recipe": how.name, "path": str(out), "seconds": done.seconds,
             "calibration": chosen.to_json() if how.calibrated else None,
-            "bytes_before": exact(done.bytes_before, "byte", "measured", _PAYLOAD).to_json(),
-            "bytes_after": exact(done.bytes_after, "byte", "measured", _PAYLOAD).to_json(),
+            "format": format, "file": written.file, "notes": list(written.notes), **written.details,
+            **_sizes(done, written),
             "memory": {"predicted": expected.quantity().to_json(), "measured": peak},
-            **_quality(folder, part, asked, report),
-            **_tasks(folder, part, asked, report),
-            **_speed(found, how, folder, part, asked, report),
+            **_quality(folder, seen, asked, report),
+            **_tasks(folder, seen, asked, report),
+            **_speed(found, how, folder, None if format == GGUF else seen, asked, report),
         }  # fmt: skip
         _describe(part, answer)
     return answer
 
 
+def _sizes(done: Applied, written: Exported) -> dict[str, Any]:
+    source = f"payload of {written.file}: elements and scales"
+    sizes = {"bytes_before": done.bytes_before, "bytes_after": written.bytes}
+    return {key: exact(size, "byte", "measured", source).to_json() for key, size in sizes.items()}
+
+
 def _applied(
-    how: Recipe, folder: Path, part: Path, out: Path, calibration: Calibration, report: Report
+    how: Recipe, folder: Path, applied: Path, out: Path, calibration: Calibration, report: Report
 ) -> tuple[Applied, dict[str, Any] | None]:
     """The recipe applied, and how far resident memory rose above what the imports took."""
     import torch
@@ -140,7 +152,7 @@ def _applied(
     work = work_folder(out)
     try:
         with PeakMemory() as peak:
-            done = how.apply(folder, part, calibration=calibration, work=work, report=report)
+            done = how.apply(folder, applied, calibration=calibration, work=work, report=report)
     except KeyboardInterrupt:
         if work.exists():
             report(f"stopped: finished layers are kept in {work}, and the same command goes on from there")
@@ -199,10 +211,11 @@ def _tasks(folder: Path, part: Path, asked: Check, report: Report) -> dict[str, 
     return {"tasks": rows}
 
 
-def _speed(model: Model, how: Recipe, folder: Path, part: Path, asked: Check, report: Report) -> dict[str, Any]:
+def _speed(model: Model, how: Recipe, folder: Path, part: Path | None, asked: Check, report: Report) -> dict[str, Any]:
     """Speed here, measured beside predicted, and where it pays; nothing here where the models do not fit."""
-    here, why = [], "" if asked.speed else "not asked for"
-    if asked.speed:
+    here: list[dict[str, Any]] = []
+    why = "llama.cpp runs the file" if part is None else "" if asked.speed else "not asked for"
+    if asked.speed and part is not None:
         try:
             here = speed_here(model, how, folder, part, report)
         except DovetailError as error:

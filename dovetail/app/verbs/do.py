@@ -30,6 +30,10 @@ Samples = Annotated[int, typer.Option(metavar="N", help="Sequences of the calibr
 Tokens = Annotated[int, typer.Option(metavar="N", help="Tokens of each.", min=2)]
 BatchTokens = Annotated[int, typer.Option(metavar="N", help="Tokens in one pass: fewer take less memory.", min=1)]
 Tasks = Annotated[list[str] | None, typer.Option("--task", metavar="NAME", help="A task of lm-eval; repeatable.")]
+Format = Annotated[
+    str,
+    typer.Option("--format", metavar="NAME", help="compressed-tensors, gguf (for llama.cpp) or safetensors (dense)."),
+]
 Folder = Annotated[Path, typer.Option("--out", metavar="DIR", help="The folder to write, whole or not at all.")]
 
 
@@ -42,6 +46,7 @@ def add_to(app: typer.Typer) -> None:
         [
             "dovetail compress ./my-model w4a16-rtn --out ./my-model-w4",
             "dovetail compress ./my-model w4a16 --calibrate-on text.txt --out ./my-model-w4",
+            "dovetail compress ./my-model-w4 none --format gguf --out ./my-model-gguf",
         ],
     )
     add(app, "Do", run, ["dovetail run embedded --prompt-file prompt.txt --max-new 64"])
@@ -54,6 +59,7 @@ def compress(
     recipe: Annotated[str, typer.Argument(help="A recipe's name or YAML file.")],
     out: Folder,
     text: Text = None,
+    format: Format = "compressed-tensors",
     calibrate_on: CalibrateOn = None,
     samples: Samples = 128,
     tokens: Tokens = 512,
@@ -68,8 +74,9 @@ def compress(
 ) -> None:
     """Apply a recipe to real weights; before and after.
 
-    Writes a Hugging Face folder that transformers and vLLM load, with the report and its manifest beside the weights.
-    Methods that look at a text keep finished layers: the same command goes on after a stop.
+    Writes a Hugging Face folder that transformers and vLLM load, with the report and its manifest beside the weights;
+    or a GGUF file. A folder that is compressed already is written in another format by the recipe 'none'. Methods that
+    look at a text keep finished layers: the same command goes on after a stop.
     """
     from dovetail.app.compress_screen import compress_screen
     from dovetail.design.compress import Check
@@ -77,7 +84,7 @@ def compress(
     from dovetail.recipe.layerwise.calibration import Calibration
 
     found = apply(
-        model, recipe, out,
+        model, recipe, out, format=format,
         calibration=Calibration(calibrate_on, samples, tokens, seed, batch_tokens),
         check=Check(text=text, quality=quality, tasks=tuple(task or ()), limit=limit, speed=speed),
         report=lambda line: progress(line, quiet=quiet),
