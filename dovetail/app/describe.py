@@ -152,8 +152,21 @@ def describe_recipe(name: str) -> dict[str, Any]:
     does = [(METHODS[method].__doc__ or "").strip().partition("\n")[0] for step in methods for method in step]
     return {
         "what": "recipe", "name": recipe.name, "description": recipe.describe(), "methods": methods, "does": does,
-        "example": _sizes(recipe),
+        **_needs(recipe), "example": _sizes(recipe),
     }  # fmt: skip
+
+
+def _needs(recipe: Recipe) -> dict[str, Any]:
+    """The form of weights that a recipe takes and leaves, and the text that it looks at, if any."""
+    takes = next((step.takes for step in recipe.methods if hasattr(step, "takes")), "any")
+    leaves = next((step.leaves for step in reversed(recipe.methods) if hasattr(step, "leaves")), "as they came")
+    looks = "none: it looks at weights alone"
+    if recipe.calibrated:
+        from dovetail.recipe.layerwise.calibration import Calibration
+
+        usual = Calibration()
+        looks = f"{usual.samples} x {usual.tokens} tokens, of the standard library unless --calibrate-on names a text"
+    return {"takes": takes, "leaves": leaves, "calibration": looks}
 
 
 def _sizes(recipe: Recipe) -> dict[str, Any] | None:

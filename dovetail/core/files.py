@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -78,8 +80,45 @@ def check_apart(source: Path, target: Path) -> None:
 
 
 @contextmanager
+def held(folder: Path) -> Iterator[bool]:
+    """Hold a folder for this process until the block, or the process, ends; False where another one holds it.
+
+    The block gets True where a system has no such locks.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        yield True
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            yield False
+        else:
+            yield True
+    finally:
+        os.close(handle)
+
+
+def _sweep(target: Path) -> None:
+    """Remove what killed processes left of their unfinished folders for `target`: those that nobody holds."""
+    for left in target.parent.glob(f".{glob.escape(target.name)}.{_PART}{'?' * _RANDOM}"):
+        with suppress(OSError), held(left) as ours:
+            if ours and sys.platform != "win32":
+                for each in (*left.parent.glob(f"{glob.escape(left.name)}.{'?' * _RANDOM}"), left):
+                    shutil.rmtree(each, ignore_errors=True)
+
+
+_PART, _RANDOM = "part-", 8  # what unfinished folders are called: mkdtemp adds eight characters
+
+
+@contextmanager
 def whole_folder(path: str | os.PathLike[str], mark: str | None = None) -> Iterator[Path]:
     """A folder that appears at `path` only when the block ends well; an old one is replaced, a failed one removed.
+
+    What a killed process left of its own unfinished folder for the same `path` is removed too.
 
     Parameters
     ----------
@@ -95,11 +134,13 @@ def whole_folder(path: str | os.PathLike[str], mark: str | None = None) -> Itera
     check_ours(target, mark)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        part = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+        _sweep(target)
+        part = Path(tempfile.mkdtemp(prefix=f".{target.name}.{_PART}", dir=target.parent))
     except OSError as error:
         raise _failed(target, error) from error
     try:
-        yield part
+        with held(part):
+            yield part
         part.chmod(0o755)
         old = part.with_name(part.name + ".old")
         if target.exists():

@@ -35,7 +35,7 @@ def advise(
     batch: tuple[int, int] = (1, 256),
     prompt: Sequence[int] = CONTEXTS,
     output: int = 128,
-    recipes: Sequence[str] = (),
+    recipes: Sequence[Recipe | str] = (),
     by: str = "tpot",
     plan: Plan | None = None,
 ) -> Advice:
@@ -51,7 +51,7 @@ def advise(
         Contexts: tokens of each prompt. Those that the model's context does not hold are left out.
     output : int
         Tokens generated for each request.
-    recipes : sequence of str
+    recipes : sequence of Recipe or str
         By default the built-in ones; of those that run alike, and differ in quality alone, the first.
     by : str
         The metric that decides: ``tpot``, ``throughput``, ``ttft``, ``usd_per_mtok`` or ``energy_per_token``.
@@ -75,15 +75,19 @@ def advise(
     work = Workload(prompt=lengths, output=output, batch=each)
     base = _priced(found, chip, as_recipe(BASELINE), layout, work)
     priced, excluded = {BASELINE: base}, {}
-    for name in recipes or _distinct(found):
+    asked = [as_recipe(name) for name in recipes or _distinct(found)]
+    known = {recipe.name: recipe for recipe in (as_recipe(BASELINE), *asked)}
+    for name in [recipe.name for recipe in asked]:
         try:
-            priced[name] = _priced(found, chip, _running(found, chip, name), layout, work)
+            priced[name] = _priced(found, chip, _running(found, chip, known[name]), layout, work)
         except DovetailError as error:
             if recipes and error.exit_code != INFEASIBLE:
                 raise
             excluded[name] = error.what
     options = [option for p in priced.values() for option in _options(p, base, batches, contexts, by)]
-    fitted = tuple(replace(o, largest_batch=_fits(found, chip, layout, o, output)) for o in options)
+    fitted = tuple(
+        replace(o, largest_batch=_fits(found, chip, layout, known[o.recipe], o.context, output)) for o in options
+    )
     never = {
         name: _why_never(p, chip, [o for o in fitted if o.recipe == name], by)
         for name, p in priced.items()
@@ -154,9 +158,8 @@ def _batches(first: int, last: int) -> np.ndarray:
     return np.unique(np.round(np.geomspace(first, last, _EVERY)).astype(np.int64))
 
 
-def _running(model: Model, machine: Machine, name: str) -> Recipe:
+def _running(model: Model, machine: Machine, recipe: Recipe) -> Recipe:
     """The recipe, where the machine's software runs what it makes of the model."""
-    recipe = as_recipe(name)
     lacking = without_kernel(recipe.rewrite(model.graph()), machine)
     if lacking is not None:
         raise DovetailError(
@@ -195,6 +198,6 @@ def _options(
     ]
 
 
-def _fits(model: Model, machine: Machine, plan: Plan, option: Option, output: int) -> int:
-    work = Workload(prompt=option.context, output=output, batch=_LARGEST)
-    return largest_batch(model, machine, as_recipe(option.recipe), plan, work)
+def _fits(model: Model, machine: Machine, plan: Plan, recipe: Recipe, context: int, output: int) -> int:
+    work = Workload(prompt=context, output=output, batch=_LARGEST)
+    return largest_batch(model, machine, recipe, plan, work)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, fields
 from functools import cache, reduce
 from importlib import resources
@@ -20,7 +20,8 @@ from dovetail.recipe.parameters import build, with_parameters
 
 if TYPE_CHECKING:
     from dovetail.recipe.layerwise.calibration import Calibration
-    from dovetail.recipe.layerwise.run import Job, OnLayer
+    from dovetail.recipe.layerwise.job import Job
+    from dovetail.recipe.layerwise.run import OnLayer
     from dovetail.runtime.checkpoint import Checkpoint
 
 
@@ -125,6 +126,13 @@ class Recipe:
         """The graph after all methods."""
         return reduce(lambda now, step: step.rewrite(now), self.methods, graph)
 
+    def content(self, calibration: Calibration | None = None) -> list[Any]:
+        """All that decides what it makes of given weights, for keys: parameters, calibration, version."""
+        from dovetail.recipe.layerwise.calibration import Calibration
+
+        text = [(calibration or Calibration()).key()] if self.calibrated else []
+        return [self.to_json()["methods"], *text, __version__]
+
     @property
     def calibrated(self) -> bool:
         """Whether a method looks at a text."""
@@ -173,17 +181,18 @@ class Recipe:
         DovetailError
             A broken checkpoint, a model the methods cannot be applied to, a disk too small.
         """
-        from dovetail.runtime.checkpoint import Checkpoint
+        from dovetail.runtime.checkpoint import Checkpoint, check_target
 
         started = time.perf_counter()
         before, target = Checkpoint.open(folder), Path(out).expanduser()
-        job = self._job(before, calibration, work or target.with_name(f".{target.name}.layers"), report)
-        after = self.on_weights(before, job)
-        path = after.save(
-            target, recipe={**self.to_json(), **({"calibration": job.calibration.to_json()} if job else {})}
-        )
-        if job:
-            shutil.rmtree(job.folder, ignore_errors=True)
+        check_target(before.folder, target)
+        job = self._job(before, calibration, work or work_folder(target), report)
+        with job.held() if job else nullcontext():
+            after = self.on_weights(before, job)
+            done = {**self.to_json(), **({"calibration": job.calibration.to_json()} if job else {})}
+            path = after.save(target, recipe=done, report=report)
+            if job:
+                job.remove()
         return Applied(path, before.payload_bytes, after.payload_bytes, time.perf_counter() - started)
 
     def _job(
@@ -192,11 +201,16 @@ class Recipe:
         if not self.calibrated:
             return None
         from dovetail.recipe.layerwise.calibration import Calibration
-        from dovetail.recipe.layerwise.run import Job
+        from dovetail.recipe.layerwise.job import Job
 
         chosen = calibration or Calibration()
-        key = digest([checkpoint.sha256(), self.to_json()["methods"], chosen.key(), __version__])
+        key = digest([checkpoint.sha256(), *self.content(chosen)])
         return Job(work, key, chosen, report)
+
+
+def work_folder(out: Path) -> Path:
+    """Where calibrated methods keep finished layers until `out` is written."""
+    return out.with_name(f".{out.name}.layers")
 
 
 def _through_layers(checkpoint: Checkpoint, methods: Sequence[OnLayer], job: Job | None, step: int) -> Checkpoint:

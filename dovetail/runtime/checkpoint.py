@@ -14,6 +14,7 @@ from dovetail.core.errors import INFEASIBLE, DovetailError
 from dovetail.core.files import check_apart, check_ours, whole_folder, write_json, write_text
 from dovetail.core.manifest import versions
 from dovetail.runtime.card import card
+from dovetail.runtime.pace import Pace
 from dovetail.runtime.tensorfile import TensorInfo, TensorWriter, read_header, read_tensor
 
 if TYPE_CHECKING:
@@ -128,7 +129,7 @@ class Checkpoint:
                     sink.update(block)
         return sink.hexdigest()
 
-    def save(self, out: str | Path, *, recipe: Any = None) -> Path:
+    def save(self, out: str | Path, *, recipe: Any = None, report: Callable[[str], None] = lambda line: None) -> Path:
         """Write the transformed checkpoint as a folder that appears whole or not at all.
 
         Parameters
@@ -145,14 +146,16 @@ class Checkpoint:
             anything is written.
         """
         target = Path(out).expanduser()
-        _check_target(self.folder, target)
+        check_target(self.folder, target)
         infos = self.infos()
         with whole_folder(target) as part:
             writer = TensorWriter(part / WEIGHTS, infos)
             _check_space(part, writer.bytes)
+            pace = Pace(len(self.stored), "tensors", report)
             with writer:
-                for name, tensor in self.tensors():
-                    writer.add(name, tensor)
+                for name in self.stored:
+                    self._write(name, writer)
+                    pace.step()
             write_json(part / "config.json", self.config)
             about = self._record(recipe, infos)
             write_json(part / RECORD, about)
@@ -161,6 +164,10 @@ class Checkpoint:
                 for file in filter(Path.is_file, self.folder.glob(pattern)):
                     shutil.copyfile(file, part / file.name)
         return target
+
+    def _write(self, name: str, writer: TensorWriter) -> None:
+        for new, tensor in self.read(name).items():
+            writer.add(new, tensor)
 
     def _record(self, recipe: Any, infos: Mapping[str, TensorInfo]) -> dict[str, Any]:
         return {
@@ -221,7 +228,8 @@ def _weight_map(where: Path) -> dict[str, str]:
     return entries
 
 
-def _check_target(source: Path, target: Path) -> None:
+def check_target(source: Path, target: Path) -> None:
+    """Refuse a folder that is not to be replaced: the source, or somebody else's. Raises `DovetailError`."""
     check_apart(source, target)
     check_ours(target, RECORD)
 

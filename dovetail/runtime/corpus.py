@@ -74,9 +74,29 @@ def held_out_text(limit_bytes: int | None = None) -> str:
     limit_bytes
         Stop after so many bytes of UTF-8, at a whole character; `None` gives all of it (about 0.5 MB).
     """
-    mixed = sorted(documents("test"), key=lambda document: hashlib.sha256(document.name.encode()).digest()[8:])
-    joined = "\n\n".join(document.text for document in mixed).encode()
+    joined = "\n\n".join(document.text for document in _mixed()).encode()
     return joined[:limit_bytes].decode(errors="ignore")
+
+
+def held_out_documents(limit_bytes: int) -> list[str]:
+    """Return a piece of every document of the `test` split: equal shares of `limit_bytes` of UTF-8 at most.
+
+    Pieces of many documents say more of a model than the whole of one. Each is from the middle of its document, from
+    the beginning of a line on; a document shorter than its share is whole.
+    """
+    mixed = _mixed()
+    return [_middle(document.text, limit_bytes // len(mixed)) for document in mixed]
+
+
+def _mixed() -> list[Document]:
+    return sorted(documents("test"), key=lambda document: hashlib.sha256(document.name.encode()).digest()[8:])
+
+
+def _middle(text: str, size: int) -> str:
+    if len(text.encode()) <= size:
+        return text
+    begin = text.rfind("\n", 0, max(0, len(text) - size) // 2) + 1
+    return text[begin:].encode()[:size].decode(errors="ignore")
 
 
 Reader = Callable[[], str]

@@ -10,15 +10,17 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dovetail.core.errors import DovetailError
+from dovetail.core.errors import CHECK_FAILED, DovetailError
 from dovetail.core.lazy import require
+from dovetail.runtime.bootstrap import interval, resampled
 from dovetail.runtime.load import Loaded
 
-_RESAMPLES = 2000
-_SEED = 2410
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,26 @@ class Quality:
     tokens: int
     documents: tuple[tuple[float, int], ...]
     arithmetic: str = "dense"
+
+    @classmethod
+    def of(cls, pieces: Sequence[tuple[float, int]], scored_bytes: int, arithmetic: str = "dense") -> Quality:
+        """From the sums of each document (or window) and the bytes of what was scored.
+
+        Raises
+        ------
+        DovetailError
+            A sum is not finite: the model overflows on the text.
+        """
+        nats, tokens = np.array([n for n, _ in pieces]), np.array([t for _, t in pieces], float)
+        if not np.isfinite(nats).all():
+            raise DovetailError(
+                "logits are not finite", where="perplexity", why="the model overflows on this text",
+                hint="a recipe with more bits, or a checkpoint that is not broken", exit_code=CHECK_FAILED,
+            )  # fmt: skip
+        mean = float(nats.sum() / tokens.sum())
+        low, high = interval(resampled(nats[:, None], tokens, lambda means: means[:, 0]), mean)
+        bits = float(nats.sum()) / math.log(2) / max(1, scored_bytes)
+        return cls(mean, low, high, bits, int(tokens.sum()), tuple(pieces), arithmetic)
 
     @property
     def perplexity(self) -> float:
@@ -78,21 +100,23 @@ def perplexity(
     """
     if loaded.tokenizer is None:
         raise DovetailError("no tokenizer", where=str(loaded.folder), hint="a folder with tokenizer.json")
+    context, stride = window_of(loaded, context, stride)
+    texts = [text] if isinstance(text, str) else text
+    pieces: list[tuple[float, int]] = []
+    scored_bytes = 0
+    for ids, size in encoded(loaded, texts):
+        windows = [(float(nats.sum()), len(nats)) for nats in _scores(loaded, ids, context, stride)]
+        pieces += windows if len(texts) == 1 else [(sum(n for n, _ in windows), sum(t for _, t in windows))]
+        scored_bytes += size
+    return Quality.of(pieces, scored_bytes, loaded.arithmetic)
+
+
+def window_of(loaded: Loaded, context: int | None, stride: int | None) -> tuple[int, int]:
+    """The window and how far apart windows are, as `perplexity` has them. Raises `DovetailError`."""
     context = min(512, loaded.max_context) if context is None else context
     stride = max(1, context // 2) if stride is None else stride
     _check_windows(loaded, context, stride)
-    pieces: list[tuple[float, int]] = []
-    scored_bytes = 0
-    texts = [text] if isinstance(text, str) else text
-    for document in texts:
-        ids, size = _encoded(loaded, document)
-        if len(ids) > 1:
-            windows = [(float(nats.sum()), len(nats)) for nats in _scores(loaded, ids, context, stride)]
-            pieces += windows if len(texts) == 1 else [(sum(n for n, _ in windows), sum(t for _, t in windows))]
-            scored_bytes += size
-    if not pieces:
-        raise DovetailError("the text is too short", where="text", why="it has no two tokens", hint="some kilobytes")
-    return _quality(pieces, scored_bytes, loaded.arithmetic)
+    return context, stride
 
 
 def token_nats(loaded: Loaded, ids: Sequence[int], context: int, stride: int) -> np.ndarray:
@@ -109,8 +133,19 @@ def _check_windows(loaded: Loaded, context: int, stride: int) -> None:
         raise DovetailError(f"windows {stride} tokens apart", where="stride", hint=f"1 to {context}, the window itself")
 
 
+def encoded(loaded: Loaded, texts: Sequence[str]) -> list[tuple[list[int], int]]:
+    """Tokens of each document with a begin token where there is one, and the bytes of the tokens that get scored.
+
+    Documents without two tokens are left out. Raises `DovetailError` when none is left.
+    """
+    both = [_encoded(loaded, document) for document in texts]
+    found = [(ids, size) for ids, size in both if len(ids) > 1]
+    if not found:
+        raise DovetailError("the text is too short", where="text", why="it has no two tokens", hint="some kilobytes")
+    return found
+
+
 def _encoded(loaded: Loaded, document: str) -> tuple[list[int], int]:
-    """Tokens of a document with a begin token where there is one, and the bytes of the tokens that get scored."""
     tokenizer = loaded.tokenizer
     ids: list[int] = tokenizer(document, add_special_tokens=False, verbose=False).input_ids
     size = len(document.encode())
@@ -119,30 +154,30 @@ def _encoded(loaded: Loaded, document: str) -> tuple[list[int], int]:
     return ids, size - len(tokenizer.decode(ids[:1]).encode())
 
 
-def _scores(loaded: Loaded, ids: Sequence[int], context: int, stride: int) -> Iterator[np.ndarray]:
-    """Nats of the newly scored tokens, window by window."""
-    torch = require("torch", "torch", to="measure perplexity")
+def windows(ids: Sequence[int], context: int, stride: int) -> Iterator[tuple[list[int], list[int]]]:
+    """What is read, and the last of its successors that no earlier window predicted, window by window."""
     done = 1
     for begin in range(0, len(ids) - 1, stride):
         end = min(begin + context, len(ids) - 1)  # inputs [begin, end) predict tokens begin + 1 … end
         if end < done:
             break
-        window = torch.tensor([list(ids[begin:end])], device=loaded.device)
-        wanted = torch.tensor(list(ids[done : end + 1]), device=loaded.device)
-        with torch.inference_mode():
-            logits = loaded.model(input_ids=window, use_cache=False, logits_to_keep=len(wanted)).logits[0]
-            wide = logits if logits.dtype == torch.float64 else logits.float()
-            nats = torch.nn.functional.cross_entropy(wide, wanted, reduction="none")
-        yield nats.double().cpu().numpy()
+        yield list(ids[begin:end]), list(ids[done : end + 1])
         done = end + 1
 
 
-def _quality(pieces: list[tuple[float, int]], scored_bytes: int, arithmetic: str) -> Quality:
-    nats, tokens = np.array([n for n, _ in pieces]), np.array([t for _, t in pieces], float)
-    picks = np.random.default_rng(_SEED).integers(len(pieces), size=(_RESAMPLES, len(pieces)))
-    means = nats[picks].sum(1) / tokens[picks].sum(1)
-    mean = float(nats.sum() / tokens.sum())
-    low, high = (float(q) for q in np.quantile(means, (0.025, 0.975)))
-    bits = float(nats.sum()) / math.log(2) / max(1, scored_bytes)
-    found = tuple(pieces)
-    return Quality(mean, min(low, mean), max(high, mean), bits, int(tokens.sum()), found, arithmetic)
+def logits_of(loaded: Loaded, read: Sequence[int], keep: int) -> Tensor:
+    """Logits (keep, vocabulary) of the tokens after the last `keep` of what is read, fp32 or wider."""
+    torch = require("torch", "torch", to="measure perplexity")
+    with torch.inference_mode():
+        ids = torch.tensor([list(read)], device=loaded.device)
+        logits: Tensor = loaded.model(input_ids=ids, use_cache=False, logits_to_keep=keep).logits[0]
+    return logits if logits.dtype == torch.float64 else logits.float()
+
+
+def _scores(loaded: Loaded, ids: Sequence[int], context: int, stride: int) -> Iterator[np.ndarray]:
+    """Nats of the newly scored tokens, window by window."""
+    torch = require("torch", "torch", to="measure perplexity")
+    for read, wanted in windows(ids, context, stride):
+        logits = logits_of(loaded, read, len(wanted))
+        nats = torch.nn.functional.cross_entropy(logits, torch.tensor(wanted, device=loaded.device), reduction="none")
+        yield nats.double().cpu().numpy()

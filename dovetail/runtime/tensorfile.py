@@ -197,7 +197,7 @@ class TensorWriter:
         if (found.dtype, found.shape) != (info.dtype, info.shape):
             raise ValueError(f"{name}: {found.dtype}{found.shape} came, {info.dtype}{info.shape} was announced")
         self._file.seek(self._begin[name])
-        self._file.write(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+        self._file.write(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -1,5 +1,6 @@
 """Recipes: from names, files and lists; round trips; orders that cannot be."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 
 from dovetail.core.errors import DovetailError
 from dovetail.recipe import Recipe
+from dovetail.recipe.layerwise.calibration import Calibration
 from dovetail.recipe.methods.awq import AWQ
 from dovetail.recipe.methods.gptq import GPTQ
 from dovetail.recipe.methods.magnitude import Magnitude
@@ -120,3 +122,19 @@ def test_names_need_no_torch() -> None:
     code = "from dovetail.recipe import Recipe; Recipe.load('w4a16-rtn'); import sys; sys.exit('torch' in sys.modules)"
     root = Path(__file__).parents[2]
     assert subprocess.run([sys.executable, "-c", code], cwd=root, timeout=60).returncode == 0
+
+
+@pytest.mark.parametrize("name", [name for name in Recipe.names() if name not in ("none", "prune50")])
+def test_every_built_in_recipe_writes_a_config_that_compressed_tensors_takes(
+    name: str, model_folder: Callable[[str], Path], tmp_path: Path
+) -> None:
+    """Its schema forbids what it does not know."""
+    from compressed_tensors.quantization import QuantizationConfig
+
+    Recipe.load(name).apply(model_folder("llama"), tmp_path / "out", calibration=Calibration(samples=2, tokens=32))
+    written = json.loads((tmp_path / "out" / "config.json").read_text()).get("quantization_config")
+    if written is None:
+        pytest.skip(f"{name} leaves weights dense")
+    parsed = QuantizationConfig.model_validate({k: v for k, v in written.items() if k != "quant_method"})
+    assert parsed.config_groups
+    assert written["quant_method"] == "compressed-tensors"

@@ -16,12 +16,20 @@ from dovetail.core.errors import DovetailError
 
 Text = Annotated[
     Path | None,
-    typer.Option("--text", metavar="FILE", help="Text to measure quality on; else held-out standard-library text."),
+    typer.Option("--text", metavar="FILE", help="Text to measure quality on, or a folder; else held-out library text."),
 ]
 Kernels = Annotated[
     str,
     typer.Option("--kernels", metavar="HOW", help="Packed weights: auto, dense (unpacked), exact or int8 activations."),
 ]
+CalibrateOn = Annotated[
+    Path | None,
+    typer.Option("--calibrate-on", metavar="FILE", help="Text that methods look at; else standard-library text."),
+]
+Samples = Annotated[int, typer.Option(metavar="N", help="Sequences of the calibration text.", min=1)]
+Tokens = Annotated[int, typer.Option(metavar="N", help="Tokens of each.", min=2)]
+BatchTokens = Annotated[int, typer.Option(metavar="N", help="Tokens in one pass: fewer take less memory.", min=1)]
+Tasks = Annotated[list[str] | None, typer.Option("--task", metavar="NAME", help="A task of lm-eval; repeatable.")]
 Format = Annotated[
     str,
     typer.Option("--format", metavar="NAME", help="compressed-tensors, gguf (for llama.cpp) or safetensors (dense)."),
@@ -37,6 +45,7 @@ def add_to(app: typer.Typer) -> None:
         compress,
         [
             "dovetail compress ./my-model w4a16-rtn --out ./my-model-w4",
+            "dovetail compress ./my-model w4a16 --calibrate-on text.txt --out ./my-model-w4",
             "dovetail compress ./my-model-w4 none --format gguf --out ./my-model-gguf",
         ],
     )
@@ -51,18 +60,36 @@ def compress(
     out: Folder,
     text: Text = None,
     format: Format = "compressed-tensors",
+    calibrate_on: CalibrateOn = None,
+    samples: Samples = 128,
+    tokens: Tokens = 512,
+    seed: Annotated[int, typer.Option(metavar="N", help="Which windows of the calibration text.")] = 0,
+    batch_tokens: BatchTokens = 4096,
+    task: Tasks = None,
+    limit: Annotated[int | None, typer.Option(metavar="N", help="Examples of each task; all.", min=1)] = None,
+    quality: Annotated[bool, typer.Option(help="Measure perplexity, KL and agreement.")] = True,
+    speed: Annotated[bool, typer.Option(help="Measure speed on this computer.")] = True,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Apply a recipe to real weights; quality before and after.
+    """Apply a recipe to real weights; before and after.
 
     Writes a Hugging Face folder that transformers and vLLM load, with the report and its manifest beside the weights;
-    or a GGUF file. A folder that is compressed already is written in another format by the recipe 'none'.
+    or a GGUF file. A folder that is compressed already is written in another format by the recipe 'none'. Methods that
+    look at a text keep finished layers: the same command goes on after a stop.
     """
+    from dovetail.app.compress_screen import compress_screen
+    from dovetail.design.compress import Check
     from dovetail.design.compress import compress as apply
+    from dovetail.recipe.layerwise.calibration import Calibration
 
-    found = apply(model, recipe, out, text=text, format=format, report=lambda line: progress(line, quiet=quiet))
-    answer = Answer("compress", found, lambda: _compressed(found, quiet))
+    found = apply(
+        model, recipe, out, format=format,
+        calibration=Calibration(calibrate_on, samples, tokens, seed, batch_tokens),
+        check=Check(text=text, quality=quality, tasks=tuple(task or ()), limit=limit, speed=speed),
+        report=lambda line: progress(line, quiet=quiet),
+    )  # fmt: skip
+    answer = Answer("compress", found, lambda: compress_screen(found, quiet))
     emit(answer, as_json=json, quiet=quiet, out=out, inputs=_read(model))
 
 
@@ -72,22 +99,6 @@ def _read(model: str) -> list[Path]:
 
     folder = Model.load(model).folder
     return [] if folder is None else [folder / "config.json", *sorted(folder.glob("*.safetensors"))]
-
-
-def _compressed(found: Mapping[str, Any], quiet: bool) -> None:
-    from dovetail.core.units import show
-
-    sizes = (show(found[f"bytes_{when}"]["value"], "byte") for when in ("before", "after"))
-    qualities = (f"{found[f'perplexity_{when}']['value']:.3f}" for when in ("before", "after"))
-    print(f"{found['path']}: {found['model']} by {found['recipe']}")
-    print(f"weights     {' -> '.join(sizes)}")
-    print(folded(f"perplexity  {' -> '.join(qualities)} on {found['text']}"))
-    for note in found["notes"]:
-        print(folded(f"note        {note}"))
-    if not quiet:
-        file = f"{found['path']}/{found['file']}"
-        runs = ["llama-cli", "-m", file] if found["format"] == "gguf" else ["dovetail", "run", found["path"]]
-        print(command([*runs, "--prompt-file" if runs[0] == "dovetail" else "--file", "FILE"]))
 
 
 def run(

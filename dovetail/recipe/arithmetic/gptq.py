@@ -73,7 +73,7 @@ def gptq(
     work = torch.where(power == 0, torch.zeros_like(power), weight.float())
     zeros, cols = weight == 0, weight.shape[1]
     places = torch.argsort(power, descending=True, stable=True) if order else torch.arange(cols)
-    upper = _inverse_factor(moment[places][:, places], damp)
+    upper = _inverse_factor(moment, places, damp)
     static = order or not scheme.group
     scale, zero = searched_grid(work, scheme, power if search else None, kept)
     groups = scale.shape[1]
@@ -103,20 +103,34 @@ def gptq(
     return Rounded(quantise(done, scale, zero, scheme), scale, zero, done)
 
 
-def _inverse_factor(moment: Tensor, damp: float) -> Tensor:
-    """Upper U with ``H^-1 = U^T U``, for the damped moment; dead inputs count as 1."""
+def _inverse_factor(moment: Tensor, places: Tensor, damp: float) -> Tensor:
+    """Upper U with ``H^-1 = U^T U``, for the damped moment in the order of `places`; dead inputs count as 1.
+
+    Each step lets go of the matrix before it: three matrices of that size are there at once, besides the moment.
+    """
     torch = require("torch", "torch", to="quantise")
-    damped = moment.float().clone()
-    diagonal = damped.diagonal()
-    diagonal[diagonal == 0] = 1.0
-    share = damp * float(diagonal.mean())
+    share = damp * float(_alive(moment.diagonal()).mean())
+    total = share
     for _ in range(_TRIES):
-        diagonal += share
+        damped = moment.float()[places][:, places]
+        diagonal = damped.diagonal()
+        diagonal.copy_(_alive(diagonal) + total)
         lower, failed = torch.linalg.cholesky_ex(damped)
+        del damped, diagonal
         if not failed:
-            factor, failed = torch.linalg.cholesky_ex(torch.cholesky_inverse(lower), upper=True)
+            inverse = torch.cholesky_inverse(lower)
+            del lower
+            factor, failed = torch.linalg.cholesky_ex(inverse, upper=True)
             if not failed:
                 found: Tensor = factor
                 return found
         share *= 10
+        total += share
     raise DovetailError("inputs do not tell weights apart", where="gptq", hint="more calibration text, or damp=0.1")
+
+
+def _alive(diagonal: Tensor) -> Tensor:
+    """A diagonal in which inputs that never came count as 1."""
+    torch = require("torch", "torch", to="quantise")
+    found: Tensor = torch.where(diagonal == 0, 1.0, diagonal.float())
+    return found

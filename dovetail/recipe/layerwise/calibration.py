@@ -15,8 +15,6 @@ from dovetail.runtime.corpus import documents
 if TYPE_CHECKING:
     from torch import Tensor
 
-_BATCH_TOKENS = 4096  # in one forward pass
-
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
@@ -32,16 +30,19 @@ class Calibration:
         Length of each, at most the model's context.
     seed : int
         Which windows of the text they are.
+    batch_tokens : int
+        Most tokens in one forward pass, but for one whole sequence: fewer take less memory.
     """
 
     text: Path | None = None
     samples: int = 128
     tokens: int = 512
     seed: int = 0
+    batch_tokens: int = 4096
 
     def __post_init__(self) -> None:
-        if self.samples < 1 or self.tokens < 2:
-            what = f"{self.samples} sequences of {self.tokens} tokens"
+        if self.samples < 1 or self.tokens < 2 or self.batch_tokens < 1:
+            what = f"{self.samples} sequences of {self.tokens} tokens, {self.batch_tokens} in a pass"
             raise DovetailError(what, where="calibration", hint="128 sequences of 512 tokens")
 
     def words(self) -> str:
@@ -56,7 +57,15 @@ class Calibration:
 
     def key(self) -> str:
         """A hash of all that decides the tokens, for a given tokenizer."""
-        return digest([self.words(), self.samples, self.tokens, self.seed])
+        return digest([self.words(), self.samples, self.tokens, self.seed, self.batch_tokens])
+
+    def sequences(self, context: int) -> int:
+        """Sequences of one forward pass, for a model that holds `context` tokens."""
+        return max(1, min(self.samples, self.batch_tokens // min(self.tokens, context)))
+
+    def batch_tokens_of(self, context: int) -> int:
+        """Tokens of one forward pass, for a model that holds `context` tokens."""
+        return self.sequences(context) * min(self.tokens, context)
 
     def to_json(self) -> dict[str, Any]:
         """What of it is kept beside the weights."""
@@ -75,7 +84,7 @@ class Calibration:
         from dovetail.runtime.load import tokenizer_of
 
         tokens = min(self.tokens, context)
-        batch = max(1, min(self.samples, _BATCH_TOKENS // tokens))
+        batch = self.sequences(context)
         count = -(-self.samples // batch)
         ids = self._ids(tokenizer_of(folder), count * batch * tokens)
         windows = torch.tensor(ids).reshape(-1, tokens)

@@ -69,8 +69,8 @@ class Decoder:
         layer = copy.deepcopy(self.layers[index])
         prefix = self.prefix(index)
         names = [n for n in self.checkpoint.stored if n.startswith(prefix)]
-        tensors = {n.removeprefix(prefix): t for name in names for n, t in self.checkpoint.read(name).items()}
-        layer.load_state_dict({n: t.to(torch.float32) for n, t in tensors.items()}, assign=True)
+        read = (item for name in names for item in self.checkpoint.read(name).items())
+        layer.load_state_dict({n.removeprefix(prefix): t.to(torch.float32) for n, t in read}, assign=True)
         found: nn.Module = layer.eval()
         return found.requires_grad_(False)
 

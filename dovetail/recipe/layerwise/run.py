@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import os
-import shutil
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dovetail.core.errors import DovetailError
-from dovetail.core.files import check_ours, write_json
 from dovetail.core.lazy import require
-from dovetail.recipe.layerwise.calibration import Calibration
 from dovetail.recipe.layerwise.decoder import Call, Decoder
+from dovetail.recipe.layerwise.job import Job, layer_file
 from dovetail.recipe.layerwise.states import States
 from dovetail.recipe.layerwise.work import LayerWork
 from dovetail.recipe.quantising import stored_dtypes
 from dovetail.recipe.targets import graph_of, tensor_names
 from dovetail.runtime.checkpoint import Checkpoint
-from dovetail.runtime.memory import resident_bytes
+from dovetail.runtime.pace import Pace
 from dovetail.runtime.tensorfile import TensorWriter, describe, read_header
 
 if TYPE_CHECKING:
@@ -29,31 +25,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 OnLayer = Callable[[LayerWork], None]
-Report = Callable[[str], None]
-_STATE = "state.json"
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """What calibrated methods run on.
-
-    Parameters
-    ----------
-    folder : Path
-        Where finished layers and hidden states are kept until the whole checkpoint is written; a job with the same
-        `key` goes on from there.
-    key : str
-        Hash of all that decides the result.
-    """
-
-    folder: Path
-    key: str
-    calibration: Calibration
-    report: Report = lambda line: None
-
-    def part(self, step: int) -> Job:
-        """The job of one run of calibrated methods among several in a recipe."""
-        return replace(self, folder=self.folder / f"step-{step}")
 
 
 def run_layers(checkpoint: Checkpoint, methods: Sequence[OnLayer], job: Job) -> Checkpoint:
@@ -65,7 +36,7 @@ def run_layers(checkpoint: Checkpoint, methods: Sequence[OnLayer], job: Job) -> 
         A model that cannot be run layer by layer, a text too short, inputs that are not finite, a full disk.
     """
     decoder = Decoder.of(checkpoint)
-    _prepare(job)
+    job.prepare()
     context = int(getattr(decoder.model.config, "max_position_embeddings", 0) or 2**31)
     batches = job.calibration.batches(checkpoint.folder, context)
     first, calls = decoder.begin(batches)
@@ -74,39 +45,24 @@ def run_layers(checkpoint: Checkpoint, methods: Sequence[OnLayer], job: Job) -> 
         job.report(f"going on after layer {done} of {count}")
     else:
         States.write(job.folder, 0, first)
+    del first  # it holds the embedding
     dtypes = stored_dtypes(checkpoint)
     targets = frozenset(tensor_names(graph_of(checkpoint.config)[0]))
-    began = time.monotonic()
+    pace = Pace(count, "layer", job.report, done=done, every_s=0.0)
     for index in range(done, count):
         work = _work(decoder, index, calls[index], targets, job)
         for method in methods:
             method(work)
         _finish(work, dtypes, job.folder)
-        job.report(_progress(index + 1, count, (time.monotonic() - began) / (index + 1 - done)))
+        del work
+        pace.step()
     return _gathered(checkpoint, decoder, job.folder, count)
-
-
-def _prepare(job: Job) -> None:
-    """The job's folder, emptied where it is of another job."""
-    check_ours(job.folder, _STATE)
-    state = job.folder / _STATE
-    try:
-        known = json.loads(state.read_text())["key"]
-    except (OSError, ValueError, KeyError, TypeError):
-        known = None
-    if known != job.key:
-        shutil.rmtree(job.folder, ignore_errors=True)
-        write_json(state, {"key": job.key})
-
-
-def _layer_file(folder: Path, index: int) -> Path:
-    return folder / f"layer-{index}.safetensors"
 
 
 def _finished(folder: Path) -> int:
     """Layers that are done, and whose successor can begin; 0 where the hidden states are not there."""
     done = 0
-    while _layer_file(folder, done).is_file():
+    while layer_file(folder, done).is_file():
         done += 1
     return done if States.exist(folder, done) else 0
 
@@ -123,7 +79,7 @@ def _finish(work: LayerWork, dtypes: Mapping[str, torch.dtype], folder: Path) ->
     """Write the hidden states after the layer, then the layer: the layer's file says that both are there."""
     tensors = work.tensors(dtypes)
     States.write(folder, work.index + 1, map(work.run, work.states))
-    _write(_layer_file(folder, work.index), tensors.items())
+    _write(layer_file(folder, work.index), tensors.items())
     work.states.remove()
 
 
@@ -145,12 +101,6 @@ def _write(path: Path, tensors: Iterable[tuple[str, Tensor]]) -> None:
         raise DovetailError(f"could not write {path.name}", where=str(path.parent), why=why, hint=hint) from error
 
 
-def _progress(done: int, count: int, seconds: float) -> str:
-    peak = resident_bytes("VmHWM")
-    memory = f", {peak / 1e9:.1f} GB of memory at most" if peak else ""
-    return f"layer {done} of {count}, {seconds * (count - done):.0f} s to go{memory}"
-
-
 def _gathered(checkpoint: Checkpoint, decoder: Decoder, folder: Path, count: int) -> Checkpoint:
     """The checkpoint of the changed layers and of all other tensors as its transforms leave them."""
     inside = tuple(decoder.prefix(index) for index in range(count))
@@ -160,7 +110,7 @@ def _gathered(checkpoint: Checkpoint, decoder: Decoder, folder: Path, count: int
         _write(rest, _read_all(checkpoint, stored))
         stored = read_header(rest)
     for index in range(count):
-        stored |= read_header(_layer_file(folder, index))
+        stored |= read_header(layer_file(folder, index))
     return replace(checkpoint, stored=stored, transforms=())
 
 

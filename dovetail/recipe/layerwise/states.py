@@ -54,7 +54,7 @@ class States:
                 file.write(b"\0" * _HEAD)
                 for batch in batches:
                     shape, count = tuple(batch.shape), count + 1
-                    batch.float().contiguous().numpy().tofile(file)
+                    file.write(batch.float().contiguous().numpy().data)
                 file.seek(0)
                 file.write(_head((count, *shape)))
                 file.flush()
