@@ -107,15 +107,18 @@ def fit(
     machine: Machine,
     observations: Sequence[Observation],
     *,
+    constants: Sequence[Constant] | None = None,
     weights: np.ndarray | None = None,
     factor: float = 2.0,
     sweeps: int = 40,
 ) -> Machine:
-    """`machine` with every constant of `CONSTANTS` moved to where the (weighted) mean absolute log error is least.
+    """`machine` with every constant moved to where the (weighted) mean absolute log error is least.
+
+    Those of `CONSTANTS` are moved, unless others are given.
 
     Each sweep tries each constant `factor` up and down, which shrinks when a sweep finds nothing. Deterministic.
     """
-    constants = [c for c in CONSTANTS if machine.caches or c.name != "cache bandwidth"]
+    constants = constants or [c for c in CONSTANTS if machine.caches or c.name != "cache bandwidth"]
 
     def loss_of(trial: Machine) -> float:
         return float(np.average(np.abs(log_errors(trial, observations)), weights=weights))
