@@ -70,7 +70,7 @@ def time_of(loaded: Loaded, step: Step, budget_s: float) -> float:
 
 
 def clock() -> Callable[[], float]:
-    """What a calibration reads the time from: this thread's own where it works alone, whoever else uses the computer."""
+    """What a calibration reads the time from: this thread's own where it works alone, lest others count."""
     torch = require("torch", "torch", to="calibrate this computer")
     return time.perf_counter if torch.get_num_threads() > 1 else time.thread_time
 

@@ -105,7 +105,8 @@ def _packed(packed: Packed) -> dict[str, Any]:
     }  # fmt: skip
     return {
         "launch": _number(packed.launch_s, "s", "packed.launch"), "rows": _number(packed.rows, "", "packed.rows"),
-        "bandwidth": _number(packed.bandwidth, "byte/s", "packed.bandwidth"), "rounds": packed.rounds, "products": products,
+        "bandwidth": _number(packed.bandwidth, "byte/s", "packed.bandwidth"), "rounds": packed.rounds,
+        "products": products,
     }  # fmt: skip
 
 

@@ -161,7 +161,7 @@ def measure(
         typer.Option("--on", metavar="MACHINE", help="What predicts this computer: 'host', or a calibration's file."),
     ] = "host",
     seconds: Annotated[float, typer.Option(metavar="S", help="Time to spend on each figure.", min=0.05)] = 5.0,
-    kernels: Kernels = "dense",
+    kernels: Kernels = "auto",
     json: Json = False,
     quiet: Quiet = False,
     out: Out = None,
