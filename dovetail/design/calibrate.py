@@ -45,6 +45,7 @@ STEPS: tuple[Step, ...] = (
     (1, 1, 2048),
     (8, 1, 64),
     (8, 1, 448),
+    (24, 1, 64),
 )
 ROUNDS = 3
 TIMED_SHARE = 0.3  # of the time given: warm-ups, caches and the largest steps take the rest
