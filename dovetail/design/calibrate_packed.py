@@ -16,7 +16,7 @@ import numpy as np
 from dovetail.core.errors import DovetailError
 from dovetail.core.formats import packed_int
 from dovetail.core.lazy import require
-from dovetail.design.fit import Constant, Observation, fit, log_errors
+from dovetail.design.fit import Constant, Observation, fit, held_out
 from dovetail.design.shapes import Shape, Step, clock, observations, random_model, time_of
 from dovetail.hardware.machine import Machine
 from dovetail.hardware.packed import KERNELS, Packed
@@ -152,13 +152,19 @@ def fit_packed(machine: Machine, found: Mapping[str, Observed], call_s: float) -
     for kernel, observed in found.items():
         bare = fit(bare, [observed.alone], constants=_of_kernel(kernel))
     fitted = _with(machine, "products", _packed(bare).products)
-    return fit(fitted, [each for observed in found.values() for each in observed.models], constants=SHARED)
+    return fit(fitted, _models(found), constants=SHARED)
 
 
-def errors_of(machine: Machine, found: Mapping[str, Observed]) -> np.ndarray:
-    """Relative errors of all steps of packed models."""
-    found_errors = log_errors(machine, [each for observed in found.values() for each in observed.models])
-    return np.asarray(np.expm1(found_errors))
+def errors_of(machine: Machine, fitted: Machine, found: Mapping[str, Observed]) -> np.ndarray:
+    """Relative errors of all steps of packed models, each of a fit without its own model that starts from `machine`.
+
+    The constants of the products are those of `fitted`: they were fitted to products alone.
+    """
+    return held_out(_with(machine, "products", _packed(fitted).products), _models(found), SHARED)
+
+
+def _models(found: Mapping[str, Observed]) -> list[Observation]:
+    return [each for observed in found.values() for each in observed.models]
 
 
 def _packed(machine: Machine) -> Packed:

@@ -60,7 +60,7 @@ def test_constants_are_found_again(start: Machine, found: dict[str, Observed]) -
     for kernel in KERNELS:
         assert fitted.packed.products[kernel].peak == pytest.approx(TRUTH.products[kernel].peak, rel=0.1)
         assert fitted.packed.products[kernel].weight_s == pytest.approx(TRUTH.products[kernel].weight_s, rel=0.2)
-    assert np.median(np.abs(part.errors_of(fitted, found))) < 0.05
+    assert np.median(np.abs(part.errors_of(start, fitted, found))) < 0.05
     assert replace(fitted, packed=start.packed) == start
 
 
