@@ -140,10 +140,7 @@ def _with_kernels(machine: Machine, found: Mapping[str, Observed], errors: np.nd
         return replace(machine, packed=None), errors
     machine = replace(machine, packed=replace(machine.packed, rows=packed_part.rows_of_pass()))
     fitted = packed_part.fit_packed(machine, found, packed_part.call_s())
-    start = (
-        replace(fitted, packed=replace(machine.packed, products=fitted.packed.products)) if fitted.packed else fitted
-    )
-    return fitted, np.concatenate([errors, np.abs(packed_part.errors_of(start, found))])
+    return fitted, np.concatenate([errors, np.abs(packed_part.errors_of(machine, fitted, found))])
 
 
 def _unhindered(machine: Machine) -> Machine:
