@@ -116,7 +116,7 @@ def small() -> Any:
         patch.setattr(calibrate, "SHAPES", calibrate.SHAPES[:3])
         patch.setattr(calibrate, "STEPS", ((1, 64, 0), (1, 160, 0), (1, 1, 64), (1, 1, 256), (4, 1, 64)))
         patch.setattr(calibrate, "ROUNDS", 1)
-        patch.setattr(calibrate_packed, "SHAPES", calibrate_packed.SHAPES[:1])
+        patch.setattr(calibrate_packed, "SHAPES", calibrate_packed.SHAPES[:2])
         patch.setattr(quality, "SAMPLE_BYTES", 4000)
         yield patch
 
