@@ -6,7 +6,7 @@ Two models: a random Llama of 109 million parameters (the largest of `bench/host
 fp32 by torch, by torch's own dynamic int8 (`torch.ao.quantization.quantize_dynamic`, all linear layers, head included),
 and from checkpoints packed by round-to-nearest, int8 in groups of 32 and int4 in groups of 128, with
 `dovetail.runtime.kernels`: `exact` (fp32 activations), `int8` (activations rounded to 8 bits too), `+ head` (the output
-head rounded to 8 bits, which no recipe does by itself). Products alone come first, in groups of 128.
+head rounded to 8 bits, as the recipes' method `head` does). Products alone come first, in groups of 128.
 
 Times are CPU seconds of this thread; all figures of a table go round together and the median round counts. The errors:
 logits over a text against fp32, relative in the Euclidean norm, and how often the likeliest token is the same (for the

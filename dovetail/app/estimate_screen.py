@@ -12,6 +12,7 @@ from dovetail.app.question import Question
 from dovetail.app.table import table
 from dovetail.core.quantity import Quantity
 from dovetail.core.units import show
+from dovetail.cost.packed import executed
 
 if TYPE_CHECKING:
     from dovetail.design import Estimate
@@ -126,6 +127,8 @@ def _confidence(found: Estimate) -> str:
     words += "".join(f"; {family}: constants of another dtype stand in" for family in known.lent)
     if found.plan.ways(chip, found.model) > 1 and chip.fabric:
         words += f"; collectives: {chip.source('fabric').text}"
+    if executed(found.steps.decode_graph, chip).packed is not None:
+        words += "; weights stay packed, by dovetail's kernels"
     if found.kind == "modelled" and chip.name == "host":
         words += "; 'dovetail calibrate --host' measures it"
     return f"confidence  {words}"

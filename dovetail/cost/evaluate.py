@@ -14,6 +14,7 @@ import numpy as np
 from dovetail.core.formats import Number
 from dovetail.cost.gpu import kernel_cost
 from dovetail.cost.operators import OperatorCost
+from dovetail.cost.packed import executed
 from dovetail.cost.roofline import resident_share, roofline_cost
 from dovetail.cost.traffic import Traffic, streamed_bytes, traffic
 from dovetail.hardware.machine import Machine
@@ -81,6 +82,7 @@ def evaluate(graph: Graph, machine: Machine, *, detail: bool = True) -> GraphCos
     DovetailError
         The machine has no arithmetic for a dtype of the graph, or no link for its collectives.
     """
+    machine = executed(graph, machine)
     works = [traffic(o, machine) for o in graph.operators]
     resident = resident_share(streamed_bytes(graph, works), machine)
     costs = [operator_cost(o, w, resident, machine) for o, w in zip(graph.operators, works, strict=True)]

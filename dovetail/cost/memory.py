@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dovetail.core.formats import Number, dtype_bytes
+from dovetail.cost.packed import executed
 from dovetail.cost.traffic import compute_dtype, kv_element_bytes, resident_bytes
 from dovetail.hardware.machine import Machine
 from dovetail.model.graph import Cache, Collective, Graph, Linear, Pointwise
@@ -118,6 +119,7 @@ def memory(prefill: Graph, full: Graph, machine: Machine, before: Graph | None =
 
     `before` is a pass that has ended when the prefill starts (over images): the larger activations of the two count.
     """
+    machine = executed(full, machine)
     weights = sum(resident_bytes(w, machine) * (len(layers) or 1) for w, layers in full.weights())
     capacity = machine.memory.capacity * (1.0 - machine.stack.reserve)
     caches = sum(cache_bytes(c, machine) for c in full.caches)

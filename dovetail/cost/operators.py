@@ -15,7 +15,7 @@ class OperatorCost:
     """One operator kind, all its repetitions: seconds by cause, FLOPs, bytes by level and joules.
 
     `model` is what priced it: ``roofline``, or the family and entry of the machine's kernel constants
-    (``gemm.bf16``), whose causes may overlap.
+    (``gemm.bf16``), whose causes may overlap. `packed` is the kernel of `Machine.packed` that the roofline counts with.
     """
 
     name: str
@@ -32,6 +32,7 @@ class OperatorCost:
     time_s: Number
     energy_j: Number
     model: str = "roofline"
+    packed: str = ""
 
     @property
     def bound(self) -> str:

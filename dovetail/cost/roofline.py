@@ -6,7 +6,8 @@ For one operator with F FLOPs, S bytes streamed (weights, KV) and A bytes of act
     memory  = S / bandwidth(S resident or not) + A / bandwidth(A)
     time    = max(compute, memory) + (1 - overlap) * min(compute, memory) + unpacking + launch
 
-and, for a collective, the time on the links (`dovetail.cost.collectives`).
+for packed weights on a CPU with kernels of our own, compute includes unpacking (`dovetail.hardware.packed`); and, for
+a collective, the time on the links (`dovetail.cost.collectives`).
 
 The streamed bytes of a whole step stay in the last cache where they fit; beyond its capacity the resident part falls
 linearly to nothing at twice the capacity, as a least-recently-used cache swept in a circle loses its lines. The
@@ -20,6 +21,7 @@ import numpy as np
 from dovetail.core.formats import Number
 from dovetail.cost.collectives import beyond_launch_s
 from dovetail.cost.operators import OperatorCost, energy_j
+from dovetail.cost.packed import product_of
 from dovetail.cost.traffic import Traffic
 from dovetail.hardware.machine import Machine
 from dovetail.model.graph import Attention, Collective, Operator
@@ -49,15 +51,20 @@ def roofline_cost(operator: Operator, work: Traffic, resident: Number, machine: 
     main_bytes = streamed * (1.0 - resident) + spilled
     cache_bytes = streamed * resident + (work.activations - spilled)
     reached = efficiency.compute * (efficiency.attention if isinstance(operator, Attention) else 1.0)
-    peak = machine.peak_of(work.dtype)
+    peak, packed = machine.peak_of(work.dtype), product_of(work.kernel, machine)
     compute = work.flops * (1.0 / (peak * reached))
     if np.any(np.asarray(efficiency.score_flops)):
         compute = compute + work.scores * (efficiency.score_flops / (peak * efficiency.compute))
     memory = main_bytes * main + cache_bytes * cache
+    if packed is not None and machine.packed is not None:
+        compute = work.flops / packed.peak + work.unpacked * packed.weight_s
+        memory = main_bytes / machine.packed.bandwidth
     busy = np.maximum(compute, memory)
-    if np.any(np.asarray(efficiency.overlap) != 1.0):
+    if packed is None and np.any(np.asarray(efficiency.overlap) != 1.0):
         busy = busy + (1.0 - efficiency.overlap) * np.minimum(compute, memory)
-    unpack = work.unpacked * (machine.stack.unpack_flops / machine.peak_of(work.dtype))
+    unpack: Number = 0.0
+    if packed is None:
+        unpack = work.unpacked * (machine.stack.unpack_flops / machine.peak_of(work.dtype))
     link: Number = 0.0
     if isinstance(operator, Collective):
         link = beyond_launch_s(operator.kind, work.sent, operator.ways, machine)
@@ -66,5 +73,5 @@ def roofline_cost(operator: Operator, work: Traffic, resident: Number, machine: 
     return OperatorCost(
         operator.name, repeat, work.dtype, work.flops * repeat, main_bytes * repeat, cache_bytes * repeat,
         compute * repeat, memory * repeat, link * repeat, unpack * repeat, machine.stack.launch_s * repeat,
-        time, energy,
+        time, energy, packed=work.kernel,
     )  # fmt: skip

@@ -8,6 +8,7 @@ import numpy as np
 
 from dovetail.core.errors import DovetailError
 from dovetail.core.formats import DTYPE_BYTES, Format, Number, dtype_bytes
+from dovetail.cost.packed import held_bytes, kernel_of, width_of
 from dovetail.hardware.machine import Machine
 from dovetail.model.graph import Attention, Collective, Graph, Linear, Operator, Pointwise, Scan, Weight
 
@@ -49,9 +50,11 @@ def _unpacks(machine: Machine) -> bool:
 def resident_bytes(weight: Weight, machine: Machine) -> Number:
     """Bytes one tensor (all its experts) takes in the machine's memory, and moves when it is read once.
 
-    A stack that unpacks weights at load stores what the compute dtype takes.
+    A stack that unpacks weights at load stores what the compute dtype takes, but for what kernels leave packed.
     """
     stack = machine.stack
+    if machine.packed is not None and width_of(weight.format):
+        return held_bytes(weight.format, weight.rows, weight.cols) * weight.experts
     if not _unpacks(machine) and not (stack.compute and not weight.format.packed):
         return weight.payload_bytes
     dtype = weight.format.scale if weight.format.packed else weight.format.dtype
@@ -82,6 +85,7 @@ class Traffic:
     passes: Number = 1.0  # how often the streamed bytes move
     scores: Number = 0.0  # softmax elements
     unpacked: Number = 0.0  # weights unpacked by a fused kernel, in elements
+    kernel: str = ""  # of `Machine.packed`, which leaves weights packed where the stack has none
 
 
 def traffic(operator: Operator, machine: Machine) -> Traffic:
@@ -94,6 +98,10 @@ def traffic(operator: Operator, machine: Machine) -> Traffic:
         made = DTYPE_BYTES[compute_dtype(operator.otherwise, machine)] if operator.otherwise else size
         moved = operator.m * (operator.k * size + operator.n * made)
         packed = sum(w.elements for w in operator.weights if _is_unpacked(w.format, operator, dtype, machine))
+        if machine.packed is not None and (kernel := kernel_of(operator, machine)):
+            times = -(-np.asarray(operator.m) // machine.packed.rows)
+            read = sum(w.elements for w in operator.weights) * times
+            return Traffic(dtype, operator.executed_flops, streamed, moved, unpacked=read, kernel=kernel)
         passes = machine.stack.weight_passes
         repacked: Number = 1.0 if np.all(np.asarray(passes) == 1) else np.where(np.asarray(operator.m) > 1, passes, 1.0)
         return Traffic(dtype, operator.executed_flops, streamed, moved, passes=repacked, unpacked=packed * share)

@@ -1,55 +1,30 @@
 """`calibrate --host`: measure small random Llamas on this computer and fit the machine's constants to them.
 
 The shapes are chosen to separate the constants: narrow ones are all launch, wide ones all arithmetic or memory, long
-contexts all cache. None of them is a model anybody runs, so that predictions for real models stay predictions.
+contexts all cache.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from dovetail.core.files import write_text
-from dovetail.core.lazy import require
 from dovetail.core.quantity import exact
+from dovetail.design import calibrate_packed as packed_part
+from dovetail.design.calibrate_packed import Observed
 from dovetail.design.fit import CONSTANTS, Observation, fit, held_out
+from dovetail.design.shapes import Shape, Step, Timed, observations, random_model, time_of
 from dovetail.hardware import Machine, Source, machine_to_yaml
 from dovetail.hardware.host import calibration_path, host_machine
-from dovetail.model import Model
-from dovetail.model.architecture import AttentionSpec, FeedForwardSpec, LayerSpec
-from dovetail.runtime.load import Loaded
-from dovetail.runtime.speed import decode_speed, prefill_speed
 
 Report = Callable[[str], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Shape:
-    """A random Llama to measure."""
-
-    hidden: int
-    layers: int
-    intermediate: int
-    heads: int
-    kv_heads: int
-    vocab: int = 1024
-
-    @property
-    def config(self) -> dict[str, Any]:
-        return {
-            "model_type": "llama", "hidden_size": self.hidden, "num_hidden_layers": self.layers,
-            "intermediate_size": self.intermediate, "num_attention_heads": self.heads,
-            "num_key_value_heads": self.kv_heads, "vocab_size": self.vocab, "max_position_embeddings": 4096,
-            "tie_word_embeddings": True, "dtype": "float32",
-        }  # fmt: skip
-
-    def __str__(self) -> str:
-        return f"{self.hidden}x{self.layers}"
 
 
 SHAPES = (
@@ -60,8 +35,7 @@ SHAPES = (
     Shape(512, 2, 1408, 8, 4, 8192),
     Shape(768, 5, 2048, 12, 6, 8192),
 )
-# (batch, new tokens, context): prefill where context is 0, else one decode step
-STEPS = (
+STEPS: tuple[Step, ...] = (
     (1, 64, 0),
     (1, 224, 0),
     (1, 512, 0),
@@ -71,11 +45,10 @@ STEPS = (
     (1, 1, 2048),
     (8, 1, 64),
     (8, 1, 448),
+    (24, 1, 64),
 )
 ROUNDS = 3
 TIMED_SHARE = 0.3  # of the time given: warm-ups, caches and the largest steps take the rest
-
-Timed = tuple[Shape, tuple[int, int, int], float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +85,8 @@ class Calibration:
 def calibrate_host(seconds: float = 20.0, path: Path | None = None, report: Report = lambda line: None) -> Calibration:
     """Measure this computer for about `seconds` (imports not counted) and keep its constants as a machine YAML.
 
+    Where the kernels for packed weights run, they are measured as well, in as much time again.
+
     Parameters
     ----------
     path : Path
@@ -122,71 +97,50 @@ def calibrate_host(seconds: float = 20.0, path: Path | None = None, report: Repo
     DovetailError
         torch or transformers is not installed, or the file cannot be written.
     """
-    observations = observe(seconds, report)
+    dense, packed = observe(seconds, report)
     start = _unhindered(host_machine())
-    fitted = fit(start, observations)
-    errors = np.abs(held_out(start, observations))
+    report("fitting the constants")
+    errors = np.abs(held_out(start, dense))
+    fitted, errors = _with_kernels(fit(start, dense), packed, errors)
     error, spread = float(np.median(errors)), float(np.quantile(errors, 0.9))
     machine = _signed(fitted, len(errors), error, spread)
     target = write_text(path or calibration_path(), machine_to_yaml(machine))
-    constants = tuple(
-        Named(c.name, c.get(machine), c.unit, c.meaning) for c in CONSTANTS if machine.caches or "cache" not in c.name
-    )
+    known = [c for c in CONSTANTS if machine.caches or "cache" not in c.name]
+    known += packed_part.CONSTANTS if machine.packed is not None else ()
+    constants = tuple(Named(c.name, c.get(machine), c.unit, c.meaning) for c in known)
     return Calibration(machine, constants, error, spread, len(errors), target)
 
 
-def observe(seconds: float, report: Report = lambda line: None) -> list[Observation]:
-    """Time every step of `STEPS` on every shape of `SHAPES`; one observation for each number of layers.
+def observe(seconds: float, report: Report = lambda line: None) -> tuple[list[Observation], dict[str, Observed]]:
+    """Time every step of `STEPS` on every shape of `SHAPES`, and what the kernels for packed weights do beside them.
 
-    The steps go round `ROUNDS` times and the median round counts, so that a busy moment of the computer spreads over
-    all of them instead of falling on one.
+    Everything goes round `ROUNDS` times and the median round counts, so that a busy moment of the computer spreads over
+    all of them instead of falling on one, and dense and packed products meet the same computer.
     """
-    budget = TIMED_SHARE * seconds / (len(SHAPES) * len(STEPS) * ROUNDS)
-    models = [_random_model(shape) for shape in SHAPES]
-    times = np.empty((ROUNDS, len(SHAPES), len(STEPS)))
+    dense = [(shape, step, partial(time_of, loaded, step)) for shape in SHAPES for loaded in [random_model(shape)]
+             for step in STEPS]  # fmt: skip
+    packed = packed_part.subjects()
+    budgets = [TIMED_SHARE * seconds / (max(1, len(part)) * ROUNDS) for part in (dense, packed)]
+    works = [partial(time, budgets[0]) for _, _, time in dense]
+    works += [partial(subject.seconds_of, budgets[1]) for subject in packed]
+    times = np.empty((ROUNDS, len(works)))
     for turn in range(ROUNDS):
-        report(f"measuring {len(STEPS)} steps of {len(SHAPES)} random Llamas here, round {turn + 1} of {ROUNDS}")
-        for i, loaded in enumerate(models):
-            times[turn, i] = [_time(loaded, *step, budget) for step in STEPS]
-    seconds_of = np.median(times, axis=0)
-    rows: dict[int, list[Timed]] = {}
-    for i, shape in enumerate(SHAPES):
-        rows.setdefault(shape.layers, []).extend((shape, step, seconds_of[i, j]) for j, step in enumerate(STEPS))
-    return [_observation(group) for group in rows.values()]
+        kinds = f"{len(STEPS)} steps of {len(SHAPES)} random Llamas" + (", packed weights too" if packed else "")
+        report(f"measuring {kinds}, round {turn + 1} of {ROUNDS}")
+        times[turn] = [work() for work in works]
+    medians = [float(value) for value in np.median(times, axis=0)]
+    rows: list[Timed] = [(shape, step, took) for (shape, step, _), took in zip(dense, medians, strict=False)]
+    measured = list(zip(packed, medians[len(dense) :], strict=True))
+    return observations(rows), packed_part.packed_observations(measured) if packed else {}
 
 
-def _time(loaded: Loaded, batch: int, tokens: int, context: int, budget_s: float) -> float:
-    """Seconds of one step."""
-    if context:
-        return decode_speed(loaded, context, batch=batch, budget_s=budget_s, least=1).step_s
-    return prefill_speed(loaded, tokens, batch=batch, budget_s=budget_s, least=1).step_s
-
-
-def _observation(rows: Sequence[Timed]) -> Observation:
-    """Steps of models with equally many layers, as one graph whose widths are arrays."""
-    steps = np.array([step for _, step, _ in rows])
-    model = Model.load(rows[0][0].config)
-
-    def column(name: str) -> np.ndarray:
-        return np.array([getattr(shape, name) for shape, _, _ in rows])
-
-    head_dim = column("hidden") // column("heads")
-    attention = AttentionSpec(heads=column("heads"), kv_heads=column("kv_heads"), head_dim=head_dim)
-    layer = LayerSpec(attention, FeedForwardSpec(column("intermediate")))
-    widened = replace(
-        model.architecture, hidden=column("hidden"), vocab=column("vocab"), layers=(layer,) * rows[0][0].layers
-    )
-    graph = replace(model, architecture=widened).graph(batch=steps[:, 0], tokens=steps[:, 1], context=steps[:, 2])
-    labels = np.array([str(shape) for shape, _, _ in rows])
-    return Observation(graph, np.array([seconds for _, _, seconds in rows]), labels)
-
-
-def _random_model(shape: Shape) -> Loaded:
-    torch = require("torch", "torch", to="calibrate this computer")
-    transformers = require("transformers", "torch", to="calibrate this computer")
-    torch.manual_seed(0)
-    config = transformers.LlamaConfig(**{k: v for k, v in shape.config.items() if k != "model_type"})
-    return Loaded(transformers.LlamaForCausalLM(config).eval(), None, Path(f"random-{shape}"))
+def _with_kernels(machine: Machine, found: Mapping[str, Observed], errors: np.ndarray) -> tuple[Machine, np.ndarray]:
+    """The machine with the constants of its kernels, and the errors of packed steps beside those of dense ones."""
+    if machine.packed is None or not found:
+        return replace(machine, packed=None), errors
+    machine = replace(machine, packed=replace(machine.packed, rows=packed_part.rows_of_pass()))
+    fitted = packed_part.fit_packed(machine, found, packed_part.call_s())
+    return fitted, np.concatenate([errors, np.abs(packed_part.errors_of(machine, fitted, found))])
 
 
 def _unhindered(machine: Machine) -> Machine:
@@ -199,7 +153,14 @@ def _signed(machine: Machine, steps: int, error: float, spread: float) -> Machin
     text = f"dovetail calibrate --host, {steps} steps of {len(SHAPES)} random Llamas, {date.today()}; "
     text += f"held-out median error {error:.0%}"
     source = Source("calibrated", text)
-    fitted = ("efficiency", "stack", "caches", "memory.bandwidth", f"peak.{machine.stack.compute}")
+    fitted = (
+        "efficiency",
+        "stack",
+        *(("packed",) if machine.packed is not None else ()),
+        "caches",
+        "memory.bandwidth",
+        f"peak.{machine.stack.compute}",
+    )
     named = {path: source for path in fitted if path != "caches" or machine.caches}
     kept = {p: s for p, s in machine.sources.items() if not any(p == n or p.startswith(f"{n}.") for n in named)}
     return replace(machine, efficiency=replace(machine.efficiency, spread=spread), sources=kept | named)

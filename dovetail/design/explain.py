@@ -11,6 +11,7 @@ from dovetail.core.formats import Number
 from dovetail.core.quantity import Quantity, exact, weakest
 from dovetail.cost import GraphCost, OperatorCost
 from dovetail.cost.memory import cache_bytes
+from dovetail.cost.packed import executed
 from dovetail.cost.traffic import resident_bytes
 from dovetail.design.estimate import Estimate
 from dovetail.design.kernel_tree import HOW, constants, facts
@@ -62,8 +63,27 @@ def _arithmetic(machine: Machine, cost: OperatorCost) -> Quantity:
     return _product("flop/s", " x ".join(("peak", *("efficiency",) * (len(parts) - 1))), *parts)
 
 
+def _unpacked_too(estimate: Estimate, cost: OperatorCost, flops: Quantity) -> Quantity:
+    """Arithmetic of a kernel that unpacks the weights of each pass."""
+    machine, of = estimate.machine, f"packed.products.{cost.packed}"
+    if machine.packed is None:
+        raise DovetailError("no kernels for packed weights", where=machine.name)
+    known = machine.packed.products[cost.packed]
+    peak = _constant(machine, f"{of}.peak", float(known.peak), "flop/s")
+    rest = float(cost.compute_s) - flops.value / peak.value
+    per_weight = _constant(machine, f"{of}.weight", float(known.weight_s), "s")
+    rows = _constant(machine, "packed.rows", float(machine.packed.rows), "")
+    unpacking = _seconds(
+        estimate, rest, "weights x passes x time of one", ("one weight", per_weight), ("rows of a pass", rows)
+    )
+    parts = (("FLOPs", flops), ("arithmetic", peak), ("unpacking", unpacking))
+    return _seconds(estimate, cost.compute_s, "FLOPs / arithmetic + unpacking", *parts)
+
+
 def _compute(estimate: Estimate, cost: OperatorCost) -> Quantity:
     flops = exact(float(cost.flops), "flop", "modelled", "shapes of the graph")
+    if cost.packed:
+        return _unpacked_too(estimate, cost, flops)
     arithmetic = _arithmetic(estimate.machine, cost)
     parts, formula = [("FLOPs", flops), ("arithmetic", arithmetic)], "FLOPs / arithmetic"
     if _is_attention(cost) and float(estimate.machine.efficiency.score_flops):
@@ -84,6 +104,11 @@ def _is_attention(cost: OperatorCost) -> bool:
 def _moved(estimate: Estimate, cost: OperatorCost) -> Quantity:
     machine, shapes = estimate.machine, "shapes and formats of the graph"
     main = exact(float(cost.bytes), "byte", "modelled", shapes)
+    if cost.packed and machine.packed is not None:
+        stream = _constant(machine, "packed.bandwidth", float(machine.packed.bandwidth), "byte/s")
+        return _seconds(
+            estimate, cost.memory_s, "bytes / bandwidth", ("main-memory bytes", main), ("bandwidth", stream)
+        )
     parts = [("main-memory bytes", main), ("bandwidth", _bandwidth(machine))]
     formula = "bytes / bandwidth"
     if float(cost.cache_bytes) and machine.caches:
@@ -109,7 +134,7 @@ def _operator(estimate: Estimate, operator: Operator, cost: OperatorCost) -> Qua
     overlap = float(machine.efficiency.overlap)
     parts = [("compute", _compute(estimate, cost)), ("memory", _moved(estimate, cost))]
     formula = "max(compute, memory)"
-    if overlap != 1.0:
+    if overlap != 1.0 and not cost.packed:
         parts.append(("overlap", _constant(machine, "efficiency.overlap", overlap, "")))
         formula += " + (1 - overlap) x min(compute, memory)"
     if float(cost.unpack_s):
@@ -146,6 +171,7 @@ def _by_kernel(estimate: Estimate, cost: OperatorCost) -> Quantity:
 
 def _step(estimate: Estimate, graph: Graph, cost: GraphCost, rows: str = "") -> Quantity:
     whole = estimate.quantity(float(cost.time_s), "s")
+    estimate = replace(estimate, machine=executed(graph, estimate.machine))
     order = sorted(zip(graph.operators, cost.operators, strict=True), key=lambda pair: -float(pair[1].time_s))
     parts = tuple((o.name, _operator(estimate, o, c)) for o, c in order)
     parts += (("step overhead", _constant(estimate.machine, "stack.step", float(estimate.machine.stack.step_s), "s")),)
@@ -235,9 +261,10 @@ def _dtypes(estimate: Estimate) -> list[str]:
 def _weights(estimate: Estimate) -> Iterator[tuple[str, Quantity]]:
     """Bytes of every kind of matrix, the largest first; norms and biases together."""
     rest, matrices = 0.0, []
+    machine = executed(estimate.steps.last_graph, estimate.machine)
     for weight, layers in estimate.steps.last_graph.weights():
         repeat = len(layers) or 1
-        size = float(resident_bytes(weight, estimate.machine)) * repeat
+        size = float(resident_bytes(weight, machine)) * repeat
         if float(weight.rows) == 1:
             rest += size
             continue

@@ -94,7 +94,9 @@ def _memory_reason(machine: Machine, work: Workload, held: Memory, batch: int) -
     capacity, weights = float(held.capacity), float(held.weights)
     each = "each chip of " if machine.count > 1 else ""
     if weights >= capacity:
-        kept = machine.stack.unpacks and not machine.stack.packed_weights  # as they were, whatever a recipe stores
+        kept = (
+            machine.stack.unpacks and not machine.stack.packed_weights and machine.packed is None
+        )  # as they were, whatever a recipe stores
         fewer = "" if kept else "fewer bits per weight (--recipe), "
         return (
             f"the weights need {show(weights, 'byte')}, {each}{machine.name} leaves {show(capacity, 'byte')}; "

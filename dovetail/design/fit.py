@@ -107,15 +107,18 @@ def fit(
     machine: Machine,
     observations: Sequence[Observation],
     *,
+    constants: Sequence[Constant] | None = None,
     weights: np.ndarray | None = None,
     factor: float = 2.0,
     sweeps: int = 40,
 ) -> Machine:
-    """`machine` with every constant of `CONSTANTS` moved to where the (weighted) mean absolute log error is least.
+    """`machine` with every constant moved to where the (weighted) mean absolute log error is least.
+
+    Those of `CONSTANTS` are moved, unless others are given.
 
     Each sweep tries each constant `factor` up and down, which shrinks when a sweep finds nothing. Deterministic.
     """
-    constants = [c for c in CONSTANTS if machine.caches or c.name != "cache bandwidth"]
+    constants = constants or [c for c in CONSTANTS if machine.caches or c.name != "cache bandwidth"]
 
     def loss_of(trial: Machine) -> float:
         return float(np.average(np.abs(log_errors(trial, observations)), weights=weights))
@@ -137,7 +140,9 @@ def fit(
     return best
 
 
-def held_out(machine: Machine, observations: Sequence[Observation]) -> np.ndarray:
+def held_out(
+    machine: Machine, observations: Sequence[Observation], constants: Sequence[Constant] | None = None
+) -> np.ndarray:
     """Relative errors of every step when its own model was left out of the fit, shape (all steps,).
 
     Each fit starts from `machine`, which is to be the guess before any fit, so that nothing of the model left out is
@@ -150,6 +155,7 @@ def held_out(machine: Machine, observations: Sequence[Observation]) -> np.ndarra
         raise DovetailError("only one model was measured", where="held_out", hint="at least two, to leave one out")
     errors = np.empty(labels.shape)
     for label in np.unique(labels):
-        fitted = fit(machine, observations, weights=(labels != label).astype(float), sweeps=12)
+        weights = (labels != label).astype(float)
+        fitted = fit(machine, observations, constants=constants, weights=weights, sweeps=12)
         errors[labels == label] = np.expm1(log_errors(fitted, observations)[labels == label])
     return errors

@@ -12,6 +12,7 @@ from dovetail.core.errors import DovetailError
 from dovetail.core.quantity import Quantity, exact
 from dovetail.design.build import DESIGN
 from dovetail.design.estimate import Estimate, estimate
+from dovetail.design.resolve import as_machine
 from dovetail.hardware.machine import Machine
 from dovetail.model import Model
 from dovetail.model.storage import Storage
@@ -48,13 +49,14 @@ class Row:
 
 def measure(
     folder: Path, seconds: float = 5.0, report: Report = lambda line: None, on: Machine | str = "host",
-    kernels: str = "dense",
+    kernels: str = "auto",
 ) -> dict[str, Any]:  # fmt: skip
     """Measure the checkpoint of a built design here: stored bytes, prefill and decode speed, energy where readable.
 
     The design's own batch and prompt are used, halved until the prediction says that a step takes at most `seconds`.
     `on` is what predicts this computer: its calibration, or a YAML file that a calibration wrote elsewhere. `kernels`
-    is that of `load`: predictions for this computer are of unpacked weights, as is its calibration, hence the default.
+    is that of `load`, and the prediction is of the arithmetic that it comes to. ``auto`` unpacks where the machine
+    knows nothing of packed products.
 
     Raises
     ------
@@ -64,9 +66,10 @@ def measure(
     design = _design(folder)
     model, recipe = _base(folder / "checkpoint"), Recipe.load(design["recipe"])
     asked = Workload(**design["workload"])
-    found = within(model, recipe, on, asked, seconds)
+    machine = as_machine(on)
     report(f"loading {folder / 'checkpoint'}")
-    loaded = load(folder / "checkpoint", kernels=kernels)
+    loaded = load(folder / "checkpoint", kernels="dense" if kernels == "auto" and machine.packed is None else kernels)
+    found = within(model, recipe, as_run(machine, loaded.arithmetic), asked, seconds)
     report("measuring prefill and decode")
     rows = [stored_bytes(found, folder / "checkpoint"), *speed_rows(found, *speeds(found.workload, loaded, seconds))]
     return {
@@ -75,6 +78,23 @@ def measure(
         "workload": {name: int(getattr(found.workload, name)) for name in ("batch", "prompt", "output")},
         "rows": [row.to_json() for row in rows],
     }  # fmt: skip
+
+
+def as_run(machine: Machine, arithmetic: str) -> Machine:
+    """The machine for a model whose linear layers multiply so (`Loaded.arithmetic`).
+
+    Raises
+    ------
+    DovetailError
+        The weights are packed, and the machine knows nothing of packed products.
+    """
+    if arithmetic.startswith("dense"):
+        return replace(machine, packed=None)
+    if machine.packed is None:
+        why = "its file has no section 'packed'"
+        hint = "dovetail calibrate --host, or --kernels dense"
+        raise DovetailError(f"{machine.name} does not predict packed products", why=why, hint=hint)
+    return replace(machine, packed=replace(machine.packed, rounds=arithmetic.startswith("int8")))
 
 
 def _base(checkpoint: Path) -> Model:

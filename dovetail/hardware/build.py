@@ -10,6 +10,7 @@ from typing import Any
 from dovetail.core.errors import DovetailError, did_you_mean
 from dovetail.hardware import energy
 from dovetail.hardware.machine import Efficiency, Machine, MemoryLevel, Source, Stack
+from dovetail.hardware.packed import Packed, PackedProduct
 from dovetail.hardware.relatives import fabric_of, kernels_of
 from dovetail.hardware.shipped import in_si
 from dovetail.hardware.systems import level_sources, levels_of
@@ -96,8 +97,15 @@ def build(file: Mapping[str, Any]) -> Machine:
         area_mm2=file.get("area") or NAN, process_nm=round(file["process"] * 1e9, 6) if file.get("process") else NAN,
         efficiency=Efficiency(**file.get("efficiency", {})), stack=stack, engines=tuple(file.get("engines", ())),
         sources=stack_sources | energy_sources | guessed | fabric_source | kernels_source | level_sources(home) | given,
-        kernels=kernels, fabric=fabric, system=home, levels=levels_of(home),
+        kernels=kernels, packed=_packed(file.get("packed")), fabric=fabric, system=home, levels=levels_of(home),
     )  # fmt: skip
+
+
+def _packed(section: Mapping[str, Any] | None) -> Packed | None:
+    if section is None:
+        return None
+    products = {name: PackedProduct(each["weight"], each["peak"]) for name, each in section["products"].items()}
+    return Packed(section["launch"], section["rows"], section["bandwidth"], products, section.get("rounds", False))
 
 
 def shipped_machine(text: str, where: str) -> Machine:

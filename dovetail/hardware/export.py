@@ -15,11 +15,13 @@ from dovetail.core.errors import DovetailError
 from dovetail.hardware.fabric import Transport
 from dovetail.hardware.kernels.written import section
 from dovetail.hardware.machine import Machine, MemoryLevel, Source, Stack
+from dovetail.hardware.packed import Packed
 
 # Units to try, largest first: the first that gives a short exact number wins.
 _UNITS: dict[str, tuple[str, ...]] = {
     "byte": ("TB", "GB", "MB", "kB", "B"), "byte/s": ("TB/s", "GB/s", "MB/s", "B/s"),
-    "flop/s": ("TFLOP/s", "GFLOP/s", "FLOP/s"), "s": ("us", "ms", "s"), "W": ("W",), "J/flop": ("pJ/FLOP", "J/FLOP"),
+    "flop/s": ("TFLOP/s", "GFLOP/s", "FLOP/s"), "s": ("us", "ms", "ps", "s"), "W": ("W",),
+    "J/flop": ("pJ/FLOP", "J/FLOP"),
     "J/byte": ("pJ/B", "J/B"), "m": ("nm", "m"), "mm2": ("mm2",), "USD/s": ("USD/h", "USD/s"), "": ("",),
     "Hz": ("GHz", "MHz", "Hz"),
 }  # fmt: skip
@@ -66,6 +68,8 @@ def _mapping(machine: Machine) -> dict[str, Any]:
         data["fabric"] = [_transport(transport) for transport in machine.fabric]
     if machine.kernels is not None:
         data["kernels"] = section(machine.kernels)
+    if machine.packed is not None:
+        data["packed"] = _packed(machine.packed)
     if machine.system:
         data["system"] = machine.system
     power = {"tdp": machine.tdp_w, "idle": machine.idle_w}
@@ -91,6 +95,19 @@ def _transport(transport: Transport) -> dict[str, Any]:
     known = {name: value for name in units_of if math.isfinite(value := getattr(transport, name))}
     numbers = {n.removesuffix("_s"): _number(v, units_of[n], f"fabric.{n}") for n, v in known.items()}
     return {"library": transport.library, "algorithm": transport.algorithm} | numbers | {"stack": transport.stack}
+
+
+def _packed(packed: Packed) -> dict[str, Any]:
+    products = {
+        name: {"weight": _number(each.weight_s, "s", f"packed.{name}.weight"),
+               "peak": _number(each.peak, "flop/s", f"packed.{name}.peak")}
+        for name, each in packed.products.items()
+    }  # fmt: skip
+    return {
+        "launch": _number(packed.launch_s, "s", "packed.launch"), "rows": _number(packed.rows, "", "packed.rows"),
+        "bandwidth": _number(packed.bandwidth, "byte/s", "packed.bandwidth"), "rounds": packed.rounds,
+        "products": products,
+    }  # fmt: skip
 
 
 def _stack(stack: Stack) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from dovetail.hardware import energy
 from dovetail.hardware.build import NAN, load_stack
 from dovetail.hardware.detect import HostFacts, detect
 from dovetail.hardware.machine import Efficiency, Machine, MemoryLevel, Source
+from dovetail.hardware.packed import KERNELS, Packed, PackedProduct
 
 # fp32 FLOPs per cycle and core: vector lanes x 2 (fused multiply-add) x 2 units.
 FP32_PER_CYCLE: dict[str, int] = {"avx512f": 64, "avx2": 32, "avx": 16, "neon": 16, "asimd": 16}
@@ -28,6 +29,9 @@ W_PER_CORE = 8.0
 USD_PER_CORE_HOUR = 0.04
 CACHE_BYTES_PER_CYCLE = {1: 64, 2: 32, 3: 16}
 LAUNCH_S = 10e-6
+PACKED_CYCLES = 0.05  # of one core, to unpack a weight
+PACKED_OPS = {"int8": 2.0, "": 0.5}  # of the fp32 peak: products of integers, and of floats with unpacked weights
+PACKED_LAUNCH_S = 5e-6
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +59,13 @@ def _caches(facts: HostFacts) -> tuple[MemoryLevel, ...]:
     )
 
 
+def _packed(facts: HostFacts, fp32: float, bandwidth: float) -> Packed:
+    """Kernels for packed weights, guessed; whether they are compiled here, others have to ask."""
+    weight_s = PACKED_CYCLES / (facts.cores * facts.clock_hz)
+    products = {name: PackedProduct(weight_s, PACKED_OPS[name.partition("-")[2]] * fp32) for name in KERNELS}
+    return Packed(PACKED_LAUNCH_S, 8.0 if "avx512_vnni" in facts.flags else 4.0, bandwidth, products)
+
+
 def _sources(facts: HostFacts, peaks: _Peaks, guessed: bool) -> dict[str, Source]:
     clock = f"{facts.clock_hz / 1e9:.2f} GHz" + (" (assumed)" if guessed else "")
     guess = "guess until calibrated"
@@ -70,6 +81,7 @@ def _sources(facts: HostFacts, peaks: _Peaks, guessed: bool) -> dict[str, Source
         "price": f"a cloud's on-demand core, about {USD_PER_CORE_HOUR} USD/h",
         "efficiency": guess,
         "stack": f"{guess}: eager PyTorch on a CPU",
+        "packed": f"{guess}: kernels of dovetail for packed integer weights",
     }
     measured = {"memory.capacity", "cores", *(() if facts.clock_guessed else ("clock",))}
     return {path: Source("measured" if path in measured else "modelled", text) for path, text in texts.items()}
@@ -92,16 +104,16 @@ def host_machine(root: Path = Path("/")) -> Machine:
     peaks = _peaks(facts)
     peak = {"fp32": peaks.fp32} | ({"bf16": peaks.bf16} if peaks.bf16 else {})
     stack, _ = load_stack("transformers")
-    tdp_w = W_PER_CORE * facts.cores
+    tdp_w, bandwidth = W_PER_CORE * facts.cores, min(BANDWIDTH_PER_CORE * facts.cores, BANDWIDTH_CEILING)
     return Machine(
         name="host", title=facts.model, kind="cpu", vendor=facts.vendor, peak=peak,
-        memory=MemoryLevel("DDR", facts.memory, min(BANDWIDTH_PER_CORE * facts.cores, BANDWIDTH_CEILING)),
+        memory=MemoryLevel("DDR", facts.memory, bandwidth),
         caches=_caches(facts), link=0.0, tdp_w=tdp_w, idle_w=energy.idle_w(tdp_w),
         j_per_flop=energy.j_per_flop(tdp_w, peak), j_per_byte=energy.j_per_byte("DDR"),
         usd_per_hour=USD_PER_CORE_HOUR * facts.cores, area_mm2=NAN, process_nm=NAN,
         cores=facts.cores, clock_hz=facts.clock_hz,
         efficiency=Efficiency(compute=0.6, memory=0.7, overlap=0.5, spread=0.6, score_flops=30.0),
-        stack=replace(stack, compute="fp32", launch_s=LAUNCH_S),
+        packed=_packed(facts, peaks.fp32, bandwidth), stack=replace(stack, compute="fp32", launch_s=LAUNCH_S),
         sources=_sources(facts, peaks, facts.clock_guessed),
     )  # fmt: skip
 

@@ -11,6 +11,7 @@ from dovetail.core.formats import DTYPE_BYTES, Number, nearest_dtypes
 from dovetail.core.quantity import Kind
 from dovetail.hardware.fabric import Level, Transport
 from dovetail.hardware.kernels import Kernels
+from dovetail.hardware.packed import Packed
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +118,8 @@ class Machine(ByContent):
         The innermost level has the bandwidth of `link`.
     kernels : Kernels or None
         Constants of the kernels that cut work into tiles for its cores; None where operators are priced by a roofline.
+    packed : Packed or None
+        Constants of kernels that leave integer weights packed where the stack unpacks; None where there are none.
     fabric : tuple of Transport
         Constants of the communication libraries on this chip; empty for bandwidth alone.
     chip, unit : str, int
@@ -163,6 +166,7 @@ class Machine(ByContent):
     sources: Mapping[str, Source] = field(default_factory=dict)
     levels: tuple[Level, ...] = ()
     kernels: Kernels | None = None
+    packed: Packed | None = None
     fabric: tuple[Transport, ...] = ()
     chip: str = ""
     unit: int = 1

@@ -17,6 +17,7 @@ from dovetail.core.errors import DovetailError, did_you_mean
 from dovetail.core.formats import DTYPE_BYTES
 from dovetail.core.quantity import Kind
 from dovetail.hardware.kernels.read import kernels_from
+from dovetail.hardware.packed import KERNELS
 
 _SPARSE = re.compile(r"spars|2:4", re.IGNORECASE)
 _DENSE = re.compile(r"without spars|halved", re.IGNORECASE)
@@ -154,6 +155,32 @@ class EfficiencySection(_Section):
     score_flops: Annotated[float, _positive("", zero=True)] = 0.0
 
 
+class PackedProductSection(_Section):
+    """One kernel for packed weights (`dovetail.hardware.packed`)."""
+
+    weight: Seconds
+    peak: FlopPerSecond
+
+
+def _every_kernel(table: dict[str, PackedProductSection]) -> dict[str, PackedProductSection]:
+    for name in table:
+        if name not in KERNELS:
+            raise _refuse(DovetailError(f"unknown kernel '{name}'", hint=did_you_mean(name, list(KERNELS))))
+    if lost := [name for name in KERNELS if name not in table]:
+        raise _refuse(DovetailError(f"no '{lost[0]}'", hint=", ".join(KERNELS)))
+    return table
+
+
+class PackedSection(_Section):
+    """Kernels that leave integer weights packed on a CPU whose stack unpacks them."""
+
+    launch: Seconds
+    rows: Annotated[float, _positive(""), AfterValidator(_whole)]
+    bandwidth: BytesPerSecond
+    rounds: bool = False
+    products: Annotated[dict[str, PackedProductSection], AfterValidator(_every_kernel)]
+
+
 class StackSection(_Section):
     """A stack by name, with what this machine does differently."""
 
@@ -203,6 +230,7 @@ class MachineFile(_Section):
     fabric: tuple[TransportSection, ...] = ()
     system: str | None = None
     kernels: Annotated[dict[str, dict[str, dict[str, Any]]], AfterValidator(_kernels)] | None = None
+    packed: PackedSection | None = None
     power: PowerSection
     energy: EnergySection | None = None
     price: PriceSection | None = None

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from dovetail.core import units
+from dovetail.hardware.packed import KERNELS
 
 # Dotted fields that are numbers with a unit, and their dimension; * is any one key.
 DIMENSIONS: dict[str, str] = {
@@ -19,6 +20,9 @@ DIMENSIONS: dict[str, str] = {
     "energy.per_flop.*": "J/flop", "energy.per_byte": "J/byte", "price.rent": "USD/s", "efficiency.*": "",
     "fabric.launch": "s", "fabric.hop": "s", "fabric.reached": "", "fabric.own": "", "fabric.fill": "",
     "fabric.most": "byte", "system_power": "W",
+    "packed.launch": "s", "packed.rows": "", "packed.bandwidth": "byte/s",
+    **{f"packed.products.{name}.{field}": unit for name in KERNELS for field, unit in {
+        "weight": "s", "peak": "flop/s"}.items()},
     **{f"{where}.{field}": unit for where in ("levels", "network") for field, unit in {
         "bandwidth": "byte/s", "latency": "s"}.items()},
     **{f"{where}{field}": unit for where in ("", "stack.") for field, unit in {

@@ -7,7 +7,8 @@ parameters a recipe may give. It has
 - ``on_weights(checkpoint)``: the doing face, where it changes stored tensors one by one; or
 - ``on_layers(checkpoint)``: the same, where it has to see what a calibration text makes of each decoder layer's inputs;
 - ``takes`` and ``leaves`` (class variables, optional): the form weights must have before, and have after, ``"dense"``
-  or ``"packed"``. A recipe whose forms do not meet is refused when it is made. Without them any form is taken and kept.
+  or ``"packed"``; a method may take ``"any"``. A recipe whose forms do not meet is refused when it is made. Without
+  them any form is taken and kept.
 - ``examples(columns)`` (class method): a few representative instances that fit matrices with these numbers of columns.
   The shared test runs each of them through both faces, so a new method is covered by existing.
 """
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from dovetail.recipe.layerwise.run import OnLayer
     from dovetail.runtime.checkpoint import Checkpoint
 
-Form = Literal["dense", "packed"]
+Form = Literal["dense", "packed", "any"]
 
 
 @runtime_checkable

@@ -51,7 +51,7 @@ class Recipe:
     def __post_init__(self) -> None:
         form, last = "dense", "the checkpoint"
         for step in self.methods:
-            if (needs := getattr(step, "takes", form)) != form:
+            if (needs := getattr(step, "takes", form)) not in (form, "any"):
                 why = f"{_name(step)} needs {needs} weights, {last} leaves them {form}"
                 raise DovetailError("impossible order of methods", where=f"recipe {self.name}", why=why, hint=_ORDER)
             form, last = getattr(step, "leaves", form), _name(step)
@@ -228,7 +228,7 @@ def _in_words(step: Method) -> str:
     return f"{_name(step)}({', '.join(told)})"
 
 
-_ORDER = "prune first, quantise once, last"
+_ORDER = "prune first, quantise once, the head last"
 
 
 def _name(step: Method) -> str:

@@ -13,12 +13,12 @@ from dovetail.core.errors import INFEASIBLE, DovetailError
 from dovetail.model import Model
 from dovetail.model.graph import Graph, Linear, Operator, Weight
 
-_HEAD = "lm_head"  # the operator; its matrix decides the logits, and is the embedding where the two are tied
+HEAD = "lm_head"  # the operator; its matrix decides the logits, and is the embedding where the two are tied
 
 
 def is_target(operator: Operator, weight: Weight) -> bool:
     """Whether recipes change this matrix."""
-    return isinstance(operator, Linear) and weight.linear and not operator.name.startswith(_HEAD)
+    return isinstance(operator, Linear) and weight.linear and not operator.name.startswith(HEAD)
 
 
 def map_targets(graph: Graph, change: Callable[[Weight], Weight]) -> Graph:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,9 @@ from dovetail.runtime.timing import MIN_REPEATS, Timing, repeat
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+Clock = Callable[[], float]
+"""Seconds now: of the wall, or of this process where others disturb it."""
 
 _CHUNK = 512  # tokens of the untimed prefill that fills a cache: bounds the memory of its scores
 _STEPS = 8  # decode steps that are timed as one repeat
@@ -51,8 +55,9 @@ class Speed:
 
 
 def prefill_speed(
-    loaded: Loaded, tokens: int, *, batch: int = 1, budget_s: float = 2.0, seed: int = 0, least: int = MIN_REPEATS
-) -> Speed:
+    loaded: Loaded, tokens: int, *, batch: int = 1, budget_s: float = 2.0, seed: int = 0, least: int = MIN_REPEATS,
+    clock: Clock = time.perf_counter,
+) -> Speed:  # fmt: skip
     """Measure the prefill of `batch` prompts of `tokens` random tokens, logits of the last position only.
 
     Raises
@@ -62,12 +67,15 @@ def prefill_speed(
     """
     _check(loaded, tokens, batch, 0)
     ids = _random_tokens(loaded, batch, tokens, seed)
-    return _measured(loaded, lambda: step(loaded, ids, new_cache(loaded)), None, budget_s, least, batch, 0, tokens, 1)
+    return _measured(
+        loaded, lambda: step(loaded, ids, new_cache(loaded)), None, budget_s, least, batch, 0, tokens, 1, clock
+    )
 
 
 def decode_speed(
-    loaded: Loaded, context: int, *, batch: int = 1, budget_s: float = 2.0, seed: int = 0, least: int = MIN_REPEATS
-) -> Speed:
+    loaded: Loaded, context: int, *, batch: int = 1, budget_s: float = 2.0, seed: int = 0, least: int = MIN_REPEATS,
+    clock: Clock = time.perf_counter,
+) -> Speed:  # fmt: skip
     """Measure decode steps of `batch` sequences that hold `context` tokens, the choice of the likeliest token included.
 
     The cache is filled with random keys and values, and cut back to `context` before each repeat of few steps.
@@ -91,7 +99,7 @@ def decode_speed(
         if excess := cache.get_seq_length() - context:
             cache.crop(-excess)
 
-    return _measured(loaded, decode, rewind, budget_s, least, batch, context, 1, steps)
+    return _measured(loaded, decode, rewind, budget_s, least, batch, context, 1, steps, clock)
 
 
 def random_cache(loaded: Loaded, batch: int, context: int, seed: int = 0) -> Any:
@@ -123,7 +131,7 @@ def filled_cache(loaded: Loaded, ids: Tensor) -> Any:
 
 def _measured(
     loaded: Loaded, work: Callable[[], object], before: Callable[[], object] | None, budget_s: float, least: int,
-    batch: int, context: int, tokens: int, steps: int,
+    batch: int, context: int, tokens: int, steps: int, clock: Clock,
 ) -> Speed:  # fmt: skip
     torch = require("torch", "torch", to="run a model")
 
@@ -133,7 +141,7 @@ def _measured(
             torch.cuda.synchronize(loaded.device)
 
     with torch.inference_mode(), PeakMemory() as peak, EnergyMeter(loaded.device.type) as meter:
-        found: Timing = repeat(synchronised, budget_s, before=before, least=least)
+        found: Timing = repeat(synchronised, budget_s, before=before, least=least, clock=clock)
     made = batch * tokens * steps
     joules = None if meter.joules is None else meter.joules / (made * (found.repeats + 1))
     return Speed(

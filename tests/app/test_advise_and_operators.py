@@ -46,7 +46,7 @@ def test_the_screen_of_advise(call: Call) -> None:
     code, out, err = call(*ADVISE)
     assert (code, err) == (0, "")
     first = plain(out).partition(" asked ")[0]
-    assert re.search(r"at 2,048 tokens of context: batch 1–\d+ w4a16 pays \(\d\.\d\dx at 1\)", first)
+    assert re.search(r"at 2,048 tokens of context: batch 1–\d+ \S+ pays \(\d\.\d\dx at 1\)", first)
     assert "never pays  prune50: 1.00x everywhere" in out
     assert "not here    w3a16-rtn: vllm has no kernel" in out
     assert not [line for line in out.splitlines() if line.startswith("prune50")]

@@ -98,7 +98,7 @@ RECIPES, CHIPS = ("none", "w8a16"), ("h100-sxm", "l4")
 @pytest.fixture(scope="module")
 def small() -> Any:
     """The demo with little of everything: two recipes, two chips, three shapes to calibrate, 4 kB of text."""
-    from dovetail.design import calibrate, quality
+    from dovetail.design import calibrate, calibrate_packed, quality
 
     if not (EMBEDDED / "model.safetensors").is_file():
         pytest.skip("the embedded model is not trained here")
@@ -116,6 +116,7 @@ def small() -> Any:
         patch.setattr(calibrate, "SHAPES", calibrate.SHAPES[:3])
         patch.setattr(calibrate, "STEPS", ((1, 64, 0), (1, 160, 0), (1, 1, 64), (1, 1, 256), (4, 1, 64)))
         patch.setattr(calibrate, "ROUNDS", 1)
+        patch.setattr(calibrate_packed, "SHAPES", calibrate_packed.SHAPES[:2])
         patch.setattr(quality, "SAMPLE_BYTES", 4000)
         yield patch
 

@@ -96,7 +96,8 @@ def test_a_recipe_that_is_slower_everywhere_says_by_how_much() -> None:
 
 
 def test_where_the_stack_unpacks_no_weight_format_pays() -> None:
-    here = advise("embedded", "host", batch=(1, 4), prompt=[100])
+    machine = replace(load_machine("host"), packed=None)
+    here = advise("embedded", machine, batch=(1, 4), prompt=[100])
     assert all("unpacks the weights" in here.never[name] for name in ("w8a16", "w4a16", "w2a16-rtn"))
     assert here.verdict.endswith("batch 1–4 no recipe")
 

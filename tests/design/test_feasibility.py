@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from dovetail.core.units import show
 from dovetail.design import Estimate, Plan, estimate
-from dovetail.hardware import Machine
+from dovetail.hardware import Machine, load_machine
 from dovetail.model import Model
 from dovetail.workload import Workload
 
@@ -118,6 +118,7 @@ def test_packed_weights_do_not_run_where_the_engine_has_no_kernels(chip: str) ->
 
 
 def test_a_stack_that_unpacks_at_load_runs_them_at_the_size_of_plain_ones() -> None:
-    packed, plain = (estimate("Qwen/Qwen2.5-0.5B", "host", Workload(prompt=16), r) for r in ("w4a16-rtn", "none"))
+    host = replace(load_machine("host"), packed=None)
+    packed, plain = (estimate("Qwen/Qwen2.5-0.5B", host, Workload(prompt=16), r) for r in ("w4a16-rtn", "none"))
     assert packed.feasible is plain.feasible
     assert packed.metrics.memory.weights == plain.metrics.memory.weights

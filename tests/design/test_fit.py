@@ -8,8 +8,8 @@ import pytest
 from dovetail.core.errors import DovetailError
 from dovetail.cost import evaluate
 from dovetail.cost.traffic import compute_dtype
-from dovetail.design.calibrate import Shape, _observation
 from dovetail.design.fit import CONSTANTS, Observation, fit, held_out, log_errors
+from dovetail.design.shapes import Shape, observation
 from dovetail.hardware import Efficiency, Machine
 from dovetail.model import Model
 
@@ -27,7 +27,7 @@ def truth(toy: Machine) -> Machine:
 def observed(truth: Machine, noise: float) -> list[Observation]:
     """The steps of all shapes as one graph, with the times that `truth` predicts, disturbed."""
     rows = [(shape, step, 1.0) for shape in SHAPES for step in STEPS]
-    whole, random = _observation(rows), np.random.default_rng(3)
+    whole, random = observation(rows), np.random.default_rng(3)
     seconds = evaluate(whole.graph, truth, detail=False).time_s
     return [replace(whole, seconds=seconds * np.exp(noise * random.standard_normal(len(rows))))]
 

@@ -109,7 +109,7 @@ def _try(name: str, model: Model, weights: str, out: Path, stages: Stages, say: 
         say(f"{name}: applying to {model.name}, then measuring quality and speed here")
         done = recipe.apply(folder, out / "checkpoints" / name)
         quality = measured_quality(folder, recipe, applied=done.path, cache=out / "stages" / "quality")
-        prefill, decode = speeds(Workload(**choices.WORKLOAD), load(done.path), choices.SECONDS)
+        prefill, decode = speeds(Workload(**choices.WORKLOAD), load(done.path, kernels="auto"), choices.SECONDS)
         return {
             "bytes": done.bytes_after,
             "quality": asdict(quality),

@@ -172,7 +172,7 @@ def measure(
         typer.Option("--on", metavar="MACHINE", help="What predicts this computer: 'host', or a calibration's file."),
     ] = "host",
     seconds: Annotated[float, typer.Option(metavar="S", help="Time to spend on each figure.", min=0.05)] = 5.0,
-    kernels: Kernels = "dense",
+    kernels: Kernels = "auto",
     json: Json = False,
     quiet: Quiet = False,
     out: Out = None,
@@ -186,6 +186,12 @@ def measure(
     emit(Answer("measure", found, lambda: _measured(found)), as_json=json, quiet=quiet, out=out)
 
 
+_PRODUCTS = {
+    "dense": "dense: weights unpacked", "exact": "exact: weights packed, activations as the checkpoint says",
+    "int8": "int8: weights packed, activations rounded to 8 bits",
+}  # fmt: skip
+
+
 def _measured(found: Mapping[str, Any]) -> None:
     from dovetail.core.units import show
 
@@ -195,3 +201,4 @@ def _measured(found: Mapping[str, Any]) -> None:
         error = "–" if r["error"] is None else f"{r['error']:+.1%}"
         rows.append([r["metric"], show(p["value"], p["unit"]), show(m["value"], m["unit"]) if m else "–", error])
     table(["metric", "predicted", "measured", "error"], rows)
+    print(f"products    {_PRODUCTS[found['kernels'].partition(' ')[0]]}")

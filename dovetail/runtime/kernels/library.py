@@ -11,7 +11,7 @@ from typing import Any
 
 from dovetail.core.errors import DovetailError, did_you_mean
 from dovetail.core.files import cache_folder
-from dovetail.runtime.kernels.build import HERE, CannotBuildError, build, file_name
+from dovetail.runtime.kernels.build import HERE, CannotBuildError, build, compiler, file_name
 
 VARIANTS = ("portable", "avx2", "avxvnni", "avx512")  # in rising order of speed
 CHOICE = "DOVETAIL_KERNELS"  # environment: one of them, or "off"
@@ -80,6 +80,11 @@ def built() -> Library | None:
         return _loaded(there[0]) if there else None
     except OSError:
         return None
+
+
+def expected() -> bool:
+    """Whether kernels run here, or would once they are compiled; nothing is compiled."""
+    return built() is not None or (os.environ.get(CHOICE) != "off" and compiler() is not None)
 
 
 @lru_cache(maxsize=1)

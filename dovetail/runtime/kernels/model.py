@@ -83,12 +83,24 @@ def pack_head(model: Any, arithmetic: str) -> None:
     model.set_output_embeddings(PackedLinear(steps, scale, 8, _HEAD_GROUP, bias, arithmetic=arithmetic))
 
 
-def _rounded(weight: Tensor, group: int) -> tuple[Tensor, Tensor]:
-    """Integers -127 … 127 and the scale of each group of a row, the last of which may be shorter."""
+def pack_linears(model: Any, bits: int, group: int, arithmetic: str) -> None:
+    """Replace every linear layer, the output head too, by integers of `bits` rounded to nearest here, in place.
+
+    For models whose weights mean nothing: a calibration times them. Checkpoints are packed by recipes.
+    """
+    model.requires_grad_(False)
+    for name, layer in [found for found in model.named_modules() if isinstance(found[1], nn.Linear)]:
+        steps, scale = _rounded(layer.weight.detach().float(), group, bits)
+        _put(model, name, PackedLinear(steps, scale, bits, group, layer.bias, arithmetic=arithmetic))
+    fuse(model)
+
+
+def _rounded(weight: Tensor, group: int, bits: int = 8) -> tuple[Tensor, Tensor]:
+    """Integers of `bits` around 0 and the scale of each group of a row, the last of which may be shorter."""
     rows, cols = weight.shape
     blocks = nn.functional.pad(weight, (0, -cols % group)).reshape(rows, -1, group)
     peak = blocks.abs().amax(-1)
-    scale = torch.where(peak == 0, torch.ones_like(peak), peak / 127)
+    scale = torch.where(peak == 0, torch.ones_like(peak), peak / (2 ** (bits - 1) - 1))
     steps = torch.round(blocks / scale.unsqueeze(-1)).to(torch.int8)
     return steps.reshape(rows, -1)[:, :cols], scale
 
