@@ -78,7 +78,8 @@ def _base(size: int, random: np.random.Generator) -> Matrix:
     orders = [order for k in range(size.bit_length()) if size % (order := odd << k) == 0]
     for order in orders:
         if order == 1 or (order % 4 == 0 and _paley_prime(order)):
-            return paley(order) / order**0.5
+            whole: Matrix = paley(order) / order**0.5
+            return whole
     q, r = np.linalg.qr(random.standard_normal((odd, odd)))
     found: Matrix = q * np.sign(np.diag(r))
     return found
