@@ -13,6 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from compressed_tensors.quantization import QuantizationArgs
+from compressed_tensors.quantization.lifecycle.forward import fake_quantize
+from compressed_tensors.quantization.utils import compute_dynamic_scales_and_zp
 from safetensors.torch import load_file
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -24,7 +27,7 @@ from dovetail.recipe.method import METHODS, OnLayers
 from dovetail.recipe.recipe import Recipe
 from dovetail.runtime.checkpoint import Checkpoint, payload
 from dovetail.runtime.load import load
-from dovetail.runtime.tensorfile import read_header
+from dovetail.runtime.tensorfile import TensorInfo, read_header
 
 _COLUMNS = {
     "stories260K": (64, 172),
@@ -109,23 +112,49 @@ def zeros_of(words: torch.Tensor | None, scale: torch.Tensor, bits: int) -> np.n
     return np.asarray((stream.reshape(-1, rows, bits) @ (1 << np.arange(bits))).T)
 
 
+def of_four_bits(tensors: dict[str, torch.Tensor], name: str) -> np.ndarray:
+    """Floats of e2m1 with the fields of their codes read one by one: sign, two bits of exponent, one of mantissa."""
+    bits = np.unpackbits(tensors[f"{name}_packed"].numpy(), axis=1, bitorder="little").reshape(-1, 4)
+    mantissa, exponent, sign = bits[:, 0], bits[:, 1] + 2 * bits[:, 2].astype(int), bits[:, 3]
+    value = np.where(exponent == 0, mantissa / 2, (1 + mantissa / 2) * 2.0 ** (exponent - 1)) * (1 - 2.0 * sign)
+    scale = tensors[f"{name}_scale"]
+    if f"{name}_global_scale" in tensors:
+        step = scale.double().numpy() / tensors[f"{name}_global_scale"].double().numpy()
+    else:
+        step = 2.0 ** (scale.double().numpy() - 127)
+    return np.asarray((value.reshape(*scale.shape, -1) * step[..., None]).reshape(len(scale), -1))
+
+
 def stem(name: str) -> str:
     """The matrix that a stored tensor belongs to."""
     return next(
-        (name.removesuffix(p) for p in ("_packed", "_scale", "_zero_point", "_shape") if name.endswith(p)), name
+        (
+            name.removesuffix(p)
+            for p in ("_packed", "_global_scale", "_scale", "_zero_point", "_shape")
+            if name.endswith(p)
+        ),
+        name,
     )
 
 
 def dense_weights(made: Done) -> dict[str, np.ndarray]:
     """All matrices of the changed checkpoint as float64."""
     packed = {n.removesuffix("_packed") for n in made.tensors if n.endswith("_packed")}
-    scaled = {n.removesuffix("_scale") for n in made.tensors if n.endswith("_scale")} - packed
+    scaled = {n.removesuffix("_scale") for n in made.tensors if n.endswith("weight_scale")} - packed
     formats = {w.name.format(layer=i, expert=e): w.format for w, layers in made.graph.weights()
                for i in layers or (0,) for e in range(w.experts)}  # fmt: skip
-    floats = {n: t.double().numpy() for n, t in made.tensors.items() if stem(n) not in packed | scaled}
+    plain = (n for n in made.tensors if stem(n) not in packed | scaled and not n.endswith(".input_global_scale"))
+    floats = {n: made.tensors[n].double().numpy() for n in plain}
     for name in scaled:
-        floats[name] = made.tensors[name].double().numpy() * made.tensors[f"{name}_scale"].double().numpy()
+        scale = made.tensors[f"{name}_scale"].double().numpy()
+        matrix = made.tensors[name].double().numpy()
+        blocks = scale.shape[1] > 1 or (len(scale) < len(matrix))
+        each = np.kron(scale, np.ones((128, 128)))[: len(matrix), : matrix.shape[1]] if blocks else scale
+        floats[name] = matrix * each
     for name in packed:
+        if f"{name}_shape" not in made.tensors:
+            floats[name] = of_four_bits(made.tensors, name)
+            continue
         cols = int(made.tensors[f"{name}_shape"][1])
         words, scale, zeros = (made.tensors.get(name + part) for part in ("_packed", "_scale", "_zero_point"))
         assert words is not None
@@ -170,7 +199,7 @@ def test_transformers_loads_it_with_the_logits_of_its_weights(
     reference.model.config.tie_word_embeddings = "lm_head.weight" not in made.tensors
     floats = {n: torch.from_numpy(t).float() for n, t in dense_weights(made).items()}
     reference = reference.model.__class__.from_pretrained(None, config=reference.model.config, state_dict=floats)
-    round_inputs(reference, made.tensors, {getattr(method, "act_bits", 16) for method in methods} - {16})
+    round_inputs(reference, made)
     with torch.inference_mode():
         expected = reference.eval()(ids).logits
         theirs = reload(made.applied.path)(ids).logits
@@ -180,27 +209,43 @@ def test_transformers_loads_it_with_the_logits_of_its_weights(
     torch.testing.assert_close(ours, expected, rtol=0, atol=tolerance)
 
 
-def round_inputs(module: torch.nn.Module, stored: dict[str, torch.Tensor], bits: set[int]) -> None:
-    """Linear layers with scales in the file round their inputs per token.
+def round_inputs(module: torch.nn.Module, made: Done) -> None:
+    """Linear layers with scales in the file round their inputs: integers here, floats by compressed-tensors.
 
     In fp32, as everybody does: the largest input of a token lies half a step beyond the last level, at a tie.
     """
+    config = json.loads((made.applied.path / "config.json").read_text()).get("quantization_config", {})
+    given = [group["input_activations"] for group in config.get("config_groups", {}).values()]
+    if not any(given):
+        return
+    how = QuantizationArgs(**given[0])
 
-    def rounded(_: object, given: tuple[torch.Tensor, ...]) -> torch.Tensor:
-        x, (width,) = given[0], bits
-        step = x.abs().amax(-1, keepdim=True) / ((2**width - 1) / 2)
-        return torch.round(x / step).clamp(-(2 ** (width - 1)), 2 ** (width - 1) - 1) * step
+    def rounded(x: torch.Tensor, whole: torch.Tensor | None) -> torch.Tensor:
+        if how.type == "float":
+            scale, zero = compute_dynamic_scales_and_zp(x, how, torch.nn.Module(), whole)
+            return fake_quantize(x, scale, zero, how, whole)  # type: ignore[no-any-return]
+        half = 2 ** (how.num_bits - 1)
+        step = x.abs().amax(-1, keepdim=True) / (half - 0.5)
+        return torch.round(x / step).clamp(-half, half - 1) * step
 
     for name, linear in module.named_modules():
-        if bits and f"{name}.weight_scale" in stored:
-            linear.register_forward_pre_hook(rounded)
+        if f"{name}.weight_scale" in made.tensors:
+            whole = made.tensors.get(f"{name}.input_global_scale")
+            linear.register_forward_pre_hook(lambda _, x, whole=whole: rounded(x[0], whole))
 
 
 def reload(folder: Path) -> Any:
-    """What a user of transformers does with the folder."""
-    from transformers import AutoModelForCausalLM
+    """What a user of transformers does with the folder; compressed-tensors unpacks 4-bit floats to bf16 alone."""
+    from transformers import AutoModelForCausalLM, CompressedTensorsConfig
 
-    return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    if not any(name.endswith("weight_packed") and info.dtype == "U8" for name, info in infos(folder).items()):
+        return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    how = CompressedTensorsConfig(dequantize=True)
+    return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16, quantization_config=how).eval().float()
+
+
+def infos(folder: Path) -> dict[str, TensorInfo]:
+    return read_header(folder / "model.safetensors")
 
 
 def products(graph: Graph) -> float:
@@ -221,7 +266,7 @@ def test_executed_flops_are_as_predicted(done: Callable[..., Done], model: str, 
 
 
 def test_every_method_names_examples_that_fit(model_folder: Callable[[str], Path]) -> None:
-    assert {"rtn", "gptq", "magnitude", "rotation"} <= set(METHODS)
+    assert {"rtn", "gptq", "magnitude", "rotation", "fp8", "mxfp4", "nvfp4", "nvfp4a16"} <= set(METHODS)
     for name in METHODS:
         examples = METHODS[name].examples((128, 256))
         assert len(set(examples)) == len(examples) > 0
