@@ -74,36 +74,43 @@ def ppl(pieces: np.ndarray, picks: np.ndarray) -> np.ndarray:
     return found
 
 
+def row(name: str, label: str, base: np.ndarray, plain: np.ndarray, rotated: np.ndarray) -> str:
+    """Perplexities, and the share of the plain recipe's loss that rotation wins back."""
+    count = len(base)
+    picks = np.random.default_rng(2410).integers(count, size=(2000, count))
+    every = np.arange(count)[None]
+    whole, spread = (
+        1 - (ppl(rotated, p) - ppl(base, p)) / (ppl(plain, p) - ppl(base, p)) for p in (every, picks)
+    )  # fmt: skip
+    figures = "".join(f"{float(ppl(pieces, every)[0]):10.3f}" for pieces in (base, plain, rotated))
+    low, high = np.quantile(spread, (0.025, 0.975))
+    return f"{name:<12}{label:<14}{figures}  {whole[0]:7.1%} ({low:.1%} to {high:.1%})"
+
+
+def both(source: Path, step: dict[str, object], texts: list[str], out: Path) -> list[np.ndarray]:
+    """Scores of a method by itself, and after rotation."""
+    found = []
+    for steps in ([step], [{"rotation": {}}, step]):
+        Recipe.load(steps).apply(source, out, calibration=CALIBRATION)
+        found.append(scored(out, texts))
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--documents", type=int, default=48)
     count = parser.parse_args().documents
     texts = [document.text[:2000] for document in documents("test") if len(document.text) >= 2000][:count]
-    every = np.arange(len(texts))[None]
-    picks = np.random.default_rng(2410).integers(len(texts), size=(2000, len(texts)))
-    print(f"{'recipe':<14} {'model':<14} {'16 bit':>8} {'plain':>9} {'rotated':>9}  recovered (95 % interval)")
+    print(f"{'recipe':<12}{'model':<14}{'16 bit':>10}{'plain':>10}{'rotated':>10}  recovered (95 % interval)")
     with tempfile.TemporaryDirectory() as scratch:
         at = Path(scratch)
         for label, source in (("with outliers", with_outliers(at / "outliers")), ("as it is", EMBEDDED)):
             base = scored(source, texts)
             for act in (8, 4):
                 for kind in ("rtn", "gptq"):
-                    step = {kind: {"bits": 4, "group": GROUP, "act_bits": act}}
-                    found = []
-                    for steps in ([step], [{"rotation": {}}, step]):
-                        out = at / "applied"
-                        Recipe.load(steps).apply(source, out, calibration=CALIBRATION)
-                        found.append(scored(out, texts))
-                    plain, rotated = found
-                    share = 1 - (ppl(rotated, picks) - ppl(base, picks)) / (ppl(plain, picks) - ppl(base, picks))
-                    mean = [float(ppl(one, every)[0]) for one in (base, plain, rotated)]
-                    low, high = np.quantile(share, (0.025, 0.975))
-                    whole = 1 - (mean[2] - mean[0]) / (mean[1] - mean[0])
-                    name = f"w4a{act} {kind}"
-                    print(
-                        f"{name:<14} {label:<14} {mean[0]:8.3f} {mean[1]:9.3f} {mean[2]:9.3f}  {whole:.1%} ({low:.1%} to {high:.1%})",
-                        flush=True,
-                    )
+                    step: dict[str, object] = {kind: {"bits": 4, "group": GROUP, "act_bits": act}}
+                    plain, rotated = both(source, step, texts, at / "applied")
+                    print(row(f"w4a{act} {kind}", label, base, plain, rotated), flush=True)
 
 
 if __name__ == "__main__":
