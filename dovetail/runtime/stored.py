@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-# What may be stored for one matrix, after its name; the last is of its module
-_PARTS = ("_packed", "_scale", "_zero_point", "_shape", "_global_scale", ".input_global_scale")
+_INPUT = ".input_global_scale"  # what may be stored for the inputs of a module, after its name
+# What may be stored for one matrix, after its name; the longer of two endings first
+_PARTS = (_INPUT, "_packed", "_global_scale", "_scale", "_zero_point", "_shape")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,7 @@ class Stored:
         """
         found = cls.of(checkpoint)
         if found is None and checkpoint.config.get("quantization_config"):
-            why = "read are integers and e4m3 of compressed-tensors with scales of groups or rows"
+            why = "read are integers, e4m3 and e2m1 of compressed-tensors with scales of groups, rows or blocks"
             raise DovetailError(
                 "weights are quantised in another form", where=str(checkpoint.folder), why=why,
                 hint="start from the dense checkpoint", exit_code=INFEASIBLE,
@@ -67,6 +68,7 @@ class Stored:
     def owner(self, name: str) -> str | None:
         """The quantised matrix that a stored tensor is, or is a part of; None for others."""
         stem = next((name.removesuffix(part) for part in _PARTS if name.endswith(part)), name)
+        stem += ".weight" if name.endswith(_INPUT) else ""
         return stem if f"{stem}_scale" in self.checkpoint.stored else None
 
     def elements(self, matrix: str) -> str:
@@ -183,7 +185,7 @@ class Stored:
 
     def whole_input(self, module: str) -> Tensor | None:
         """The number of the whole tensor of a module's inputs (NVFP4); None where none is stored."""
-        info = self.checkpoint.stored.get(f"{module}.input_global_scale")
+        info = self.checkpoint.stored.get(module + _INPUT)
         return None if info is None else read_tensor(info)
 
     def _part(self, name: str, part: str) -> Tensor:

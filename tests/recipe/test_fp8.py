@@ -19,6 +19,9 @@ from dovetail.recipe.layerwise.calibration import Calibration
 from dovetail.recipe.methods.fp8 import FP8
 from dovetail.recipe.recipe import Recipe
 from dovetail.recipe.scheme import Scheme
+from dovetail.runtime.checkpoint import Checkpoint
+from dovetail.runtime.dense import dense
+from dovetail.runtime.load import load
 
 Find = Callable[[str], Path]
 SMALL = Calibration(samples=4, tokens=32)
@@ -118,3 +121,15 @@ def test_products_run_in_what_is_stored() -> None:
     acts = {name: {o.act for o in Recipe.load(name).rewrite(graph).operators if o.name == "qkv"} for name in PRESETS}
     assert acts == {"fp8": {"fp8"}, "fp8-block": {"fp8_block"}, "nvfp4": {"nvfp4"}, "mxfp4": {"mxfp4"}}
     assert Recipe.load("mxfp4a16").rewrite(graph).operators[2].act == "bf16"
+
+
+@pytest.mark.parametrize("recipe", ["fp8", "fp8-block", "nvfp4", "nvfp4a16", "mxfp4"])
+def test_the_dense_model_is_what_is_executed(recipe: str, model_folder: Find, tmp_path: Path) -> None:
+    out = Recipe.load(recipe).apply(model_folder("llama"), tmp_path / "out", calibration=SMALL).path
+    unpacked = dense(Checkpoint.open(out))
+    found, forecast = dict(unpacked.tensors()), unpacked.infos()
+    executed = load(out, "bf16").model.state_dict()
+    assert found.keys() == forecast.keys() == executed.keys()
+    for name, tensor in found.items():
+        assert tensor.shape == forecast[name].shape
+        assert torch.equal(tensor, executed[name])
