@@ -58,7 +58,7 @@ def test_blocks_at_the_edges_are_smaller() -> None:
     assert (error <= weight[128:, 128:].abs() / 16 + scale[1, 1] * 2**-10 + 1e-7).all()  # three bits of mantissa
 
 
-PRESETS = {"fp8": FP8_DYNAMIC, "fp8-block": FP8_BLOCK, "nvfp4": NVFP4, "mxfp4": MXFP4}
+PRESETS = {"fp8": FP8_DYNAMIC, "fp8:scales=block": FP8_BLOCK, "nvfp4": NVFP4, "mxfp4": MXFP4}
 
 
 @pytest.mark.parametrize("recipe", PRESETS)
@@ -71,7 +71,7 @@ def test_configs_are_the_presets_of_compressed_tensors(recipe: str, model_folder
         ours, theirs = (getattr(s, part).model_dump() for s in (parsed.config_groups["group_0"], preset))
         keys = ("num_bits", "type", "symmetric", "group_size", "strategy", "block_structure", "dynamic", "scale_dtype")
         assert [ours[key] for key in keys] == [theirs[key] for key in keys]
-    assert parsed.format == {"fp8": "float-quantized", "fp8-block": "float-quantized"}.get(
+    assert parsed.format == {"fp8": "float-quantized", "fp8:scales=block": "float-quantized"}.get(
         recipe, f"{recipe}-pack-quantized"
     )
 
@@ -97,7 +97,7 @@ def test_matrices_that_engines_stack_share_the_number_of_the_whole(model_folder:
 @pytest.mark.parametrize(
     ("recipe", "message"),
     [("mxfp4", r"cannot be stored as mxfp4 \(its 172 columns are no multiple of 32\)"), ("nvfp4", "multiple of 16"),
-     ("fp8-block", "multiple of 128")],
+     ("fp8:scales=block", "multiple of 128")],
 )  # fmt: skip
 def test_columns_that_groups_do_not_divide(recipe: str, message: str, model_folder: Find, tmp_path: Path) -> None:
     with pytest.raises(DovetailError, match=message) as caught:
@@ -119,11 +119,11 @@ def test_parameters_out_of_range_are_refused(make: Callable[[], object]) -> None
 def test_products_run_in_what_is_stored() -> None:
     graph = Model.load("meta-llama/Llama-3.1-8B").graph()
     acts = {name: {o.act for o in Recipe.load(name).rewrite(graph).operators if o.name == "qkv"} for name in PRESETS}
-    assert acts == {"fp8": {"fp8"}, "fp8-block": {"fp8_block"}, "nvfp4": {"nvfp4"}, "mxfp4": {"mxfp4"}}
-    assert Recipe.load("mxfp4a16").rewrite(graph).operators[2].act == "bf16"
+    assert acts == {"fp8": {"fp8"}, "fp8:scales=block": {"fp8_block"}, "nvfp4": {"nvfp4"}, "mxfp4": {"mxfp4"}}
+    assert Recipe.load("mxfp4:act_bits=16").rewrite(graph).operators[2].act == "bf16"
 
 
-@pytest.mark.parametrize("recipe", ["fp8", "fp8-block", "nvfp4", "nvfp4a16", "mxfp4"])
+@pytest.mark.parametrize("recipe", ["fp8", "fp8:scales=block", "nvfp4", "nvfp4a16", "mxfp4"])
 def test_the_dense_model_is_what_is_executed(recipe: str, model_folder: Find, tmp_path: Path) -> None:
     out = Recipe.load(recipe).apply(model_folder("llama"), tmp_path / "out", calibration=SMALL).path
     unpacked = dense(Checkpoint.open(out))
