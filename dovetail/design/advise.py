@@ -163,7 +163,7 @@ def _running(model: Model, machine: Machine, recipe: Recipe) -> Recipe:
     lacking = without_kernel(recipe.rewrite(model.graph()), machine)
     if lacking is not None:
         raise DovetailError(
-            f"{machine.stack.name} has no kernel for {lacking.name} weights on {machine.name}", exit_code=INFEASIBLE
+            f"{machine.stack.name} has no kernel for {lacking.what} on {machine.name}", exit_code=INFEASIBLE
         )
     return recipe
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from dovetail.core.formats import Format
 from dovetail.core.units import show
@@ -11,25 +12,49 @@ from dovetail.design.graphs import memory_of
 from dovetail.design.resolve import Plan
 from dovetail.hardware.machine import Machine
 from dovetail.model import Model
-from dovetail.model.graph import Graph
+from dovetail.model.graph import Graph, Linear
 from dovetail.recipe.recipe import Recipe
 from dovetail.workload import Workload
 
 _TITLES = {"vllm": "vLLM"}
 
 
-def without_kernel(graph: Graph, machine: Machine) -> Format | None:
-    """The first weight format that the machine's stack has no kernel for; None when it executes them all.
+@dataclass(frozen=True, slots=True)
+class Lacking:
+    """What a stack has no kernel for: ``int3-g128 weights``, ``int4 inputs``; `packed` where it is packed weights."""
+
+    what: str
+    packed: bool = False
+    inputs: bool = False
+
+
+def without_kernel(graph: Graph, machine: Machine) -> Lacking | None:
+    """The first thing that the machine's stack has no kernel for; None when it executes them all.
 
     Without kernels for packed weights, fp8 and int8 need a chip that multiplies them, or a stack that converts.
     """
-    stack, formats = machine.stack, (weight.format for weight, _ in graph.weights())
+    stack, formats = machine.stack, [weight.format for weight, _ in graph.weights()]
     if stack.packed_weights:
-        return next((f for f in formats if f.packed and stack.packed_bits and f.bits not in stack.packed_bits), None)
+        bits = next((f for f in formats if f.packed and stack.packed_bits and f.bits not in stack.packed_bits), None)
+        return _weights(bits) if bits is not None else _inputs(graph, stack.packed_inputs)
     if stack.unpacks:
         return None
     narrow = (f for f in formats if f.quantised)
-    return next((f for f in narrow if f.packed or not (stack.compute or _multiplies(machine, f))), None)
+    found = next((f for f in narrow if f.packed or not (stack.compute or _multiplies(machine, f))), None)
+    return None if found is None else _weights(found)
+
+
+def _weights(form: Format) -> Lacking:
+    return Lacking(f"{form.name} weights", form.packed)
+
+
+def _inputs(graph: Graph, bits: tuple[int, ...]) -> Lacking | None:
+    """Integer inputs of packed weights that have no kernel."""
+    known = {f"int{n}" for n in bits}
+    for operator in graph.operators:
+        if isinstance(operator, Linear) and bits and operator.act.startswith("int") and operator.act not in known:
+            return Lacking(f"{operator.act} inputs", inputs=True)
+    return None
 
 
 def _multiplies(machine: Machine, form: Format) -> bool:
@@ -81,13 +106,14 @@ def largest_batch(model: Model, machine: Machine, recipe: Recipe, plan: Plan, wo
     return fits * plan.replicas(machine, model)
 
 
-def _kernel_reason(machine: Machine, lacking: Format) -> str:
+def _kernel_reason(machine: Machine, lacking: Lacking) -> str:
     stack = machine.stack
     name = _TITLES.get(stack.name, stack.name)
     if not stack.packed_weights:
-        return f"{name} has no kernel for {'packed' if lacking.packed else lacking.name} weights on {machine.name}"
-    bits = " and ".join(map(str, stack.packed_bits))
-    return f"{name} has no kernel for {lacking.name} weights; packed weights of {bits} bits have one"
+        return f"{name} has no kernel for {'packed weights' if lacking.packed else lacking.what} on {machine.name}"
+    bits = " and ".join(map(str, stack.packed_inputs if lacking.inputs else stack.packed_bits))
+    kind = "integer inputs" if lacking.inputs else "packed weights"
+    return f"{name} has no kernel for {lacking.what}; {kind} of {bits} bits have one"
 
 
 def _memory_reason(machine: Machine, work: Workload, held: Memory, batch: int) -> str:

@@ -48,6 +48,8 @@ class Stack(ByContent):
         time falls (``transformers`` on a CPU). False: a checkpoint with packed weights does not run (vLLM on a TPU).
     packed_bits : tuple of int
         Bits of packed integer weights that the stack has kernels for; empty for any.
+    packed_inputs : tuple of int
+        Bits of integer inputs that its kernels multiply with such weights; empty for any.
     compute : str
         Dtype that activations and unpacked weights have when the chip or stack has no other ("" for the model's own).
     reserve : float
@@ -75,6 +77,7 @@ class Stack(ByContent):
     packed_weights: bool = True
     unpacks: bool = True
     packed_bits: tuple[int, ...] = ()
+    packed_inputs: tuple[int, ...] = ()
     compute: str = ""
     reserve: float = 0.1
     chunk: Number = 0.0

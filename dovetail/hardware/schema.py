@@ -193,6 +193,7 @@ class StackSection(_Section):
     packed_weights: bool | None = None
     unpacks: bool | None = None
     packed_bits: tuple[Bits, ...] | None = None
+    packed_inputs: tuple[Bits, ...] | None = None
     compute: str | None = None
     kv_passes: Passes | None = None
     pointwise_passes: Passes | None = None
@@ -253,6 +254,7 @@ class StackFile(_Section):
     packed_weights: bool
     unpacks: bool = True
     packed_bits: tuple[Bits, ...] = ()
+    packed_inputs: tuple[Bits, ...] = ()
     compute: str = ""
     kv_passes: Passes
     pointwise_passes: Passes

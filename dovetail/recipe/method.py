@@ -9,6 +9,8 @@ parameters a recipe may give. It has
 - ``takes`` and ``leaves`` (class variables, optional): the form weights must have before, and have after, ``"dense"``
   or ``"packed"``; a method may take ``"any"``. A recipe whose forms do not meet is refused when it is made. Without
   them any form is taken and kept.
+- ``makes_zeros`` or ``fills_zeros`` (class variables, optional): it prunes, or it mixes weights so that zeros are lost;
+  the second after the first is refused.
 - ``examples(columns)`` (class method): a few representative instances that fit matrices with these numbers of columns.
   The shared test runs each of them through both faces, so a new method is covered by existing.
 """

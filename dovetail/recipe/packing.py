@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from dovetail.core.lazy import require
 from dovetail.recipe.scheme import Scheme
+from dovetail.runtime import fp4
 from dovetail.runtime.packed import pack, pack_zeros
 from dovetail.runtime.tensorfile import TensorInfo
 
@@ -32,10 +33,33 @@ def stored_tensors(name: str, steps: Tensor, scale: Tensor, zero: Tensor | None,
     return {**found, f"{name}_shape": torch.tensor(steps.shape, dtype=torch.int64)}
 
 
+def stored_fp4(
+    name: str, codes: Tensor, scale: Tensor, whole: Tensor | None = None, whole_input: Tensor | None = None
+) -> dict[str, Tensor]:
+    """What is stored for the matrix `name` of e2m1 `codes` (rows, cols), with scales (rows, groups).
+
+    NVFP4 has a number of the whole tensor, and one of its inputs where they are rounded.
+    """
+    found = {f"{name}_packed": fp4.pack(codes), f"{name}_scale": scale}
+    if whole is not None:
+        found[f"{name}_global_scale"] = whole
+    if whole_input is not None:
+        found[f"{name.removesuffix('weight')}input_global_scale"] = whole_input
+    return found
+
+
 def stored_infos(matrix: TensorInfo, scheme: Scheme) -> tuple[TensorInfo, ...]:
-    """What `stored_tensors` yields for a matrix, without its weights; scales have its dtype."""
+    """What is stored for a matrix, without its weights; scales of integers and e4m3 have its dtype."""
     rows, cols = matrix.shape
     name, groups = matrix.name, cols // scheme.group if scheme.group else 1
+    if scheme.fp4:
+        two = TensorInfo(f"{name}_packed", "U8", (rows, cols // 2))
+        of_groups = TensorInfo(f"{name}_scale", "F8_E4M3" if scheme.kind == "nvfp4" else "U8", (rows, groups))
+        wholes = (TensorInfo(f"{name}_global_scale", "F32", (1,)),) if scheme.kind == "nvfp4" else ()
+        return two, of_groups, *wholes
+    if scheme.kind == "block":
+        blocks = TensorInfo(f"{name}_scale", matrix.dtype, (-(-rows // scheme.group), groups))
+        return TensorInfo(name, "F8_E4M3", (rows, cols)), blocks
     scale = TensorInfo(f"{name}_scale", matrix.dtype, (rows, groups))
     if not scheme.packed:
         whole = TensorInfo(name, "I8" if scheme.kind == "int" else "F8_E4M3", (rows, cols))

@@ -42,19 +42,24 @@ class Recipe:
     Raises
     ------
     DovetailError
-        A method needs weights in another form than the one before it leaves (quantising twice, pruning packed weights).
+        A method needs weights in another form than the one before it leaves (quantising twice, pruning packed
+        weights), or would undo what one before it did (rotating pruned weights).
     """
 
     name: str
     methods: tuple[Method, ...] = ()
 
     def __post_init__(self) -> None:
-        form, last = "dense", "the checkpoint"
+        form, last, pruned = "dense", "the checkpoint", ""
         for step in self.methods:
             if (needs := getattr(step, "takes", form)) not in (form, "any"):
                 why = f"{_name(step)} needs {needs} weights, {last} leaves them {form}"
                 raise DovetailError("impossible order of methods", where=f"recipe {self.name}", why=why, hint=_ORDER)
             form, last = getattr(step, "leaves", form), _name(step)
+            if pruned and getattr(step, "fills_zeros", False):
+                why = f"{last} makes new weights of all of a row, and the zeros of {pruned} would be gone"
+                raise DovetailError("impossible order of methods", where=f"recipe {self.name}", why=why, hint=_ORDER)
+            pruned = last if getattr(step, "makes_zeros", False) else pruned
 
     @staticmethod
     def names() -> list[str]:
@@ -228,7 +233,7 @@ def _in_words(step: Method) -> str:
     return f"{_name(step)}({', '.join(told)})"
 
 
-_ORDER = "prune first, quantise once, the head last"
+_ORDER = "prune first (after any rotation), quantise once, the head last"
 
 
 def _name(step: Method) -> str:

@@ -10,24 +10,32 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from dovetail.core.lazy import require
+from dovetail.runtime import fp4
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 _FLOAT8_MAX = 448.0  # e4m3
+_BLOCK = 128  # channels of a token that share a scale, where weights have one for each 128 x 128
 
 
-def rounded(x: Tensor, dtype: str) -> Tensor:
-    """`x` (…, channels) as `dtype` keeps it with one scale per token.
+def rounded(x: Tensor, dtype: str, whole: Tensor | None = None) -> Tensor:
+    """`x` (…, channels) as `dtype` keeps it, with one scale per token, or for each group of its channels.
 
     Integers are symmetric, ``absmax / ((2**bits - 1) / 2)`` a step, as compressed-tensors has it.
 
     Parameters
     ----------
     dtype : str
-        ``int8``, ``int4`` or ``fp8``.
+        ``int8``, ``int4`` or ``fp8``; in groups of channels ``fp8_block`` (128), ``mxfp4`` (32) or ``nvfp4`` (16).
+    whole : Tensor (1,)
+        Of ``nvfp4``: the number of the whole tensor.
     """
     torch = require("torch", "torch", to="run a model")
+    if dtype in fp4.GROUPS:
+        return fp4.rounded(x, dtype, whole)
+    if dtype == "fp8_block":
+        return rounded(x.reshape(*x.shape[:-1], -1, _BLOCK), "fp8").reshape(x.shape)
     wide = x.float()
     peak = wide.abs().amax(-1, keepdim=True)
     bits = 4 if dtype == "int4" else 8
@@ -42,24 +50,24 @@ def rounded(x: Tensor, dtype: str) -> Tensor:
     return found
 
 
-def round_inputs(model: Any, act: Callable[[str], str]) -> int:
+def round_inputs(model: Any, act: Callable[[str], str], whole: Callable[[str], Tensor | None]) -> int:
     """Make the linear layers of `model` round their inputs; `act` gives the dtype of a module's, or ``""``.
 
-    Returns how many do.
+    `whole` gives the number of the whole tensor where NVFP4 has one. Returns how many do.
     """
     torch = require("torch", "torch", to="run a model")
     done = 0
     for name, module in model.named_modules():
         if isinstance(module, torch.nn.Linear) and (dtype := act(name)):
-            round_layer(module, dtype)
+            round_layer(module, dtype, whole(name))
             done += 1
     return done
 
 
-def round_layer(module: Any, dtype: str) -> None:
+def round_layer(module: Any, dtype: str, whole: Tensor | None = None) -> None:
     """Make one layer round its inputs."""
-    module.register_forward_pre_hook(_hook(dtype))
+    module.register_forward_pre_hook(_hook(dtype, whole))
 
 
-def _hook(dtype: str) -> Callable[[Any, tuple[Any, ...]], tuple[Any, ...]]:
-    return lambda module, given: (rounded(given[0], dtype), *given[1:])
+def _hook(dtype: str, whole: Tensor | None) -> Callable[[Any, tuple[Any, ...]], tuple[Any, ...]]:
+    return lambda module, given: (rounded(given[0], dtype, whole), *given[1:])

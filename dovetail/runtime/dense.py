@@ -15,8 +15,11 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+_FLOATS = ("F32", "F16", "BF16")
+
+
 def dense(checkpoint: Checkpoint) -> Checkpoint:
-    """The checkpoint whose quantised matrices are floats in the dtype of their scales; others as they are.
+    """The checkpoint whose quantised matrices are floats in the dtype of their scales, or bf16; others as they are.
 
     Raises
     ------
@@ -54,4 +57,5 @@ def with_matrices(stored: Stored, value: Callable[[str], Tensor], dtype: Callabl
 
 
 def _dtype(stored: Stored, matrix: str) -> str:
-    return stored.checkpoint.stored[f"{matrix}_scale"].dtype
+    found = stored.checkpoint.stored[f"{matrix}_scale"].dtype
+    return found if found in _FLOATS else "BF16"  # scales of 4-bit floats have 8 bits

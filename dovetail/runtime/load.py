@@ -169,7 +169,7 @@ def _module(
     if model is None:
         arithmetic, tensors = "dense", dict(stored.dense_tensors(dtype))
         model = kind.from_pretrained(None, config=config, state_dict=tensors, **rest)
-        round_inputs(model, lambda name: stored.rule(name).act)
+        round_inputs(model, lambda name: stored.rule(name).act, stored.whole_input)
     if (checkpoint.folder / "generation_config.json").is_file():
         model.generation_config = transformers.GenerationConfig.from_pretrained(path, local_files_only=True)
     return model, arithmetic
@@ -240,7 +240,7 @@ def dense_elements(checkpoint: Checkpoint) -> int:
         return form.bits if form else 8
 
     sizes = checkpoint.stored.items()
-    return sum(i.elements * 32 // bits(n) if n.endswith("_packed") else i.elements for n, i in sizes)
+    return sum(i.bytes * 8 // bits(n) if n.endswith("_packed") else i.elements for n, i in sizes)
 
 
 def packed_bytes(checkpoint: Checkpoint, item_bytes: int) -> int:

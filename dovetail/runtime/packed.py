@@ -87,3 +87,9 @@ def dequantise(steps: Tensor, scale: Tensor, zero: Tensor | None = None) -> Tens
     if zero is not None:
         groups = groups - zero.to(scale.dtype).unsqueeze(-1)
     return (groups * scale.unsqueeze(-1)).reshape(steps.shape)
+
+
+def over_blocks(scale: Tensor, shape: tuple[int, ...], block: tuple[int, int]) -> Tensor:
+    """The scale of each element of a matrix (rows, cols) from those of its blocks, whose last may be smaller."""
+    (rows, cols), (down, across) = shape, block
+    return scale.repeat_interleave(down, 0)[:rows].repeat_interleave(across, 1)[:, :cols]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dovetail.core.errors import INFEASIBLE, DovetailError
 from dovetail.core.formats import Format
@@ -12,28 +12,31 @@ from dovetail.core.lazy import require
 from dovetail.model.config import Config
 from dovetail.model.storage.read import storage_of
 from dovetail.model.storage.rules import Rule, Storage
+from dovetail.runtime import fp4
 from dovetail.runtime.checkpoint import Checkpoint
-from dovetail.runtime.packed import dequantise, rows_at_once, unpack, unpack_zeros
+from dovetail.runtime.packed import dequantise, over_blocks, rows_at_once, unpack, unpack_zeros
 from dovetail.runtime.tensorfile import read_tensor
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-_PARTS = ("_packed", "_scale", "_zero_point", "_shape")  # what may be stored for one matrix, after its name
+_INPUT = ".input_global_scale"  # what may be stored for the inputs of a module, after its name
+# What may be stored for one matrix, after its name; the longer of two endings first
+_PARTS = (_INPUT, "_packed", "_global_scale", "_scale", "_zero_point", "_shape")
 
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """A checkpoint of integers or e4m3 with scales, that this module can turn into floats."""
+    """A checkpoint of integers, e4m3 or e2m1 with scales, that this module can turn into floats."""
 
     checkpoint: Checkpoint
     storage: Storage
 
     @classmethod
     def of(cls, checkpoint: Checkpoint) -> Stored | None:
-        """None where nothing is quantised, or in a form that is not read here: scales of blocks or whole tensors, 4-bit
-        floats, inputs with fixed scales, other libraries' methods.
+        """None where nothing is quantised, or in a form that is not read here: scales of whole tensors, inputs with
+        fixed scales but for NVFP4's, other libraries' methods.
         """
         found = checkpoint.config.get("quantization_config") or {}
         groups = (found.get("config_groups") or {}).values()
@@ -55,7 +58,7 @@ class Stored:
         """
         found = cls.of(checkpoint)
         if found is None and checkpoint.config.get("quantization_config"):
-            why = "read are integers and e4m3 of compressed-tensors with scales of groups or rows"
+            why = "read are integers, e4m3 and e2m1 of compressed-tensors with scales of groups, rows or blocks"
             raise DovetailError(
                 "weights are quantised in another form", where=str(checkpoint.folder), why=why,
                 hint="start from the dense checkpoint", exit_code=INFEASIBLE,
@@ -65,6 +68,7 @@ class Stored:
     def owner(self, name: str) -> str | None:
         """The quantised matrix that a stored tensor is, or is a part of; None for others."""
         stem = next((name.removesuffix(part) for part in _PARTS if name.endswith(part)), name)
+        stem += ".weight" if name.endswith(_INPUT) else ""
         return stem if f"{stem}_scale" in self.checkpoint.stored else None
 
     def elements(self, matrix: str) -> str:
@@ -132,8 +136,13 @@ class Stored:
     def dense(self, name: str, dtype: torch.dtype) -> Tensor:
         """One quantised matrix as floats of `dtype`. Raises `DovetailError` as `dense_tensors`."""
         form = self.form(name)
+        if form.dtype in fp4.GROUPS:
+            return self._fp4(name, form.dtype).to(dtype)
         scale = self._part(name, "_scale").to(dtype)
         zero = self._part(name, "_zero_point") if form.zeros else None
+        if form.block is not None and form.block[0] > 1:
+            steps = self._part(name, "").to(dtype)
+            return steps * over_blocks(scale, tuple(steps.shape), form.block)
         if not form.packed:
             steps = self._part(name, "")
             return dequantise(steps.to(dtype), scale, zero)
@@ -150,6 +159,9 @@ class Stored:
     def shape(self, name: str) -> tuple[int, int]:
         """Rows and columns of a quantised matrix. Raises `DovetailError` as `dense_tensors`."""
         form = self.form(name)
+        if form.dtype in fp4.GROUPS:
+            rows, half = self.checkpoint.stored[f"{name}_packed"].shape
+            return rows, 2 * half
         if form.packed:
             rows, cols = (int(size) for size in self._part(name, "_shape"))
         else:
@@ -162,6 +174,20 @@ class Stored:
             raise DovetailError("is quantised, and the config does not say how", where=name)
         return form
 
+    def _fp4(self, name: str, kind: str) -> Tensor:
+        """A matrix of e2m1 in fp32, some rows at a time."""
+        torch = require("torch", "torch", to="unpack weights")
+        whole = self._part(name, "_global_scale") if kind == "nvfp4" else None
+        words, steps = self._part(name, "_packed"), fp4.step(self._part(name, "_scale"), whole)
+        pieces = zip(*(torch.split(part, rows_at_once(2 * words.shape[1])) for part in (words, steps)), strict=True)
+        found: Tensor = torch.cat([fp4.dequantise(fp4.unpack(two), scale) for two, scale in pieces])
+        return found
+
+    def whole_input(self, module: str) -> Tensor | None:
+        """The number of the whole tensor of a module's inputs (NVFP4); None where none is stored."""
+        info = self.checkpoint.stored.get(module + _INPUT)
+        return None if info is None else read_tensor(info)
+
     def _part(self, name: str, part: str) -> Tensor:
         stored = self.checkpoint.stored
         if name + part not in stored:
@@ -172,9 +198,22 @@ class Stored:
 
 def _read_here(form: Format) -> bool:
     integers = form.packed and form.dtype.startswith("int") and not form.order
-    return integers or (not form.packed and form.block is not None and form.block[0] == 1)
+    return integers or form.dtype in fp4.GROUPS or (not form.packed and form.block is not None and form.block[0] != 0)
 
 
-def _fixed(group: dict[str, object]) -> bool:
-    inputs = group.get("input_activations")
-    return isinstance(inputs, dict) and (inputs.get("dynamic") is not True or inputs.get("strategy") != "token")
+def _fixed(group: dict[str, Any]) -> bool:
+    """Whether inputs are rounded in a way that is not known here."""
+    inputs, weights = group.get("input_activations"), group.get("weights") or {}
+    if not isinstance(inputs, dict):
+        return False
+    alike = [inputs.get(key) for key in ("num_bits", "group_size")] == [4, 16] and weights.get("num_bits") == 4
+    if inputs.get("dynamic") == "local":  # NVFP4
+        return not alike
+    known = inputs.get("strategy") == "token" or (inputs.get("strategy") == "group" and _grouped(inputs, weights))
+    return inputs.get("dynamic") is not True or not known
+
+
+def _grouped(inputs: dict[str, Any], weights: dict[str, Any]) -> bool:
+    """Whether groups of inputs are those of MXFP4, or of e4m3 in blocks."""
+    widths = tuple(part.get("num_bits") for part in (inputs, weights)), inputs.get("group_size")
+    return widths == ((4, 4), 32) or (widths == ((8, 8), 128) and weights.get("strategy") == "block")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dovetail.hardware.machine import Machine
-from dovetail.model.graph import Graph
+from dovetail.model.graph import Graph, Linear
 
 # Groups of packed weights that vLLM's compressed-tensors kernels read (WNA16: Marlin, Machete); bits are the stack's.
 VLLM_GROUPS = (0, 32, 64, 128)
@@ -42,6 +42,8 @@ def vllm_serve(folder: str | Path, graph: Graph, machine: Machine, *, context: i
         if stored.packed and stored.dtype not in FP4 and (stored.bits not in bits or stored.group not in VLLM_GROUPS):
             why = f"vLLM reads packed weights of {bits} bits in groups of {VLLM_GROUPS}, not {stored.name}"
             return Served("", why)
+    if any(isinstance(operator, Linear) and operator.act == "int4" for operator in graph.operators):
+        return Served("", "vLLM has no kernel that multiplies inputs of 4-bit integers; floats of 4 bits have one")
     parts = [
         "vllm", "serve", str(folder), "--host", "127.0.0.1",
         "--max-model-len", str(context), "--max-num-seqs", str(batch),

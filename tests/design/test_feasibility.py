@@ -109,6 +109,13 @@ def test_a_format_without_a_kernel_is_infeasible_by_name(recipe: str, fits: bool
     assert fits or "no kernel for int3-g128 weights" in found.why[0]
 
 
+@pytest.mark.parametrize("chip", ["a100-sxm", "h100-sxm"])
+def test_integer_inputs_without_a_kernel_are_infeasible(chip: str) -> None:
+    found = estimate("meta-llama/Llama-3.2-1B", chip, Workload(), "w4a4")
+    assert found.why == ["vLLM has no kernel for int4 inputs; integer inputs of 8 bits have one"]
+    assert estimate("meta-llama/Llama-3.2-1B", chip, Workload(), "w4a8").feasible
+
+
 @pytest.mark.parametrize("chip", ["tpu-v5e", "tpu-v6e", "gaudi3", "mi210", "mi300x", "mi325x"])
 def test_packed_weights_do_not_run_where_the_engine_has_no_kernels(chip: str) -> None:
     found = estimate("meta-llama/Llama-3.2-1B", chip, Workload(), "w4a16-rtn")

@@ -53,6 +53,12 @@ def test_formats_without_kernels_are_refused_by_name(recipe: str, named: str) ->
     assert named in found.why
 
 
+def test_inputs_of_4_bits_are_served_as_floats_alone() -> None:
+    assert "4-bit integers" in served("w4a4", "h100-sxm").why
+    assert served("nvfp4", "b200-sxm").command
+    assert served("fp8", "h100-sxm").command
+
+
 @pytest.mark.parametrize("on", ["mi300x", "tpu-v6e", "gaudi3"])
 def test_a_chip_without_kernels_for_packed_weights_serves_plain_ones_only(on: str) -> None:
     assert served("none", on).command

@@ -28,6 +28,7 @@ class Magnitude:
 
     takes: ClassVar[Form] = "dense"
     leaves: ClassVar[Form] = "dense"
+    makes_zeros: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if not 0 < self.fraction < 1:
