@@ -11,6 +11,7 @@ import pytest
 from dovetail.app.cli import main
 
 ADVISE = ["advise", "Qwen/Qwen3-8B", "--on", "h100-sxm"]
+SOME = ["--recipe", "w8a16,w4a16-rtn,w3a16-rtn,prune50"]
 ESTIMATE = ["estimate", "Qwen/Qwen3-8B", "--on", "h100-sxm", "--batch", "8"]
 QUANTITY = {"value", "low", "high", "unit", "kind", "source"}
 Call = Callable[..., tuple[int, str, str]]
@@ -43,7 +44,7 @@ def plain(text: str) -> str:
 
 
 def test_the_screen_of_advise(call: Call) -> None:
-    code, out, err = call(*ADVISE)
+    code, out, err = call(*ADVISE, *SOME)
     assert (code, err) == (0, "")
     first = plain(out).partition(" asked ")[0]
     assert re.search(r"at 2,048 tokens of context: batch 1–\d+ \S+ pays \(\d\.\d\dx at 1\)", first)
@@ -51,7 +52,7 @@ def test_the_screen_of_advise(call: Call) -> None:
     assert "not here    w3a16-rtn: vllm has no kernel" in out
     assert not [line for line in out.splitlines() if line.startswith("prune50")]
     assert max(map(len, out.splitlines())) <= 100
-    quiet = call(*ADVISE, "--quiet")[1]
+    quiet = call(*ADVISE, *SOME, "--quiet")[1]
     assert out.startswith(quiet)
     assert plain(quiet) == first
 
