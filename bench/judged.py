@@ -292,7 +292,8 @@ def borrowed_constants(data: Path) -> Iterator[Judged]:
     for latents in (latent.read(data, table) for table in latent.TABLES if table.fitted and table.cache == "bfloat16"):
         for source, machine, ratio in donors(latents.table.chip):
             if own(machine, "latent.bf16"):
-                constants = borrowed(machine.kernels.latent["bf16"], ratio)
+                kernels = load_machine(latents.table.chip).kernels.latent["bf16"]
+                constants = latent.carried(borrowed(machine.kernels.latent["bf16"], ratio), kernels)
                 yield from_(source, latent_row(latents.table.name, latents, constants))
 
 

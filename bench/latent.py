@@ -74,7 +74,7 @@ class Table:
     @property
     def name(self) -> str:
         """Operator and dtypes, as rows of the table are named."""
-        products = f", {self.products} products" if self.products != "bfloat16" else ""
+        products = f", {self.products}" if self.products != "bfloat16" else ""
         return f"latent {'module' if self.module else 'call'} {self.entry}{products}"
 
 
@@ -269,8 +269,8 @@ def main() -> None:
 
 
 def carried(constants: LatentConstants, own: LatentConstants) -> LatentConstants:
-    """Constants of one chip with the kernels of another."""
-    return replace(own, **{n: getattr(constants, n) for n in LIMITS})
+    """Constants of one chip with the kernels of another: theirs differ between the two, which no rule carries."""
+    return replace(own, **{n: getattr(constants, n) for n in (*LIMITS, "spread")})
 
 
 def report(calls: Calls, constants: LatentConstants, host: tuple[float, float]) -> None:

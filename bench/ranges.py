@@ -60,7 +60,9 @@ def entries(data: Path) -> Iterator[tuple[str, str, float, float]]:
 def latent_with_fit(data: Path, table: latent.Table, row: judged.Judged) -> Array:
     """Factors of the spare calls of latent attention and of those that its constants were fitted on."""
     calls = latent.read(data, table)
-    found = latent.hosted(calls, latent.predict(calls, load_machine(table.chip).kernels.latent[table.entry]), table.host)
+    found = latent.hosted(
+        calls, latent.predict(calls, load_machine(table.chip).kernels.latent[table.entry]), table.host
+    )
     fitted = np.exp(np.abs(np.log(found / calls.time_s)))[calls.fit]
     return np.concatenate([row.off[row.spare], fitted])
 

@@ -31,7 +31,8 @@ class LatentConstants(ByContent):
     tail : float
         Share of the longest tile for which the other cores wait at the end, 0 to 1.
     store_s : float
-        What storing one new token in the cache costs a core, 0.05 to 5 us: a block of threads for each.
+        What one new token costs a core beyond its heads, 0.05 to 5 us: a block of threads that stores it in the cache,
+        and the module's passes over its stream that a graph has no operators for.
     expanded_gaps_s, absorbed_gaps_s : float
         Time of the gaps between the kernels of a call that expands, or absorbs, 1 to 200 us.
     short_tokens : int

@@ -65,7 +65,9 @@ def _mixture(given: Mapping[str, Any], where: str) -> MixtureConstants:
 
 
 def _latent(given: Mapping[str, Any], where: str) -> LatentConstants:
-    asis: dict[str, Any] = {n: int(given[n]) for n in ("short_tokens", "head_block", "head_rows", "splits") if n in given}
+    asis: dict[str, Any] = {
+        n: int(given[n]) for n in ("short_tokens", "head_block", "head_rows", "splits") if n in given
+    }
     if "padded_values" in given:
         asis["padded_values"] = given["padded_values"]
     rest = {name: value for name, value in given.items() if name not in asis}
