@@ -1,6 +1,6 @@
 """What `bench/accuracy.py` judges: held-out measured calls, and what the constants that ship say of them.
 
-Nothing is fitted here but latent attention, whose constants no chip's file holds yet. Products are priced by the public
+Nothing is fitted here. Products are priced by the public
 `dovetail.cost.matmul`; the others by the functions of `dovetail.cost` that a step of a model is priced by, with the
 constants of the machine's file and with what a repeated call by itself adds (operands that stay in the cache).
 
@@ -33,7 +33,7 @@ from dovetail.design.kernel_fit import Scores, scores
 from dovetail.design.trust import FITTED_ENERGY
 from dovetail.hardware import Machine, load_machine
 from dovetail.hardware.energy import ATTENTION_SHARE
-from dovetail.hardware.kernels import Attended, MixtureConstants
+from dovetail.hardware.kernels import Attended, LatentConstants, MixtureConstants
 from dovetail.hardware.kernels.known import nearest
 from dovetail.hardware.relatives import borrowed
 
@@ -207,15 +207,21 @@ def mixture_row(what: str, calls: mixture.Calls, constants: MixtureConstants) ->
 
 
 def latents(data: Path) -> Iterator[Judged]:
-    """Multi-head latent attention by constants that are fitted in this run."""
+    """Multi-head latent attention: whole modules as the sum of a graph's operators, and calls of attention alone."""
     for table in latent.TABLES:
         calls = latent.read(data, table)
-        found, part = latent.predict(calls, latent.fit(calls))[~calls.fit], calls.only(~calls.fit)
-        note = f"latent {table.cache.replace('bfloat16', 'bf16')}" + (", module" if table.projected else "")
-        yield Judged(
-            "latent attention", note, table.chip, found, part.time_s, latent.roofline_s(part), part.time_s, NONE,
-            np.zeros(len(found), bool),
-        )  # fmt: skip
+        yield latent_row(table.name, calls, load_machine(table.chip).kernels.latent[table.entry])
+
+
+def latent_row(what: str, calls: latent.Calls, constants: LatentConstants) -> Judged:
+    """Times of the heads that nothing was fitted on beside the measured ones."""
+    table, held = calls.table, ~calls.fit
+    found = latent.hosted(calls, latent.predict(calls, constants), table.host)[held]
+    kept, truth = spare(calls.heads[held]), calls.time_s[held]
+    return Judged(
+        "latent attention", what, table.chip, found, truth, latent.roofline_s(calls)[held], truth,
+        constants.spread, kept, bool(table.fitted),
+    )  # fmt: skip
 
 
 def all_collectives(data: Path) -> Iterator[Judged]:
@@ -283,6 +289,12 @@ def borrowed_constants(data: Path) -> Iterator[Judged]:
             if table.dtype == "bfloat16":
                 calls, constants = mixture.read(data, table), borrowed(machine.kernels.mixture["bf16"], ratio)
                 yield from_(source, mixture_row("mixture bf16", calls.only(~calls.fit), constants))
+    for latents in (latent.read(data, table) for table in latent.TABLES if table.fitted and table.cache == "bfloat16"):
+        for source, machine, ratio in donors(latents.table.chip):
+            if own(machine, "latent.bf16"):
+                kernels = load_machine(latents.table.chip).kernels.latent["bf16"]
+                constants = latent.carried(borrowed(machine.kernels.latent["bf16"], ratio), kernels)
+                yield from_(source, latent_row(latents.table.name, latents, constants))
 
 
 def own(machine: Machine, entry: str) -> bool:

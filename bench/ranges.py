@@ -2,8 +2,8 @@
 
 The `spread` of an entry of a chip's file is the 90th percentile of the factor by which its spare calls are off, less
 one. Spare are, of the shapes not fitted, the 5 % of lowest sha1, or a quarter where a table has at most `judged.MANY`
-shapes. Phases of attention share an entry and weigh the same. A mixture's table has 9 to 17 shapes: the calls its
-constants were fitted on count beside the spare ones there.
+shapes. Phases of attention share an entry and weigh the same. A mixture's table has 9 to 17 shapes and one of
+latent attention 8: the calls that constants were fitted on count beside the spare ones there.
 
 Needs pyarrow. Run: python bench/ranges.py
 """
@@ -18,6 +18,7 @@ from pathlib import Path
 
 import attention
 import judged
+import latent
 import mixture
 import numpy as np
 import numpy.typing as npt
@@ -51,6 +52,19 @@ def entries(data: Path) -> Iterator[tuple[str, str, float, float]]:
     for table, row in zip(mixture.TABLES, judged.mixtures(data), strict=True):
         if row.fitted:
             yield row.chip, f"mixture.{row.what.split()[1]}", percentile([with_fit(data, table, row)]) - 1.0, row.spread
+    for table, row in zip(latent.TABLES, judged.latents(data), strict=True):
+        if row.fitted:
+            yield row.chip, f"latent.{table.entry}", percentile([latent_with_fit(data, table, row)]) - 1.0, row.spread
+
+
+def latent_with_fit(data: Path, table: latent.Table, row: judged.Judged) -> Array:
+    """Factors of the spare calls of latent attention and of those that its constants were fitted on."""
+    calls = latent.read(data, table)
+    found = latent.hosted(
+        calls, latent.predict(calls, load_machine(table.chip).kernels.latent[table.entry]), table.host
+    )
+    fitted = np.exp(np.abs(np.log(found / calls.time_s)))[calls.fit]
+    return np.concatenate([row.off[row.spare], fitted])
 
 
 def with_fit(data: Path, table: mixture.Table, row: judged.Judged) -> Array:

@@ -113,6 +113,8 @@ def _memory(found: Estimate) -> str:
         words = f"{show(-free, 'byte')} more than the {capacity} there are"
     each = " on each chip" if found.machine.count > 1 else ""
     sizes = " + ".join(f"{show(float(size), 'byte')} {name}" for name, size in parts.items())
+    if float(held.host):
+        words += f"; {show(float(held.host), 'byte')} in the host's memory"
     return f"memory      {sizes}; {words}{each}"
 
 

@@ -24,6 +24,7 @@ _WHAT = {
     "workspace": "fp32 logits for sampling",
     "communication": "buffers of the collective library",
     "fragmentation": "rest of the last page of each sequence",
+    "staging": "two layers of what streams in from the host",
 }
 
 
@@ -39,6 +40,10 @@ def memory_screen(found: Estimate, room: Headroom) -> None:
         elif size:
             what = _weights(found) if part == "weights" else _WHAT[part]
             rows.append([part, show(size, "byte"), f"{size / capacity:.1%}", what])
+    if float(held.host):
+        rows.append(
+            [f"{found.plan.offload} on the host", show(float(held.host), "byte"), "", "streams in, not in the total"]
+        )
     rows.append(["total", show(float(held.total), "byte"), f"{float(held.total) / capacity:.1%}", "on each chip"])
     table(["memory", "size", "of usable", "what"], rows)
     asked = found.workload

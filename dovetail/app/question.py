@@ -28,7 +28,10 @@ RecipeName = Annotated[
 ]
 Tp = Annotated[int, typer.Option("--tp", metavar="N", help="Chips that share every layer; 0: those of a node.")]
 
-
+Offload = Annotated[
+    str,
+    typer.Option("--offload", metavar="WHAT", help="weights or kv: what does not fit streams from the host's memory."),
+]
 ImageCount = Annotated[int, typer.Option("--images", metavar="N", help="Images in each prompt.", min=0)]
 ImageSize = Annotated[str, typer.Option("--image-size", metavar="HxW", help="Pixels of each image, down x across.")]
 
@@ -46,6 +49,7 @@ class Question:
     tp: int = 0
     images: int = 0
     image_size: str = IMAGE_SIZE
+    offload: str = ""
 
     @property
     def workload(self) -> Workload:
@@ -70,7 +74,7 @@ class Question:
         """The prediction. Raises `DovetailError` for what cannot be asked, or (exit code 3) has no numbers."""
         from dovetail.design import Plan, estimate
 
-        return estimate(self.model, self.on, self.workload, self.recipe, Plan(tp=self.tp))
+        return estimate(self.model, self.on, self.workload, self.recipe, Plan(tp=self.tp, offload=self.offload))
 
     def refusal(self, why: str) -> dict[str, Any]:
         """The JSON of an answer that has no numbers: the keys of `Estimate.to_json`, null where it has quantities."""

@@ -10,11 +10,14 @@ import numpy as np
 from dovetail.core.formats import DTYPE_BYTES, FLOATS, Number
 from dovetail.cost.attention import attention_cost
 from dovetail.cost.gemm import GemmCost, Widths, gemm_cost
+from dovetail.cost.kernel import KernelTime
+from dovetail.cost.latent import latent_time
 from dovetail.cost.mixture import Experts, product_time
 from dovetail.cost.operators import OperatorCost, energy_j
 from dovetail.cost.traffic import Traffic, kv_element_bytes, operator_dtype, resident_bytes
 from dovetail.hardware.chip_facts import chip_facts
 from dovetail.hardware.energy import ATTENTION_SHARE
+from dovetail.hardware.kernels import LatentConstants
 from dovetail.hardware.kernels.known import known_for
 from dovetail.hardware.machine import Machine
 from dovetail.model.graph import Attention, Linear, Operator
@@ -42,6 +45,8 @@ def kernel_cost(operator: Operator, work: Traffic, machine: Machine, *, alone: b
     found = _known(operator, machine)
     if found is None:
         return None
+    if isinstance(operator, Attention) and found.family == "latent":
+        return _latent(operator, work, machine, found)
     if isinstance(operator, Attention):
         return _attention(operator, work, machine, found, alone)
     if isinstance(operator, Linear) and found.family == "gemm":
@@ -84,7 +89,8 @@ def _known(operator: Operator, machine: Machine) -> _Known | None:
     if kernels is None:
         return None
     if isinstance(operator, Attention):
-        family, asked = "attention", attention_dtype(operator, machine)
+        family = "latent" if operator.latents is not None and kernels.latent else "attention"
+        asked = attention_dtype(operator, machine)
     elif isinstance(operator, Linear):
         family = "gemm" if operator.experts == 1 else "mixture"
         asked = product_entry(operator, operator_dtype(operator, machine), machine)
@@ -150,6 +156,18 @@ def _attention(operator: Attention, work: Traffic, machine: Machine, known: _Kno
         kv_bytes=kv_element_bytes(operator.kv_format, machine), appends=True, stays=alone,
     )  # fmt: skip
     return _cost(operator, work, machine, known.model, found, found.bytes, share=ATTENTION_SHARE)
+
+
+def _latent(operator: Attention, work: Traffic, machine: Machine, known: _Known) -> OperatorCost:
+    """Attention alone: what expands latents or absorbs queries is a product of the graph."""
+    found = latent_cost(operator, machine, known.constants)
+    return _cost(operator, work, machine, known.model, found, found.bytes, share=ATTENTION_SHARE)
+
+
+def latent_cost(operator: Attention, machine: Machine, constants: LatentConstants) -> KernelTime:
+    """One call of latent attention; scores are multiplied in the activations' dtype, whatever the cache's."""
+    chip = chip_facts(machine, operator_dtype(operator, machine))
+    return latent_time(operator, chip, constants, kv_element_bytes(operator.kv_format, machine))
 
 
 def attention_dtype(operator: Attention, machine: Machine) -> str:

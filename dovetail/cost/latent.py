@@ -1,152 +1,138 @@
-"""Time of multi-head latent attention (arXiv 2405.04434) on a GPU-like chip, from latents and queries to head outputs.
+"""Time of multi-head latent attention (arXiv 2405.04434) on a GPU-like chip, between its products.
 
-Prefill expands the latents to keys and values of every head, and attends over tiles of queries:
+Long prefills attend over the keys and values that a product expanded for every head:
 
-    time = expand + copies + tiles of attention on the cores, the longest of which ends last
+    time = copies + max(tiles of attention on the cores, memory) + gaps
 
-Decode absorbs the expansion into the queries and the outputs, and attends over the cached latents, the same for all
-heads, hence one read of the cache for each block of heads:
+Decode, and short prefills, attend over the cached latents, the same for all heads, with queries that a product brought
+among them; hence one read of the cache for each block of heads:
 
-    time = absorb + copies + max(compute, memory) + (1 - overlap) * min(compute, memory)
+    time = copies + max(compute, memory) + (1 - overlap) * min(compute, memory) + gaps
 
-Kernels run while the host launches the next: no call is shorter than the launch of all its kernels.
+The products themselves, between latents and heads, are not here: a graph has them as operators of their own. Copies
+bring queries, keys and results into the order that kernels want, and new latents into the cache; gaps are the starts of
+all those kernels, one after the other.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import replace
 
 import numpy as np
 
 from dovetail.core.formats import Number
 from dovetail.cost.kernel import KernelTime
 from dovetail.hardware.kernels import ChipFacts, LatentConstants
+from dovetail.model.graph import Attention
+from dovetail.model.latents import LatentShape
 
 _QUERY_TILE = 128  # queries a core attends with at once, and keys it meets at once
+_SURPLUS = 64  # keys of its last blocks that a tile of several tokens meets, and a query on average may not see
 _SIZE = 2.0  # bytes of an activation
 _PARTIAL = 4.0  # bytes of a result of part of a sequence
 
 
-@dataclass(frozen=True, slots=True)
-class Latent:
-    """Shape of one chip's latent attention; arrays of design points broadcast.
+def latent_time(
+    attention: Attention, chip: ChipFacts, constants: LatentConstants, cache_bytes: Number = 2.0
+) -> KernelTime:
+    """One layer's call of an attention that has `latents`.
 
     Parameters
     ----------
-    heads : Number
-        Query heads on this chip.
-    rank, rope, nope, values : Number
-        Channels of the latent, of the key with and without positions, of a value.
+    attention : Attention
+        Shapes; arrays of points broadcast. Without `latent` it is expanded, but for the prefills of few tokens that
+        engines absorb.
+    chip : ChipFacts
+        With the peak of the activations' dtype: latents are multiplied in it, however they are cached.
     cache_bytes : Number
-        Bytes of one cached element.
+        Bytes of a cached element.
+
+    Notes
+    -----
+    Never faster with more sequences, tokens, heads or a longer cache: a prefill that is just too long to be absorbed is
+    held to the time of the longest that is, although it may be faster.
     """
-
-    heads: Number
-    rank: Number = 512
-    rope: Number = 64
-    nope: Number = 128
-    values: Number = 128
-    cache_bytes: Number = 2.0
-
-    @property
-    def expansion(self) -> Number:
-        """Weights that turn a latent into keys and values of all heads."""
-        return self.rank * self.heads * (self.nope + self.values)
-
-
-def prefill_time(
-    batch: Number, tokens: Number, shape: Latent, chip: ChipFacts, constants: LatentConstants, context: Number = 0
-) -> KernelTime:
-    """One call for `tokens` new tokens of each of `batch` sequences that hold `context` already; causal."""
-    plain = _prefill(batch, tokens, context, shape, chip, constants, 0.0)
+    shape = attention.latents
+    if shape is None:
+        raise TypeError(f"operator '{attention.name}' has no latents")
+    if attention.latent:
+        return _absorbed(attention, shape, chip, constants, cache_bytes)
+    plain = _expanded(attention, shape, chip, constants)
     if not constants.short_tokens:
         return plain
-    few = np.minimum(tokens, constants.short_tokens)
-    short = _prefill(batch, few, context, shape, chip, constants, constants.short_bytes)
-    longer = (np.asarray(tokens) <= constants.short_tokens) | (np.asarray(short.time_s) > plain.time_s)
-    return KernelTime(*(np.where(longer, getattr(short, f), getattr(plain, f)) for f in KernelTime.__slots__))
+    short = _absorbed(_shortened(attention, constants.short_tokens), shape, chip, constants, cache_bytes)
+    few = (np.asarray(attention.tokens) <= constants.short_tokens) | (np.asarray(short.time_s) > plain.time_s)
+    return KernelTime(*(np.where(few, getattr(short, f), getattr(plain, f)) for f in KernelTime.__slots__))
 
 
-def _prefill(
-    batch: Number, tokens: Number, context: Number, shape: Latent, chip: ChipFacts, c: LatentConstants, extra: Number
-) -> KernelTime:
-    new, keys = batch * tokens, batch * (tokens + context)
-    width, wide = shape.nope + shape.rope, shape.nope + shape.values
+def _shortened(attention: Attention, most: int) -> Attention:
+    """The same call with at most that many new tokens behind the same context."""
+    tokens = np.minimum(attention.tokens, most)
+    return replace(attention, tokens=tokens, kv_len=np.minimum(attention.kv_len, _context(attention) + tokens))
+
+
+def _context(attention: Attention) -> Number:
+    """Tokens cached before; none where a recipe keeps fewer than are new."""
+    return np.maximum(attention.kv_len - attention.tokens, 0)
+
+
+def _expanded(attention: Attention, shape: LatentShape, chip: ChipFacts, c: LatentConstants) -> KernelTime:
+    """Over keys and values of every head."""
+    heads, new, keys = attention.heads, attention.batch * attention.tokens, attention.batch * attention.kv_len
+    width = shape.nope + shape.rope
     values = width if c.padded_values else shape.values
-    copied = keys * shape.heads * (shape.nope + width) + new * shape.heads * (shape.rope + extra / _SIZE)
+    copied = heads * (keys * (shape.nope + width) + new * shape.rope)
     if c.padded_values:
-        copied = copied + keys * shape.heads * (shape.values + width) + new * shape.heads * (shape.values + width)
-    expanded = keys * (shape.rank + shape.heads * wide)
-    attended = shape.heads * (new * (width + values) + keys * (width + values))
-    expand = 2.0 * keys * shape.expansion / (chip.peak * c.project)
-    compute = expand + _attention_s(batch, tokens, context, shape.heads, width + values, chip, c)
+        copied = copied + heads * (keys + new) * (shape.values + width)
+    attended = heads * (new + keys) * (width + values)
     copies = copied * _SIZE / (chip.bandwidth * c.pointwise) + new / chip.cores * c.store_s
-    expand_memory = (expanded + shape.expansion) * _SIZE / (chip.bandwidth * c.pointwise)
-    attend_memory = attended * _SIZE / (chip.bandwidth * c.memory)
-    busy = np.maximum(expand, expand_memory) + np.maximum(compute - expand, attend_memory) + copies
-    moved = (copied + expanded + attended + shape.expansion) * _SIZE
-    return _call(busy, compute, copies + expand_memory + attend_memory, moved, c.kernels_s, c.prefill_floor_s)
+    memory = attended * _SIZE / (chip.bandwidth * c.memory)
+    compute = _tiles_s(attention, width + values, chip, c)
+    busy, moved = np.maximum(compute, memory) + copies, (copied + attended) * _SIZE
+    return _call(busy, compute, copies + memory, moved, c.expanded_gaps_s)
 
 
-def _attention_s(
-    batch: Number, tokens: Number, context: Number, heads: Number, channels: Number, chip: ChipFacts, c: LatentConstants
-) -> Number:
-    """Tiles of queries, each over all keys before its end, dealt to the cores."""
-    tiles = np.ceil(tokens / _QUERY_TILE)
-    keys = tiles * context + _QUERY_TILE * tiles * (tiles + 1) / 2.0
+def _tiles_s(attention: Attention, channels: Number, chip: ChipFacts, c: LatentConstants) -> Number:
+    """Tiles of queries, each over the keys before its end that it may see, dealt to the cores."""
+    context, tiles = _context(attention), np.ceil(attention.tokens / _QUERY_TILE)
+    longest = np.where(attention.kv_len < attention.tokens, attention.kv_len, context + tiles * _QUERY_TILE)
+    if attention.selected is not None:
+        longest = np.minimum(longest, attention.selected)
+    growing = np.clip(np.floor((longest - context) / _QUERY_TILE), 0, tiles)
+    keys = growing * context + _QUERY_TILE * growing * (growing + 1) / 2.0 + (tiles - growing) * longest
     pairs = 2.0 * channels * _QUERY_TILE  # FLOPs of one tile per key
-    longest = pairs * (context + tiles * _QUERY_TILE)
-    rate = chip.peak * c.compute
-    started = batch * heads * tiles / chip.cores * c.tile_s
-    return batch * heads * pairs * keys / rate + started + c.tail * longest * chip.cores / rate
+    rate, count = chip.peak * c.expanded, attention.batch * attention.heads
+    started = count * tiles / chip.cores * c.tile_s
+    return count * pairs * keys / rate + started + c.tail * pairs * longest * chip.cores / rate
 
 
-def decode_time(
-    batch: Number, length: Number, shape: Latent, chip: ChipFacts, constants: LatentConstants
+def _absorbed(
+    attention: Attention, shape: LatentShape, chip: ChipFacts, c: LatentConstants, cache_bytes: Number
 ) -> KernelTime:
-    """One call for one new token of each of `batch` sequences, which sees `length` cached tokens."""
-    c, rows = constants, batch * shape.heads
-    absorb = 2.0 * batch * shape.expansion / (chip.peak * c.project)
-    weights = shape.expansion * _SIZE / (chip.bandwidth * c.memory)
-    # A query is read, absorbed, written and read again with its positions; its result goes the same way back
-    copied = rows * (shape.nope + 2 * shape.rank + shape.rope + 2 * shape.rank + shape.values)
-    copied = copied + rows * shape.rank * (2 * c.splits * _PARTIAL / _SIZE)  # of each part, written and read
-    copies = copied * _SIZE / (chip.bandwidth * c.pointwise) + batch / chip.cores * c.store_s
-    blocks = np.ceil(shape.heads / c.head_block)
-    cached = batch * length * (shape.rank + shape.rope) * shape.cache_bytes
+    """Over the cached latents: queries of all heads and new tokens of a sequence share them."""
+    batch, queries = attention.batch, attention.heads * attention.tokens
+    # A query is read and written again with its positions; its result goes the same way back
+    copied = batch * queries * (2 * shape.rank + shape.rope + 2 * shape.rank)
+    copied = copied + batch * queries * shape.rank * (2 * c.splits * _PARTIAL / _SIZE)  # of each part, written and read
+    copies = copied * _SIZE / (chip.bandwidth * c.pointwise) + batch * attention.tokens / chip.cores * c.store_s
+    blocks, tiles = np.ceil(attention.heads / c.head_block), np.ceil(queries / c.head_rows)
     fill = np.minimum(batch * blocks * c.splits / chip.cores, 1.0) if c.splits else 1.0
-    padded = np.ceil(shape.heads / c.head_rows) * c.head_rows
-    compute = 2.0 * batch * padded * length * (2 * shape.rank + shape.rope) / (chip.peak * c.compute * fill)
+    met = attention.visible + _SURPLUS * (np.asarray(attention.tokens) > 1)
+    flops = 2.0 * batch * tiles * c.head_rows * met * (2 * shape.rank + shape.rope)
+    compute = flops / (chip.peak * c.absorbed * fill) + batch * tiles / chip.cores * c.tile_s
+    cached = batch * _seen(attention) * shape.cached * cache_bytes
     memory = cached * blocks / (chip.bandwidth * c.memory * fill)
     attend = np.maximum(compute, memory) + (1.0 - c.overlap) * np.minimum(compute, memory)
-    busy = np.maximum(absorb, weights) + copies + attend
-    moved = cached + (copied + shape.expansion) * _SIZE
-    return _call(busy, absorb + compute, weights + copies + memory, moved, c.kernels_s, c.decode_floor_s)
+    return _call(attend + copies, compute, copies + memory, cached + copied * _SIZE, c.absorbed_gaps_s)
 
 
-def project_time(
-    rows: Number, hidden: Number, q_rank: Number, shape: Latent, chip: ChipFacts, constants: LatentConstants
-) -> KernelTime:
-    """The products around latent attention, for `rows` tokens, their launches left out.
-
-    From the stream to the latents of queries and keys, from there to the heads' queries, and from the heads' outputs
-    back to the stream; norms and rotary pass once over what they change. With a prefill or decode this is DeepSeek's
-    whole attention module.
-    """
-    latent, query = q_rank + shape.rank + shape.rope, shape.heads * (shape.nope + shape.rope)
-    products = ((latent, hidden), (query, q_rank), (hidden, shape.heads * shape.values))
-    passes = rows * (latent + q_rank + query) * (2 * _SIZE)
-    copies = passes / (chip.bandwidth * constants.pointwise)
-    found = KernelTime(copies, 0.0, copies, 0.0, passes)
-    for outputs, inputs in products:
-        moved = (outputs * inputs + rows * (outputs + inputs)) * _SIZE
-        compute = 2.0 * rows * outputs * inputs / (chip.peak * constants.project)
-        memory = moved / (chip.bandwidth * constants.memory)
-        found = found + KernelTime(np.maximum(compute, memory), compute, memory, 0.0, moved)
-    return found
+def _seen(attention: Attention) -> Number:
+    """Cached tokens that at least one query reads."""
+    if attention.selected is None:
+        return attention.span
+    return np.minimum(attention.span, attention.tokens * attention.selected)
 
 
-def _call(busy: Number, compute: Number, memory: Number, moved: Number, gaps_s: Number, floor_s: Number) -> KernelTime:
-    """A call on the device, or hidden in its own launch; what the kernels do not fill counts as launch."""
-    time = np.maximum(busy + gaps_s, floor_s)
-    return KernelTime(time, compute, memory, time - busy, moved)
+def _call(busy: Number, compute: Number, memory: Number, moved: Number, gaps_s: Number) -> KernelTime:
+    """Busy kernels and what is between them."""
+    return KernelTime(busy + gaps_s, compute, memory, gaps_s, moved)

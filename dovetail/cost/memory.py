@@ -12,7 +12,7 @@ from dovetail.cost.traffic import compute_dtype, kv_element_bytes, resident_byte
 from dovetail.hardware.machine import Machine
 from dovetail.model.graph import Cache, Collective, Graph, Linear, Pointwise
 
-PARTS = ("weights", "kv_cache", "activations", "workspace", "communication", "fragmentation")
+PARTS = ("weights", "kv_cache", "activations", "workspace", "communication", "fragmentation", "staging")
 
 # The token embeddings that the module's frame holds on to and the block's normed input, beside the residual streams.
 BESIDE_STREAMS = 2
@@ -40,6 +40,10 @@ class Memory:
         Buffers of the collective library; 0 on one chip.
     fragmentation : Number
         Unused rest of the last page of each sequence, in every cache that grows; 0 where caches are not paged.
+    staging : Number
+        Room for what streams in from the host's memory; 0 where nothing does.
+    host : Number
+        Weights or caches that the host's memory holds instead (`dovetail.design.offload`); not in the total.
     """
 
     weights: Number
@@ -49,6 +53,8 @@ class Memory:
     workspace: Number = 0.0
     communication: Number = 0.0
     fragmentation: Number = 0.0
+    staging: Number = 0.0
+    host: Number = 0.0
 
     @property
     def total(self) -> Number:

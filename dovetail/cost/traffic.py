@@ -11,6 +11,7 @@ from dovetail.core.formats import DTYPE_BYTES, Format, Number, dtype_bytes
 from dovetail.cost.packed import held_bytes, kernel_of, width_of
 from dovetail.hardware.machine import Machine
 from dovetail.model.graph import Attention, Collective, Graph, Linear, Operator, Pointwise, Scan, Weight
+from dovetail.model.host_transfer import HostTransfer
 
 _FLOATS = ("bf16", "fp16", "fp32")
 _STAND_INS = {"bf16": ("fp16", "fp32"), "fp16": ("bf16", "fp32"), "fp8_block": ("fp8",)}
@@ -125,6 +126,8 @@ def traffic(operator: Operator, machine: Machine) -> Traffic:
         return Traffic(dtype, operator.executed_flops, state, (operator.read + operator.written) * size)
     if isinstance(operator, Collective):
         return Traffic(dtype, operator.executed_flops, 0.0, 0.0, operator.elements * size)
+    if isinstance(operator, HostTransfer):
+        return Traffic(dtype, operator.executed_flops, 0.0, 0.0)
     raise DovetailError(f"no cost is known for operator '{operator.name}'", why=type(operator).__name__)
 
 

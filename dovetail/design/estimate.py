@@ -105,7 +105,7 @@ class Estimate:
     def memory(self) -> dict[str, Quantity]:
         """Bytes on each chip by what they hold, and their total; exact for weights, caches and pages."""
         held = self.metrics.memory
-        parts = {name: getattr(held, name) for name in (*PARTS, "total")}
+        parts = {name: getattr(held, name) for name in (*PARTS, "total", *(("host",) if held.host else ()))}
         return {
             name: exact(float(v), "byte", "modelled", "tensor shapes and formats of the graph")
             for name, v in parts.items()

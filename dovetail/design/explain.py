@@ -13,12 +13,14 @@ from dovetail.cost import GraphCost, OperatorCost
 from dovetail.cost.memory import cache_bytes
 from dovetail.cost.packed import executed
 from dovetail.cost.traffic import resident_bytes
+from dovetail.cost.transfer import REACHED, START_S
 from dovetail.design.estimate import Estimate
 from dovetail.design.kernel_tree import HOW, constants, facts
 from dovetail.design.link_tree import link_parts
 from dovetail.hardware.energy import ATTENTION_SHARE
 from dovetail.hardware.machine import Machine
 from dovetail.model.graph import Collective, Graph, Operator
+from dovetail.model.host_transfer import HostTransfer
 
 
 def explain(estimate: Estimate, metric: str) -> Quantity:
@@ -128,6 +130,8 @@ def _seconds(estimate: Estimate, value: Number, formula: str, *parts: tuple[str,
 
 def _operator(estimate: Estimate, operator: Operator, cost: OperatorCost) -> Quantity:
     """All repetitions of one operator; the formula names the parts that are there."""
+    if isinstance(operator, HostTransfer):
+        return _stream(estimate, operator, cost)
     if cost.model != "roofline":
         return _by_kernel(estimate, cost)
     machine = estimate.machine
@@ -150,6 +154,22 @@ def _operator(estimate: Estimate, operator: Operator, cost: OperatorCost) -> Qua
     parts.append(("launch", launch))
     formula += f" + {cost.repeat} x launch; bound by {cost.bound}"
     return _seconds(estimate, cost.time_s, formula, *parts)
+
+
+def _stream(estimate: Estimate, operator: HostTransfer, cost: OperatorCost) -> Quantity:
+    """What streaming from the host's memory adds to a step."""
+    machine = estimate.machine
+    parts = (
+        ("bytes", exact(float(operator.size), "byte", "modelled", "what the chip has no room for")),
+        ("host link", _constant(machine, "host_link", float(machine.host_link), "byte/s")),
+        (
+            "reached share",
+            exact(REACHED["pinned"], "", "modelled", "packets and flow control (dovetail.cost.transfer)"),
+        ),
+        ("start of a copy", exact(START_S, "s", "modelled", "dovetail.cost.transfer")),
+    )
+    copies = _seconds(estimate, cost.link_s, f"{cost.repeat} x start + bytes / (link x reached)", *parts)
+    return _seconds(estimate, cost.time_s, "what of it the other operators do not hide", ("copies", copies))
 
 
 def _by_kernel(estimate: Estimate, cost: OperatorCost) -> Quantity:
@@ -287,7 +307,11 @@ def _memory(estimate: Estimate) -> Quantity:
     parts = (
         ("weights", replace(weights, formula="sum of all tensors, scales included", parts=tuple(_weights(estimate)))),
         ("kv_cache", replace(kv, formula="sum at the end of the output", parts=tuple(_caches(estimate)))),
-        *((name, replace(held[name], formula=formula)) for name, formula in _OTHER_MEMORY.items() if held[name].value),
+        *(
+            (name, replace(held[name], formula=formula))
+            for name, formula in _OTHER_MEMORY.items()
+            if name in held and held[name].value
+        ),
     )
     return replace(total, formula="sum on each chip", parts=parts)
 
@@ -297,6 +321,8 @@ _OTHER_MEMORY = {
     "workspace": "batch x vocabulary x 4 bytes: fp32 logits for sampling",
     "communication": "buffers of the collective library",
     "fragmentation": "rest of the last page of each sequence",
+    "staging": "two layers of what streams from the host",
+    "host": "what the chip has no room for, in its host's memory; not in the sum",
 }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dovetail.core.formats import Number
 from dovetail.cost import Memory, memory
 from dovetail.design.images import image_graph
+from dovetail.design.offload import kept
 from dovetail.design.resolve import Plan
 from dovetail.hardware.machine import Machine
 from dovetail.model import Model
@@ -29,4 +30,5 @@ def memory_of(
     share = plan.share(machine, model, work.batch) if share is None else share
     first = step_graph(model, machine, recipe, plan, share, work.prefilled, 0)
     last = step_graph(model, machine, recipe, plan, share, 1, work.cached_tokens - 1)
-    return memory(first, last, machine, image_graph(model, machine, plan, share, work))
+    held = memory(first, last, machine, image_graph(model, machine, plan, share, work))
+    return kept(held, last, machine, plan.offload) if plan.offload else held

@@ -12,7 +12,6 @@ from dovetail.cost import Memory
 from dovetail.design.estimate import Estimate
 from dovetail.design.feasibility import largest, without_kernel
 from dovetail.design.graphs import memory_of, step_graph
-from dovetail.design.resolve import Plan
 from dovetail.recipe.recipe import Recipe
 from dovetail.workload import Workload
 
@@ -99,7 +98,7 @@ def _chips(found: Estimate) -> Iterator[str]:
     for doublings in range(1, 7):
         more = replace(found.machine, count=found.machine.count << doublings)
         wide = more.count > more.node and not found.plan.tp  # layers stay in a node unless asked
-        plan = Plan(tp=more.count) if wide else found.plan
+        plan = replace(found.plan, tp=more.count) if wide else found.plan
         try:
             if bool(memory_of(found.model, more, found.recipe, plan, found.workload).fits):
                 yield f"--on '{more.label}'{f' --tp {plan.tp}' if wide else ''} fits"

@@ -14,6 +14,7 @@ HOW = {
     "gemm": "tiles on the cores and operands from memory, (compute^overlap + memory^overlap)^(1/overlap)",
     "attention": "tiles on the cores and keys from memory, sqrt(compute^2 + memory^2), and new keys appended",
     "mixture": "max(compute, memory) + (1 - overlap) x min(compute, memory) + starts of tiles",
+    "latent": "copies + max(compute, memory) + (1 - overlap) x min(compute, memory); expanded: copies + max of both",
 }
 _UNITS = {"core_bandwidth": "byte/s"}
 

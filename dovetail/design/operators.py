@@ -13,6 +13,7 @@ from dovetail.cost.light import speed_of_light_s
 from dovetail.design.estimate import MODEL, Estimate
 from dovetail.design.trust import Trust
 from dovetail.model.graph import Collective, Graph, Operator
+from dovetail.model.host_transfer import HostTransfer
 
 OVERHEAD = "step overhead"
 _SAME = 9  # digits to which calls of two kinds of layer take the same time
@@ -115,10 +116,15 @@ def _row(
     time_s = sum(float(cost.time_s) for _, cost in members)
     light_s = sum(float(speed_of_light_s(each, machine)) for each, _ in members)
     ways = estimate.plan.ways(machine, estimate.model) if isinstance(operator, Collective) else 1
-    known = Trust(machine, ways, (priced.dtype,), (model,), tuple(filter(None, [lent(operator, machine)])))
+    hosted, others = isinstance(operator, HostTransfer), tuple(filter(None, [lent(operator, machine)]))
+    known = Trust(machine, ways, (priced.dtype,), (model,), others, hosted)
     text = machine.source(_constants(operator, model, ways)).text
     time = Quantity(*_range(time_s, known.factor("tpot")), "s", known.kind("tpot"), f"{MODEL}, {model}: {text}")
-    light = exact(light_s, "s", _peaks(estimate, priced.dtype), "FLOPs at dense peak or bytes at full bandwidth")
+    light = (
+        None
+        if hosted
+        else exact(light_s, "s", _peaks(estimate, priced.dtype), "FLOPs at dense peak or bytes at full bandwidth")
+    )
     count = sum(cost.repeat for _, cost in members)
     return Row(phase, name, count, time, time_s / whole, priced.bound, light, _priced_by(operator, model), text)
 
@@ -127,10 +133,14 @@ def _constants(operator: Operator, model: str, ways: int) -> str:
     """The path of the constants that a time rests on."""
     if isinstance(operator, Collective) and ways > 1:
         return "fabric"
+    if isinstance(operator, HostTransfer):
+        return "host_link"
     return "efficiency" if model == "roofline" else f"kernels.{model}"
 
 
 def _priced_by(operator: Operator, model: str) -> str:
+    if isinstance(operator, HostTransfer):
+        return "host_link"
     return "fabric" if isinstance(operator, Collective) else model
 
 

@@ -12,6 +12,7 @@ from dovetail.cost import GraphCost, Memory, evaluate, memory
 from dovetail.design.feasibility import without_kernel
 from dovetail.design.graphs import step_graph
 from dovetail.design.images import image_graph
+from dovetail.design.offload import kept, streaming
 from dovetail.design.resolve import Plan
 from dovetail.hardware.machine import Machine
 from dovetail.model import Model
@@ -70,7 +71,7 @@ class Steps:
 
 def steps(model: Model, machine: Machine, recipe: Recipe, plan: Plan, work: Workload, *, detail: bool) -> Steps:
     """Images and prefill of the batch, the decode step at the mean context; after `recipe` and `plan`, with costs."""
-    plan = Plan(plan.ways(machine, model))
+    plan = replace(plan, tp=plan.ways(machine, model))
     share = plan.share(machine, model, work.batch)
 
     def graph(tokens: Number, context: Number) -> Graph:
@@ -81,6 +82,9 @@ def steps(model: Model, machine: Machine, recipe: Recipe, plan: Plan, work: Work
 
     first, later, last = graph(work.prefilled, 0), graph(1, work.mean_context), graph(1, work.cached_tokens - 1)
     seen = image_graph(model, machine, plan, share, work)
+    if plan.offload:
+        held = kept(memory(first, last, machine, seen), last, machine, plan.offload)
+        first, later = (streaming(each, last, held, machine, plan.offload) for each in (first, later))
     return Steps(first, later, last, cost(first), cost(later), seen, None if seen is None else cost(seen))
 
 
@@ -97,6 +101,7 @@ def metrics(model: Model, machine: Machine, recipe: Recipe, plan: Plan, work: Wo
     busy = np.ceil(work.batch / plan.share(machine, model, work.batch)) * plan.ways(machine, model)
     energy = (found.first_token_j + decode_energy) * busy + machine.idle_w * e2e * (machine.count - busy)
     held = memory(found.prefill_graph, found.last_graph, machine, found.image_graph)
+    held = kept(held, found.last_graph, machine, plan.offload) if plan.offload else held
     usd = e2e * (machine.usd_per_hour * machine.count / 3600.0)
     runs = held.fits & (np.asarray(work.total_tokens) <= model.max_context)
     runs = runs & (not without_kernel(found.last_graph, machine))
@@ -108,7 +113,7 @@ def metrics(model: Model, machine: Machine, recipe: Recipe, plan: Plan, work: Wo
 def table(model: Model, machine: Machine, recipe: Recipe, plan: Plan, work: Workload) -> dict[str, np.ndarray]:
     """Every metric as a flat column, shape (points,), evaluated block by block; `work` may hold millions of points."""
     columns = {name: np.ravel(column) for name, column in work.columns().items()}
-    points, plan = columns["batch"].size, Plan(plan.ways(machine, model))
+    points, plan = columns["batch"].size, replace(plan, tp=plan.ways(machine, model))
     out: dict[str, np.ndarray] = {}
     for start in range(0, points, BLOCK):
         rows: dict[str, Any] = {name: column[start : start + BLOCK] for name, column in columns.items()}

@@ -20,20 +20,24 @@ from dovetail.system.tensor_parallel import divides
 class Plan:
     """How the work is laid out: `tp` chips share every layer, ``count / tp`` replicas serve side by side.
 
-    Without a number, as many as share a node, divide the machine, and that the model's heads divide over.
+    Without a number, as many as share a node, divide the machine, and that the model's heads divide over. `offload`
+    (``weights`` or ``kv``) streams what the chips have no room for from the memory of their hosts.
 
     Raises
     ------
     DovetailError
-        `tp` is not a whole number from 0.
+        `tp` is not a whole number from 0, or `offload` neither of the two.
     """
 
     tp: int = 0
+    offload: str = ""
 
     def __post_init__(self) -> None:
         if isinstance(self.tp, bool) or not isinstance(self.tp, int | np.integer) or self.tp < 0:
             hint = "8, or 0 for as many chips as share a node"
             raise DovetailError(f"{self.tp!r} is not a number of chips", where="tp", hint=hint)
+        if self.offload not in ("", "weights", "kv"):
+            raise DovetailError(f"cannot offload '{self.offload}'", where="offload", hint="weights or kv")
 
     def ways(self, machine: Machine, model: Model) -> int:
         """Chips that share a layer. Raises `DovetailError` when the machine's chips do not divide into such groups."""

@@ -8,9 +8,11 @@ from dovetail.core.quantity import Kind, weakest
 from dovetail.cost.gpu import lent, model_of
 from dovetail.cost.operators import spread_of
 from dovetail.cost.traffic import operator_dtype
+from dovetail.cost.transfer import RANGE
 from dovetail.hardware.machine import Machine
 from dovetail.hardware.relatives import TRANSFER
 from dovetail.model.graph import Attention, Graph, Linear
+from dovetail.model.host_transfer import HostTransfer
 
 # Communication on links that nobody measured, networks among them: at least so wide a range for a time with some in it.
 _MODELLED_FABRIC = 0.5
@@ -24,7 +26,8 @@ class Trust:
     """What is known of the metrics of one graph on `machine`, its layers shared by `ways` chips.
 
     `dtypes` are those that the graph computes in, whose energy per FLOP counts; `models` are what prices its products
-    and its attention (`dovetail.cost.operators`), or the roofline where that prices them too.
+    and its attention (`dovetail.cost.operators`), or the roofline where that prices them too; `host` says that it
+    streams from the host's memory.
     """
 
     machine: Machine
@@ -32,6 +35,7 @@ class Trust:
     dtypes: tuple[str, ...]
     models: tuple[str, ...] = ("roofline",)
     lent: tuple[str, ...] = ()
+    host: bool = False
 
     def kind_of(self, *paths: str) -> Kind:
         """The weakest of the kinds of what prices the operators, the link's where it is used, and those of `paths`.
@@ -39,7 +43,8 @@ class Trust:
         A time is ``calibrated`` where efficiency, or the constants of kernels, were measured, else ``modelled``.
         """
         fitted = not self.lent and all(self._made(model) in ("measured", "calibrated") for model in self.models)
-        used = (*(self._links if self.ways > 1 else ()), *paths)
+        fitted = fitted and not self.host  # what copies reach of that link was not measured
+        used = (*(self._links if self.ways > 1 else ()), *(("host_link",) if self.host else ()), *paths)
         return weakest("calibrated" if fitted else "modelled", *(self.machine.source(path).kind for path in used))
 
     def _made(self, model: str) -> Kind:
@@ -79,6 +84,8 @@ class Trust:
         spread = max(spread, *(TRANSFER[family] for family in self.lent)) if self.lent else spread
         if self.ways > 1 and self._unmeasured_links:
             spread = max(spread, _MODELLED_FABRIC)
+        if self.host:
+            spread = max(spread, RANGE)
         if metric == "energy_per_token":
             spread = max(spread, _MODELLED_ENERGY if self._energy == "modelled" else FITTED_ENERGY)
         return 1.0 + spread
@@ -93,5 +100,6 @@ def trust(graph: Graph, machine: Machine, ways: int) -> Trust:
     dtypes = {operator_dtype(operator, machine) for operator in graph.operators}
     models = {model_of(o, machine) for o in graph.operators if isinstance(o, Linear | Attention)}
     families = {family for operator in graph.operators if (family := lent(operator, machine))}
+    host = any(isinstance(operator, HostTransfer) for operator in graph.operators)
     known = tuple(sorted(models)) or ("roofline",)
-    return Trust(machine, ways, tuple(sorted(dtypes)), known, tuple(sorted(families)))
+    return Trust(machine, ways, tuple(sorted(dtypes)), known, tuple(sorted(families)), host)

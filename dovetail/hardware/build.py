@@ -9,6 +9,7 @@ from typing import Any
 
 from dovetail.core.errors import DovetailError, did_you_mean
 from dovetail.hardware import energy
+from dovetail.hardware.fabric import FASTEST_PCIE
 from dovetail.hardware.machine import Efficiency, Machine, MemoryLevel, Source, Stack
 from dovetail.hardware.packed import Packed, PackedProduct
 from dovetail.hardware.relatives import fabric_of, kernels_of
@@ -86,6 +87,7 @@ def build(file: Mapping[str, Any]) -> Machine:
     fabric, fabric_source = fabric_of(file)
     kernels, kernels_source = kernels_of(file, stack.name)
     home = file.get("system") or ""
+    host_link, host_source = _host_link(file, given)
     return Machine(
         name=file["name"], title=file.get("title") or file["name"], kind=file.get("kind", "gpu"),
         vendor=file.get("vendor", ""), year=file.get("year") or 0,
@@ -96,8 +98,10 @@ def build(file: Mapping[str, Any]) -> Machine:
         usd_per_hour=price["rent"] * 3600 if price else NAN,
         area_mm2=file.get("area") or NAN, process_nm=round(file["process"] * 1e9, 6) if file.get("process") else NAN,
         efficiency=Efficiency(**file.get("efficiency", {})), stack=stack, engines=tuple(file.get("engines", ())),
-        sources=stack_sources | energy_sources | guessed | fabric_source | kernels_source | level_sources(home) | given,
+        sources=stack_sources | energy_sources | guessed | fabric_source | kernels_source | level_sources(home)
+        | host_source | given,
         kernels=kernels, packed=_packed(file.get("packed")), fabric=fabric, system=home, levels=levels_of(home),
+        host_link=host_link,
     )  # fmt: skip
 
 
@@ -123,3 +127,11 @@ def machine_from_mapping(data: dict[str, Any], where: str) -> Machine:
     from dovetail.hardware.schema import MachineFile, check
 
     return build(check(data, MachineFile, where).model_dump(exclude_none=True))
+
+
+def _host_link(file: Mapping[str, Any], given: Mapping[str, Source]) -> tuple[float, dict[str, Source]]:
+    """Bytes/s to the host, and their source: a GPU's link no faster than PCI Express is that to its host."""
+    link = float(file.get("link") or 0.0)
+    if file.get("host_link") or file.get("kind", "gpu") != "gpu" or not 0 < link <= FASTEST_PCIE:
+        return float(file.get("host_link") or 0.0), {}
+    return link, {"host_link": given["link"]} if "link" in given else {}

@@ -64,6 +64,8 @@ def _mapping(machine: Machine) -> dict[str, Any]:
         data["caches"] = [{"name": level.name} | _level(level, f"caches.{level.name}") for level in machine.caches]
     if _known(machine.link):
         data["link"] = _number(machine.link, "byte/s", "link")
+    if _known(machine.host_link):
+        data["host_link"] = _number(machine.host_link, "byte/s", "host_link")
     if machine.fabric:
         data["fabric"] = [_transport(transport) for transport in machine.fabric]
     if machine.kernels is not None:

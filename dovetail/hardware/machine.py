@@ -116,6 +116,8 @@ class Machine(ByContent):
         Main memory. `caches` are the levels nearer to the cores, nearest last.
     link : Number
         Bytes/s per direction to the other chips of the node, all ports together; 0 when alone.
+    host_link : Number
+        Bytes/s per direction to the memory of its host (PCI Express, NVLink-C2C); 0 when unknown.
     levels : tuple of Level
         What joins the chips, innermost first; empty where no system with this chip is known: all are on their links.
         The innermost level has the bandwidth of `link`.
@@ -175,6 +177,7 @@ class Machine(ByContent):
     unit: int = 1
     system: str = ""
     system_w: Number = float("nan")
+    host_link: Number = 0.0
 
     @property
     def label(self) -> str:

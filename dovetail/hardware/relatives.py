@@ -22,7 +22,7 @@ from functools import cache
 from typing import Any
 
 from dovetail.hardware.fabric import Transport
-from dovetail.hardware.kernels import Attended, GemmConstants, Kernels
+from dovetail.hardware.kernels import Attended, GemmConstants, Kernels, LatentConstants, MixtureConstants
 from dovetail.hardware.kernels.gemm import at_clock
 from dovetail.hardware.kernels.read import kernels_from
 from dovetail.hardware.machine import Source
@@ -33,11 +33,11 @@ BLACKWELL = 2024
 LATER = 2023  # of other makers: libraries with the H100's kernels as their model
 # Nine of ten calls on an A100 or an H100 lie within this of what the other's constants say (bench/accuracy.py).
 # What another dtype's constants say is taken for no nearer.
-TRANSFER = {"gemm": 0.35, "attention": 0.56, "mixture": 0.7}
+TRANSFER = {"gemm": 0.35, "attention": 0.56, "mixture": 0.7, "latent": 0.79}
 _LIBRARIES = {"NVIDIA": "nccl", "AMD": "rccl"}
 _OWN_KERNELS = ("NVIDIA", "AMD")
 _ONLY_A100 = ("w8a16", "w4a16", "int8")
-_FAMILIES = ("gemm", "attention", "mixture")
+_FAMILIES = ("gemm", "attention", "mixture", "latent")
 _ENGINES = ("vllm",)  # stacks whose kernels were measured
 
 
@@ -122,7 +122,7 @@ def _wider(one: Any) -> Any:
     if isinstance(one, Attended):
         known = one.constants
         return replace(one, constants=replace(known, spread=max(2.0 * known.spread, TRANSFER["attention"])))
-    family = "gemm" if isinstance(one, GemmConstants) else "mixture"
+    family = {GemmConstants: "gemm", MixtureConstants: "mixture", LatentConstants: "latent"}[type(one)]
     return replace(one, spread=max(2.0 * one.spread, TRANSFER[family]))
 
 

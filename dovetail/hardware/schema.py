@@ -228,6 +228,7 @@ class MachineFile(_Section):
     memory: MemorySection
     caches: tuple[CacheSection, ...] = ()
     link: BytesPerSecond | None = None
+    host_link: BytesPerSecond | None = None
     fabric: tuple[TransportSection, ...] = ()
     system: str | None = None
     kernels: Annotated[dict[str, dict[str, dict[str, Any]]], AfterValidator(_kernels)] | None = None

@@ -16,7 +16,7 @@ from dovetail.hardware.packed import KERNELS
 DIMENSIONS: dict[str, str] = {
     "cores": "", "clock": "Hz",
     "process": "m", "area": "mm2", "peak.*": "flop/s", "memory.capacity": "byte", "memory.bandwidth": "byte/s",
-    "caches.capacity": "byte", "caches.bandwidth": "byte/s", "link": "byte/s", "power.*": "W",
+    "caches.capacity": "byte", "caches.bandwidth": "byte/s", "link": "byte/s", "host_link": "byte/s", "power.*": "W",
     "energy.per_flop.*": "J/flop", "energy.per_byte": "J/byte", "price.rent": "USD/s", "efficiency.*": "",
     "fabric.launch": "s", "fabric.hop": "s", "fabric.reached": "", "fabric.own": "", "fabric.fill": "",
     "fabric.most": "byte", "system_power": "W",

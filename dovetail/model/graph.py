@@ -14,6 +14,7 @@ import numpy as np
 
 from dovetail.core.content import ByContent
 from dovetail.core.formats import Format, Number
+from dovetail.model.latents import LatentShape
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -126,6 +127,8 @@ class Attention(Operator):
         itself. `kv_len` counts tokens; everything else counts keys.
     block : int
         Keys are picked by blocks of that many, the query's own block among them; `selected` is a multiple of it.
+    latents : LatentShape or None
+        Of multi-head latent attention, whichever way it is executed; None for any other.
     """
 
     batch: Number = 1
@@ -145,6 +148,7 @@ class Attention(Operator):
     whole: bool = False
     rate: int = 1
     block: int = 1
+    latents: LatentShape | None = None
 
     @property
     def values(self) -> Number:

@@ -43,7 +43,7 @@ def _linear(operator: Linear) -> Iterator[Operator]:
 def _attention(operator: Attention) -> Iterator[Operator]:
     """Gradients dP = dO V^T, dQ = dS K; then dV = P^T dO, dK = dS^T Q: each pair is as large as the forward's."""
     for name in ("grad_query", "grad_key_value"):
-        yield replace(operator, name=f"{operator.name}.{name}", weights=())
+        yield replace(operator, name=f"{operator.name}.{name}", weights=(), latents=None)  # no kernel of a forward pass
 
 
 @backward.register

@@ -17,6 +17,7 @@ from dovetail.app.question import (
     ImageCount,
     ImageSize,
     ModelName,
+    Offload,
     On,
     Output,
     Prompt,
@@ -71,6 +72,7 @@ def estimate(
     tp: Tp = 0,
     images: ImageCount = 0,
     image_size: ImageSize = IMAGE_SIZE,
+    offload: Offload = "",
     explain: Annotated[
         str,
         typer.Option(
@@ -90,7 +92,7 @@ def estimate(
     """
     from dovetail.app.estimate_screen import estimate_screen
 
-    asked = Question(model, on, batch, prompt, output, recipe, tp, images, image_size)
+    asked = Question(model, on, batch, prompt, output, recipe, tp, images, image_size, offload)
     if explain not in ("", *_EXPLAINED):
         raise DovetailError(f"nothing called '{explain}' to explain here", where="--explain", hint=_EXPLAIN)
     try:
@@ -159,6 +161,7 @@ def explain(
     tp: Tp = 0,
     images: ImageCount = 0,
     image_size: ImageSize = IMAGE_SIZE,
+    offload: Offload = "",
     depth: Annotated[int, typer.Option(metavar="N", help="Levels of the tree to print; 0 is all.", min=0)] = 0,
     json: Json = False,
     quiet: Quiet = False,
@@ -168,7 +171,7 @@ def explain(
     from dovetail.app.tree_screen import print_tree, tree_json
     from dovetail.design.explain import explain as tree
 
-    asked = Question(model, on, batch, prompt, output, recipe, tp, images, image_size)
+    asked = Question(model, on, batch, prompt, output, recipe, tp, images, image_size, offload)
     design = asked.answer()
     found, why = tree(design, metric), design.why
 

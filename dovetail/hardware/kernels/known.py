@@ -9,6 +9,7 @@ from typing import TypeVar
 from dovetail.core.content import ByContent
 from dovetail.hardware.kernels.attention import AttentionConstants, AttentionKernel
 from dovetail.hardware.kernels.gemm import GemmConstants
+from dovetail.hardware.kernels.latent import LatentConstants
 from dovetail.hardware.kernels.mixture import MixtureConstants
 
 T = TypeVar("T")
@@ -42,11 +43,14 @@ class Kernels(ByContent):
         By the dtype of the cache.
     mixture : mapping of str to MixtureConstants
         As `gemm`.
+    latent : mapping of str to LatentConstants
+        As `attention`, of multi-head latent attention; without any it is priced as `attention`.
     """
 
     gemm: Mapping[str, GemmConstants]
     attention: Mapping[str, Attended]
     mixture: Mapping[str, MixtureConstants] = field(default_factory=dict)
+    latent: Mapping[str, LatentConstants] = field(default_factory=dict)
 
 
 def known_for(table: Mapping[str, T], dtype: str) -> tuple[str, T] | None:

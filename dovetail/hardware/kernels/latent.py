@@ -10,14 +10,16 @@ from dovetail.core.formats import Number
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LatentConstants(ByContent):
-    """Multi-head latent attention: expanded in prefill, absorbed in decode (`cost.latent`).
+    """Multi-head latent attention: expanded in long prefills, absorbed in short ones and in decode (`cost.latent`).
+
+    The products that expand latents or absorb queries are not among it: those are priced as products.
 
     Parameters
     ----------
-    compute : float
-        Share of the peak that full tiles of attention reach, softmax included, 0.3 to 1.
-    project : float
-        Share of the peak of the products that expand latents or absorb queries, 0.3 to 1.
+    expanded : float
+        Share of the peak that full tiles of attention over expanded keys reach, softmax included, 0.3 to 1.
+    absorbed : float
+        The same over the latents themselves, 0.2 to 1.
     memory : float
         Share of the bandwidth at which the cache is read, 0.2 to 1.
     pointwise : float
@@ -29,41 +31,38 @@ class LatentConstants(ByContent):
     tail : float
         Share of the longest tile for which the other cores wait at the end, 0 to 1.
     store_s : float
-        What storing one new token in the cache costs a core, 0.05 to 5 us: a block of threads for each.
-    short_bytes : float
-        Bytes per query and head that short prefills move in addition, 0 to 10,000. Up to `short_tokens` new tokens a
-        sequence, FlashAttention 3 on Hopper takes about twice as long per token as beyond; measured, the cause is not
-        documented.
-    kernels_s : float
-        Time of the gaps between the call's kernels, 1 to 200 us.
-    prefill_floor_s, decode_floor_s : float
-        Time the host takes to launch the call, in which a short one hides entirely, 10 to 500 us.
+        What one new token costs a core beyond its heads, 0.05 to 5 us: a block of threads that stores it in the cache,
+        and the module's passes over its stream that a graph has no operators for.
+    expanded_gaps_s, absorbed_gaps_s : float
+        Time of the gaps between the kernels of a call that expands, or absorbs, 1 to 200 us.
     short_tokens : int
-        See `short_bytes`; 0 for a kernel without.
+        Prefills of up to this many new tokens a sequence are absorbed too: 512 with vLLM's FlashAttention, 128 with its
+        FlashMLA; 0 for a kernel of one query.
     head_block : int
         Heads that share one read of the cache: all of a chip's with FlashAttention, 16 in vLLM's Triton kernel.
     head_rows : int
-        Heads are padded to a multiple of these rows of a tile in decode.
+        Queries of all heads are padded to a multiple of these rows of a tile where they are absorbed.
     splits : int
         Parts of a sequence that different cores attend to in decode; 0 for as many as there are free cores.
     padded_values : bool
         Values are padded to the width of the keys in prefill (FlashAttention 2).
+    spread : float
+        A measured call lies within a factor 1 + spread of the model in nine cases of ten.
     """
 
-    compute: Number = 0.75
-    project: Number = 0.6
+    expanded: Number = 0.7
+    absorbed: Number = 0.7
     memory: Number = 0.9
     pointwise: Number = 0.5
     overlap: Number = 0.9
     tile_s: Number = 1e-6
     tail: Number = 0.5
     store_s: Number = 0.6e-6
-    short_bytes: Number = 3000.0
-    kernels_s: Number = 50e-6
-    prefill_floor_s: Number = 160e-6
-    decode_floor_s: Number = 160e-6
+    expanded_gaps_s: Number = 50e-6
+    absorbed_gaps_s: Number = 40e-6
     short_tokens: int = 0
     head_block: int = 128
     head_rows: int = 64
     splits: int = 0
     padded_values: bool = False
+    spread: float = 0.3

@@ -11,6 +11,7 @@ from dovetail.core.errors import DovetailError, did_you_mean
 from dovetail.hardware.kernels.attention import FLASH_2, FLASH_3, AttentionConstants, AttentionKernel
 from dovetail.hardware.kernels.gemm import GemmConstants
 from dovetail.hardware.kernels.known import Attended, Kernels
+from dovetail.hardware.kernels.latent import LatentConstants
 from dovetail.hardware.kernels.mixture import EXPERT_TILES, MARLIN_TILES, ROW_TILES, TOKEN_TILES, MixtureConstants
 
 C = TypeVar("C")
@@ -29,7 +30,7 @@ def kernels_from(section: Mapping[str, Any], where: str = "kernels") -> Kernels:
         An unknown family, field, kernel or table of tiles; a value without its unit or below zero; no products.
     """
     families: dict[str, Callable[[Mapping[str, Any], str], Any]] = {
-        "gemm": _gemm, "attention": _attended, "mixture": _mixture,
+        "gemm": _gemm, "attention": _attended, "mixture": _mixture, "latent": _latent,
     }  # fmt: skip
     for name in section:
         if name not in families:
@@ -61,6 +62,16 @@ def _mixture(given: Mapping[str, Any], where: str) -> MixtureConstants:
     asis = {name: given[name] for name in ("tiles_by", "whole_step") if name in given}
     rest = {name: value for name, value in given.items() if name not in ("tiles", *asis)}
     return _constants(MixtureConstants, rest, where, tiles=tiles, **asis)
+
+
+def _latent(given: Mapping[str, Any], where: str) -> LatentConstants:
+    asis: dict[str, Any] = {
+        n: int(given[n]) for n in ("short_tokens", "head_block", "head_rows", "splits") if n in given
+    }
+    if "padded_values" in given:
+        asis["padded_values"] = given["padded_values"]
+    rest = {name: value for name, value in given.items() if name not in asis}
+    return _constants(LatentConstants, rest, where, **asis)
 
 
 def _named(table: Mapping[str, C], given: Mapping[str, Any], field: str, where: str) -> C:

@@ -17,6 +17,7 @@ def section(kernels: Kernels) -> dict[str, Any]:
         "gemm": {dtype: constants(one) for dtype, one in kernels.gemm.items()},
         "attention": {dtype: _attended(one) for dtype, one in kernels.attention.items()},
         "mixture": {dtype: constants(one) for dtype, one in kernels.mixture.items()},
+        "latent": {dtype: constants(one) for dtype, one in kernels.latent.items()},
     }
     return {family: table for family, table in found.items() if table}
 

@@ -12,6 +12,7 @@ from dovetail.core.content import ByContent
 from dovetail.core.formats import Number
 from dovetail.model.blocks.compressor import CompressorSpec
 from dovetail.model.graph import Attention, Cache, Operator
+from dovetail.model.latents import LatentShape
 from dovetail.model.step import NORM_FLOPS, ROTARY_FLOPS, Step
 
 
@@ -153,4 +154,5 @@ class LatentAttentionSpec(ByContent):
         return Attention(
             "attention" + step.suffix, step.layers, (), step.batch, step.tokens, step.kv_len, self.heads, kv_heads,
             head_dim, None, step.arch.dtype, step.kv_dtype, values, selected=self.selected, latent=step.absorb,
+            latents=LatentShape(self.kv_rank, self.rope, self.nope, self.values),
         )  # fmt: skip
