@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -105,7 +106,6 @@ def _read(path: Path, groups: Groups, widths: Sequence[int], how: How) -> Sensit
 
 def _rounder(scheme: Scheme, rounding: Rounding) -> Callable[[Tensor, Tensor, int, Any], Tensor]:
     """Matrix, inputs' moment, bits and dtype of the scales to the values that are stored for it."""
-    from dataclasses import replace
 
     def rounded(weight: Tensor, moment: Tensor, bits: int, dtype: Any) -> Tensor:
         own = replace(scheme, bits=bits).fitted(weight.shape[1], "sensitivity")
@@ -163,7 +163,7 @@ class _Probe:
             for index, layer in enumerate(self.layers):
                 mine = of_layer.get(index, {})
                 linears = {n: self._linear(n) for names in mine.values() for n in names}
-                passes = (lambda h=h: layer(h, **calls[index]) for h in states)
+                passes = (partial(layer, h, **calls[index]) for h in states)
                 inputs = collect(linears, passes, len(states)) if linears else {}
                 for name, tensors in mine.items():
                     for bits in widths:
@@ -192,14 +192,14 @@ class _Probe:
 
     def _linear(self, tensor: str) -> nn.Linear:
         torch = require("torch", "torch")
-        try:
+        found: Any = None
+        with suppress(AttributeError):
             found = self.model.get_submodule(tensor.removesuffix(".weight"))
-        except AttributeError:
-            found = None
         if not isinstance(found, torch.nn.Linear):
             why = "transformers holds it in another tensor"
             raise DovetailError("is no linear layer", where=tensor, why=why, exit_code=INFEASIBLE)
-        return found
+        linear: nn.Linear = found
+        return linear
 
     def _logits(self, ids: Tensor) -> Tensor:
         """Logits (places of all sequences, vocabulary)."""
@@ -276,16 +276,19 @@ class _Probe:
         count = sum(ids.numel() for ids in self.batches)
         draw = torch.Generator().manual_seed(0)
 
+        def add(name: str, gradient: Tensor) -> None:
+            sums[name] = sums.get(name, 0) + gradient.square().sum((0, 1))
+
         def keep(name: str) -> Callable[..., None]:
             def look(module: object, given: object, made: Tensor) -> None:
-                made.register_hook(lambda g: sums.__setitem__(name, sums.get(name, 0) + g.square().sum((0, 1))))
+                made.register_hook(partial(add, name))  # type: ignore[no-untyped-call]
 
             return look
 
         handles = [self._linear(name).register_forward_hook(keep(name)) for name in names]
         try:
             for ids in self.batches:
-                self._loss(ids, draw).backward()
+                self._loss(ids, draw).backward()  # type: ignore[no-untyped-call]
         finally:
             for handle in handles:
                 handle.remove()

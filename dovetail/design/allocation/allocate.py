@@ -39,13 +39,15 @@ class Base:
     @classmethod
     def of(cls, recipe: Recipe) -> Base:
         """Raises `DovetailError` unless the recipe is one method with bits for each layer, all alike."""
-        known = [m for m in recipe.methods if {"bits", "layers"} <= {f.name for f in fields(m)}]  # type: ignore[arg-type]
+        known: list[Any] = [m for m in recipe.methods if {"bits", "layers"} <= {f.name for f in fields(m)}]  # type: ignore[arg-type]
         if len(recipe.methods) != 1 or not known:
             why = f"it is {recipe.describe()}"
             hint = "one method that quantises, such as w4a16-rtn, or none: gptq"
             raise DovetailError("bits cannot be chosen", where=f"recipe {recipe.name}", why=why, hint=hint)
         if known[0].layers:
-            raise DovetailError("has bits of its own for some layers", where=f"recipe {recipe.name}", hint="leave them out")
+            raise DovetailError(
+                "has bits of its own for some layers", where=f"recipe {recipe.name}", hint="leave them out"
+            )
         return cls(known[0])
 
     def at(self, bits: int) -> Recipe:
@@ -198,7 +200,8 @@ def _unreachable(found: Prices, limit: Limit, best: float, machine: Machine) -> 
             f"widths of {offers} bits have kernels on {machine.name}, the rest does not depend on bits"
         )
     near = math.ceil(fixed / before * 100 + 1e-9) / 100
-    hint = f"{limit.metric} <= {near:g}x, a larger batch or context, or another machine"
+    less = f"{limit.metric} <= {near:g}x, " if near < 1 else "a target on memory or weights, "
+    hint = f"{less}a larger batch or context, or another machine"
     return DovetailError(f"'{limit}' cannot be reached", where="target", why=why, hint=hint, exit_code=INFEASIBLE)
 
 
@@ -269,4 +272,6 @@ def _together(
         if best is not None:
             loss = float(nats[np.arange(len(best)), list(best)].sum())
             why = f"within the others, perplexity of {math.exp(loss):.4g}x is the least that is predicted"
-    return DovetailError(f"'{text}' cannot be met", where="target", why=why, hint="a looser target", exit_code=INFEASIBLE)
+    return DovetailError(
+        f"'{text}' cannot be met", where="target", why=why, hint="a looser target", exit_code=INFEASIBLE
+    )

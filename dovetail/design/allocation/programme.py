@@ -2,7 +2,7 @@
 
 Partial choices are extended group by group. One is dropped where another needs no more of any resource and loses no
 more (Nemhauser and Ullmann, Management Science 15, 1969), or where even the best of what is left cannot make it fit or
-beat a solution that is known: a bound by Lagrange multipliers (Fisher, Management Science 27, 1981). Nothing is rounded.
+beat a solution that is known: a bound by Lagrange multipliers (Fisher, Management Science 27, 1981).
 """
 
 from __future__ import annotations

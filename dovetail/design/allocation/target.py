@@ -1,4 +1,4 @@
-"""What an allocation has to meet: limits on what the machine does and on quality, absolute or beside the model as it is."""
+"""What an allocation has to meet: limits on what the machine does and on quality, absolute or relative."""
 
 from __future__ import annotations
 
@@ -23,8 +23,9 @@ class Limit:
     strict: bool = True
 
     def __str__(self) -> str:
+        bound = f"{self.bound:.6g}x" if self.relative else show(self.bound, UNITS.get(self.metric, ""))
         sign = "<" if self.strict else "<="
-        return f"{self.metric} {sign} {f'{self.bound:.6g}x' if self.relative else show(self.bound, UNITS.get(self.metric, ''))}"
+        return f"{self.metric} {sign} {bound}"
 
     def absolute(self, before: float) -> float:
         """The bound in the metric's unit, of a model that has `before`."""
@@ -42,7 +43,9 @@ def checked(limits: Sequence[Limit]) -> tuple[Limit, ...]:
     for limit in limits:
         if limit.metric not in known:
             why = "bits of layers do not decide it alone" if limit.metric else ""
-            raise DovetailError(f"no target '{limit.metric}'", where="target", why=why, hint=did_you_mean(limit.metric, known))
+            raise DovetailError(
+                f"no target '{limit.metric}'", where="target", why=why, hint=did_you_mean(limit.metric, known)
+            )
         if not limit.bound > 0:
             raise DovetailError(f"nothing meets '{limit}'", where="target", hint="a bound above 0, such as tpot < 0.6x")
     if not limits:
