@@ -25,7 +25,11 @@ if TYPE_CHECKING:
     from dovetail.runtime.checkpoint import Checkpoint
 
 LayerBits = tuple[tuple[str, int], ...]
-"""Bits of the layers that a glob names (``*.down_proj``, ``model.layers.0.*``); the first to name a layer decides."""
+"""Bits of the layers that a glob names (``*.down_proj``, ``model.layers.0.*``); the first to name a layer decides.
+
+`AS_IT_IS` leaves a layer dense.
+"""
+AS_IT_IS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +63,13 @@ class Quantised:
     targets : tuple of Target
     graph : Graph
         Before the method; its targets are dense.
+    kept : tuple of str
+        Matrices that recipes change and this one leaves as they are.
     """
 
     targets: tuple[Target, ...]
     graph: Graph
+    kept: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, graph: Graph, scheme: Scheme, layers: LayerBits = ()) -> Quantised:
@@ -74,13 +81,12 @@ class Quantised:
             Weights that are quantised already, a group that a layer cannot have, a layer that does not exist.
         """
         check_dense(graph)
-        found: list[Target] = []
-        for operator in graph.operators:
-            for weight in operator.weights:
-                if is_target(operator, weight):
-                    found += _split(weight, operator.layers, scheme, layers)
-        _check_named(layers, found)
-        return cls(tuple(found), graph)
+        targets = [(w, o.layers) for o in graph.operators for w in o.weights if is_target(o, w)]
+        parts = [(w, own, some) for w, all_ in targets for own, some in _by_bits(w, all_, scheme, layers).items()]
+        found = [Target(w, some, _fitted(w, own, scheme)) for w, own, some in parts if own != AS_IT_IS]
+        kept = [name for w, own, some in parts if own == AS_IT_IS for name in Target(w, some, scheme).tensors()]
+        _check_named(layers, [*kept, *(name for target in found for name in target.tensors())] if layers else [])
+        return cls(tuple(found), graph, tuple(kept))
 
     def rewrite(self) -> Graph:
         """The graph whose targets are stored, and multiplied, by their schemes."""
@@ -99,26 +105,28 @@ class Quantised:
             (target.pattern(alone[target.weight.name] == 1), target.scheme, len(list(target.tensors())))
             for target in self.targets
         ]
-        others = tensor_names(self.graph, target=False)
+        others = (*tensor_names(self.graph, target=False), *self.kept)
         ignored = (name.removesuffix(".weight") for name in others if name.endswith(".weight"))
         return quantization_config(schemes, {"lm_head", *(name for name in ignored if "embed" not in name)})
 
 
-def _split(weight: Weight, layers: tuple[int, ...], scheme: Scheme, bits: LayerBits) -> Iterator[Target]:
-    """The targets of one weight: its layers by the bits that they get."""
-    groups: dict[int, list[int]] = {}
+def _by_bits(weight: Weight, layers: tuple[int, ...], scheme: Scheme, bits: LayerBits) -> dict[int, tuple[int, ...]]:
+    """The layers of one weight by the bits that they get; of a weight that is in no layer, no number."""
+    groups: dict[int, tuple[int, ...]] = {}
     for layer in layers or (0,):
         module = weight.name.format(layer=layer, expert=0).removesuffix(".weight")
         own = next((b for pattern, b in bits if fnmatchcase(module, pattern)), scheme.bits)
-        groups.setdefault(own, []).append(layer)
-    for own, some in groups.items():
-        fitted = replace(scheme, bits=own).fitted(weight.cols, weight.name)
-        yield Target(weight, tuple(some) if layers else (), fitted)
+        groups[own] = (*groups.get(own, ()), layer)
+    return groups if layers else dict.fromkeys(groups, ())
 
 
-def _check_named(bits: LayerBits, targets: list[Target]) -> None:
+def _fitted(weight: Weight, bits: int, scheme: Scheme) -> Scheme:
+    return replace(scheme, bits=bits).fitted(weight.cols, weight.name)
+
+
+def _check_named(bits: LayerBits, tensors: list[str]) -> None:
     """Every glob names a layer."""
-    names = [name.removesuffix(".weight") for target in targets for name in target.tensors()] if bits else []
+    names = [name.removesuffix(".weight") for name in tensors]
     for pattern, _ in bits:
         if not any(fnmatchcase(name, pattern) for name in names):
             why = f"none of the {len(names)} linear layers is called so"

@@ -34,6 +34,13 @@ Format = Annotated[
     str,
     typer.Option("--format", metavar="NAME", help="compressed-tensors, gguf (for llama.cpp) or safetensors (dense)."),
 ]
+For = Annotated[
+    str | None, typer.Option("--for", metavar="MACHINE", help="The machine that --target is about, named as --on.")
+]
+Target = Annotated[
+    str | None,
+    typer.Option(metavar="EXPR", help="Bits by layer for 'tpot<0.6x', also energy, memory, perplexity."),
+]
 Folder = Annotated[Path, typer.Option("--out", metavar="DIR", help="The folder to write, whole or not at all.")]
 
 
@@ -47,6 +54,7 @@ def add_to(app: typer.Typer) -> None:
             "dovetail compress ./my-model w4a16-rtn --out ./my-model-w4",
             "dovetail compress ./my-model w4a16 --calibrate-on text.txt --out ./my-model-w4",
             "dovetail compress ./my-model-w4 none --format gguf --out ./my-model-gguf",
+            "dovetail compress ./my-model --for h100-sxm --target 'tpot<0.6x' --out ./my-model-h100",
         ],
     )
     add(app, "Do", run, ["dovetail run embedded --prompt-file prompt.txt --max-new 64"])
@@ -56,9 +64,16 @@ def add_to(app: typer.Typer) -> None:
 
 def compress(
     model: ModelName,
-    recipe: Annotated[str, typer.Argument(help="A recipe's name or YAML file.")],
     out: Folder,
+    recipe: Annotated[
+        str | None, typer.Argument(help="A recipe's name or YAML file; with --target the method whose bits are picked.")
+    ] = None,
     text: Text = None,
+    machine: For = None,
+    target: Target = None,
+    batch: Batch = 1,
+    prompt: Prompt = 1024,
+    output: Output = 128,
     format: Format = "compressed-tensors",
     calibrate_on: CalibrateOn = None,
     samples: Samples = 128,
@@ -76,20 +91,30 @@ def compress(
 
     Writes a Hugging Face folder that transformers and vLLM load, with the report and its manifest beside the weights;
     or a GGUF file. A folder that is compressed already is written in another format by the recipe 'none'. Methods that
-    look at a text keep finished layers: the same command goes on after a stop.
+    look at a text keep finished layers: the same command goes on after a stop. With --for and --target the bits of
+    every layer are picked: the least loss of quality that meets the target there.
     """
     from dovetail.app.compress_screen import compress_screen
     from dovetail.design.compress import Check
     from dovetail.design.compress import compress as apply
     from dovetail.recipe.layerwise.calibration import Calibration
 
-    found = apply(
-        model, recipe, out, format=format,
-        calibration=Calibration(calibrate_on, samples, tokens, seed, batch_tokens),
-        check=Check(text=text, quality=quality, tasks=tuple(task or ()), limit=limit, speed=speed),
-        report=lambda line: progress(line, quiet=quiet),
-    )  # fmt: skip
-    answer = Answer("compress", found, lambda: compress_screen(found, quiet))
+    how: dict[str, Any] = {
+        "format": format,
+        "calibration": Calibration(calibrate_on, samples, tokens, seed, batch_tokens),
+        "check": Check(text=text, quality=quality, tasks=tuple(task or ()), limit=limit, speed=speed),
+        "report": lambda line: progress(line, quiet=quiet),
+    }
+    if machine is not None or target is not None:
+        from dovetail.app.allocate_screen import answer as picked
+
+        work = Question(model, machine or "", batch, prompt, output).workload
+        answer = picked(model, machine, target, out, recipe, work, quiet, **how)
+    elif recipe is None:
+        raise DovetailError("no recipe", where="compress", hint="w4a16, or --for MACHINE --target 'tpot<0.6x'")
+    else:
+        found = apply(model, recipe, out, **how)
+        answer = Answer("compress", found, lambda: compress_screen(found, quiet))
     emit(answer, as_json=json, quiet=quiet, out=out, inputs=_read(model))
 
 

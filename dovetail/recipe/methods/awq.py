@@ -43,7 +43,7 @@ class AWQ:
     group: int = 128  # inputs that share a scale, or the nearest divisor of the columns below; 0: one scale per row
     symmetric: bool = True  # otherwise each scale has a zero point
     act_bits: int = 16  # of inputs, rounded per token as they come: 8 or 4; 16: as they are
-    layers: LayerBits = ()  # bits of single layers: {glob: bits}
+    layers: LayerBits = ()  # bits of single layers: {glob: bits}; 16: as it is
     points: int = 20  # values of alpha that are tried, from 0 to 1
     search: bool = True  # scales by the least squared error instead of the largest weight
     rounding: str = "nearest"  # or gptq
@@ -66,7 +66,8 @@ class AWQ:
     @classmethod
     def examples(cls, columns: tuple[int, ...]) -> tuple[Self, ...]:
         group = min(*columns, 128)
-        return cls(4, group), cls(3, 0, False, points=3), cls(4, group, rounding="gptq", points=3)
+        kept = cls(4, group, layers=(("*.1.*.up_proj", 16), ("*.0.*.o_proj", 16)), points=3)
+        return cls(4, group), cls(3, 0, False, points=3), cls(4, group, rounding="gptq", points=3), kept
 
     def rewrite(self, graph: Graph) -> Graph:
         return Quantised.of(graph, self.scheme(), self.layers).rewrite()
@@ -84,7 +85,7 @@ class AWQ:
             if self.rounding == "gptq":
                 compensated(work)
                 return
-            for name in work.linears:
+            for name in filter(schemes.__contains__, work.linears):
                 self._round(work, name, inputs[name], schemes[name], dtypes[name])
 
         return declared, change
@@ -98,7 +99,9 @@ class AWQ:
         dtypes: Mapping[str, torch.dtype],
     ) -> None:
         """Scale the channels of a pair; their inputs are then what they are after that."""
-        names = pair.targets(work)
+        names = [name for name in pair.targets(work) if name in schemes]
+        if not names:
+            return  # they stay as they are
         sample = inputs[names[0]].sample
 
         def loss(scale: Tensor) -> float:

@@ -35,7 +35,7 @@ class GPTQ:
     group: int = 128  # inputs that share a scale, or the nearest divisor of the columns below; 0: one scale per row
     symmetric: bool = True  # otherwise each scale has a zero point
     act_bits: int = 16  # of inputs, rounded per token as they come: 8 or 4; 16: as they are
-    layers: LayerBits = ()  # bits of single layers: {glob: bits}
+    layers: LayerBits = ()  # bits of single layers: {glob: bits}; 16: as it is
     order: bool = True  # columns with the largest inputs are rounded first
     search: bool = True  # scales by the least squared error instead of the largest weight
     damp: float = 0.01  # added to the diagonal of the inputs' second moment, as a share of its mean
@@ -65,7 +65,7 @@ class GPTQ:
         dtypes = stored_dtypes(checkpoint)
 
         def rounded(work: LayerWork) -> None:
-            for stage in work.stages():
+            for stage in filter(None, ([n for n in stage if n in schemes] for stage in work.stages())):
                 for name, inputs in work.inputs(stage).items():
                     weight = work.linears[name].weight.data
                     check_finite(name, weight)

@@ -33,7 +33,7 @@ class RTN:
     group: int = 128  # inputs that share a scale, or the nearest divisor of the columns below; 0: one scale per row
     symmetric: bool = True  # otherwise each scale has a zero point
     act_bits: int = 16  # of inputs, rounded per token as they come: 8 or 4; 16: as they are
-    layers: LayerBits = ()  # bits of single layers: {glob: bits}
+    layers: LayerBits = ()  # bits of single layers: {glob: bits}; 16: as it is
 
     takes: ClassVar[Form] = "dense"
     leaves: ClassVar[Form] = "packed"
@@ -49,7 +49,7 @@ class RTN:
     def examples(cls, columns: tuple[int, ...]) -> tuple[Self, ...]:
         group = min(*columns, 128)
         wide = int(np.gcd.reduce([*columns, 128]))
-        several = cls(4, group, layers=(("*.0.*.down_proj", 8), ("*.q_proj", 3)))
+        several = cls(4, group, layers=(("*.0.*.down_proj", 8), ("*.q_proj", 3), ("*.1.*.o_proj", 16)))
         return (
             *(cls(bits, wide) for bits in (2, 3, 4, 8)), cls(4, 0), cls(5, 0), cls(4, group, False), cls(3, 0, False),
             cls(8, 0, True, 8), cls(4, wide, True, 8), several,

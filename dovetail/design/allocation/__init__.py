@@ -1,0 +1,1 @@
+"""Bits for each layer, chosen for a target on a machine."""

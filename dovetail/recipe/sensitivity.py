@@ -1,0 +1,312 @@
+"""How much each group of matrices suffers from each number of bits, on a calibration text.
+
+Groups are changed one at a time, everything else stays as it is. What comes before the changed layer is computed once.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from dovetail.core.content import digest
+from dovetail.core.errors import INFEASIBLE, DovetailError
+from dovetail.core.files import cache_folder, write_json
+from dovetail.core.lazy import require
+from dovetail.core.version import __version__
+from dovetail.recipe.arithmetic.gptq import gptq
+from dovetail.recipe.arithmetic.rounding import check_finite, grid, nearest
+from dovetail.recipe.arithmetic.sensitivity import divergence, second_order
+from dovetail.recipe.layerwise.calibration import Calibration
+from dovetail.recipe.layerwise.inputs import collect
+from dovetail.recipe.scheme import Scheme
+from dovetail.runtime.checkpoint import Checkpoint
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+How = Literal["measured", "second-order"]
+Rounding = Literal["rtn", "gptq"]
+Groups = Mapping[str, tuple[str, ...]]
+_LOGITS = 1 << 23  # of the reference that are kept, where that leaves enough places: 32 MB
+_PLACES = 64  # of each sequence that are compared at least
+
+
+@dataclass(frozen=True, slots=True)
+class Sensitivity:
+    """Divergence of next-token distributions, in nats a token, of each group (rows) at each width (columns)."""
+
+    groups: tuple[str, ...]
+    widths: tuple[int, ...]
+    nats: tuple[tuple[float, ...], ...]
+    how: How
+
+
+def sensitivity(
+    folder: Path,
+    groups: Groups,
+    widths: Sequence[int],
+    scheme: Scheme,
+    *,
+    rounding: Rounding = "rtn",
+    how: How = "measured",
+    calibration: Calibration | None = None,
+    report: Callable[[str], None] = lambda line: None,
+    cache: Path | None = None,
+) -> Sensitivity:
+    """The loss of each group of matrices at each width, kept by the content of all that decides it.
+
+    Parameters
+    ----------
+    folder : Path
+        A dense checkpoint; the whole model comes into memory.
+    groups : mapping of str to tuple of str
+        Names of matrices of one decoder layer that are changed together.
+    widths : sequence of int
+        Bits, 2 to 8.
+    scheme : Scheme
+        All but the bits.
+    how : str
+        ``measured`` runs the rest of the model for each group and width; ``second-order`` runs it forward and backward
+        once (`second_order`).
+    calibration : Calibration
+        By default 8 sequences of 512 tokens.
+
+    Raises
+    ------
+    DovetailError
+        A model without one list of decoder layers, a matrix in none of them, a text too short.
+    """
+    chosen = calibration or Calibration(samples=8)
+    asked = [dict(groups), list(widths), scheme, rounding, how, chosen.key(), __version__]
+    key = digest([Checkpoint.open(folder).sha256(), *asked])[:24]
+    kept = (cache or cache_folder() / "sensitivity") / f"{key}.json"
+    if (earlier := _read(kept, groups, widths, how)) is not None:
+        return earlier
+    probe = _Probe.of(folder, chosen)
+    found = probe.run(groups, widths, _rounder(scheme, rounding), how, report)
+    rows = tuple(tuple(found[name, bits] for bits in widths) for name in groups)
+    write_json(kept, {"nats": rows})
+    return Sensitivity(tuple(groups), tuple(widths), rows, how)
+
+
+def _read(path: Path, groups: Groups, widths: Sequence[int], how: How) -> Sensitivity | None:
+    """What was kept; None where there is nothing, or a damaged file whose content is found again."""
+    try:
+        rows = tuple(tuple(map(float, row)) for row in json.loads(path.read_text(encoding="utf-8"))["nats"])
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+    whole = len(rows) == len(groups) and all(len(row) == len(widths) for row in rows)
+    return Sensitivity(tuple(groups), tuple(widths), rows, how) if whole else None
+
+
+def _rounder(scheme: Scheme, rounding: Rounding) -> Callable[[Tensor, Tensor, int, Any], Tensor]:
+    """Matrix, inputs' moment, bits and dtype of the scales to the values that are stored for it."""
+
+    def rounded(weight: Tensor, moment: Tensor, bits: int, dtype: Any) -> Tensor:
+        own = replace(scheme, bits=bits).fitted(weight.shape[1], "sensitivity")
+        if rounding == "gptq":
+            return gptq(weight, moment, own, dtype=dtype).values
+        scale, zero = grid(weight, own, dtype)
+        return nearest(weight, scale, zero, own)
+
+    return rounded
+
+
+@dataclass(slots=True, eq=False)
+class _Probe:
+    """A model in memory, the text, and the logits that it predicts unchanged."""
+
+    model: Any
+    stem: str
+    batches: list[Tensor]
+    places: Tensor  # positions whose logits are compared
+    dtype: Any  # of the stored weights
+
+    @classmethod
+    def of(cls, folder: Path, calibration: Calibration) -> _Probe:
+        torch = require("torch", "torch", to="measure sensitivity")
+        from dovetail.runtime.load import load
+        from dovetail.runtime.tensorfile import TORCH_NAMES
+
+        loaded = load(folder)
+        lists = [n for n, m in loaded.model.named_modules() if isinstance(m, torch.nn.ModuleList) and _decodes(m)]
+        if len(lists) != 1:
+            why = f"{len(lists)} lists of decoder layers"
+            raise DovetailError("sensitivity is not known", where=str(folder), why=why, exit_code=INFEASIBLE)
+        batches = calibration.batches(folder, loaded.max_context)
+        tokens = batches[0].shape[1]
+        most = max(_PLACES, _LOGITS // (loaded.vocabulary * sum(len(ids) for ids in batches)))
+        places = torch.linspace(0, tokens - 1, min(tokens, most)).round().long()
+        dtype = next(info.dtype for info in Checkpoint.open(folder).infos().values())
+        return cls(loaded.model.requires_grad_(False), lists[0], batches, places, getattr(torch, TORCH_NAMES[dtype]))
+
+    @property
+    def layers(self) -> Any:
+        return self.model.get_submodule(self.stem)
+
+    def run(
+        self, groups: Groups, widths: Sequence[int], rounded: Any, how: How, report: Callable[[str], None]
+    ) -> dict[tuple[str, int], float]:
+        """Nats of every group and width, layer by layer."""
+        torch = require("torch", "torch", to="measure sensitivity")
+        found: dict[tuple[str, int], float] = {}
+        of_layer = self._by_layer(groups)
+        curvature = self._curvature([n for names in groups.values() for n in names]) if how == "second-order" else {}
+        states, calls = self._begin()
+        with torch.inference_mode():
+            reference = [self._logits(ids) for ids in self.batches] if how == "measured" else []
+            for index, layer in enumerate(self.layers):
+                mine = of_layer.get(index, {})
+                linears = {n: self._linear(n) for names in mine.values() for n in names}
+                passes = (partial(layer, h, **calls[index]) for h in states)
+                inputs = collect(linears, passes, len(states)) if linears else {}
+                for name, tensors in mine.items():
+                    for bits in widths:
+                        values = {n: rounded(linears[n].weight, inputs[n].moment, bits, self.dtype) for n in tensors}
+                        if how == "measured":
+                            found[name, bits] = self._divergence(values, index, states, reference)
+                        else:
+                            found[name, bits] = sum(
+                                second_order(v - linears[n].weight, inputs[n].moment / inputs[n].count, curvature[n])
+                                for n, v in values.items()
+                            )
+                states = [_first(layer(h, **calls[index])) for h in states]
+                report(f"sensitivity: layer {index + 1} of {len(self.layers)}")
+        return found
+
+    def _by_layer(self, groups: Groups) -> dict[int, dict[str, tuple[str, ...]]]:
+        found: dict[int, dict[str, tuple[str, ...]]] = {}
+        for name, tensors in groups.items():
+            places = {t.removeprefix(f"{self.stem}.").partition(".")[0] for t in tensors}
+            if len(places) != 1 or not (place := places.pop()).isdecimal():
+                raise DovetailError("is in no single decoder layer", where=name, exit_code=INFEASIBLE)
+            for tensor in tensors:
+                check_finite(tensor, self._linear(tensor).weight)
+            found.setdefault(int(place), {})[name] = tensors
+        return found
+
+    def _linear(self, tensor: str) -> nn.Linear:
+        torch = require("torch", "torch")
+        found: Any = None
+        with suppress(AttributeError):
+            found = self.model.get_submodule(tensor.removesuffix(".weight"))
+        if not isinstance(found, torch.nn.Linear):
+            why = "transformers holds it in another tensor"
+            raise DovetailError("is no linear layer", where=tensor, why=why, exit_code=INFEASIBLE)
+        linear: nn.Linear = found
+        return linear
+
+    def _logits(self, ids: Tensor) -> Tensor:
+        """Logits (places of all sequences, vocabulary)."""
+        logits: Tensor = self.model(input_ids=ids, use_cache=False, logits_to_keep=self.places).logits
+        return logits.flatten(0, 1).float()
+
+    def _begin(self) -> tuple[list[Tensor], list[Mapping[str, Any]]]:
+        """Hidden states before the first layer, batch by batch, and how each layer is called."""
+        torch = require("torch", "torch")
+        states: list[Tensor] = []
+        calls: list[Mapping[str, Any]] = [{} for _ in self.layers]
+
+        def hook(index: int) -> Callable[..., None]:
+            def look(module: object, given: tuple[Tensor, ...], call: Mapping[str, Any]) -> None:
+                if index == 0:
+                    states.append(given[0])
+                calls[index] = call
+
+            return look
+
+        handles = [m.register_forward_pre_hook(hook(i), with_kwargs=True) for i, m in enumerate(self.layers)]
+        try:
+            with torch.inference_mode():
+                for ids in self.batches:
+                    self._logits(ids)
+        finally:
+            for handle in handles:
+                handle.remove()
+        return states, calls
+
+    def _divergence(
+        self, values: Mapping[str, Tensor], index: int, states: Sequence[Tensor], reference: Sequence[Tensor]
+    ) -> float:
+        """Mean nats a token with some matrices replaced, from what comes to their layer on."""
+        total = 0.0
+        with self._replaced(values), self._from(index) as resume:
+            for ids, before, expected in zip(self.batches, states, reference, strict=True):
+                resume(before)
+                total += float(divergence(expected, self._logits(ids)).double().mean())
+        return total / len(self.batches)
+
+    @contextmanager
+    def _replaced(self, values: Mapping[str, Tensor]) -> Iterator[None]:
+        old = {name: self._linear(name).weight.data for name in values}
+        try:
+            for name, value in values.items():
+                self._linear(name).weight.data = value
+            yield
+        finally:
+            for name, value in old.items():
+                self._linear(name).weight.data = value
+
+    @contextmanager
+    def _from(self, index: int) -> Iterator[Callable[[Tensor], None]]:
+        """The layers before `index` only hand on what the model is told to resume with."""
+        torch = require("torch", "torch")
+        from dovetail.recipe.layerwise.watch import Watch
+
+        whole = self.layers
+        held: list[Tensor] = []
+        passing = [Watch(layer) for layer in whole[:index]]
+        handle = whole[index].register_forward_pre_hook(lambda module, given: (held[-1], *given[1:]))
+        self.model.set_submodule(self.stem, torch.nn.ModuleList([*passing, *whole[index:]]))
+        try:
+            yield held.append
+        finally:
+            handle.remove()
+            self.model.set_submodule(self.stem, whole)
+
+    def _curvature(self, names: Sequence[str]) -> dict[str, Tensor]:
+        """Mean square over tokens of the gradient of each output, for tokens drawn from the model itself."""
+        torch = require("torch", "torch")
+        sums: dict[str, Any] = {}
+        count = sum(ids.numel() for ids in self.batches)
+        draw = torch.Generator().manual_seed(0)
+
+        def add(name: str, gradient: Tensor) -> None:
+            sums[name] = sums.get(name, 0) + gradient.square().sum((0, 1))
+
+        def keep(name: str) -> Callable[..., None]:
+            def look(module: object, given: object, made: Tensor) -> None:
+                made.register_hook(partial(add, name))  # type: ignore[no-untyped-call]
+
+            return look
+
+        handles = [self._linear(name).register_forward_hook(keep(name)) for name in names]
+        try:
+            for ids in self.batches:
+                self._loss(ids, draw).backward()  # type: ignore[no-untyped-call]
+        finally:
+            for handle in handles:
+                handle.remove()
+        return {name: total / count for name, total in sums.items()}
+
+    def _loss(self, ids: Tensor, draw: Any) -> Tensor:
+        """Minus the log likelihood of one drawn token at each place, summed: its gradient's moment is the Fisher's."""
+        torch = require("torch", "torch")
+        embedded = self.model.get_input_embeddings()(ids).detach().requires_grad_()
+        logits = self.model(inputs_embeds=embedded, use_cache=False).logits.flatten(0, 1)
+        drawn = torch.multinomial(logits.detach().softmax(-1), 1, generator=draw)[:, 0]
+        found: Tensor = torch.nn.functional.cross_entropy(logits, drawn, reduction="sum")
+        return found
+
+
+def _first(out: Any) -> Any:
+    return out[0] if isinstance(out, tuple) else out
+
+
+def _decodes(layers: Any) -> bool:
+    return len(layers) > 0 and type(layers[0]).__name__.endswith(("DecoderLayer", "Block"))
