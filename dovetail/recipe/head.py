@@ -63,6 +63,27 @@ def packed_head(graph: Graph, scheme: Scheme) -> Graph:
     return graph.map_operators(changed)
 
 
+def check_mixture(checkpoint: Checkpoint, graph: Graph, scheme: Scheme) -> None:
+    """Refuse a mixture whose experts are stored in another way than the head.
+
+    transformers 5.17 stacks experts as it loads them, for one scheme of the whole file: with two it stops, and experts
+    that are dense beside a quantised head stay as they were made, at random, without a word.
+
+    Raises
+    ------
+    DovetailError
+        The experts are dense, or of other bits or groups.
+    """
+    if not any(weight.experts > 1 for weight, _ in graph.weights()):
+        return
+    groups = (checkpoint.config.get("quantization_config") or {}).get("config_groups") or {}
+    if [group["weights"] for group in groups.values()] != [scheme.weights()]:
+        why = "transformers loads the experts of a mixture only where everything is quantised in one way"
+        hint = f"a head as the experts are, after rtn(bits={scheme.bits}, group={scheme.group})"
+        where = str(checkpoint.folder)
+        raise DovetailError("the head cannot differ", where=where, why=why, hint=hint, exit_code=INFEASIBLE)
+
+
 def with_head(checkpoint: Checkpoint, name: str, scheme: Scheme) -> Checkpoint:
     """The checkpoint declaring that its head `name` is untied and stored by `scheme`, whatever else it declares.
 

@@ -61,6 +61,22 @@ def test_a_head_on_disk_is_not_quantised_twice(model_folder: Callable[[str], Pat
     assert not (tmp_path / "again").exists()
 
 
+def test_a_mixture_takes_a_head_like_its_experts_alone(model_folder: Callable[[str], Path], tmp_path: Path) -> None:
+    from transformers import AutoModelForCausalLM
+
+    source = model_folder("mixtral")
+    for number, before in enumerate(([], ["w8a16"], ["w4a16-rtn:group=32"])):
+        with pytest.raises(DovetailError, match="the head cannot differ"):
+            Recipe.load([*(Recipe.load(b).methods[0] for b in before), "head"]).apply(source, tmp_path / str(number))
+        assert not (tmp_path / str(number)).exists()
+    applied(source, tmp_path / "alike", [{"rtn": {"bits": 8, "group": 32}}, "head"])
+    theirs = AutoModelForCausalLM.from_pretrained(tmp_path / "alike", dtype=torch.float32).eval()
+    ids = torch.arange(12).reshape(2, 6)
+    with torch.inference_mode():
+        ours, expected = load(tmp_path / "alike").model(ids).logits, theirs(ids).logits
+    torch.testing.assert_close(ours, expected, rtol=0, atol=1e-4 * float(expected.abs().max()))
+
+
 def test_nothing_quantises_after_it() -> None:
     for later in ("rtn", "gptq", "magnitude"):
         with pytest.raises(DovetailError, match=rf"{later} needs dense weights, head leaves them packed.*head last"):

@@ -10,7 +10,7 @@ import numpy as np
 from dovetail.core.errors import INFEASIBLE, DovetailError
 from dovetail.model.graph import Graph, Weight
 from dovetail.recipe.arithmetic.rounding import check_finite, grid, quantise
-from dovetail.recipe.head import head_of, packed_head, with_head
+from dovetail.recipe.head import check_mixture, head_of, packed_head, with_head
 from dovetail.recipe.method import Form, method
 from dovetail.recipe.packing import stored_infos, stored_tensors
 from dovetail.recipe.scheme import Scheme
@@ -61,6 +61,7 @@ class Head:
         if found.name not in checkpoint.infos():
             raise DovetailError(f"no tensor '{found.name}'", where=where, hint="a complete checkpoint of this model")
         scheme = self.scheme().fitted(found.cols, head)
+        check_mixture(checkpoint, graph, scheme)
 
         def rounded(name: str, tensor: Tensor) -> dict[str, Tensor]:
             if name == found.name:
