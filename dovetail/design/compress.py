@@ -105,7 +105,8 @@ def compress(
     """
     found = model if isinstance(model, Model) else Model.load(model)
     how, folder = Recipe.load(recipe), weights_of(found)
-    asked = replace(check or Check(), **({"text": text} if text else {}))
+    asked = check or Check()
+    asked = replace(asked, text=text or asked.text)
     out, chosen = out.expanduser(), calibration or Calibration()
     check_apart(folder, out)
     check_format(format, folder)
