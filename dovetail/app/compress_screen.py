@@ -16,17 +16,18 @@ _BARE = "dense"  # how weights are multiplied that are not packed
 def compress_screen(found: Found, quiet: bool) -> None:
     """The answer of ``dovetail compress``."""
     print(f"{found['path']}: {found['model']} by {found['recipe']}")
-    table(["", "before", "after", "change", "range", "predicted"], list(_rows(found)))
+    columns = ["", "before", "after", "change", "range", *(["predicted"] if found["speed"] else [])]
+    table(columns, [row[: len(columns)] for row in _rows(found)])
     if found["quality_why"]:
         print(folded(f"quality     not measured: {found['quality_why']}"))
-    if found["speed_why"]:
-        print(folded(f"speed       not measured: {found['speed_why']}"))
-    for row in found["pays"]:
-        print(folded(f"{row['machine']:<12}{_pays(row)}"))
     for note in found["notes"]:
         print(folded(f"note        {note}"))
     if quiet:
         return
+    if found["speed_why"]:
+        print(folded(f"speed       not measured: {found['speed_why']}"))
+    for row in found["pays"]:
+        print(folded(f"{row['machine']:<12}{_pays(row)}"))
     if found["text"]:
         print(folded(f"text        {found['perplexity_after']['source'] if found['kl'] else found['text']}"))
     if made := found["calibration"]:

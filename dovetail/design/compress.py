@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -104,7 +104,9 @@ def compress(
         too short: before any work is done.
     """
     found = model if isinstance(model, Model) else Model.load(model)
-    how, folder, asked = Recipe.load(recipe), weights_of(found), check or Check(text=text)
+    how, folder = Recipe.load(recipe), weights_of(found)
+    asked = check or Check()
+    asked = replace(asked, text=text or asked.text)
     out, chosen = out.expanduser(), calibration or Calibration()
     check_apart(folder, out)
     check_format(format, folder)
@@ -223,7 +225,7 @@ def _speed(model: Model, how: Recipe, folder: Path, part: Path | None, asked: Ch
                 raise
             why = str(error)
             report(why)
-    pays = where_it_pays(model, how, ("host", *asked.machines))
+    pays = where_it_pays(model, how, ("host", *asked.machines)) if part is not None else []
     if pays and here and here[0]["kernels"] != "dense":
         pays[0]["verdict"] = f"of unpacked weights: {pays[0]['verdict']}"
     return {"speed": here, "speed_why": why, "pays": pays}

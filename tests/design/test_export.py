@@ -118,7 +118,7 @@ def test_a_disk_that_fills_leaves_nothing(
 def test_a_format_is_refused_before_any_work(stories: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from dovetail.design import compress as module
 
-    monkeypatch.setattr(module, "measured_quality", lambda *a, **b: pytest.fail("measured"))
+    monkeypatch.setattr(module, "measured_change", lambda *a, **b: pytest.fail("measured"))
     with pytest.raises(DovetailError, match=r"unknown format 'guf'.*did you mean 'gguf'"):
         compress(str(stories), "none", tmp_path / "out", format="guf")
     other = tmp_path / "other"
