@@ -51,9 +51,10 @@ def _weights(form: Format) -> Lacking:
 def _inputs(graph: Graph, bits: tuple[int, ...]) -> Lacking | None:
     """Integer inputs of packed weights that have no kernel."""
     known = {f"int{n}" for n in bits}
-    for operator in graph.operators:
-        if isinstance(operator, Linear) and bits and operator.act.startswith("int") and operator.act not in known:
-            return Lacking(f"{operator.act} inputs", inputs=True)
+    products = (o for o in graph.operators if isinstance(o, Linear) and any(w.format.packed for w in o.weights))
+    for product in products if bits else ():
+        if product.act.startswith("int") and product.act not in known:
+            return Lacking(f"{product.act} inputs of packed weights", inputs=True)
     return None
 
 
@@ -112,7 +113,7 @@ def _kernel_reason(machine: Machine, lacking: Lacking) -> str:
     if not stack.packed_weights:
         return f"{name} has no kernel for {'packed weights' if lacking.packed else lacking.what} on {machine.name}"
     bits = " and ".join(map(str, stack.packed_inputs if lacking.inputs else stack.packed_bits))
-    kind = "integer inputs" if lacking.inputs else "packed weights"
+    kind = "inputs" if lacking.inputs else "packed weights"
     return f"{name} has no kernel for {lacking.what}; {kind} of {bits} bits have one"
 
 

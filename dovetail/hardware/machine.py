@@ -49,7 +49,7 @@ class Stack(ByContent):
     packed_bits : tuple of int
         Bits of packed integer weights that the stack has kernels for; empty for any.
     packed_inputs : tuple of int
-        Bits of integer inputs that its kernels multiply with such weights; empty for any.
+        Bits of inputs that its kernels multiply with such weights, 16 for floats as they are; empty for any.
     compute : str
         Dtype that activations and unpacked weights have when the chip or stack has no other ("" for the model's own).
     reserve : float

@@ -80,6 +80,7 @@ Fraction = Annotated[float, _positive("", most=1.0, zero=True)]
 
 
 Bits = Annotated[int, Field(ge=1, le=8)]
+InputBits = Literal[4, 8, 16]
 
 
 def _kernels(section: dict[str, Any]) -> dict[str, Any]:
@@ -193,7 +194,7 @@ class StackSection(_Section):
     packed_weights: bool | None = None
     unpacks: bool | None = None
     packed_bits: tuple[Bits, ...] | None = None
-    packed_inputs: tuple[Bits, ...] | None = None
+    packed_inputs: tuple[InputBits, ...] | None = None
     compute: str | None = None
     kv_passes: Passes | None = None
     pointwise_passes: Passes | None = None
@@ -255,7 +256,7 @@ class StackFile(_Section):
     packed_weights: bool
     unpacks: bool = True
     packed_bits: tuple[Bits, ...] = ()
-    packed_inputs: tuple[Bits, ...] = ()
+    packed_inputs: tuple[InputBits, ...] = ()
     compute: str = ""
     kv_passes: Passes
     pointwise_passes: Passes

@@ -42,8 +42,9 @@ def vllm_serve(folder: str | Path, graph: Graph, machine: Machine, *, context: i
         if stored.packed and stored.dtype not in FP4 and (stored.bits not in bits or stored.group not in VLLM_GROUPS):
             why = f"vLLM reads packed weights of {bits} bits in groups of {VLLM_GROUPS}, not {stored.name}"
             return Served("", why)
-    if any(isinstance(operator, Linear) and operator.act == "int4" for operator in graph.operators):
-        return Served("", "vLLM has no kernel that multiplies inputs of 4-bit integers; floats of 4 bits have one")
+    products = (operator for operator in graph.operators if isinstance(operator, Linear))
+    if any(p.act.startswith("int") and any(w.format.packed for w in p.weights) for p in products):
+        return Served("", "vLLM has no kernel that multiplies packed integers with integer inputs; int8 x int8 has one")
     parts = [
         "vllm", "serve", str(folder), "--host", "127.0.0.1",
         "--max-model-len", str(context), "--max-num-seqs", str(batch),

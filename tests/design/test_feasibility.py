@@ -111,9 +111,10 @@ def test_a_format_without_a_kernel_is_infeasible_by_name(recipe: str, fits: bool
 
 @pytest.mark.parametrize("chip", ["a100-sxm", "h100-sxm"])
 def test_integer_inputs_without_a_kernel_are_infeasible(chip: str) -> None:
-    found = estimate("meta-llama/Llama-3.2-1B", chip, Workload(), "w4a4")
-    assert found.why == ["vLLM has no kernel for int4 inputs; integer inputs of 8 bits have one"]
-    assert estimate("meta-llama/Llama-3.2-1B", chip, Workload(), "w4a8").feasible
+    for recipe, dtype in (("w4a4", "int4"), ("w4a8", "int8")):
+        found = estimate("meta-llama/Llama-3.2-1B", chip, Workload(), recipe)
+        assert found.why == [f"vLLM has no kernel for {dtype} inputs of packed weights; inputs of 16 bits have one"]
+    assert estimate("meta-llama/Llama-3.2-1B", chip, Workload(), "w8a8").feasible  # its weights are bytes
 
 
 @pytest.mark.parametrize("chip", ["tpu-v5e", "tpu-v6e", "gaudi3", "mi210", "mi300x", "mi325x"])
