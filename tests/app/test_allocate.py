@@ -23,9 +23,7 @@ KEYS = {
 @pytest.fixture
 def text(tmp_path: Path) -> Path:
     path = tmp_path / "text.txt"
-    path.write_text(
-        "import json\n\n\ndef read(path):\n    with open(path) as file:\n        return json.load(file)\n" * 9
-    )
+    path.write_text("import json\n\n\ndef read(path):\n    with open(path) as f:\n        return json.load(f)\n" * 9)
     return path
 
 
@@ -112,4 +110,4 @@ def test_it_picks_executes_measures_and_saves(
     assert main(words) == 0
     screen = capsys.readouterr().out
     assert all(word in screen for word in ("layers of", "gate_up", "tpot", "recipe.yaml", "tpot < 0.7x"))
-    assert max(map(len, screen.splitlines())) <= 110
+    assert max(len(line) for line in screen.splitlines() if str(tmp_path) not in line) <= 100

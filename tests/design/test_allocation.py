@@ -51,7 +51,7 @@ def pick() -> Callable[..., Allocation]:
     return find
 
 
-@pytest.mark.parametrize("on", [PI, "h100-sxm", "2 x a100-sxm", "u280", "m3-max"])
+@pytest.mark.parametrize("on", [PI, "h100-sxm", "2 x a100-sxm", "m3-max"])
 @pytest.mark.parametrize("work", [Workload(batch=1, prompt=300, output=50), Workload(batch=16, prompt=64, output=9)])
 def test_prices_add_up_to_the_estimate_of_the_mixed_model(on: str, work: Workload) -> None:
     """Every metric of a random allocation, within rounding: all of them are sums over operators."""
@@ -130,7 +130,7 @@ def test_where_bits_change_no_time_the_smallest_is_taken(pick: Callable[..., All
 @pytest.mark.parametrize(
     ("limits", "on", "words"),
     [
-        ([Limit("tpot", 0.1, True)], PI, ["tpot < 0.1x", "at best", "2, 3, 4, 5, 6, 8 bits", "tpot <= 0.6"]),
+        ([Limit("tpot", 0.1, True)], PI, ["tpot < 0.1x", "at best", "2, 3, 4, 5, 6, 8 bits", "tpot <= 0.59x"]),
         ([Limit("tpot", 1e-9)], "h100-sxm", ["cannot be reached", "4, 8 bits have kernels"]),
         ([Limit("weights", 0.4, True)], "v100-sxm", ["cannot be reached"]),
         ([Limit("tpot", 0.6, True), Limit("perplexity", 1.0001, True)], PI, ["cannot be met", "within the others"]),
