@@ -145,5 +145,7 @@ def _described(path: str, thing: object, classes_open: bool = True) -> Iterator[
     if not isinstance(thing, ModuleType) and not (inspect.isclass(thing) and classes_open):
         return
     for key, member in sorted(vars(thing).items()):
+        if key == "last_type":  # sys keeps the class of the last uncaught error there: no part of the library
+            continue
         if inspect.isroutine(member) or (inspect.isclass(member) and isinstance(thing, ModuleType)):
             yield from _described(f"{path}.{key}", member)
