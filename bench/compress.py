@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dovetail.design.compress import weights_of
+from dovetail.design.resolve import weights_of
 from dovetail.model import Model
 from dovetail.recipe.recipe import Recipe
 from dovetail.runtime.bootstrap import interval, resampled

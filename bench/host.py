@@ -20,9 +20,9 @@ import numpy as np
 
 from dovetail.core.lazy import require
 from dovetail.design.calibrate import calibrate_host
-from dovetail.design.compress import weights_of
 from dovetail.design.estimate import estimate
 from dovetail.design.measure import speed_rows, speeds
+from dovetail.design.resolve import weights_of
 from dovetail.model import Model
 from dovetail.runtime.load import Loaded, load
 from dovetail.runtime.speed import Speed

@@ -29,8 +29,8 @@ import torch
 from host import LARGE
 
 from dovetail.core.lazy import require
-from dovetail.design.compress import weights_of
 from dovetail.design.quality import SAMPLE_BYTES
+from dovetail.design.resolve import weights_of
 from dovetail.model import Model
 from dovetail.recipe.recipe import Recipe
 from dovetail.runtime.corpus import held_out_text

@@ -23,9 +23,9 @@ import torch
 from kernels import BATCHES, CONTEXT, decode, large_folder, timed
 
 from dovetail.design.calibrate import calibrate_host
-from dovetail.design.compress import weights_of
 from dovetail.design.estimate import estimate
 from dovetail.design.measure import as_run
+from dovetail.design.resolve import weights_of
 from dovetail.hardware import Machine, load_machine
 from dovetail.model import Model
 from dovetail.recipe.recipe import Recipe

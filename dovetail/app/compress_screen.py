@@ -81,7 +81,9 @@ def _pays(row: Found) -> str:
     if not ratio:
         return f"does not run there: {row['verdict']}"
     at = f"{ratio['value']:.2f}x [{ratio['low']:.2f} – {ratio['high']:.2f}] a token at batch 1"
-    return f"{at}, {ratio['kind']}; {row['verdict']}"
+    guessed = row["machine"] == "host" and ratio["kind"] == "modelled"
+    hint = "; 'dovetail calibrate --host' measures it" if guessed else ""
+    return f"{at}, {ratio['kind']}; {row['verdict']}{hint}"
 
 
 def _next(found: Found) -> list[str]:

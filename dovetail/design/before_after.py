@@ -11,6 +11,9 @@ from dovetail.core.quantity import Quantity
 from dovetail.design.advice import Advice, Option
 from dovetail.design.advise import advise
 from dovetail.design.estimate import MODEL
+from dovetail.design.measure import as_run
+from dovetail.design.resolve import as_machine
+from dovetail.hardware.machine import Machine
 from dovetail.model import Model
 from dovetail.recipe.recipe import Recipe
 from dovetail.runtime.load import Loaded, load
@@ -43,8 +46,7 @@ def speed_here(
     report("measuring speed before and after")
     context = min(CONTEXT, model.max_context // 2)
     original, changed = load(before), load(after, kernels="auto")
-    dense = changed.arithmetic == "dense"
-    expected = _advice(model, "host", recipe, context) if dense else "predictions here are of unpacked weights"
+    expected = _advice(model, _as_it_runs(changed.arithmetic), recipe, context)
     return [
         {
             "metric": metric, "batch": 1, "context": context, "kernels": changed.arithmetic,
@@ -52,6 +54,12 @@ def speed_here(
         }
         for metric, measure, time in (("decode", decode_speed, "tpot"), ("prefill", prefill_speed, "ttft"))
     ]  # fmt: skip
+
+
+def _as_it_runs(arithmetic: str) -> Machine | None:
+    """This computer as it multiplies here; None where its calibration is older than its kernels for packed weights."""
+    machine = as_machine("host")
+    return None if machine.packed is None and arithmetic != "dense" else as_run(machine, arithmetic)
 
 
 def _in_turns(measure: Callable[..., Speed], original: Loaded, changed: Loaded, context: int) -> dict[str, Any]:
@@ -106,8 +114,10 @@ def _verdict(found: Advice, option: Option) -> str:
     )
 
 
-def _advice(model: Model, machine: str, recipe: Recipe, context: int) -> Advice | str:
+def _advice(model: Model, machine: Machine | str | None, recipe: Recipe, context: int) -> Advice | str:
     """Advice on one recipe; where the model cannot be priced there at all, why."""
+    if machine is None:
+        return "'dovetail calibrate --host' measures packed products"
     try:
         return advise(model, machine, batch=_BATCHES, prompt=[context], output=2, recipes=[recipe])
     except DovetailError as error:

@@ -9,8 +9,8 @@ from typing import Any
 from dovetail.core.errors import INFEASIBLE, DovetailError
 from dovetail.core.files import check_apart, whole_folder, write_json, write_text
 from dovetail.core.manifest import manifest
-from dovetail.design.compress import weights_of
 from dovetail.design.estimate import Estimate, estimate
+from dovetail.design.resolve import weights_of
 from dovetail.hardware import machine_to_yaml
 from dovetail.hardware.machine import Machine
 from dovetail.model import Model

@@ -13,6 +13,7 @@ from dovetail.core.quantity import Quantity, exact
 from dovetail.design.before_after import ELSEWHERE, speed_here, where_it_pays
 from dovetail.design.export import FOLDER, GGUF, Exported, check_format, export, intermediate
 from dovetail.design.quality import check_text, measured_change, quality_text
+from dovetail.design.resolve import weights_of as weights_of
 from dovetail.model import Model
 from dovetail.recipe.footprint import Footprint
 from dovetail.recipe.layerwise.calibration import Calibration
@@ -53,17 +54,6 @@ class Check:
     limit: int | None = None
     speed: bool = True
     machines: Sequence[str] = ELSEWHERE
-
-
-def weights_of(model: Model) -> Path:
-    """The folder that holds a model's weights. Raises `DovetailError` when only its config is known."""
-    if model.folder is None:
-        raise DovetailError(
-            f"the weights of {model.name} are not here",
-            where=model.name,
-            hint="give a Hugging Face folder with safetensors",
-        )
-    return model.folder
 
 
 def compress(
@@ -226,8 +216,6 @@ def _speed(model: Model, how: Recipe, folder: Path, part: Path | None, asked: Ch
             why = str(error)
             report(why)
     pays = where_it_pays(model, how, ("host", *asked.machines)) if part is not None else []
-    if pays and here and here[0]["kernels"] != "dense":
-        pays[0]["verdict"] = f"of unpacked weights: {pays[0]['verdict']}"
     return {"speed": here, "speed_why": why, "pays": pays}
 
 

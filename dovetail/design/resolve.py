@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
@@ -81,3 +82,14 @@ def as_machine(machine: Machine | str) -> Machine:
 
 def as_recipe(recipe: Recipe | str | None) -> Recipe:
     return recipe if isinstance(recipe, Recipe) else Recipe.load(recipe or "none")
+
+
+def weights_of(model: Model) -> Path:
+    """The folder that holds a model's weights. Raises `DovetailError` when only its config is known."""
+    if model.folder is None:
+        raise DovetailError(
+            f"the weights of {model.name} are not here",
+            where=model.name,
+            hint="give a Hugging Face folder with safetensors",
+        )
+    return model.folder

@@ -9,7 +9,7 @@ from typing import Any
 
 from dovetail.core.errors import DovetailError
 from dovetail.core.quantity import exact
-from dovetail.design.compress import weights_of
+from dovetail.design.resolve import weights_of
 from dovetail.model import Model
 from dovetail.recipe.recipe import Recipe
 from dovetail.runtime.decode import generate

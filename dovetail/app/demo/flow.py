@@ -20,11 +20,11 @@ from dovetail.core.files import check_ours, write_json
 from dovetail.core.manifest import check_results, manifest
 from dovetail.design.build import DESIGN, build
 from dovetail.design.calibrate import calibrate_host
-from dovetail.design.compress import weights_of
 from dovetail.design.estimate import Estimate, estimate
 from dovetail.design.evaluator import DesignEvaluator
 from dovetail.design.measure import Row, speed_rows, speeds
 from dovetail.design.quality import measured_quality
+from dovetail.design.resolve import weights_of
 from dovetail.hardware import Machine, load_machine
 from dovetail.hardware.detect import detect
 from dovetail.model import Model
