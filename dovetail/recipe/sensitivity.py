@@ -22,7 +22,7 @@ from dovetail.recipe.arithmetic.gptq import gptq
 from dovetail.recipe.arithmetic.rounding import check_finite, grid, nearest
 from dovetail.recipe.arithmetic.sensitivity import divergence, second_order
 from dovetail.recipe.layerwise.calibration import Calibration
-from dovetail.recipe.layerwise.inputs import collect
+from dovetail.recipe.layerwise.inputs import Inputs, collect
 from dovetail.recipe.scheme import Scheme
 from dovetail.runtime.checkpoint import Checkpoint
 
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 How = Literal["measured", "second-order"]
 Rounding = Literal["rtn", "gptq"]
 Groups = Mapping[str, tuple[str, ...]]
+SAMPLES = 40  # sequences that are of use
+JUDGED = 8  # of them at most that losses are judged on
 _LOGITS = 1 << 23  # of the reference that are kept, where that leaves enough places: 32 MB
 _PLACES = 64  # of each sequence that are compared at least
 
@@ -74,20 +76,21 @@ def sensitivity(
         ``measured`` runs the rest of the model for each group and width; ``second-order`` runs it forward and backward
         once (`second_order`).
     calibration : Calibration
-        By default 8 sequences of 512 tokens.
+        By default 40 sequences of 512 tokens: up to 8 that the loss is judged on, the others for a rounding that looks
+        at inputs, which must not be judged by those that it has seen.
 
     Raises
     ------
     DovetailError
         A model without one list of decoder layers, a matrix in none of them, a text too short.
     """
-    chosen = calibration or Calibration(samples=8)
+    chosen = calibration or Calibration(samples=SAMPLES)
     asked = [dict(groups), list(widths), scheme, rounding, how, chosen.key(), __version__]
     key = digest([Checkpoint.open(folder).sha256(), *asked])[:24]
     kept = (cache or cache_folder() / "sensitivity") / f"{key}.json"
     if (earlier := _read(kept, groups, widths, how)) is not None:
         return earlier
-    probe = _Probe.of(folder, chosen)
+    probe = _Probe.of(folder, chosen, learns=rounding == "gptq")
     found = probe.run(groups, widths, _rounder(scheme, rounding), how, report)
     rows = tuple(tuple(found[name, bits] for bits in widths) for name in groups)
     write_json(kept, {"nats": rows})
@@ -119,16 +122,17 @@ def _rounder(scheme: Scheme, rounding: Rounding) -> Callable[[Tensor, Tensor, in
 
 @dataclass(slots=True, eq=False)
 class _Probe:
-    """A model in memory, the text, and the logits that it predicts unchanged."""
+    """A model in memory and the text: what losses are judged on, and what rounding looks at where that is another."""
 
     model: Any
     stem: str
     batches: list[Tensor]
+    seen: list[Tensor]
     places: Tensor  # positions whose logits are compared
     dtype: Any  # of the stored weights
 
     @classmethod
-    def of(cls, folder: Path, calibration: Calibration) -> _Probe:
+    def of(cls, folder: Path, calibration: Calibration, learns: bool) -> _Probe:
         torch = require("torch", "torch", to="measure sensitivity")
         from dovetail.runtime.load import load
         from dovetail.runtime.tensorfile import TORCH_NAMES
@@ -138,12 +142,14 @@ class _Probe:
         if len(lists) != 1:
             why = f"{len(lists)} lists of decoder layers"
             raise DovetailError("sensitivity is not known", where=str(folder), why=why, exit_code=INFEASIBLE)
-        batches = calibration.batches(folder, loaded.max_context)
-        tokens = batches[0].shape[1]
+        whole = torch.cat(calibration.batches(folder, loaded.max_context))
+        batches, seen = _parted(whole, calibration.sequences(loaded.max_context), learns)
+        tokens = whole.shape[1]
         most = max(_PLACES, _LOGITS // (loaded.vocabulary * sum(len(ids) for ids in batches)))
         places = torch.linspace(0, tokens - 1, min(tokens, most)).round().long()
         dtype = next(info.dtype for info in Checkpoint.open(folder).infos().values())
-        return cls(loaded.model.requires_grad_(False), lists[0], batches, places, getattr(torch, TORCH_NAMES[dtype]))
+        model, kept = loaded.model.requires_grad_(False), getattr(torch, TORCH_NAMES[dtype])
+        return cls(model, lists[0], batches, seen, places, kept)
 
     @property
     def layers(self) -> Any:
@@ -157,14 +163,15 @@ class _Probe:
         found: dict[tuple[str, int], float] = {}
         of_layer = self._by_layer(groups)
         curvature = self._curvature([n for names in groups.values() for n in names]) if how == "second-order" else {}
-        states, calls = self._begin()
+        states, calls = self._begin(self.batches)
+        seen = self._begin(self.seen)[0]
         with torch.inference_mode():
             reference = [self._logits(ids) for ids in self.batches] if how == "measured" else []
             for index, layer in enumerate(self.layers):
                 mine = of_layer.get(index, {})
                 linears = {n: self._linear(n) for names in mine.values() for n in names}
-                passes = (partial(layer, h, **calls[index]) for h in states)
-                inputs = collect(linears, passes, len(states)) if linears else {}
+                judged = _inputs(layer, linears, states, calls[index])
+                inputs = _inputs(layer, linears, seen, calls[index]) if seen else judged
                 for name, tensors in mine.items():
                     for bits in widths:
                         values = {n: rounded(linears[n].weight, inputs[n].moment, bits, self.dtype) for n in tensors}
@@ -172,10 +179,10 @@ class _Probe:
                             found[name, bits] = self._divergence(values, index, states, reference)
                         else:
                             found[name, bits] = sum(
-                                second_order(v - linears[n].weight, inputs[n].moment / inputs[n].count, curvature[n])
+                                second_order(v - linears[n].weight, judged[n].moment / judged[n].count, curvature[n])
                                 for n, v in values.items()
                             )
-                states = [_first(layer(h, **calls[index])) for h in states]
+                states, seen = ([_first(layer(h, **calls[index])) for h in each] for each in (states, seen))
                 report(f"sensitivity: layer {index + 1} of {len(self.layers)}")
         return found
 
@@ -206,7 +213,7 @@ class _Probe:
         logits: Tensor = self.model(input_ids=ids, use_cache=False, logits_to_keep=self.places).logits
         return logits.flatten(0, 1).float()
 
-    def _begin(self) -> tuple[list[Tensor], list[Mapping[str, Any]]]:
+    def _begin(self, batches: Sequence[Tensor]) -> tuple[list[Tensor], list[Mapping[str, Any]]]:
         """Hidden states before the first layer, batch by batch, and how each layer is called."""
         torch = require("torch", "torch")
         states: list[Tensor] = []
@@ -223,7 +230,7 @@ class _Probe:
         handles = [m.register_forward_pre_hook(hook(i), with_kwargs=True) for i, m in enumerate(self.layers)]
         try:
             with torch.inference_mode():
-                for ids in self.batches:
+                for ids in batches:
                     self._logits(ids)
         finally:
             for handle in handles:
@@ -302,6 +309,23 @@ class _Probe:
         drawn = torch.multinomial(logits.detach().softmax(-1), 1, generator=draw)[:, 0]
         found: Tensor = torch.nn.functional.cross_entropy(logits, drawn, reduction="sum")
         return found
+
+
+def _parted(sequences: Tensor, at_once: int, learns: bool) -> tuple[list[Tensor], list[Tensor]]:
+    """Batches of one shape to judge on and, where rounding `learns`, others to look at; none where there is but one."""
+    count = len(sequences)
+    judged = min(JUDGED, count // 2) if learns and count > 1 else min(JUDGED, count)
+    size = next(n for n in range(min(at_once, judged), 0, -1) if judged % n == 0)
+    batches = list(sequences.split(size))
+    cut, end = judged // size, count // size
+    return batches[:cut], batches[cut:end] if learns else []
+
+
+def _inputs(
+    layer: Any, linears: Mapping[str, nn.Linear], states: Sequence[Tensor], call: Mapping[str, Any]
+) -> Mapping[str, Inputs]:
+    """What the layer's matrices multiply, over all batches."""
+    return collect(linears, (partial(layer, h, **call) for h in states), len(states)) if linears else {}
 
 
 def _first(out: Any) -> Any:

@@ -22,7 +22,7 @@ from dovetail.model import Model
 from dovetail.recipe.layerwise.calibration import Calibration
 from dovetail.recipe.quantising import AS_IT_IS, LayerBits
 from dovetail.recipe.recipe import Recipe
-from dovetail.recipe.sensitivity import How, Rounding, sensitivity
+from dovetail.recipe.sensitivity import JUDGED, SAMPLES, How, Rounding, sensitivity
 from dovetail.workload import Workload
 
 WIDTHS = (2, 3, 4, 5, 6, 8)
@@ -151,7 +151,7 @@ def allocate(
     """
     limits, base = checked(limits), Base.of(recipe or Recipe.load([{"gptq": {}}]))
     plan, asked = Plan(), work or Workload()
-    chosen = calibration or Calibration(samples=8)
+    chosen = calibration or Calibration(samples=SAMPLES)
     found = prices(model, machine, plan, asked, base.at, offered(model, machine, base.at, widths))
     _check_reachable(found, limits, machine)
     bits = found.widths[:-1]
@@ -174,7 +174,9 @@ def allocate(
 
 def _affordable(model: Model, calibration: Calibration, runs: int) -> How:
     elements = float(model.graph().parameters())
-    flops = runs * elements * calibration.samples * calibration.tokens  # half a forward pass each, 2 FLOPs an element
+    flops = (
+        runs * elements * min(JUDGED, calibration.samples) * calibration.tokens
+    )  # half a forward pass each, 2 FLOPs an element
     return "measured" if flops <= _MEASURED_FLOPS else "second-order"
 
 

@@ -26,11 +26,11 @@ from dovetail.hardware.machine import Machine
 from dovetail.model import Model
 from dovetail.recipe.layerwise.calibration import Calibration
 from dovetail.recipe.recipe import Recipe
+from dovetail.recipe.sensitivity import SAMPLES
 from dovetail.workload import Workload
 
 RECIPE = "recipe.yaml"
 _ROUNDS = 3  # with the predicted loss corrected by the measured one, where quality was asked for and missed
-_SAMPLES = 8  # sequences that sensitivity is measured on
 _LEAST_CORRECTION = 1.05  # of a predicted loss that was too small
 _LOSS_FACTOR = 2.0  # of a predicted rise of the log of perplexity, either way
 
@@ -58,7 +58,7 @@ def compress_for(
     recipe : Recipe or str
         One method whose bits are picked; GPTQ by default.
     calibration, check, format
-        As for `compress`; sensitivity is measured on the first 8 sequences.
+        As for `compress`; sensitivity looks at the first sequences of the text.
 
     Returns
     -------
@@ -80,7 +80,7 @@ def compress_for(
         report(f"picking bits for {' and '.join(map(str, limits))} on {machine.name}")
         picked = allocate(
             found, folder, machine, relative, recipe=how, work=workload,
-            calibration=replace(text, samples=min(_SAMPLES, text.samples)), report=report, correction=correction,
+            calibration=replace(text, samples=min(SAMPLES, text.samples)), report=report, correction=correction,
         )  # fmt: skip
         done = compress(found, picked.recipe, out, calibration=text, check=asked, format=format, report=report)
         quality = done["perplexity_ratio"]
