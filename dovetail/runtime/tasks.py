@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from dovetail.core.lazy import require
 from dovetail.core.quantity import Quantity
 from dovetail.runtime.load import load
 
+_BATCH, _DRAWS = 8, 1000  # examples at once; draws of metrics whose standard error has no formula
 _Z = 1.96  # standard errors to either side of a 95 % interval
 
 
@@ -35,21 +37,51 @@ class Score:
 def check_tasks(names: Sequence[str]) -> None:
     """Refuse, before any work, tasks that cannot be run here.
 
+    Parameters
+    ----------
+    names : sequence of str
+        What lm-eval calls them, or YAML files in its form.
+
     Raises
     ------
     DovetailError
         lm-eval is not installed, or does not know a name (with the nearest).
     """
-    known = _harness().tasks.TaskManager().all_tasks
-    for name in names:
+    manager, called = _found(names)
+    known = manager.all_tasks
+    for name in called:
         if name not in known:
             raise DovetailError(f"no task '{name}' in lm-eval", where="--task", hint=did_you_mean(name, list(known)))
 
 
 def _harness() -> Any:
+    """lm-eval with what it runs models of transformers by, told to be quiet."""
+    logging.getLogger("lm_eval").setLevel(logging.ERROR)
     harness = require("lm_eval", "eval", to="measure accuracy on tasks")
-    require("lm_eval.tasks", "eval")
+    for part in ("accelerate", "peft", "lm_eval.tasks", "lm_eval.models.huggingface"):
+        require(part, "eval", to="measure accuracy on tasks")
     return harness
+
+
+def _found(names: Sequence[str]) -> tuple[Any, list[str]]:
+    """Lm-eval's index of tasks with those of YAML files among `names`, and what all of them are called."""
+    files = [Path(name).expanduser() for name in names if name.endswith((".yaml", ".yml"))]
+    called = [_name(Path(name).expanduser()) if name.endswith((".yaml", ".yml")) else name for name in names]
+    folders = sorted({str(file.parent) for file in files})
+    return _harness().tasks.TaskManager(include_path=folders or None), called
+
+
+def _name(path: Path) -> str:
+    """The ``task`` of a YAML file, read without the functions that it may name."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        why = getattr(error, "strerror", None) or "it is not UTF-8 text"
+        raise DovetailError("cannot read the task", where=str(path), why=why, hint="a task of lm-eval") from error
+    found = [line.partition(":")[2].strip().strip("'\"") for line in lines if line.startswith("task:")]
+    if not found or not found[0]:
+        raise DovetailError("is not a task", where=str(path), why="it has no field 'task'", hint="a task of lm-eval")
+    return found[0]
 
 
 def evaluate(
@@ -67,13 +99,14 @@ def evaluate(
     DovetailError
         As `check_tasks`; the data of a task is not on this computer.
     """
-    harness, kind = _harness(), require("lm_eval.models.huggingface", "eval").HFLM
-    report(f"running {', '.join(names)} on {folder.name}")
-    loaded = load(folder)
-    model = kind(pretrained=loaded.model, tokenizer=loaded.tokenizer, batch_size=8)
+    manager, called = _found(names)
+    report(f"running {', '.join(called)} on {folder.name}")
+    loaded, harness = load(folder), _harness()
+    kind = harness.models.huggingface.HFLM
+    model = kind(pretrained=loaded.model, tokenizer=loaded.tokenizer, batch_size=_BATCH)
     try:
         found = harness.simple_evaluate(
-            model=model, tasks=list(names), limit=limit, log_samples=False, bootstrap_iters=1000, verbosity="ERROR"
+            model=model, tasks=called, limit=limit, log_samples=False, bootstrap_iters=_DRAWS, task_manager=manager
         )
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         why = " ".join(str(error).split())[:200]
