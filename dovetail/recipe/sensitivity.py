@@ -316,7 +316,7 @@ def _parted(sequences: Tensor, at_once: int, learns: bool) -> tuple[list[Tensor]
     count = len(sequences)
     judged = min(JUDGED, count // 2) if learns and count > 1 else min(JUDGED, count)
     size = next(n for n in range(min(at_once, judged), 0, -1) if judged % n == 0)
-    batches = list(sequences.split(size))
+    batches = [sequences[begin : begin + size] for begin in range(0, count - size + 1, size)]
     cut, end = judged // size, count // size
     return batches[:cut], batches[cut:end] if learns else []
 
