@@ -316,9 +316,9 @@ def _parted(sequences: Tensor, at_once: int, learns: bool) -> tuple[list[Tensor]
     count = len(sequences)
     judged = min(JUDGED, count // 2) if learns and count > 1 else min(JUDGED, count)
     size = next(n for n in range(min(at_once, judged), 0, -1) if judged % n == 0)
-    batches = [sequences[begin : begin + size] for begin in range(0, count - size + 1, size)]
-    cut, end = judged // size, count // size
-    return batches[:cut], batches[cut:end] if learns else []
+    batches = [sequences[i : i + size] for i in range(0, count - size + 1, size)]
+    cut = judged // size
+    return batches[:cut], batches[cut:] if learns else []
 
 
 def _inputs(

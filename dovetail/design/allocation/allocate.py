@@ -173,10 +173,8 @@ def allocate(
 
 
 def _affordable(model: Model, calibration: Calibration, runs: int) -> How:
-    elements = float(model.graph().parameters())
-    flops = (
-        runs * elements * min(JUDGED, calibration.samples) * calibration.tokens
-    )  # half a forward pass each, 2 FLOPs an element
+    tokens = min(JUDGED, calibration.samples) * calibration.tokens
+    flops = runs * float(model.graph().parameters()) * tokens  # half a forward pass each, 2 FLOPs an element
     return "measured" if flops <= _MEASURED_FLOPS else "second-order"
 
 
