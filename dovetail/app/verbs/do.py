@@ -29,7 +29,9 @@ CalibrateOn = Annotated[
 Samples = Annotated[int, typer.Option(metavar="N", help="Sequences of the calibration text.", min=1)]
 Tokens = Annotated[int, typer.Option(metavar="N", help="Tokens of each.", min=2)]
 BatchTokens = Annotated[int, typer.Option(metavar="N", help="Tokens in one pass: fewer take less memory.", min=1)]
-Tasks = Annotated[list[str] | None, typer.Option("--task", metavar="NAME", help="A task of lm-eval, or its YAML; repeatable.")]
+Tasks = Annotated[
+    list[str] | None, typer.Option("--task", metavar="NAME", help="A task of lm-eval, or its YAML; repeatable.")
+]
 Format = Annotated[
     str,
     typer.Option("--format", metavar="NAME", help="compressed-tensors, gguf (for llama.cpp) or safetensors (dense)."),
