@@ -91,13 +91,13 @@ def memory(folder: Path, recipe: str, out: Path) -> dict[str, float]:
     return found
 
 
-def memory_table(layers: int) -> None:
+def memory_table(layers: int, recipes: list[str]) -> None:
     """Peak memory against its forecast, for each recipe."""
     with tempfile.TemporaryDirectory(prefix="dovetail-bench-") as scratch:
         folder = synthetic(Path(scratch) / "large", layers)
         size = (folder / "model.safetensors").stat().st_size
         print(f"checkpoint of {size / 1e9:.2f} GB, 8 x 128 tokens of calibration")
-        for recipe in ("w4a16-rtn", "w4a16-gptq"):
+        for recipe in recipes:
             found = memory(folder, recipe, Path(scratch) / recipe)
             print(
                 f"{recipe:12} peak {found['peak'] / GIB:.2f} GiB above imports (asked: 1.5), "
@@ -143,9 +143,10 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--memory", action="store_true", help="peak memory of a large checkpoint")
     options.add_argument("--layers", type=int, default=SHAPE["num_hidden_layers"], help="of that checkpoint")
+    options.add_argument("--recipes", nargs="+", default=["w4a16-rtn", "w4a16-gptq"], help="for that checkpoint")
     asked = options.parse_args()
     if asked.memory:
-        memory_table(asked.layers)
+        memory_table(asked.layers, asked.recipes)
     else:
         recovered_table()
 
