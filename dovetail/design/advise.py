@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -71,35 +71,47 @@ def advise(
             hint=f"up to {found.max_context - output:,} tokens", exit_code=INFEASIBLE,
         )  # fmt: skip
     batches = _batches(*batch)
-    each, lengths = (a.ravel() for a in np.meshgrid(batches, np.asarray(contexts), indexing="xy"))
-    work = Workload(prompt=lengths, output=output, batch=each)
-    base = _priced(found, chip, as_recipe(BASELINE), layout, work)
-    priced, excluded = {BASELINE: base}, {}
-    asked = [as_recipe(name) for name in recipes or _distinct(found)]
-    known = {recipe.name: recipe for recipe in (as_recipe(BASELINE), *asked)}
-    for name in [recipe.name for recipe in asked]:
-        try:
-            priced[name] = _priced(found, chip, _running(found, chip, known[name]), layout, work)
-        except DovetailError as error:
-            if recipes and error.exit_code != INFEASIBLE:
-                raise
-            excluded[name] = error.what
+    asked = {recipe.name: recipe for recipe in (as_recipe(name) for name in recipes or _distinct(found))}
+    priced, excluded = _all_priced(found, chip, asked, layout, (batches, contexts, output), strict=bool(recipes))
+    base, known = priced[BASELINE], {BASELINE: as_recipe(BASELINE), **asked}
     options = [option for p in priced.values() for option in _options(p, base, batches, contexts, by)]
     fitted = tuple(
         replace(o, largest_batch=_fits(found, chip, layout, known[o.recipe], o.context, output)) for o in options
     )
-    never = {
-        name: _why_never(p, chip, [o for o in fitted if o.recipe == name], by)
-        for name, p in priced.items()
-        if name != BASELINE and _never([o for o in fitted if o.recipe == name], by)
-    }
-    why = (
-        () if any(np.isfinite(o.value).any() for o in fitted) else _why(found, chip, layout, contexts, batches, output)
-    )
+    fits = any(np.isfinite(o.value).any() for o in fitted)
+    why = () if fits else _why(found, chip, layout, contexts, batches, output)
     return Advice(
         found, chip, by, output, batches, contexts, fitted, excluded, base.trust.factor(by), base.trust.kind(by),
-        never, tuple(sorted({int(c) for c in prompt} - {*contexts})), why,
+        _all_never(priced, chip, fitted, by), tuple(sorted({int(c) for c in prompt} - {*contexts})), why,
     )  # fmt: skip
+
+
+def _all_priced(
+    model: Model, chip: Machine, recipes: Mapping[str, Recipe], plan: Plan,
+    points: tuple[np.ndarray, tuple[int, ...], int], *, strict: bool,
+) -> tuple[dict[str, Priced], dict[str, str]]:  # fmt: skip
+    """No recipe and each of `recipes` at every batch and context, and why some cannot be priced here.
+
+    `strict`: one that the user named and that is wrong in itself is an error.
+    """
+    batches, contexts, output = points
+    each, lengths = (a.ravel() for a in np.meshgrid(batches, np.asarray(contexts), indexing="xy"))
+    work = Workload(prompt=lengths, output=output, batch=each)
+    priced, excluded = {BASELINE: _priced(model, chip, as_recipe(BASELINE), plan, work)}, dict[str, str]()
+    for name, recipe in recipes.items():
+        try:
+            priced[name] = _priced(model, chip, _running(model, chip, recipe), plan, work)
+        except DovetailError as error:
+            if strict and error.exit_code != INFEASIBLE:
+                raise
+            excluded[name] = error.what
+    return priced, excluded
+
+
+def _all_never(priced: Mapping[str, Priced], chip: Machine, options: Sequence[Option], by: str) -> dict[str, str]:
+    """Why some recipes change nothing anywhere."""
+    own = {name: [option for option in options if option.recipe == name] for name in priced if name != BASELINE}
+    return {name: _why_never(priced[name], chip, some, by) for name, some in own.items() if _never(some, by)}
 
 
 def _distinct(model: Model) -> list[str]:

@@ -100,14 +100,7 @@ def compress(
     out, chosen = out.expanduser(), calibration or Calibration()
     check_apart(folder, out)
     check_format(format, folder)
-    expected = Footprint.of(how, Checkpoint.open(folder), chosen)
-    report(f"memory: {expected.words()}")
-    expected.check()
-    if asked.quality:
-        check_text(folder, asked.text)
-    if asked.tasks:
-        check_tasks(asked.tasks)
-    expected.check_disk(out)
+    expected = _checked(how, folder, chosen, asked, out, report)
     with whole_folder(out, RECORD) as part, intermediate(format, part) as applied:
         report(f"applying {how.name} to {found.name}")
         done, peak = _applied(how, folder, applied, out, chosen, report)
@@ -125,6 +118,19 @@ def compress(
         }  # fmt: skip
         _describe(part, answer)
     return answer
+
+
+def _checked(how: Recipe, folder: Path, calibration: Calibration, asked: Check, out: Path, report: Report) -> Footprint:
+    """The forecast of memory and disk, when both are there and everything that was asked can be measured."""
+    expected = Footprint.of(how, Checkpoint.open(folder), calibration)
+    report(f"memory: {expected.words()}")
+    expected.check()
+    if asked.quality:
+        check_text(folder, asked.text)
+    if asked.tasks:
+        check_tasks(asked.tasks)
+    expected.check_disk(out)
+    return expected
 
 
 def _sizes(done: Applied, written: Exported) -> dict[str, Any]:

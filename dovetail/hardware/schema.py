@@ -9,85 +9,42 @@ import re
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
-from pydantic_core import PydanticCustomError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from dovetail.core import units
 from dovetail.core.errors import DovetailError, did_you_mean
-from dovetail.core.formats import DTYPE_BYTES
 from dovetail.core.quantity import Kind
+from dovetail.hardware.fields import (
+    SPARSE,
+    Bits,
+    Bytes,
+    BytesPerSecond,
+    Cores,
+    Count,
+    FlopPerSecond,
+    Fraction,
+    Hertz,
+    InputBits,
+    Passes,
+    Seconds,
+    Share,
+    Watts,
+    known_dtypes,
+    not_dense,
+    positive,
+    refuse,
+    whole,
+)
 from dovetail.hardware.kernels.read import kernels_from
 from dovetail.hardware.packed import KERNELS
 
-_SPARSE = re.compile(r"spars|2:4", re.IGNORECASE)
 _DENSE = re.compile(r"without spars|halved", re.IGNORECASE)
-
-
-def _refuse(error: DovetailError) -> PydanticCustomError:
-    """Carry an error of ours through pydantic, which adds the dotted path."""
-    return PydanticCustomError("dovetail", "{what}", {"what": error.what, "why": error.why, "hint": error.hint})
-
-
-def _positive(dimension: str, most: float = float("inf"), zero: bool = False) -> BeforeValidator:
-    def parse(text: Any) -> float:
-        try:
-            value = units.parse(text, dimension)
-        except DovetailError as error:
-            raise _refuse(_not_dense(str(text)) if _SPARSE.search(str(text)) else error) from None
-        if value < 0 or (value == 0 and not zero):
-            raise _refuse(DovetailError(f"'{text}' is not above zero", hint="leave the field out if it is not known"))
-        if value > most:
-            raise _refuse(DovetailError(f"'{text}' is above {most:g}", hint=f"a fraction up to {most:g}"))
-        return value
-
-    return BeforeValidator(parse)
-
-
-def _whole(value: float) -> float:
-    if value != int(value):
-        raise _refuse(DovetailError(f"'{value:g}' is not a whole number", hint="132"))
-    return value
-
-
-def _not_dense(said: str) -> DovetailError:
-    """Peaks that count zeros are of no use: no kernel of a dense model reaches them."""
-    hint = "halve figures quoted with 2:4 sparsity and write 'halved' in the source"
-    return DovetailError("peaks are dense only", why=f"it says '{said}'", hint=hint)
-
-
-def _dtypes(table: dict[str, float]) -> dict[str, float]:
-    for name in table:
-        if _SPARSE.search(name):
-            raise _refuse(_not_dense(name))
-        if name not in DTYPE_BYTES:
-            raise _refuse(DovetailError(f"unknown dtype '{name}'", hint=did_you_mean(name, list(DTYPE_BYTES))))
-    if not table:
-        raise _refuse(DovetailError("no dtype is given", hint="{bf16: 989 TFLOP/s}"))
-    return table
-
-
-Bytes = Annotated[float, _positive("byte")]
-BytesPerSecond = Annotated[float, _positive("byte/s")]
-FlopPerSecond = Annotated[float, _positive("flop/s")]
-Hertz = Annotated[float, _positive("Hz")]
-Cores = Annotated[float, _positive(""), AfterValidator(_whole)]
-Watts = Annotated[float, _positive("W")]
-Seconds = Annotated[float, _positive("s", zero=True)]
-Share = Annotated[float, _positive("", most=1.0)]
-Passes = Annotated[float, _positive("")]
-Count = Annotated[float, _positive("", zero=True)]
-Fraction = Annotated[float, _positive("", most=1.0, zero=True)]
-
-
-Bits = Annotated[int, Field(ge=1, le=8)]
-InputBits = Literal[4, 8, 16]
 
 
 def _kernels(section: dict[str, Any]) -> dict[str, Any]:
     try:
         kernels_from(section)
     except DovetailError as error:
-        raise _refuse(error) from None
+        raise refuse(error) from None
     return section
 
 
@@ -121,14 +78,14 @@ class PowerSection(_Section):
 class EnergySection(_Section):
     """Dynamic energy; what is absent is derived (`dovetail.hardware.energy`)."""
 
-    per_flop: Annotated[dict[str, Annotated[float, _positive("J/flop")]], AfterValidator(_dtypes)] | None = None
-    per_byte: Annotated[float, _positive("J/byte")] | None = None
+    per_flop: Annotated[dict[str, Annotated[float, positive("J/flop")]], AfterValidator(known_dtypes)] | None = None
+    per_byte: Annotated[float, positive("J/byte")] | None = None
 
 
 class PriceSection(_Section):
     """Rental of one chip."""
 
-    rent: Annotated[float, _positive("USD/s")]
+    rent: Annotated[float, positive("USD/s")]
 
 
 class TransportSection(_Section):
@@ -151,9 +108,9 @@ class EfficiencySection(_Section):
     compute: Share
     memory: Share
     overlap: Fraction = 1.0
-    spread: Annotated[float, _positive("")] = 0.4
-    attention: Annotated[float, _positive("")] = 1.0
-    score_flops: Annotated[float, _positive("", zero=True)] = 0.0
+    spread: Annotated[float, positive("")] = 0.4
+    attention: Annotated[float, positive("")] = 1.0
+    score_flops: Annotated[float, positive("", zero=True)] = 0.0
 
 
 class PackedProductSection(_Section):
@@ -166,9 +123,9 @@ class PackedProductSection(_Section):
 def _every_kernel(table: dict[str, PackedProductSection]) -> dict[str, PackedProductSection]:
     for name in table:
         if name not in KERNELS:
-            raise _refuse(DovetailError(f"unknown kernel '{name}'", hint=did_you_mean(name, list(KERNELS))))
+            raise refuse(DovetailError(f"unknown kernel '{name}'", hint=did_you_mean(name, list(KERNELS))))
     if lost := [name for name in KERNELS if name not in table]:
-        raise _refuse(DovetailError(f"no '{lost[0]}'", hint=", ".join(KERNELS)))
+        raise refuse(DovetailError(f"no '{lost[0]}'", hint=", ".join(KERNELS)))
     return table
 
 
@@ -176,7 +133,7 @@ class PackedSection(_Section):
     """Kernels that leave integer weights packed on a CPU whose stack unpacks them."""
 
     launch: Seconds
-    rows: Annotated[float, _positive(""), AfterValidator(_whole)]
+    rows: Annotated[float, positive(""), AfterValidator(whole)]
     bandwidth: BytesPerSecond
     rounds: bool = False
     products: Annotated[dict[str, PackedProductSection], AfterValidator(_every_kernel)]
@@ -199,7 +156,7 @@ class StackSection(_Section):
     kv_passes: Passes | None = None
     pointwise_passes: Passes | None = None
     weight_passes: Passes | None = None
-    unpack_flops: Annotated[float, _positive("", zero=True)] | None = None
+    unpack_flops: Annotated[float, positive("", zero=True)] | None = None
 
 
 class SourceSection(_Section):
@@ -221,11 +178,11 @@ class MachineFile(_Section):
     kind: Literal["gpu", "tpu", "npu", "cpu", "fpga", "asic", "pim", "crossbar"] = "gpu"
     year: Annotated[int, Field(ge=1970, le=2100)] | None = None
     note: str = ""
-    process: Annotated[float, _positive("m")] | None = None
-    area: Annotated[float, _positive("mm2")] | None = None
+    process: Annotated[float, positive("m")] | None = None
+    area: Annotated[float, positive("mm2")] | None = None
     cores: Cores | None = None
     clock: Hertz | None = None
-    peak: Annotated[dict[str, FlopPerSecond], AfterValidator(_dtypes)]
+    peak: Annotated[dict[str, FlopPerSecond], AfterValidator(known_dtypes)]
     memory: MemorySection
     caches: tuple[CacheSection, ...] = ()
     link: BytesPerSecond | None = None
@@ -261,7 +218,7 @@ class StackFile(_Section):
     kv_passes: Passes
     pointwise_passes: Passes
     weight_passes: Passes
-    unpack_flops: Annotated[float, _positive("", zero=True)]
+    unpack_flops: Annotated[float, positive("", zero=True)]
     source: Sources
 
 
@@ -326,8 +283,8 @@ def _explain(error: ValidationError, model: type[BaseModel], where: str) -> Dove
     loc = tuple(step for step in first["loc"] if step not in _TAGS)
     path = ".".join(str(step) for step in loc)
     place = f"{where}: {path}"
-    if first["type"] == "extra_forbidden" and _SPARSE.search(str(loc[-1])):
-        dense = _not_dense(str(loc[-1]))
+    if first["type"] == "extra_forbidden" and SPARSE.search(str(loc[-1])):
+        dense = not_dense(str(loc[-1]))
         return DovetailError(dense.what, where=place, why=dense.why, hint=dense.hint)
     if first["type"] == "extra_forbidden":
         return DovetailError(
@@ -399,8 +356,8 @@ def _check_dense(file: MachineFile, where: str) -> None:
     peaks = {path: source for path, source in file.source.items() if path.split(".")[0] == "peak"}
     texts = {f"source.{path}": s if isinstance(s, str) else s.text for path, s in peaks.items()}
     for path, text in {**texts, "note": file.note}.items():
-        if _SPARSE.search(text) and not _DENSE.search(text):
-            error = _not_dense(text)
+        if SPARSE.search(text) and not _DENSE.search(text):
+            error = not_dense(text)
             raise DovetailError(error.what, where=f"{where}: {path}", why=error.why, hint=error.hint)
 
 

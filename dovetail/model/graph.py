@@ -15,6 +15,7 @@ import numpy as np
 from dovetail.core.content import ByContent
 from dovetail.core.formats import Format, Number
 from dovetail.model.latents import LatentShape
+from dovetail.model.visible import compressed, in_blocks, in_chunks
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -185,25 +186,18 @@ class Attention(Operator):
             return self.kv_len if self.window is None else np.minimum(self.kv_len, self.window)
         first = np.maximum(self.kv_len, self.tokens) - self.tokens + 1
         if self.chunked and self.window is not None:
-            return (_in_chunks(first + self.tokens - 1, self.window) - _in_chunks(first - 1, self.window)) / self.tokens
+            return (in_chunks(first + self.tokens - 1, self.window) - in_chunks(first - 1, self.window)) / self.tokens
         if self.rate > 1:
             widest = self.span if self.selected is None else np.minimum(self.span, self.selected)
             last = first + self.tokens - 1
-            return (_compressed(last, self.rate, widest) - _compressed(first - 1, self.rate, widest)) / self.tokens
+            return (compressed(last, self.rate, widest) - compressed(first - 1, self.rate, widest)) / self.tokens
         if self.block > 1 and self.selected is not None:
-            last = first + self.tokens - 1
-            return (self._in_blocks(last, self.selected) - self._in_blocks(first - 1, self.selected)) / self.tokens
+            seen = (in_blocks(first + n, self.block, self.selected, self.kv_len) for n in (self.tokens - 1, -1))
+            return (next(seen) - next(seen)) / self.tokens
         bounds = [b for b in (self.window, self.selected) if b is not None]
         widest = np.minimum(self.kv_len, min(bounds)) if bounds else self.kv_len
         growing = np.maximum(widest - first + 1, 0)
         return widest - growing * (widest - first) / (2.0 * self.tokens)
-
-    def _in_blocks(self, queries: Number, selected: int) -> Number:
-        """Keys seen by the first `queries` positions together: all, then whole blocks and the own one up to itself."""
-        growing = np.minimum(queries, np.minimum(self.kv_len, selected))
-        rest = queries - growing
-        full = rest * (selected - self.block) + _in_chunks(rest, self.block)
-        return growing * (growing + 1) / 2 + np.where(self.kv_len < selected, rest * self.kv_len, full)
 
     @property
     def executed_flops(self) -> Number:
@@ -212,19 +206,6 @@ class Attention(Operator):
     def _flops(self, keys: Number) -> Number:
         """Scores and weighted sum over `keys` a query: a multiply and an add per channel each."""
         return 2.0 * self.batch * self.heads * self.tokens * keys * (self.head_dim + self.values)
-
-
-def _in_chunks(queries: Number, size: int) -> Number:
-    """Keys seen by the first `queries` positions together when each sees its own chunk up to itself."""
-    whole, rest = queries // size, queries % size
-    return whole * (size * (size + 1) / 2) + rest * (rest + 1) / 2
-
-
-def _compressed(queries: Number, rate: int, widest: Number) -> Number:
-    """Keys seen by the first `queries` positions together: position i (from 1) sees ``min(i // rate, widest)``."""
-    growing = np.minimum(queries, widest * rate)
-    whole, rest = growing // rate, growing % rate
-    return rate * (whole * (whole - 1) / 2) + whole * (rest + 1) + widest * (queries - growing)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

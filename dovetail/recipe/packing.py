@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from dovetail.core.lazy import require
+from dovetail.recipe.arithmetic.rounding import check_finite
 from dovetail.recipe.scheme import Scheme
 from dovetail.runtime import fp4
 from dovetail.runtime.packed import pack, pack_zeros
@@ -12,6 +14,8 @@ from dovetail.runtime.tensorfile import TensorInfo
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from dovetail.runtime.checkpoint import Checkpoint
 
 
 def stored_tensors(name: str, steps: Tensor, scale: Tensor, zero: Tensor | None, scheme: Scheme) -> dict[str, Tensor]:
@@ -69,3 +73,26 @@ def stored_infos(matrix: TensorInfo, scheme: Scheme) -> tuple[TensorInfo, ...]:
     packed = -(-rows * scheme.bits // 32), groups
     zeros = () if scheme.symmetric else (TensorInfo(f"{name}_zero_point", "I32", packed),)
     return words, scale, *zeros, TensorInfo(f"{name}_shape", "I64", (2,))
+
+
+def round_each(
+    checkpoint: Checkpoint, schemes: Mapping[str, Scheme], stored: Callable[[str, Tensor, Scheme], dict[str, Tensor]]
+) -> Checkpoint:
+    """The checkpoint with every matrix of `schemes` replaced by what `stored` makes of it, its size known before.
+
+    Raises
+    ------
+    DovetailError
+        When it is read: a matrix that holds what is not finite.
+    """
+
+    def rounded(name: str, tensor: Tensor) -> dict[str, Tensor]:
+        if name not in schemes:
+            return {name: tensor}
+        check_finite(name, tensor)
+        return stored(name, tensor, schemes[name])
+
+    def forecast(info: TensorInfo) -> tuple[TensorInfo, ...]:
+        return stored_infos(info, schemes[info.name]) if info.name in schemes else (info,)
+
+    return checkpoint.map(rounded, forecast)

@@ -6,7 +6,7 @@ q_j, the best of all later columns moves by ``-(w_j - q_j) / U_jj * U_j,j+1..`` 
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from dovetail.core.errors import DovetailError
@@ -68,39 +68,69 @@ def gptq(
     torch = require("torch", "torch", to="quantise")
     if not moment.isfinite().all():
         raise DovetailError("inputs are not finite", where="gptq", why="the model overflows on the calibration text")
-    kept = dtype or weight.dtype
     power = moment.diagonal().float()
-    work = torch.where(power == 0, torch.zeros_like(power), weight.float())
-    zeros, cols = weight == 0, weight.shape[1]
-    places = torch.argsort(power, descending=True, stable=True) if order else torch.arange(cols)
+    places = torch.argsort(power, descending=True, stable=True) if order else torch.arange(weight.shape[1])
     upper = _inverse_factor(moment, places, damp)
-    static = order or not scheme.group
-    scale, zero = searched_grid(work, scheme, power if search else None, kept)
-    groups = scale.shape[1]
-    size = cols // groups
-    work, done = work[:, places], torch.empty_like(work)
+    work = torch.where(power == 0, torch.zeros_like(power), weight.float())
+    grids = _Grids.of(work, scheme, power if search else None, dtype or weight.dtype, late=not order)
+    done = _rounded_columns(work[:, places], weight == 0, places.tolist(), upper, grids)
+    return Rounded(quantise(done, grids.scale, grids.zero, scheme), grids.scale, grids.zero, done)
+
+
+@dataclass(slots=True)
+class _Grids:
+    """Scales and zero points (rows, groups): of the weights as they were, or `late`, when their group is reached."""
+
+    scheme: Scheme
+    power: Tensor | None
+    scale: Tensor
+    zero: Tensor | None
+    late: bool
+
+    @classmethod
+    def of(cls, weight: Tensor, scheme: Scheme, power: Tensor | None, dtype: torch.dtype, late: bool) -> _Grids:
+        return cls(scheme, power, *searched_grid(weight, scheme, power, dtype), late and bool(scheme.group))
+
+    def reach(self, column: int, rest: Tensor) -> None:
+        """Scale the group that begins at `column` by what its weights, the first of `rest`, have become."""
+        size = self.scheme.group
+        if not self.late or column % size:
+            return
+        part = slice(column // size, column // size + 1)
+        power = None if self.power is None else self.power[column : column + size]
+        scale, zero = searched_grid(rest[:, :size], replace(self.scheme, group=0), power, self.scale.dtype)
+        self.scale[:, part] = scale
+        if self.zero is not None and zero is not None:
+            self.zero[:, part] = zero
+
+    def nearest(self, values: Tensor, column: int) -> Tensor:
+        """What is kept of the values (rows, 1) of a column."""
+        group = column // self.scheme.group if self.scheme.group else 0
+        part = slice(group, group + 1)
+        return nearest(values, self.scale[:, part], None if self.zero is None else self.zero[:, part], self.scheme)
+
+
+def _rounded_columns(work: Tensor, zeros: Tensor, places: list[int], upper: Tensor, grids: _Grids) -> Tensor:
+    """The values (rows, cols) that columns round to, one after the other; `work`, in the order of `places`, is used up.
+
+    Errors are passed on within a block at once and beyond it together, unless scales of later groups wait for them.
+    """
+    torch = require("torch", "torch", to="quantise")
+    done: Tensor = torch.empty_like(work)
+    cols = work.shape[1]
     for begin in range(0, cols, _BLOCK):
         end = min(begin + _BLOCK, cols)
+        reach = cols if grids.late else end
         errors = torch.empty(len(work), end - begin)
         for j in range(begin, end):
-            column = int(places[j])
-            group = column // size
-            if not static and column % size == 0:
-                last = work[:, j : j + size]
-                weights = power[places[j : j + size]] if search else None
-                scale[:, group : group + 1], new = searched_grid(last, replace(scheme, group=0), weights, kept)
-                if zero is not None and new is not None:
-                    zero[:, group : group + 1] = new
-            of_group = scale[:, group : group + 1], None if zero is None else zero[:, group : group + 1]
-            now = work[:, j : j + 1]
-            best = torch.where(zeros[:, column : column + 1], 0.0, nearest(now, *of_group, scheme))
+            column, now = places[j], work[:, j : j + 1]
+            grids.reach(column, work[:, j:])
+            best = torch.where(zeros[:, column : column + 1], 0.0, grids.nearest(now, column))
             done[:, column : column + 1] = best
             errors[:, j - begin : j - begin + 1] = error = (now - best) / upper[j, j]
-            reach = cols if not static else end  # scales of groups to come see every error passed on
             work[:, j + 1 : reach] -= error * upper[j, j + 1 : reach]
-        if static:
-            work[:, end:] -= errors @ upper[begin:end, end:]
-    return Rounded(quantise(done, scale, zero, scheme), scale, zero, done)
+        work[:, reach:] -= errors @ upper[begin:end, reach:]
+    return done
 
 
 def _inverse_factor(moment: Tensor, places: Tensor, damp: float) -> Tensor:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, ClassVar, Self
 from dovetail.core.errors import DovetailError, did_you_mean
 from dovetail.model.graph import Graph
 from dovetail.recipe.arithmetic.blocks import block_grid, block_quantise
-from dovetail.recipe.arithmetic.rounding import check_finite, grid, quantise
+from dovetail.recipe.arithmetic.rounding import grid, quantise
 from dovetail.recipe.method import Form, method
-from dovetail.recipe.packing import stored_infos, stored_tensors
+from dovetail.recipe.packing import round_each, stored_tensors
 from dovetail.recipe.quantising import Quantised, quantised
 from dovetail.recipe.scheme import Scheme
 
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from dovetail.runtime.checkpoint import Checkpoint
-    from dovetail.runtime.tensorfile import TensorInfo
 
 _SCALES = ("row", "block")
 
@@ -59,18 +58,10 @@ class FP8:
 
     def on_weights(self, checkpoint: Checkpoint) -> Checkpoint:
         declared, schemes = quantised(checkpoint, self.scheme())
-
-        def rounded(name: str, tensor: Tensor) -> dict[str, Tensor]:
-            return _stored(name, tensor, schemes[name]) if name in schemes else {name: tensor}
-
-        def forecast(info: TensorInfo) -> tuple[TensorInfo, ...]:
-            return stored_infos(info, schemes[info.name]) if info.name in schemes else (info,)
-
-        return declared.map(rounded, forecast)
+        return round_each(declared, schemes, _stored)
 
 
 def _stored(name: str, weight: Tensor, scheme: Scheme) -> dict[str, Tensor]:
-    check_finite(name, weight)
     if scheme.kind == "block":
         scale = block_grid(weight, scheme.group)
         return {name: block_quantise(weight, scale, scheme.group), f"{name}_scale": scale}

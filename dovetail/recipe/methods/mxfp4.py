@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Self
 
 from dovetail.model.graph import Graph
-from dovetail.recipe.arithmetic.rounding import check_finite
 from dovetail.recipe.method import Form, method
-from dovetail.recipe.packing import stored_fp4, stored_infos
+from dovetail.recipe.packing import round_each, stored_fp4
 from dovetail.recipe.quantising import Quantised, quantised
 from dovetail.recipe.scheme import Scheme
 from dovetail.runtime import fp4
@@ -17,7 +16,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from dovetail.runtime.checkpoint import Checkpoint
-    from dovetail.runtime.tensorfile import TensorInfo
 
 GROUP = fp4.GROUPS["mxfp4"]
 
@@ -52,14 +50,8 @@ class MXFP4:
     def on_weights(self, checkpoint: Checkpoint) -> Checkpoint:
         declared, schemes = quantised(checkpoint, self.scheme())
 
-        def rounded(name: str, tensor: Tensor) -> dict[str, Tensor]:
-            if name not in schemes:
-                return {name: tensor}
-            check_finite(name, tensor)
-            scale = fp4.group_scale(fp4.peaks(tensor, GROUP), None)
-            return stored_fp4(name, fp4.in_groups(tensor, fp4.step(scale, None)), scale)
+        def stored(name: str, weight: Tensor, _: Scheme) -> dict[str, Tensor]:
+            scale = fp4.group_scale(fp4.peaks(weight, GROUP), None)
+            return stored_fp4(name, fp4.in_groups(weight, fp4.step(scale, None)), scale)
 
-        def forecast(info: TensorInfo) -> tuple[TensorInfo, ...]:
-            return stored_infos(info, schemes[info.name]) if info.name in schemes else (info,)
-
-        return declared.map(rounded, forecast)
+        return round_each(declared, schemes, stored)

@@ -15,7 +15,7 @@ from dovetail.core.lazy import require
 from dovetail.model.graph import Graph
 from dovetail.recipe.arithmetic.rounding import check_finite
 from dovetail.recipe.method import Form, method
-from dovetail.recipe.packing import stored_fp4, stored_infos
+from dovetail.recipe.packing import round_each, stored_fp4
 from dovetail.recipe.quantising import Quantised, quantised
 from dovetail.recipe.scheme import Scheme
 from dovetail.runtime import fp4
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from dovetail.recipe.layerwise.run import OnLayer
     from dovetail.recipe.layerwise.work import LayerWork
     from dovetail.runtime.checkpoint import Checkpoint
-    from dovetail.runtime.tensorfile import TensorInfo
 
 GROUP = fp4.GROUPS["nvfp4"]
 _STACKED = tuple(re.compile(rf"(.+\.){some}(\.weight)") for some in ("[qkv]_proj", "(?:gate|up)_proj", "w[13]"))
@@ -53,16 +52,10 @@ class NVFP4Weights:
     def on_weights(self, checkpoint: Checkpoint) -> Checkpoint:
         declared, schemes = quantised(checkpoint, _scheme(16))
 
-        def rounded(name: str, tensor: Tensor) -> dict[str, Tensor]:
-            if name not in schemes:
-                return {name: tensor}
-            whole = _whole(name, tensor, schemes, lambda other: checkpoint.read(other)[other])
-            return _stored(name, tensor, whole)
+        def stored(name: str, weight: Tensor, _: Scheme) -> dict[str, Tensor]:
+            return _stored(name, weight, _whole(name, weight, schemes, lambda other: checkpoint.read(other)[other]))
 
-        def forecast(info: TensorInfo) -> tuple[TensorInfo, ...]:
-            return stored_infos(info, schemes[info.name]) if info.name in schemes else (info,)
-
-        return declared.map(rounded, forecast)
+        return round_each(declared, schemes, stored)
 
 
 @method("nvfp4")

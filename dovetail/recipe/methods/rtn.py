@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, ClassVar, Self
 import numpy as np
 
 from dovetail.model.graph import Graph
-from dovetail.recipe.arithmetic.rounding import check_finite, grid, quantise
+from dovetail.recipe.arithmetic.rounding import grid, quantise
 from dovetail.recipe.method import Form, method
-from dovetail.recipe.packing import stored_infos, stored_tensors
+from dovetail.recipe.packing import round_each, stored_tensors
 from dovetail.recipe.quantising import LayerBits, Quantised, quantised
 from dovetail.recipe.scheme import Scheme
 
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from dovetail.runtime.checkpoint import Checkpoint
-    from dovetail.runtime.tensorfile import TensorInfo
 
 
 @method("rtn")
@@ -60,17 +59,9 @@ class RTN:
 
     def on_weights(self, checkpoint: Checkpoint) -> Checkpoint:
         declared, schemes = quantised(checkpoint, self.scheme(), self.layers)
-
-        def rounded(name: str, tensor: Tensor) -> dict[str, Tensor]:
-            return _stored(name, tensor, schemes[name]) if name in schemes else {name: tensor}
-
-        def forecast(info: TensorInfo) -> tuple[TensorInfo, ...]:
-            return stored_infos(info, schemes[info.name]) if info.name in schemes else (info,)
-
-        return declared.map(rounded, forecast)
+        return round_each(declared, schemes, _stored)
 
 
 def _stored(name: str, weight: Tensor, scheme: Scheme) -> dict[str, Tensor]:
-    check_finite(name, weight)
     scale, zero = grid(weight, scheme)
     return stored_tensors(name, quantise(weight, scale, zero, scheme), scale, zero, scheme)

@@ -57,26 +57,27 @@ class KVCache:
         for store in (self.keys, self.values):
             for layer, old in enumerate(store):
                 if old is not None:
-                    store[layer] = self._empty(old)
-                    store[layer][:, :, : old.shape[2]] = old  # type: ignore[index]
+                    store[layer] = wider = self._empty(old)
+                    wider[:, :, : old.shape[2]] = old
 
     def write(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         """Put new keys and values (B, heads, T, channels) behind those held, and give all: (B, heads, longest + T, …).
 
         Beyond a sequence's own tokens lies what was there before: a mask has to leave it out.
         """
-        if self.keys[layer] is None:
-            self.keys[layer], self.values[layer] = self._empty(keys), self._empty(values)
-        tokens, longest = keys.shape[2], self.longest
-        for new, store in ((keys, self.keys[layer]), (values, self.values[layer])):
-            assert store is not None
-            if self.even:
-                store[:, :, longest : longest + tokens] = new
-            else:
-                places = torch.tensor(self.lengths).unsqueeze(1) + torch.arange(tokens)  # (B, T)
-                store[self._rows, :, places] = new.transpose(1, 2)
-        end = longest + tokens
-        return self.keys[layer][:, :, :end], self.values[layer][:, :, :end]  # type: ignore[index]
+        found = [self._written(store, layer, new) for store, new in ((self.keys, keys), (self.values, values))]
+        return found[0], found[1]
+
+    def _written(self, stores: list[Tensor | None], layer: int, new: Tensor) -> Tensor:
+        """One layer's keys or values with new ones behind them."""
+        stores[layer] = store = self._empty(new) if (held := stores[layer]) is None else held
+        tokens, longest = new.shape[2], self.longest
+        if self.even:
+            store[:, :, longest : longest + tokens] = new
+        else:
+            places = torch.tensor(self.lengths).unsqueeze(1) + torch.arange(tokens)  # (B, T)
+            store[self._rows, :, places] = new.transpose(1, 2)
+        return store[:, :, : longest + tokens]
 
     def keep(self, counts: list[int]) -> None:
         """The first `counts` tokens of the last pass belong to their sequences."""
