@@ -24,7 +24,7 @@ def compressed(queries: Number, rate: int, widest: Number) -> Number:
 
 
 def in_blocks(queries: Number, block: int, selected: int, kv_len: Number) -> Number:
-    """Keys when each sees whole blocks, `selected` keys at most, and the own block up to itself; else all of `kv_len`."""
+    """Keys when each sees whole blocks, `selected` keys at most, and its own block up to itself; or all where fewer."""
     growing = np.minimum(queries, np.minimum(kv_len, selected))
     rest = queries - growing
     full = rest * (selected - block) + in_chunks(rest, block)
