@@ -4,6 +4,7 @@ import atexit
 import os
 import shutil
 import socket
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -51,3 +52,10 @@ def _offline() -> Iterator[None]:
     socket.socket.connect = local_only  # type: ignore[method-assign]
     yield
     socket.socket.connect = connect  # type: ignore[method-assign]
+
+
+def pytest_runtest_teardown() -> None:
+    """No test, and nothing that it runs, leaves a mode of torch's on for those after it."""
+    if (torch := sys.modules.get("torch")) is not None:
+        assert torch.is_grad_enabled(), "gradients stayed off"
+        assert not torch.is_inference_mode_enabled(), "inference mode stayed on"

@@ -295,8 +295,7 @@ class _Probe:
         handles = [self._linear(name).register_forward_hook(keep(name)) for name in names]
         try:
             for ids in self.batches:
-                with torch.enable_grad():  # whatever the caller has switched off
-                    self._loss(ids, draw).backward()  # type: ignore[no-untyped-call]
+                self._loss(ids, draw).backward()  # type: ignore[no-untyped-call]
         finally:
             for handle in handles:
                 handle.remove()

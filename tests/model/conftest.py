@@ -1,6 +1,6 @@
 """A tiny member of every family and of its variants, as our config and as the transformers module."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -50,6 +50,6 @@ def tiny(tiny_config: dict[str, Any]) -> Model:
 
 
 @pytest.fixture(scope="package")
-def tiny_module(tiny_config: dict[str, Any]) -> Iterator[Any]:
+def tiny_module(tiny_config: dict[str, Any]) -> Any:
     """The same model as transformers builds it: random weights, eager attention, experts one by one."""
-    yield from inferring(tiny_config)
+    return inferring(tiny_config)

@@ -6,7 +6,7 @@ import importlib
 import json
 import struct
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -124,11 +124,10 @@ def module_of(fields: Mapping[str, Any]) -> Any:
     return transformers.AutoModelForCausalLM.from_config(config, dtype=config.dtype, **how).eval()
 
 
-def inferring(fields: Mapping[str, Any]) -> Iterator[Any]:
-    """`module_of` a config, for a fixture to yield from: without gradients as long as it lives."""
-    torch = pytest.importorskip("torch", reason="the oracle needs the torch extra")
-    with torch.inference_mode():
-        yield module_of(fields)
+def inferring(fields: Mapping[str, Any]) -> Any:
+    """`module_of` a config without gradients: a mode of torch's around a fixture would outlive it out of order."""
+    pytest.importorskip("torch", reason="the oracle needs the torch extra")
+    return module_of(fields).requires_grad_(False)
 
 
 def image_processing(family: str) -> ModuleType:

@@ -1,6 +1,6 @@
 """BERT against the module transformers builds: an encoder, its head that fills in masked words, no cache."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -38,8 +38,8 @@ def tiny(tiny_config: dict[str, Any]) -> Model:
 
 
 @pytest.fixture(scope="module")
-def tiny_module(tiny_config: dict[str, Any]) -> Iterator[Any]:
-    yield from inferring(tiny_config)
+def tiny_module(tiny_config: dict[str, Any]) -> Any:
+    return inferring(tiny_config)
 
 
 @pytest.mark.parametrize("batch", [1, 3])

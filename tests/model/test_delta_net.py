@@ -1,6 +1,6 @@
 """Gated delta nets between layers of gated attention, against the modules transformers builds."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -54,8 +54,8 @@ def tiny(tiny_config: dict[str, Any]) -> Model:
 
 
 @pytest.fixture(scope="module")
-def tiny_module(tiny_config: dict[str, Any]) -> Iterator[Any]:
-    yield from inferring(tiny_config)
+def tiny_module(tiny_config: dict[str, Any]) -> Any:
+    return inferring(tiny_config)
 
 
 def test_parameters_and_tensors_are_the_modules(tiny: Model, tiny_module: Any, tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """Dense families beside Llama against the modules transformers builds: Gemma, Phi, GLM, OPT, OLMo and others."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -77,9 +77,9 @@ def tiny(tiny_config: dict[str, Any]) -> Model:
 
 
 @pytest.fixture(scope="module")
-def tiny_module(tiny_config: dict[str, Any]) -> Iterator[Any]:
+def tiny_module(tiny_config: dict[str, Any]) -> Any:
     """The same model as transformers builds it: random weights, eager attention."""
-    yield from inferring(tiny_config)
+    return inferring(tiny_config)
 
 
 def test_cache_bytes_are_those_of_a_real_cache(tiny: Model, tiny_module: Any) -> None:

@@ -1,6 +1,6 @@
 """Latent attention against the modules transformers builds; absorbed decode and cache sizes in closed form."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -41,8 +41,8 @@ def tiny(tiny_config: dict[str, Any]) -> Model:
 
 
 @pytest.fixture(scope="module")
-def tiny_module(tiny_config: dict[str, Any]) -> Iterator[Any]:
-    yield from inferring(tiny_config)
+def tiny_module(tiny_config: dict[str, Any]) -> Any:
+    return inferring(tiny_config)
 
 
 def test_expanded_flops_of_prefill_decode_and_a_chunk(tiny: Model, tiny_module: Any) -> None:

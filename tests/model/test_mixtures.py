@@ -1,6 +1,6 @@
 """Families of mixtures with windows, chunks, sinks and fused experts against the modules transformers builds."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -79,8 +79,8 @@ def tiny(tiny_config: dict[str, Any]) -> Model:
 
 
 @pytest.fixture(scope="module")
-def tiny_module(tiny_config: dict[str, Any]) -> Iterator[Any]:
-    yield from inferring(tiny_config)
+def tiny_module(tiny_config: dict[str, Any]) -> Any:
+    return inferring(tiny_config)
 
 
 @pytest.mark.parametrize(("size", "active", "gib"), [("20b", 3.61, 12.8), ("120b", 5.13, 60.8)])

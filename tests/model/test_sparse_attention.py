@@ -1,7 +1,7 @@
 """Sparse attention against the modules transformers builds: the index, whose layers share it, what is read and kept."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -51,8 +51,8 @@ def tiny(tiny_config: dict[str, Any]) -> Model:
 
 
 @pytest.fixture(scope="module")
-def tiny_module(tiny_config: dict[str, Any]) -> Iterator[Any]:
-    yield from inferring(tiny_config)
+def tiny_module(tiny_config: dict[str, Any]) -> Any:
+    return inferring(tiny_config)
 
 
 def test_expanded_flops_of_prefill_decode_and_a_chunk(tiny: Model, tiny_module: Any) -> None:

@@ -40,8 +40,8 @@ def tiny(tiny_config: dict[str, Any]) -> Model:
 
 
 @pytest.fixture(scope="module")
-def tiny_module(tiny_config: dict[str, Any]) -> Iterator[Any]:
-    yield from inferring(tiny_config)
+def tiny_module(tiny_config: dict[str, Any]) -> Any:
+    return inferring(tiny_config)
 
 
 def test_parameters_and_tensors_are_the_modules(tiny: Model, tiny_module: Any, tmp_path: Path) -> None:

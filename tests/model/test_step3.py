@@ -1,6 +1,5 @@
 """Step 3.5, which transformers holds as the text part of Step 3.7, beside that module with a tiny vision tower."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -40,14 +39,13 @@ def tiny(tiny_config: dict[str, Any]) -> Model:
 
 
 @pytest.fixture(scope="module")
-def tiny_module(tiny_config: dict[str, Any]) -> Iterator[Any]:
+def tiny_module(tiny_config: dict[str, Any]) -> Any:
     torch = pytest.importorskip("torch", reason="the oracle needs the torch extra")
     transformers = pytest.importorskip("transformers", reason="the oracle needs the torch extra")
     torch.manual_seed(0)
     config = transformers.AutoConfig.for_model("step3p7", text_config=dict(tiny_config), vision_config=_VISION)
     how = {"attn_implementation": "eager", "experts_implementation": "eager"}
-    with torch.inference_mode():
-        yield transformers.AutoModelForImageTextToText.from_config(config, **how).eval()
+    return transformers.AutoModelForImageTextToText.from_config(config, **how).eval().requires_grad_(False)
 
 
 def test_tensors_are_those_on_disk(tiny: Model, tiny_module: Any, tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """Qwen2-VL, Qwen2.5-VL, Gemma 3 and Gemma 4 with their towers, against the modules that transformers builds."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +88,7 @@ def tiny(request: pytest.FixtureRequest) -> Model:
 
 
 @pytest.fixture(scope="module")
-def tiny_module(tiny: Model) -> Iterator[Any]:
+def tiny_module(tiny: Model) -> Any:
     torch = pytest.importorskip("torch", reason="the oracle needs the torch extra")
     transformers = pytest.importorskip("transformers", reason="the oracle needs the torch extra")
     torch.manual_seed(0)
@@ -96,8 +96,11 @@ def tiny_module(tiny: Model) -> Iterator[Any]:
     how = {"attn_implementation": "eager"}
     if tiny.config.get("text_config", {}).get("enable_moe_block"):
         how["experts_implementation"] = "eager"
-    with torch.inference_mode():
-        yield transformers.AutoModelForImageTextToText.from_config(config, dtype=torch.float32, **how).eval()
+    return (
+        transformers.AutoModelForImageTextToText.from_config(config, dtype=torch.float32, **how)
+        .eval()
+        .requires_grad_(False)
+    )
 
 
 def tower_of(model: Model) -> Tower:

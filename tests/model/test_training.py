@@ -18,7 +18,7 @@ def test_forward_and_backward_flops_are_those_torch_counts(tiny: Model, tiny_con
 
     mixture = {"experts_implementation": "eager"} if "num_experts_per_tok" in tiny_config else {}
     config = transformers.AutoConfig.for_model(**tiny_config)
-    with torch.inference_mode(False), torch.enable_grad(), FlopCounterMode(display=False) as counter:
+    with FlopCounterMode(display=False) as counter:
         module = transformers.AutoModelForCausalLM.from_config(config, attn_implementation="eager", **mixture)
         module(input_ids=torch.randint(3, 48, (2, 7)), use_cache=False).logits.sum().backward()
     counts = {name: sum(by_op.values()) for name, by_op in counter.get_flop_counts().items()}

@@ -1,6 +1,6 @@
 """Vision-language models against the modules transformers builds: tensors, FLOPs of the tower, tokens of an image."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -49,15 +49,14 @@ def tiny(request: pytest.FixtureRequest) -> Model:
 
 
 @pytest.fixture(scope="module")
-def tiny_module(tiny: Model) -> Iterator[Any]:
+def tiny_module(tiny: Model) -> Any:
     torch = pytest.importorskip("torch", reason="the oracle needs the torch extra")
     transformers = pytest.importorskip("transformers", reason="the oracle needs the torch extra")
     torch.manual_seed(0)
     config = transformers.AutoConfig.for_model(**tiny.config)
     how = {"attn_implementation": "eager", "experts_implementation": "eager"}
     how = how if "moe" in str(tiny.config["model_type"]) else {"attn_implementation": "eager"}
-    with torch.inference_mode():
-        yield transformers.AutoModelForImageTextToText.from_config(config, **how).eval()
+    return transformers.AutoModelForImageTextToText.from_config(config, **how).eval().requires_grad_(False)
 
 
 def test_parameters_and_tensors_are_the_modules(tiny: Model, tiny_module: Any, tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """Llama 4, Kimi K2.5 and Step 3.7 with their towers against the modules and image processors of transformers."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from math import prod
 from pathlib import Path
 from types import SimpleNamespace
@@ -63,14 +63,13 @@ def tiny(request: pytest.FixtureRequest) -> Model:
 
 
 @pytest.fixture(scope="module")
-def tiny_module(tiny: Model) -> Iterator[Any]:
+def tiny_module(tiny: Model) -> Any:
     torch = pytest.importorskip("torch", reason="the oracle needs the torch extra")
     transformers = pytest.importorskip("transformers", reason="the oracle needs the torch extra")
     torch.manual_seed(0)
     config = transformers.AutoConfig.for_model(**json.loads(json.dumps(tiny.config)))
     how = {"attn_implementation": "eager", "experts_implementation": "eager"}
-    with torch.inference_mode():
-        yield transformers.AutoModelForImageTextToText.from_config(config, **how).eval()
+    return transformers.AutoModelForImageTextToText.from_config(config, **how).eval().requires_grad_(False)
 
 
 def stored(tiny: Model, module: Any) -> dict[str, list[int]]:

@@ -89,15 +89,13 @@ class Decoder:
         embedded = self._embedding(base, inside)
         self._fill(base, inside, last)
 
-        def states() -> Iterator[Tensor]:
-            with torch.inference_mode():
-                for ids in batches:
-                    base(inputs_embeds=embedded(ids), use_cache=False)
-                    yield watched[0].seen
+        def before(ids: Tensor) -> Tensor:
+            with torch.inference_mode():  # never around a yield: the mode would stay on for whoever reads
+                base(inputs_embeds=embedded(ids), use_cache=False)
+            return watched[0].seen
 
-        with torch.inference_mode():
-            base(inputs_embeds=embedded(batches[0]), use_cache=False)
-        return states(), [watch.call for watch in watched]
+        before(batches[0])
+        return map(before, batches), [watch.call for watch in watched]
 
     def _embedding(self, base: Any, inside: str) -> Callable[[Tensor], Tensor]:
         """From ids to fp32 vectors: the table stays in its dtype, rows are widened when they are looked up."""
