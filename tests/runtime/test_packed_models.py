@@ -11,6 +11,7 @@ from dovetail.recipe.methods.rtn import RTN
 from dovetail.runtime import load as loading
 from dovetail.runtime.checkpoint import Checkpoint
 from dovetail.runtime.decode import generate
+from dovetail.runtime.decoding.llama import LlamaRunner
 from dovetail.runtime.kernels.fused import GatedMLP, RMSNorm, fuse
 from dovetail.runtime.kernels.library import Missing, find
 from dovetail.runtime.kernels.linear import PackedLinear
@@ -117,6 +118,16 @@ def test_packed_models_decode_as_unpacked_ones(w4: Path) -> None:
     dense, exact, auto = (generate(load(w4, kernels=k), [1, 7, 20], 12, stop=frozenset()) for k in
                           ("dense", "exact", "auto"))  # fmt: skip
     assert dense.tokens == exact.tokens == auto.tokens
+
+
+@needs_kernels
+def test_joined_products_round_their_inputs_as_each_does(tiny_folder: Path, tmp_path: Path) -> None:
+    folder = packed(tiny_folder, tmp_path / "m", 4, 32, act_bits=4)
+    model, dense = load(folder, kernels="exact").model, load(folder).model.model.layers[0].self_attn
+    attention, joined = model.model.layers[0].self_attn, LlamaRunner(model).layers[0].qkv
+    x = torch.randn(5, 64, generator=torch.Generator().manual_seed(2))
+    assert PackedLinear.joined([attention.q_proj, attention.k_proj]) is None
+    assert off(joined(x), torch.cat([dense.q_proj(x), dense.k_proj(x), dense.v_proj(x)], -1)) < 1e-5
 
 
 @needs_kernels

@@ -103,9 +103,7 @@ def _gated(module: nn.Module) -> GatedMLP | None:
     gate, up, down = (parts[name] for name in ("gate_proj", "up_proj", "down_proj"))
     if not (isinstance(gate, PackedLinear) and isinstance(up, PackedLinear) and isinstance(down, PackedLinear)):
         return None
-    if any(part._forward_pre_hooks for part in (gate, up, down)):  # inputs that are rounded in another way
-        return None
-    pair = PackedLinear.joined([gate, up])
+    pair = None if down.hooked else PackedLinear.joined([gate, up])
     fits = pair is not None and pair.out_features == 2 * down.in_features and pair.arithmetic == down.arithmetic
     return GatedMLP(pair, down) if pair is not None and fits else None
 

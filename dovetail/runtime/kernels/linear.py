@@ -94,10 +94,10 @@ class PackedLinear(nn.Module):
 
     @classmethod
     def joined(cls, layers: Sequence[PackedLinear]) -> PackedLinear | None:
-        """One layer whose outputs are those of all `layers`, in order; None where they are not packed alike."""
+        """One layer whose outputs are those of all `layers`, in order; None where packed otherwise, or hooked."""
         first, *others = layers
         alike = all(o._alike == first._alike for o in others) and all(p.out_features % _ROWS == 0 for p in layers)
-        if not alike:
+        if not alike or any(layer.hooked for layer in layers):
             return None
         whole = cls.__new__(cls)
         nn.Module.__init__(whole)
@@ -110,6 +110,11 @@ class PackedLinear(nn.Module):
         whole._bias = _cat([p._bias for p in layers])
         whole._connect()
         return whole
+
+    @property
+    def hooked(self) -> bool:
+        """Whether a call does more than the product: inputs rounded in another way (`round_layer`), or watched."""
+        return bool(self._forward_pre_hooks or self._forward_hooks)
 
     @property
     def _alike(self) -> tuple[Any, ...]:
