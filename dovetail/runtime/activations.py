@@ -6,7 +6,9 @@ or nearly so in fp32, hence quality is that of the kernels, speed is not.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from dovetail.core.lazy import require
@@ -66,8 +68,30 @@ def round_inputs(model: Any, act: Callable[[str], str], whole: Callable[[str], T
 
 def round_layer(module: Any, dtype: str, whole: Tensor | None = None) -> None:
     """Make one layer round its inputs."""
-    module.register_forward_pre_hook(_hook(dtype, whole))
+    module.register_forward_pre_hook(_Rounding(dtype, whole))
 
 
-def _hook(dtype: str, whole: Tensor | None) -> Callable[[Any, tuple[Any, ...]], tuple[Any, ...]]:
-    return lambda module, given: (rounded(given[0], dtype, whole), *given[1:])
+@contextmanager
+def unrounded(model: Any) -> Iterator[None]:
+    """Within the block no layer rounds its inputs: what is compared then differs by the order of sums alone."""
+    hooks = [hook for module in model.modules() for hook in module._forward_pre_hooks.values()]
+    found = [hook for hook in hooks if isinstance(hook, _Rounding) and hook.on]
+    try:
+        for hook in found:
+            hook.on = False
+        yield
+    finally:
+        for hook in found:
+            hook.on = True
+
+
+@dataclass(slots=True, eq=False)
+class _Rounding:
+    """What a layer calls before its product."""
+
+    dtype: str
+    whole: Tensor | None
+    on: bool = True
+
+    def __call__(self, module: Any, given: tuple[Any, ...]) -> tuple[Any, ...]:
+        return (rounded(given[0], self.dtype, self.whole), *given[1:]) if self.on else given

@@ -11,7 +11,11 @@ from dovetail.recipe.methods.rtn import RTN
 from dovetail.runtime import load as loading
 from dovetail.runtime.checkpoint import Checkpoint
 from dovetail.runtime.decode import generate
+from dovetail.runtime.decoding import llama, modules
+from dovetail.runtime.decoding.cache import KVCache, seen
 from dovetail.runtime.decoding.llama import LlamaRunner
+from dovetail.runtime.decoding.modules import ModuleRunner, agrees
+from dovetail.runtime.decoding.runner import runner_of
 from dovetail.runtime.kernels.fused import GatedMLP, RMSNorm, fuse
 from dovetail.runtime.kernels.library import Missing, find
 from dovetail.runtime.kernels.linear import PackedLinear
@@ -128,6 +132,59 @@ def test_joined_products_round_their_inputs_as_each_does(tiny_folder: Path, tmp_
     x = torch.randn(5, 64, generator=torch.Generator().manual_seed(2))
     assert PackedLinear.joined([attention.q_proj, attention.k_proj]) is None
     assert off(joined(x), torch.cat([dense.q_proj(x), dense.k_proj(x), dense.v_proj(x)], -1)) < 1e-5
+
+
+@needs_kernels
+def test_norms_keep_their_epsilon(tmp_path: Path) -> None:
+    """Embeddings so small that a wrong epsilon changes everything."""
+    folder = packed(saved("Llama", tmp_path / "base", rms_norm_eps=1e-3), tmp_path / "m", 4, 32)
+    found = load(folder, kernels="exact")
+    with torch.no_grad():
+        found.model.model.embed_tokens.weight.mul_(0.05)
+    assert isinstance(found.model.model.norm, RMSNorm)
+    runner = runner_of(found)
+    assert isinstance(runner, LlamaRunner)
+    assert runner.norm[1] == pytest.approx(1e-3)
+
+
+@needs_kernels
+@pytest.mark.parametrize("dtype", ["fp32", "bf16", "fp16"])
+@pytest.mark.parametrize(
+    ("kernels", "bits", "act"),
+    [("dense", 4, 16), ("exact", 4, 16), ("int8", 4, 16), ("dense", 8, 8), ("exact", 8, 8), ("dense", 4, 4),
+     ("exact", 4, 4)],
+)  # fmt: skip
+def test_every_arithmetic_decodes_and_a_wrong_mask_is_seen(
+    stories: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    dtype: str, kernels: str, bits: int, act: int,
+) -> None:  # fmt: skip
+    folder = packed(stories, tmp_path / "m", bits, 0, act_bits=act)
+    loaded = load(folder, dtype, kernels=kernels)
+    assert isinstance(runner_of(loaded), LlamaRunner)
+    for wrong in (_stale, _future, _late):
+        monkeypatch.setattr(llama, "seen", wrong)
+        assert not agrees(LlamaRunner(loaded.model), loaded.model)
+        monkeypatch.setattr(modules, "seen", wrong)
+        assert not agrees(ModuleRunner(loaded.model), loaded.model)
+
+
+def _stale(cache: KVCache, *given: Any) -> torch.Tensor | None:
+    """Tokens that were not kept are seen."""
+    mask = seen(cache, *given)
+    if mask is not None and not cache.even:
+        mask[..., : cache.longest] = True
+    return mask
+
+
+def _future(cache: KVCache, *given: Any) -> torch.Tensor | None:
+    mask = seen(cache, *given)
+    return None if mask is None else torch.ones_like(mask)
+
+
+def _late(cache: KVCache, *given: Any) -> torch.Tensor | None:
+    """One token more than there should be."""
+    mask = seen(cache, *given)
+    return None if mask is None else mask | mask.roll(1, -1)
 
 
 @needs_kernels

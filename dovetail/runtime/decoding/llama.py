@@ -141,7 +141,8 @@ def _layer(layer: Any, config: Any, index: int) -> Layer:
 
 
 def _norm(module: Any) -> tuple[Tensor, float]:
-    return module.weight, float(getattr(module, "variance_epsilon", getattr(module, "eps", 1e-6)))
+    """The weight and epsilon of transformers' norms and of ours; an `AttributeError` where there is none."""
+    return module.weight, float(module.variance_epsilon)
 
 
 def _of(norm: tuple[Tensor, float]) -> tuple[list[int], Tensor, float]:

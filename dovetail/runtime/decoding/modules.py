@@ -7,9 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dovetail.runtime.activations import unrounded
 from dovetail.runtime.decoding.cache import KVCache, seen
 
-_TOLERANCE = 1e-4  # of the largest logit
+_FINE, _COARSE = 1e-4, 0.08  # of the largest logit
 
 
 class ModuleRunner:
@@ -90,16 +91,25 @@ class _Adapter:
 
 
 def agrees(runner: Any, model: Any) -> bool:
-    """Whether a runner gives a module's own logits: two sequences of different lengths, in two passes."""
+    """Whether a runner gives a module's own logits: two sequences of different lengths, in two passes.
+
+    The first pass leaves eight tokens in the cache that are not kept: a mask that shows them is far off.
+    """
     source = torch.Generator().manual_seed(0)
-    ids = torch.randint(model.config.vocab_size, (2, 9), generator=source)
+    ids = torch.randint(model.config.vocab_size, (2, 14), generator=source)
     cache = KVCache(len(runner.layers), 2)
-    with torch.inference_mode():
+    with torch.inference_mode(), unrounded(model):
         expected = model(input_ids=ids, use_cache=False).logits
-        first = runner.logits(runner.forward(ids[:, :5], cache))
-        cache.keep([5, 3])
-        later = torch.stack((ids[0, 5:9], ids[1, 3:7]))
+        first = runner.logits(runner.forward(ids[:, :10], cache))
+        cache.keep([10, 2])
+        later = torch.stack((ids[0, 10:], ids[1, 2:6]))
         second = runner.logits(runner.forward(later, cache))
-    found = torch.cat((first[0], first[1, :3], second[0], second[1]))
-    wanted = torch.cat((expected[0, :5], expected[1, :3], expected[0, 5:9], expected[1, 3:7]))
-    return bool((found - wanted).abs().max() <= _TOLERANCE * wanted.abs().max())
+    found = torch.cat((first[0], first[1, :2], second[0], second[1])).float()
+    wanted = torch.cat((expected[0, :10], expected[1, :2], expected[0, 10:], expected[1, 2:6])).float()
+    return bool((found - wanted).abs().max() <= _tolerance(model) * wanted.abs().max())
+
+
+def _tolerance(model: Any) -> float:
+    """Of the largest logit, for sums in another order: more where they are rounded to 16 bits, or to integers after."""
+    rounds = any(getattr(module, "arithmetic", "exact") != "exact" for module in model.modules())
+    return _COARSE if rounds or model.dtype.itemsize < 4 else _FINE

@@ -50,17 +50,14 @@ _FOUND: WeakKeyDictionary[Any, Runner] = WeakKeyDictionary()
 
 
 def _tried(loaded: Loaded) -> Runner:
-    model = loaded.model
-    if known(model):
-        runner: Runner = LlamaRunner(model)
-        if agrees(runner, model):
-            return runner
-    try:
-        runner = ModuleRunner(model)
-        if agrees(runner, model):
-            return runner
-        why = "its logits over our cache are not those of the module"
-    except (AttributeError, TypeError, ValueError, RuntimeError, KeyError) as error:
-        why = " ".join(str(error).split())[:200]
+    model, why = loaded.model, ""
+    for kind in (LlamaRunner, ModuleRunner) if known(model) else (ModuleRunner,):
+        try:
+            runner: Runner = kind(model)
+            if agrees(runner, model):
+                return runner
+            why = "its logits over our cache are not those of the module"
+        except (AttributeError, TypeError, ValueError, RuntimeError, KeyError) as error:
+            why = " ".join(str(error).split())[:200]
     hint = "a model of the Llama, Mistral, Qwen, Gemma or GPT-2 families"
     raise DovetailError("cannot be decoded here", where=str(loaded.folder), why=why, hint=hint, exit_code=INFEASIBLE)

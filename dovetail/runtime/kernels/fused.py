@@ -55,11 +55,11 @@ class GatedMLP(nn.Module):
 
 
 class RMSNorm(nn.Module):
-    """``weight * x / sqrt(mean(x^2) + epsilon)`` over the last dimension, fp32."""
+    """``weight * x / sqrt(mean(x^2) + epsilon)`` over the last dimension, fp32; named as transformers' norms are."""
 
     def __init__(self, weight: nn.Parameter, epsilon: float) -> None:
         super().__init__()
-        self.weight, self.epsilon = weight, ctypes.c_float(epsilon).value
+        self.weight, self.variance_epsilon = weight, ctypes.c_float(epsilon).value
         self._norm, self._index = library().norm, library().variant()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -78,13 +78,15 @@ class RMSNorm(nn.Module):
         if x.shape[-1] != width or not x.is_cpu or x.requires_grad:
             refuse(x, width)
         y = torch.empty_like(x)
-        self._norm(x.data_ptr(), weight.data_ptr(), self.epsilon, x.numel() // width, width, y.data_ptr(), self._index)
+        rows, epsilon = x.numel() // width, self.variance_epsilon
+        self._norm(x.data_ptr(), weight.data_ptr(), epsilon, rows, width, y.data_ptr(), self._index)
         return y
 
     def _torch(self, x: Tensor) -> Tensor:
         """The same by torch, where the module was moved to another dtype."""
         wide = x.float()
-        return self.weight * (wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + self.epsilon)).to(x.dtype)
+        factor = torch.rsqrt(wide.square().mean(-1, keepdim=True) + self.variance_epsilon)
+        return self.weight * (wide * factor).to(x.dtype)
 
 
 def fuse(model: nn.Module) -> None:
