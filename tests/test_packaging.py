@@ -77,16 +77,20 @@ def test_a_wheel_holds_the_kernels_for_this_computer(root: Path, monkeypatch: py
     assert editable == {"force_include": {}}
 
 
-def test_without_a_compiler_the_installation_goes_on(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("given", "why"), [("no-such-cxx", "CXX names 'no-such-cxx'"), ('g++ "', "CXX is no command")])
+def test_without_a_compiler_the_installation_goes_on(
+    given: str, why: str, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     made, module = hook(root, monkeypatch)
     by_path = module._building(root)
     assert by_path.file_name() == building.file_name()
-    by_path.file_name, by_path.compiler = lambda: "none.so", lambda: None
+    by_path.file_name = lambda: "none.so"
+    monkeypatch.setenv("CXX", given)
     monkeypatch.setattr(module, "_building", lambda root: by_path)
     data: dict[str, Any] = {"force_include": {}}
     made.initialize("standard", data)
     assert data == {"force_include": {}}
-    assert "no C++ compiler" in made.warned[0]
+    assert why in made.warned[0]
 
 
 def test_the_sources_of_the_kernels_are_packed(root: Path) -> None:

@@ -19,7 +19,7 @@ from dovetail.core.units import show
 from dovetail.core.version import __version__
 from dovetail.hardware.detect import HostFacts, detect
 from dovetail.hardware.host import calibration_path
-from dovetail.runtime.kernels.build import compiler
+from dovetail.runtime.kernels.build import CannotBuildError, compiler
 from dovetail.runtime.kernels.library import CHOICE, built
 
 Row = dict[str, Any]
@@ -96,10 +96,11 @@ def _kernels() -> Row:
     if os.environ.get(CHOICE) == "off":
         return _row("kernels", f"{CHOICE} is off", "limited", adds="packed weights at their own size and speed")
     adds = "packed weights at their own size and speed; without, they are unpacked and torch multiplies"
-    if found_compiler := compiler():
-        when = f"not compiled yet; {found_compiler[0]} does it at first use"
-        return _row("kernels", when, "limited", adds=adds)
-    return _row("kernels", "no C++ compiler", "missing", adds=adds, install="apt install g++")
+    try:
+        when = f"not compiled yet; {compiler()[0]} does it at first use"
+    except CannotBuildError as error:
+        return _row("kernels", str(error), "missing", adds=adds, install="apt install g++")
+    return _row("kernels", when, "limited", adds=adds)
 
 
 def _calibration() -> Row:

@@ -1,9 +1,11 @@
 """Products of packed weights against float64, in every variant this processor runs; their errors; their building."""
 
 import copy
+import importlib.util
 import math
 import os
 import pickle
+import platform
 import shutil
 import signal
 import subprocess
@@ -361,10 +363,38 @@ def afresh() -> object:
 def test_without_a_compiler_the_reason_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(libraries, "BUILT", tmp_path / "a")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "b"))
-    monkeypatch.setattr(building, "compiler", lambda: None)
+    monkeypatch.delenv("CXX", raising=False)
+    monkeypatch.setattr(shutil, "which", lambda _: None)
+    assert libraries.expected() is False
     assert find() == Missing("no C++ compiler is on the PATH", "apt install g++, or another C++ compiler")
     with pytest.raises(DovetailError, match="no C\\+\\+ compiler"):
         libraries.library()
+
+
+@pytest.mark.usefixtures("afresh")
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [('g++ "', "CXX is no command: .*No closing quotation"), ("no-such-cxx -O1", "CXX names 'no-such-cxx', which is")],
+)
+def test_what_cxx_says_is_quoted(given: str, why: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(libraries, "BUILT", tmp_path / "a")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "b"))
+    monkeypatch.setenv("CXX", given)
+    assert not libraries.expected()
+    with pytest.raises(building.CannotBuildError, match=why):
+        building.build(tmp_path / "a")
+    with pytest.raises(DovetailError, match=why):
+        libraries.library()
+
+
+@pytest.mark.usefixtures("afresh")
+def test_a_compile_that_failed_is_not_expected_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(libraries, "BUILT", tmp_path / "a")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "b"))
+    monkeypatch.setenv("CXX", compiler_that(tmp_path, "exit 1"))
+    assert libraries.expected()  # nobody has tried
+    assert isinstance(find(), Missing)
+    assert not libraries.expected()
 
 
 @pytest.mark.usefixtures("afresh")
@@ -395,6 +425,31 @@ def test_a_compiler_older_than_an_instruction_set_leaves_it_out(
     monkeypatch.setenv("CXX", compiler_that(tmp_path, old))
     made = libraries._loaded(building.build(tmp_path / "out"))
     assert made.variants == ("portable",)
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="no g++")
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="no variants")
+@pytest.mark.parametrize("end", ["kill -9 $$", "echo 'error: out of memory' >&2; exit 1"])
+def test_a_variant_that_fails_is_not_left_out(end: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A compiler that knows the instructions and fails for another reason leaves no weaker library behind."""
+    fails = f'case "$*" in *-mavx2*tiles.cpp*) {end};; *-O3*) exec g++ "$@" -O0;; esac; exec g++ "$@"'
+    monkeypatch.setenv("CXX", compiler_that(tmp_path, fails))
+    with pytest.raises(building.CannotBuildError):
+        building.build(tmp_path / "out")
+    assert not list((tmp_path / "out").glob("*.so"))
+
+
+@pytest.mark.usefixtures("afresh")
+def test_systems_without_locks_compile_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "fcntl", None)
+    quick = 'while [ $# -gt 0 ]; do [ "$1" = -o ] && touch "$2"; shift; done'
+    monkeypatch.setenv("CXX", compiler_that(tmp_path, quick))
+    spec = importlib.util.spec_from_file_location("alone", building.__file__)
+    assert spec is not None
+    assert spec.loader is not None
+    alone = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(alone)
+    assert alone.build(tmp_path / "out").is_file()
 
 
 def test_a_killed_compile_is_no_obstacle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,6 @@ file by its path.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import platform
@@ -29,6 +28,11 @@ VARIANTS = {  # beside the portable one, on x86-64
     "avxvnni": (*_AVX2, "-mavxvnni"),
     "avx512": (*_AVX2, "-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq", "-mavx512vnni"),
 }
+_USES = {  # an instruction of each: compilers may know a flag that their assemblers do not
+    "avx2": "__m256i f(__m256i a) { return _mm256_add_epi8(a, a); }",
+    "avxvnni": "__m256i f(__m256i a) { return _mm256_dpbusd_avx_epi32(a, a, a); }",
+    "avx512": "__m512i f(__m512i a) { return _mm512_dpbusd_epi32(a, a, a); }",
+}
 _LIMIT_S = 300
 
 
@@ -36,21 +40,36 @@ class CannotBuildError(Exception):
     """The reason why there is no library, as a clause."""
 
 
+class RefusedError(CannotBuildError):
+    """The compiler ended by itself and said no."""
+
+
 def file_name() -> str:
     """Name of the library of these sources on this kind of computer."""
-    sink = hashlib.sha256(" ".join(FLAGS).encode())
+    sink = hashlib.sha256(repr((FLAGS, VARIANTS)).encode())
     for name in SOURCES:
         sink.update((HERE / name).read_bytes())
     return f"kernels-{platform.system().lower()}-{platform.machine()}-{sink.hexdigest()[:12]}.so"
 
 
-def compiler() -> list[str] | None:
-    """The C++ compiler: ``$CXX``, else g++, c++ or clang++; None where there is none."""
-    given = shlex.split(os.environ.get("CXX", ""))
+def compiler() -> list[str]:
+    """The C++ compiler: ``$CXX``, else g++, c++ or clang++.
+
+    Raises
+    ------
+    CannotBuildError
+        There is none, or ``$CXX`` is no command line or names no program.
+    """
+    text = os.environ.get("CXX", "")
+    try:
+        given = shlex.split(text)
+    except ValueError as error:
+        raise CannotBuildError(f"CXX is no command: {text!r} ({error})") from None
     for command in [given] if given else [["g++"], ["c++"], ["clang++"]]:
         if shutil.which(command[0]):
             return command
-    return None
+    what = f"CXX names {given[0]!r}, which is no program here" if given else "no C++ compiler is on the PATH"
+    raise CannotBuildError(what)
 
 
 def build(folder: Path) -> Path:
@@ -68,8 +87,6 @@ def build(folder: Path) -> Path:
     if target.is_file():
         return target
     found = compiler()
-    if found is None:
-        raise CannotBuildError("no C++ compiler is on the PATH")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with _locked(folder / ".lock"), tempfile.TemporaryDirectory(prefix=".part-", dir=folder) as scratch:
@@ -82,6 +99,12 @@ def build(folder: Path) -> Path:
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
+    """Hold a file's lock; where a system has none, processes may compile twice, and the last to finish is loaded."""
+    try:
+        import fcntl
+    except ImportError:
+        yield
+        return
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
@@ -103,14 +126,22 @@ def _compiled(command: list[str], scratch: Path) -> Path:
 
 def _object(command: list[str], scratch: Path, name: str, flags: tuple[str, ...]) -> Path | None:
     """The object of one variant; None where the compiler is older than its instructions."""
-    out = scratch / f"{name}.o"
-    try:
-        _run([*command, *FLAGS, *flags, f"-DDOVETAIL_VARIANT={name}", "-c", str(HERE / "tiles.cpp"), "-o", str(out)])
-    except CannotBuildError:
-        if not flags:
-            raise
+    if name in _USES and not _knows(command, scratch, name, flags):
         return None
+    out = scratch / f"{name}.o"
+    _run([*command, *FLAGS, *flags, f"-DDOVETAIL_VARIANT={name}", "-c", str(HERE / "tiles.cpp"), "-o", str(out)])
     return out
+
+
+def _knows(command: list[str], scratch: Path, name: str, flags: tuple[str, ...]) -> bool:
+    """Whether a compiler takes an instruction of a variant, in a source that can fail of nothing else."""
+    source = scratch / f"{name}.cpp"
+    source.write_text(f"#include <immintrin.h>\n{_USES[name]}\n")
+    try:
+        _run([*command, *FLAGS, *flags, "-c", str(source), "-o", str(source.with_suffix(".known"))])
+    except RefusedError:
+        return False
+    return True
 
 
 def _run(command: list[str]) -> None:
@@ -118,6 +149,8 @@ def _run(command: list[str]) -> None:
         done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=_LIMIT_S)
     except subprocess.TimeoutExpired:
         raise CannotBuildError(f"{command[0]} did not end within {_LIMIT_S} s") from None
+    if done.returncode < 0:
+        raise CannotBuildError(f"{command[0]} was ended by signal {-done.returncode}")
     if done.returncode:
         lines = [line for line in done.stderr.splitlines() if "error" in line] or done.stderr.splitlines() or [""]
-        raise CannotBuildError(f"{command[0]} failed: {lines[0][:200]}")
+        raise RefusedError(f"{command[0]} failed: {lines[0][:200]}")

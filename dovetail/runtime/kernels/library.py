@@ -83,8 +83,19 @@ def built() -> Library | None:
 
 
 def expected() -> bool:
-    """Whether kernels run here, or would once they are compiled; nothing is compiled."""
-    return built() is not None or (os.environ.get(CHOICE) != "off" and compiler() is not None)
+    """Whether kernels run here, or would once they are compiled; nothing is compiled. What `find` found, it knows."""
+    if os.environ.get(CHOICE) == "off":
+        return False
+    if find.cache_info().currsize:
+        return isinstance(find(), Library)
+    return built() is not None or _compiles()
+
+
+def _compiles() -> bool:
+    try:
+        return bool(compiler())
+    except CannotBuildError:
+        return False
 
 
 @lru_cache(maxsize=1)
