@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from importlib import import_module
 
+from dovetail.core.present import tell
 from dovetail.core.version import __version__
 
 TYPE_CHECKING = False  # type checkers read it as true; importing typing for it would be most of the import's cost
@@ -60,6 +61,15 @@ __all__ = [
     "measure",
     "search",
 ]
+
+
+def _kernels() -> bool:
+    from dovetail.runtime.kernels.library import expected
+
+    return expected()
+
+
+tell("packed kernels", _kernels)
 
 
 def __getattr__(name: str) -> object:

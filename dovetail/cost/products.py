@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -11,11 +11,12 @@ from dovetail.core.formats import MXFP4, NVFP4, Format, Number, packed_int, plai
 from dovetail.cost.evaluate import operator_cost
 from dovetail.cost.gpu import lent
 from dovetail.cost.operators import spread_of
+from dovetail.cost.packed import executed, kernel_of
 from dovetail.cost.residual import learned
 from dovetail.cost.traffic import traffic
 from dovetail.hardware import Machine, load_machine
 from dovetail.hardware.relatives import TRANSFER
-from dovetail.model.graph import Linear, Weight
+from dovetail.model.graph import Graph, Linear, Weight
 
 _MOST = 1e12  # a size beyond is a mistake, and no product of three sizes overflows
 _FORMATS: dict[str, Format] = {
@@ -54,7 +55,7 @@ def matmul(
 
     Where the chip's kernels are known, operands that fit stay in its cache from one call to the next, and the host's
     time to issue a call counts; a graph of many operators (`evaluate`) has neither. Elsewhere weights come from main
-    memory.
+    memory. A CPU with kernels for packed weights multiplies with them where they take the operands.
 
     Parameters
     ----------
@@ -81,8 +82,7 @@ def matmul(
             raise DovetailError(f"unknown {what} dtype '{dtype}'", where=what, hint=hint)
     m, n, k = (_size(name, value) for name, value in (("m", m), ("n", n), ("k", k)))
     _check_shapes(m, n, k)
-    stored = Weight("w", n, k, _FORMATS[weight])
-    product = Linear(name="matmul", weights=(stored,), m=m, k=k, n=n, act=act)
+    product, machine = _product(m, n, k, weight, act, machine)
     cost = operator_cost(product, traffic(product, machine), 0.0, machine, alone=True)
     spread = 1.0 + max(spread_of(cost.model, machine), TRANSFER.get(lent(product, machine), 0.0))
     time, energy = cost.time_s, cost.energy_j
@@ -92,6 +92,18 @@ def matmul(
     bound = np.where(np.asarray(cost.compute_s) >= cost.memory_s, "compute", "memory")
     bound = np.where(cost.launch_s > np.maximum(cost.compute_s, cost.memory_s), "launch", bound)
     return ProductCost(time, energy, time / spread, time * spread, bound)
+
+
+def _product(
+    m: np.ndarray, n: np.ndarray, k: np.ndarray, weight: str, act: str, machine: Machine
+) -> tuple[Linear, Machine]:
+    """The operator, and the machine as it meets it: kernels for packed weights take activations that they round."""
+    form = _FORMATS[weight]
+    if machine.packed is not None and weight == "int8":
+        form = replace(form, block=(1, 0))  # a scale for each row, as they read it
+    product = Linear(name="matmul", weights=(Weight("w", n, k, form),), m=m, k=k, n=n, act=act)
+    machine = executed(Graph((product,), (), 1, 1, 0, 1), machine)
+    return (replace(product, otherwise="fp32") if kernel_of(product, machine) else product), machine
 
 
 def _size(name: str, value: Number) -> np.ndarray:

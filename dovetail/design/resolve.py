@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,6 @@ from dovetail.hardware import load_machine
 from dovetail.hardware.machine import Machine
 from dovetail.model import Model
 from dovetail.recipe.recipe import Recipe
-from dovetail.runtime.kernels.library import expected
 from dovetail.system.tensor_parallel import divides
 
 
@@ -73,11 +72,7 @@ def as_model(model: Model | str) -> Model:
 
 
 def as_machine(machine: Machine | str) -> Machine:
-    """The machine; this computer without products of packed weights where its kernels for them do not run."""
-    found = machine if isinstance(machine, Machine) else load_machine(machine)
-    if found.packed is None or isinstance(machine, Machine) or found.name != "host":
-        return found
-    return found if expected() else replace(found, packed=None)
+    return load_machine(machine)
 
 
 def as_recipe(recipe: Recipe | str | None) -> Recipe:

@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 
 from dovetail.core.errors import DovetailError, did_you_mean
+from dovetail.core.present import present
 from dovetail.hardware.build import machine_from_mapping, shipped_machine
 from dovetail.hardware.machine import Machine
 from dovetail.hardware.systems import system, system_names
@@ -83,10 +84,12 @@ def _check_count(count: int, where: str) -> None:
 
 
 def _host() -> Machine:
+    """This computer, without products of packed weights where its kernels for them do not run."""
     from dovetail.hardware.host import calibration_path, host_machine
 
     path = calibration_path()
-    return machine_from_file(path) if path.exists() else host_machine()
+    found = machine_from_file(path) if path.exists() else host_machine()
+    return found if found.packed is None or present("packed kernels") else replace(found, packed=None)
 
 
 def _is_path(name: str) -> bool:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dovetail.core import present
+from dovetail.core.errors import DovetailError
 from dovetail.core.formats import NVFP4, Format, packed_int, plain
-from dovetail.cost import evaluate, memory
+from dovetail.cost import evaluate, matmul, memory
 from dovetail.cost.packed import executed, held_bytes, kernel_of, width_of
-from dovetail.hardware import Machine
+from dovetail.hardware import Machine, load_machine
 from dovetail.hardware.host import host_machine
 from dovetail.hardware.packed import KERNELS, Packed, PackedProduct
 from dovetail.model import Model
@@ -89,6 +92,40 @@ def test_activations_rounded_by_choice_are_priced_so(host: Machine) -> None:
     assert kernels == [{"int8", ""}, {"int8-int8", ""}]
     w8a8 = Recipe.load([{"rtn": {"bits": 8, "group": 0, "act_bits": 8}}]).rewrite(LLAMA.graph())
     assert {kernel_of(o, host) for o in w8a8.operators if isinstance(o, Linear)} == {"int8-int8", ""}
+
+
+@pytest.mark.parametrize(("weight", "act"), [("int4", "fp32"), ("int4", "int8"), ("int8", "fp32"), ("int8", "int8")])
+def test_a_product_alone_is_that_of_its_kernel(weight: str, act: str) -> None:
+    machine = host_machine()
+    machine = replace(
+        machine, caches=(), stack=replace(machine.stack, step_s=0.0), packed=Packed(3e-6, 8.0, 2e10, PRODUCTS)
+    )
+    known = PRODUCTS[weight + ("-int8" if act == "int8" else "")]
+    compute = 2 * 640 * 1280 * known.weight_s + 2.0 * 9 * 640 * 1280 / known.peak  # nine rows: two passes
+    groups = 10 if weight == "int4" else 1
+    stream = (640 * 1280 * int(weight[3]) / 8 + 4 * 640 * groups + 4 * 9 * (640 + 1280)) / 2e10
+    found = matmul(9, 640, 1280, machine=machine, weight=weight, act=act).time_s
+    assert found == pytest.approx(max(compute, stream) + 3e-6, rel=1e-12)
+
+
+def test_a_dense_product_keeps_the_launch_of_torch(host: Machine) -> None:
+    plain, without = (matmul(1, 1, 1, machine=m, weight="fp32", act="fp32") for m in (host, replace(host, packed=None)))
+    assert plain.time_s == without.time_s
+
+
+def test_this_computer_has_them_where_they_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))  # not calibrated
+    with monkeypatch.context() as inner:
+        inner.setitem(present._KNOWN, "packed kernels", lambda: True)
+        there = matmul(1, 4096, 4096, machine="host", weight="int4", act="fp32").time_s
+        assert load_machine("2 x host").packed is not None
+    monkeypatch.setenv("DOVETAIL_KERNELS", "off")
+    assert load_machine("host").packed is None
+    gone = matmul(1, 4096, 4096, machine="host", weight="int4", act="fp32").time_s
+    assert gone == matmul(1, 4096, 4096, machine="host", weight="fp32", act="fp32").time_s
+    assert gone > 2 * there
+    with pytest.raises(DovetailError, match="no int8 arithmetic"):
+        matmul(1, 64, 64, machine="host", weight="int4", act="int8")
 
 
 def test_a_machine_without_them_unpacks(host: Machine) -> None:
