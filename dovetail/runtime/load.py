@@ -85,6 +85,9 @@ def load(
         raise DovetailError(f"no kernels '{kernels}'", where="kernels", hint=did_you_mean(kernels, list(KERNELS)))
     if dtype not in DTYPES:
         raise DovetailError(f"unknown dtype '{dtype}'", where="dtype", hint=did_you_mean(dtype, list(DTYPES)))
+    if head_bits is not None and device != "cpu":
+        hint = "device='cpu', or head_bits=None"
+        raise DovetailError(f"an output head of {head_bits} bits runs on a CPU, not on {device}", hint=hint)
     checkpoint = Checkpoint.open(folder)
     torch, transformers = _libraries()
     path, arithmetic = checkpoint.folder, _arithmetic(checkpoint, kernels, dtype, device)

@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 import torch
 import transformers
+from torch.overrides import TorchFunctionMode
 
 from dovetail.core.errors import DovetailError
 from dovetail.runtime.decoding.cache import KVCache, seen
 from dovetail.runtime.decoding.llama import LlamaRunner
 from dovetail.runtime.decoding.loop import Decoded, Loop, Text
-from dovetail.runtime.decoding.modules import ModuleRunner
+from dovetail.runtime.decoding.modules import ModuleRunner, agrees
 from dovetail.runtime.decoding.runner import runner_of
 from dovetail.runtime.decoding.sampling import Chooser, Sampling
 from dovetail.runtime.decoding.tree import Tree, agreed
@@ -118,6 +119,35 @@ def test_sampled_tokens_are_those_of_plain_sampling(family: tuple[Loaded, type])
     assert found.tokens_per_step > 1.3
     alone = decode(loaded, sampling=sampling, prompts=PROMPTS[:1])
     assert alone.tokens[0] == plain.tokens[0]  # neighbours do not matter
+
+
+class _Devices(TorchFunctionMode):
+    """Notes tensors that are made without a word on where."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.silent: set[str] = set()
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        makers = (torch.tensor, torch.arange, torch.zeros, torch.ones, torch.empty, torch.full, torch.randint)
+        if func in makers and "device" not in (kwargs or {}):
+            self.silent.add(func.__name__)
+        return func(*args, **kwargs or {})
+
+
+def test_what_a_step_makes_is_made_where_the_model_is(family: tuple[Loaded, type]) -> None:
+    loaded, kind = family
+    runner = runner_of(loaded)
+    assert runner.device == loaded.device
+    plain = decode(loaded, 12)
+    for tree in (Tree.chain(2), Tree((-1, 0, 0, 1))):
+        with _Devices() as seen_makers:
+            fresh = kind(loaded.model)
+            assert agrees(fresh, loaded.model)
+            Loop(fresh, 12, Sampling(), proposer=Guesses(plain.tokens, tree, 0.7)).run(PROMPTS)
+        assert not seen_makers.silent
 
 
 def test_a_text_ends_for_itself(tiny: Loaded) -> None:

@@ -1,5 +1,7 @@
 """Whole models whose weights stay packed: the same logits as unpacked, in less memory; what cannot be is said."""
 
+import copy
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -132,6 +134,26 @@ def test_joined_products_round_their_inputs_as_each_does(tiny_folder: Path, tmp_
     x = torch.randn(5, 64, generator=torch.Generator().manual_seed(2))
     assert PackedLinear.joined([attention.q_proj, attention.k_proj]) is None
     assert off(joined(x), torch.cat([dense.q_proj(x), dense.k_proj(x), dense.v_proj(x)], -1)) < 1e-5
+
+
+@needs_kernels
+def test_joined_products_hold_nothing_twice(w4: Path) -> None:
+    loaded, ids = load(w4, kernels="exact"), torch.randn(3, 64, generator=torch.Generator().manual_seed(4))
+    attention = loaded.model.model.layers[0].self_attn
+    parts = [attention.q_proj, attention.k_proj, attention.v_proj]
+    before = [part(ids) for part in parts]
+    runner = runner_of(loaded)
+    assert isinstance(runner, LlamaRunner)
+    whole = runner.layers[0].qkv
+    assert isinstance(whole, PackedLinear)
+    for name in ("_codes", "_scales"):
+        places = {getattr(layer, name).untyped_storage().data_ptr() for layer in (whole, *parts)}
+        assert len(places) == 1
+    for part, wanted in zip(parts, before):
+        assert torch.equal(part(ids), wanted)
+        assert torch.equal(copy.deepcopy(part)(ids), wanted)
+        assert torch.equal(pickle.loads(pickle.dumps(part))(ids), wanted)
+    assert torch.equal(whole(ids), torch.cat(before, -1))
 
 
 @needs_kernels
@@ -279,6 +301,8 @@ def test_what_cannot_run_is_refused_with_the_reason(
         load(w4, "fp64", kernels="exact")
     with pytest.raises(DovetailError, match="head of 4 bits"):
         load(w4, head_bits=4)
+    with pytest.raises(DovetailError, match="on a CPU, not on cuda"):
+        load(w4, head_bits=8, device="cuda")
     monkeypatch.setattr(loading, "find", lambda: Missing("no C++ compiler is on the PATH", "apt install g++"))
     assert load(w4, kernels="auto").arithmetic == "dense"
     with pytest.raises(DovetailError, match=r"no C\+\+ compiler.*apt install g\+\+"):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -19,6 +21,8 @@ class KVCache:
     layers, batch : int
     capacity : int
         Positions to begin with.
+    device : torch.device or str
+        Where the model computes, hence where positions and masks are made.
 
     Attributes
     ----------
@@ -26,12 +30,12 @@ class KVCache:
         Tokens that each sequence holds.
     """
 
-    def __init__(self, layers: int, batch: int, capacity: int = _LEAST) -> None:
+    def __init__(self, layers: int, batch: int, capacity: int = _LEAST, device: torch.device | str = "cpu") -> None:
         self.keys: list[Tensor | None] = [None] * layers
         self.values: list[Tensor | None] = [None] * layers
         self.lengths = [0] * batch
-        self.capacity = capacity
-        self._rows = torch.arange(batch).unsqueeze(1)
+        self.capacity, self.device = capacity, device
+        self._rows = torch.arange(batch, device=device).unsqueeze(1)
 
     @property
     def longest(self) -> int:
@@ -41,6 +45,11 @@ class KVCache:
     def even(self) -> bool:
         """Whether all sequences are of one length."""
         return min(self.lengths) == max(self.lengths)
+
+    def positions(self, depths: Sequence[int]) -> Tensor:
+        """Positions (B, T) of new tokens that are `depths` behind the first new one of their sequence."""
+        found = [[length + depth for depth in depths] for length in self.lengths]
+        return torch.tensor(found, device=self.device)
 
     @property
     def bytes(self) -> int:
@@ -75,8 +84,7 @@ class KVCache:
         if self.even:
             store[:, :, longest : longest + tokens] = new
         else:
-            places = torch.tensor(self.lengths).unsqueeze(1) + torch.arange(tokens)  # (B, T)
-            store[self._rows, :, places] = new.transpose(1, 2)
+            store[self._rows, :, self.positions(range(tokens))] = new.transpose(1, 2)
         return store[:, :, : longest + tokens]
 
     def keep(self, counts: list[int]) -> None:
@@ -87,7 +95,7 @@ class KVCache:
         """Of the last pass, the tokens at `path` (increasing) belong to a sequence, in that order."""
         begin, count = self.lengths[sequence], len(path)
         if path != list(range(count)):
-            source = torch.tensor(path) + begin
+            source = torch.tensor(path, device=self.device) + begin
             for store in (*self.keys, *self.values):
                 if store is not None:
                     store[sequence, :, begin : begin + count] = store[sequence][:, source]
@@ -100,7 +108,7 @@ class KVCache:
                 if old is not None:
                     store[layer] = old[kept]
         self.lengths = [self.lengths[index] for index in kept]
-        self._rows = torch.arange(len(kept)).unsqueeze(1)
+        self._rows = torch.arange(len(kept), device=self.device).unsqueeze(1)
 
     def _empty(self, like: Tensor) -> Tensor:
         batch, heads, _, channels = like.shape
@@ -121,9 +129,10 @@ def seen(cache: KVCache, tokens: int, visible: Tensor | None, positions: Tensor,
     """
     if tokens == 1 and cache.even and (window is None or cache.longest < window):
         return None
-    lengths = torch.tensor(cache.lengths)
-    held = torch.arange(cache.longest + tokens)
-    new = torch.ones(tokens, tokens, dtype=torch.bool).tril() if visible is None else visible
+    device = cache.device
+    lengths = torch.tensor(cache.lengths, device=device)
+    held = torch.arange(cache.longest + tokens, device=device)
+    new = torch.ones(tokens, tokens, dtype=torch.bool, device=device).tril() if visible is None else visible.to(device)
     old = (held < lengths.unsqueeze(1)).unsqueeze(1).expand(-1, tokens, -1)  # (B, T, all)
     if cache.even:
         found = old.clone()
@@ -140,7 +149,7 @@ def seen(cache: KVCache, tokens: int, visible: Tensor | None, positions: Tensor,
 
 def _places(cache: KVCache, tokens: int, positions: Tensor) -> Tensor:
     """The position of each cached and new key: (B, longest + tokens)."""
-    place = torch.arange(cache.longest + tokens).repeat(len(cache.lengths), 1)
+    place = torch.arange(cache.longest + tokens, device=cache.device).repeat(len(cache.lengths), 1)
     for row, length in enumerate(cache.lengths):
         place[row, length : length + tokens] = positions[row]
     return place

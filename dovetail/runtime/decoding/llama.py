@@ -52,7 +52,12 @@ class LlamaRunner:
         self.norm = _norm(base.norm)
         self.layers = [_layer(layer, config, index) for index, layer in enumerate(base.layers)]
         self._rotary = base.rotary_emb
-        self._cos, self._sin = torch.empty(0, self.head_dim), torch.empty(0, self.head_dim)
+        self._cos = self._sin = torch.empty(0, self.head_dim, device=self.device)
+
+    @property
+    def device(self) -> torch.device:
+        """Where ids, positions and masks belong."""
+        return self.embedding.device  # type: ignore[no-any-return]
 
     def forward(
         self, ids: Tensor, cache: KVCache, positions: Tensor | None = None, visible: Tensor | None = None
@@ -69,7 +74,7 @@ class LlamaRunner:
         tokens = ids.shape[1]
         cache.reserve(tokens)
         if positions is None:
-            positions = torch.tensor(cache.lengths).unsqueeze(1) + torch.arange(tokens)
+            positions = cache.positions(range(tokens))
         cos, sin = self._angles(positions, cache)
         x = self.embedding[ids]
         masks = {
@@ -110,7 +115,7 @@ class LlamaRunner:
     def _angles(self, positions: Tensor, cache: KVCache) -> tuple[Tensor, Tensor]:
         """Cosines, and sines whose first half is negative: (B, 1, T, channels)."""
         if len(self._cos) < cache.capacity:
-            every = torch.arange(cache.capacity).unsqueeze(0)
+            every = torch.arange(cache.capacity, device=self.device).unsqueeze(0)
             cos, sin = self._rotary(self.embedding[:1].unsqueeze(0), every)
             half = self.head_dim // 2
             self._cos, self._sin = cos[0], torch.cat((-sin[0, :, :half], sin[0, :, half:]), -1)

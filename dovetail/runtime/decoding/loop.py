@@ -117,7 +117,8 @@ class Loop:
         """Decode all prompts, each of at least one token."""
         began = time.perf_counter()
         with torch.inference_mode():
-            cache = KVCache(len(self.runner.layers), len(prompts), max(map(len, prompts)) + self.max_new)  # type: ignore[arg-type]
+            longest, layers = max(map(len, prompts)) + self.max_new, len(self.runner.layers)
+            cache = KVCache(layers, len(prompts), longest, self.runner.device)
             self._texts = self._prefill(prompts, cache)
             every, filled, passes = list(self._texts), time.perf_counter(), 0
             self._drop_done(cache)
@@ -133,11 +134,11 @@ class Loop:
 
     def _prefill(self, prompts: Sequence[Sequence[int]], cache: KVCache) -> list[Text]:
         """Prompts side by side, padded behind: what a shorter one leaves in the cache is overwritten, never seen."""
-        longest, hidden = max(map(len, prompts)), [torch.empty(0)] * len(prompts)
+        longest, hidden = max(map(len, prompts)), [torch.empty(0, device=self.runner.device)] * len(prompts)
         for begin in range(0, longest, _CHUNK):
             pieces = [list(prompt[begin : begin + _CHUNK]) for prompt in prompts]
             width = max(map(len, pieces))
-            states = self.runner.forward(torch.tensor([p + [0] * (width - len(p)) for p in pieces]), cache)
+            states = self.runner.forward(self._ids([p + [0] * (width - len(p)) for p in pieces]), cache)
             cache.keep([len(piece) for piece in pieces])
             for index, piece in enumerate(pieces):
                 if piece:
@@ -155,10 +156,9 @@ class Loop:
         tree, guesses = self.proposer.propose(self._texts) if self.proposer else (Tree(), [[] for _ in self._texts])
         nodes = [[text.tokens[-1], *guess] for text, guess in zip(self._texts, guesses, strict=True)]
         if len(tree.parents) == 1:
-            states = self.runner.forward(torch.tensor(nodes), cache)
+            states = self.runner.forward(self._ids(nodes), cache)
         else:
-            positions = torch.tensor(cache.lengths).unsqueeze(1) + torch.tensor(tree.depths)
-            states = self.runner.forward(torch.tensor(nodes), cache, positions, tree.visible())
+            states = self.runner.forward(self._ids(nodes), cache, cache.positions(tree.depths), tree.visible())
         logits, kept = self.runner.logits(states), []
         likeliest = logits.argmax(-1).tolist() if self.sampling.greedy else None
         for row, text in enumerate(self._texts):
@@ -173,6 +173,9 @@ class Loop:
             kept.append(len(made))
         if self.proposer:
             self.proposer.learn(self._texts, kept, time.perf_counter() - began)
+
+    def _ids(self, tokens: list[list[int]]) -> Tensor:
+        return torch.tensor(tokens, device=self.runner.device)
 
     def _add(self, text: Text, tokens: Sequence[int]) -> None:
         for token in tokens:

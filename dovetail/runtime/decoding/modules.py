@@ -34,6 +34,11 @@ class ModuleRunner:
         """One for each decoder layer."""
         return range(self.count)
 
+    @property
+    def device(self) -> torch.device:
+        """Where ids, positions and masks belong."""
+        return self.model.device  # type: ignore[no-any-return]
+
     def forward(
         self, ids: Tensor, cache: KVCache, positions: Tensor | None = None, visible: Tensor | None = None
     ) -> Tensor:
@@ -41,7 +46,7 @@ class ModuleRunner:
         tokens = ids.shape[1]
         cache.reserve(tokens)
         if positions is None:
-            positions = torch.tensor(cache.lengths).unsqueeze(1) + torch.arange(tokens)
+            positions = cache.positions(range(tokens))
         out = self.model.base_model(
             input_ids=ids, position_ids=positions, past_key_values=_Adapter(cache), use_cache=True,
             attention_mask=self._masks(cache, tokens, visible, positions),
@@ -68,7 +73,7 @@ class ModuleRunner:
         mask = seen(cache, tokens, visible, positions, window)
         shape = (len(cache.lengths), 1, tokens, cache.longest + tokens)
         dtype = self.model.dtype
-        added = torch.zeros(shape, dtype=dtype)
+        added = torch.zeros(shape, dtype=dtype, device=self.device)
         return added if mask is None else added.masked_fill(~mask, torch.finfo(dtype).min)
 
 
@@ -96,8 +101,8 @@ def agrees(runner: Any, model: Any) -> bool:
     The first pass leaves eight tokens in the cache that are not kept: a mask that shows them is far off.
     """
     source = torch.Generator().manual_seed(0)
-    ids = torch.randint(model.config.vocab_size, (2, 14), generator=source)
-    cache = KVCache(len(runner.layers), 2)
+    ids = torch.randint(model.config.vocab_size, (2, 14), generator=source, device="cpu").to(runner.device)
+    cache = KVCache(len(runner.layers), 2, device=runner.device)
     with torch.inference_mode(), unrounded(model):
         expected = model(input_ids=ids, use_cache=False).logits
         first = runner.logits(runner.forward(ids[:, :10], cache))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sized
 from typing import Any, Protocol
 from weakref import WeakKeyDictionary
 
+import torch
 from torch import Tensor
 
 from dovetail.core.errors import INFEASIBLE, DovetailError
@@ -18,8 +20,13 @@ class Runner(Protocol):
     """Forward passes over a `KVCache`."""
 
     @property
-    def layers(self) -> object:
+    def layers(self) -> Sized:
         """As many as the cache has layers."""
+        ...
+
+    @property
+    def device(self) -> torch.device:
+        """Where token ids belong."""
         ...
 
     def forward(

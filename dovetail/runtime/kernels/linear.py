@@ -19,6 +19,7 @@ from dovetail.core.errors import DovetailError, did_you_mean
 from dovetail.runtime.kernels.library import Matrix, library
 
 ARITHMETICS = ("int8", "exact", "int8-token")  # in the order of `How` in products.cpp
+_PARTS = ("_codes", "_scales", "_zeros", "_bias")
 _ROWS = 16  # of a tile, as in kernels.h
 _BLOCK = 128  # columns between scales of activations where the weights' own groups do not say
 _LONGEST = 256  # a longer block would blur the activations' scales
@@ -86,7 +87,7 @@ class PackedLinear(nn.Module):
 
     def _connect(self) -> None:
         """What a call needs, looked up once. The tensors are no buffers of the module: pointers to them are kept."""
-        lib, parts = library(), (self._codes, self._scales, self._zeros, self._bias)
+        lib, parts = library(), [getattr(self, name) for name in _PARTS]
         self._matrix = Matrix(*self._shape, *(None if part is None else part.data_ptr() for part in parts))
         self._address = ctypes.addressof(self._matrix)
         self._product, self._index = lib.product, lib.variant(self.variant)
@@ -94,7 +95,10 @@ class PackedLinear(nn.Module):
 
     @classmethod
     def joined(cls, layers: Sequence[PackedLinear]) -> PackedLinear | None:
-        """One layer whose outputs are those of all `layers`, in order; None where packed otherwise, or hooked."""
+        """One layer whose outputs are those of all `layers`, in order; None where packed otherwise, or hooked.
+
+        Each of `layers` goes on with its part of the whole: nothing is held twice.
+        """
         first, *others = layers
         alike = all(o._alike == first._alike for o in others) and all(p.out_features % _ROWS == 0 for p in layers)
         if not alike or any(layer.hooked for layer in layers):
@@ -104,11 +108,10 @@ class PackedLinear(nn.Module):
         whole.bits, whole.group, whole.arithmetic, whole.variant, whole.in_features = first._alike[:5]
         whole.out_features = sum(p.out_features for p in layers)
         whole._shape = (whole.out_features, *first._shape[1:])
-        whole._codes = torch.cat([p._codes for p in layers])
-        whole._scales = torch.cat([p._scales for p in layers])
-        whole._zeros = _cat([p._zeros for p in layers])
-        whole._bias = _cat([p._bias for p in layers])
-        whole._connect()
+        for name in _PARTS:
+            setattr(whole, name, _shared(layers, name))
+        for each in (whole, *layers):
+            each._connect()
         return whole
 
     @property
@@ -133,7 +136,7 @@ class PackedLinear(nn.Module):
     @property
     def stored_bytes(self) -> int:
         """Bytes in memory: codes, scales, zero points and bias, padding included."""
-        held = (self._codes, self._scales, self._zeros, self._bias)
+        held = [getattr(self, name) for name in _PARTS]
         return sum(tensor.numel() * tensor.element_size() for tensor in held if tensor is not None)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -165,9 +168,15 @@ class PackedLinear(nn.Module):
         )
 
 
-def _cat(parts: Sequence[Tensor | None]) -> Tensor | None:
-    held = [part for part in parts if part is not None]
-    return torch.cat(held) if held else None
+def _shared(layers: Sequence[PackedLinear], name: str) -> Tensor | None:
+    """The parts of that name in one tensor, of which each layer's becomes a view; None where they have none."""
+    parts = [getattr(layer, name) for layer in layers]
+    if parts[0] is None:
+        return None
+    whole = torch.cat(parts)
+    for layer, view in zip(layers, torch.split(whole, [len(part) for part in parts]), strict=True):
+        setattr(layer, name, view)
+    return whole
 
 
 def _tiled(scale: Tensor, block: int, group: int, columns: int) -> Tensor:
