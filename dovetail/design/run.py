@@ -5,15 +5,20 @@ from __future__ import annotations
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from dovetail.core.errors import DovetailError
+from dovetail.core.errors import DovetailError, did_you_mean
 from dovetail.core.quantity import exact
 from dovetail.design.resolve import weights_of
 from dovetail.model import Model
 from dovetail.recipe.recipe import Recipe
 from dovetail.runtime.decode import generate
 from dovetail.runtime.load import load
+
+if TYPE_CHECKING:
+    from dovetail.runtime.decoding.loop import Proposer
+
+SPECULATE = ("none", "lookup")
 
 
 def run(
@@ -26,10 +31,13 @@ def run(
     seed: int = 0,
     kernels: str = "auto",
     head_bits: int | None = None,
+    speculate: str = "none",
 ) -> dict[str, Any]:
     """Generate up to `max_new` tokens after the text in `prompt_file`.
 
     Packed weights stay packed where kernels for them run here; `kernels` and `head_bits` are those of `load`.
+    `speculate` is ``none``, or ``lookup``: what followed the newest tokens the last time they stood in the text is
+    tried in one step; the text is the same.
 
     Returns
     -------
@@ -39,8 +47,10 @@ def run(
     Raises
     ------
     DovetailError
-        A prompt that is empty, not UTF-8 or beyond the context; weights that are not here.
+        A prompt that is empty, not UTF-8 or beyond the context; weights that are not here; an unknown `speculate`.
     """
+    if speculate not in SPECULATE:
+        raise DovetailError(f"no speculation '{speculate}'", hint=did_you_mean(speculate, list(SPECULATE)))
     found = model if isinstance(model, Model) else Model.load(model)
     how, folder, prompt = Recipe.load(recipe), weights_of(found), _prompt(prompt_file)
     with ExitStack() as stack:
@@ -50,15 +60,24 @@ def run(
         loaded = load(folder, kernels=kernels, head_bits=head_bits)
         if loaded.tokenizer is None:
             raise DovetailError("no tokenizer", where=str(folder), hint="a folder with tokenizer.json")
-        made = generate(loaded, loaded.tokenizer(prompt).input_ids, max_new, temperature=temperature, seed=seed)
+        ids = loaded.tokenizer(prompt).input_ids
+        made = generate(loaded, ids, max_new, temperature=temperature, seed=seed, proposer=_proposer(speculate))
     return {
-        "model": found.name, "recipe": how.name, "kernels": loaded.arithmetic,
+        "model": found.name, "recipe": how.name, "kernels": loaded.arithmetic, "speculate": speculate,
         "text": loaded.tokenizer.decode(list(made.tokens), skip_special_tokens=True),
         "tokens": len(made.tokens),
         "tokens_per_s": exact(made.tokens_per_s, "tok/s", "measured", "this run, prefill left out").to_json(),
         "tokens_per_step": made.tokens_per_step,
         "cache_bytes": exact(made.cache_bytes, "byte", "measured", "tensors of the KV cache at the end").to_json(),
     }  # fmt: skip
+
+
+def _proposer(speculate: str) -> Proposer | None:
+    if speculate == "none":
+        return None
+    from dovetail.runtime.decoding.lookup import PromptLookup
+
+    return PromptLookup()
 
 
 def _prompt(path: Path) -> str:

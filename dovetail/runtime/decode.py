@@ -13,6 +13,8 @@ from dovetail.runtime.load import Loaded
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from dovetail.runtime.decoding.loop import Proposer
+
 
 @dataclass(frozen=True, slots=True)
 class Generation:
@@ -51,6 +53,7 @@ def generate(
     seed: int = 0,
     stop: frozenset[int] | None = None,
     on_token: Callable[[int], None] | None = None,
+    proposer: Proposer | None = None,
 ) -> Generation:
     """Continue a prompt.
 
@@ -66,6 +69,8 @@ def generate(
         Tokens that end the text (and belong to it); by default the model's own end tokens.
     on_token : callable
         Called with every token as it comes.
+    proposer : Proposer
+        Guesses the tokens to come (`decoding.lookup.PromptLookup`): the tokens stay the same, in fewer steps.
 
     Raises
     ------
@@ -82,7 +87,7 @@ def generate(
     sampling = Sampling(temperature, top_k, top_p, seed)
     ends = end_tokens(loaded) if stop is None else stop
     told = None if on_token is None else (lambda _, token: on_token(token))
-    made = Loop(runner_of(loaded), max_new, sampling, ends, on_token=told).run([prompt_ids])
+    made = Loop(runner_of(loaded), max_new, sampling, ends, proposer=proposer, on_token=told).run([prompt_ids])
     return Generation(made.tokens[0], made.prefill_s, made.decode_s, made.steps[0], made.cache_bytes)
 
 

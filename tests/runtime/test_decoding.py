@@ -14,6 +14,7 @@ from torch.overrides import TorchFunctionMode
 from dovetail.core.errors import DovetailError
 from dovetail.runtime.decoding.cache import KVCache, seen
 from dovetail.runtime.decoding.llama import LlamaRunner
+from dovetail.runtime.decoding.lookup import PromptLookup
 from dovetail.runtime.decoding.loop import Decoded, Loop, Text
 from dovetail.runtime.decoding.modules import ModuleRunner, agrees
 from dovetail.runtime.decoding.runner import runner_of
@@ -119,6 +120,69 @@ def test_sampled_tokens_are_those_of_plain_sampling(family: tuple[Loaded, type])
     assert found.tokens_per_step > 1.3
     alone = decode(loaded, sampling=sampling, prompts=PROMPTS[:1])
     assert alone.tokens[0] == plain.tokens[0]  # neighbours do not matter
+
+
+@pytest.mark.parametrize("sampling", [Sampling(), Sampling(0.7, seed=3)], ids=["greedy", "sampled"])
+def test_prompt_lookup_changes_no_token(family: tuple[Loaded, type], sampling: Sampling) -> None:
+    loaded, _ = family
+    prompts = [[5, 6, 7, 8] * 4, [9, 10, 11], [4, 4, 4, 4, 4]]
+    plain = decode(loaded, 40, prompts, sampling=sampling)
+    found = decode(loaded, 40, prompts, sampling=sampling, proposer=PromptLookup())
+    assert found.tokens == plain.tokens
+    assert found.passes <= plain.passes
+
+
+def test_prompt_lookup_saves_steps_where_text_repeats() -> None:
+    """Without attention the next token follows from the newest alone, so a greedy text goes round."""
+    torch.manual_seed(1)
+    module = transformers.LlamaForCausalLM(transformers.LlamaConfig(**_SIZES)).eval()
+    for layer in module.model.layers:
+        torch.nn.init.zeros_(layer.self_attn.o_proj.weight)
+    loaded = Loaded(module, None, Path("round"))
+    plain = decode(loaded, 100, [[5]])
+    found = decode(loaded, 100, [[5]], proposer=PromptLookup())
+    assert found.tokens == plain.tokens
+    assert found.tokens_per_step > 1.5
+
+
+def test_prompt_lookup_finds_the_latest_place_of_the_longest_ending() -> None:
+    def guess(tokens: list[int], length: int = 3) -> list[int]:
+        text = Text(0, tokens, len(tokens), Chooser(Sampling(), 0), torch.empty(0))
+        tree, found = PromptLookup(length, longest=3, shortest=2).propose([text])
+        assert tree == Tree.chain(len(found[0]))
+        return found[0]
+
+    assert guess([1, 2, 3, 9, 8, 7, 2, 3, 5, 5, 5, 1, 2, 3]) == [9, 8, 7]  # of three, before the later one of two
+    assert guess([2, 3, 9, 2, 3, 5, 6, 7, 2, 3]) == [5, 6, 7]
+    assert guess([4, 4, 4]) == [4, 4, 4]  # goes round
+    assert guess([1, 2, 3]) == []
+    with pytest.raises(DovetailError, match="0 tokens"):
+        PromptLookup(0)
+
+
+def test_guesses_end_with_the_context(family: tuple[Loaded, type]) -> None:
+    """Learned positions, as GPT-2's, have no place beyond it."""
+    loaded, _ = family
+    prompt, most = [5, 6, 7] * 36, loaded.max_context
+    assert most == 128
+    plain = decode(loaded, most - len(prompt), [prompt])
+    for right in (0.0, 1.0):
+        found = decode(loaded, most - len(prompt), [prompt], proposer=Guesses(plain.tokens, Tree.chain(9), right))
+        assert found.tokens == plain.tokens
+    assert found.tokens_per_step > 3
+
+
+def test_a_tree_within_a_depth() -> None:
+    assert Tree((-1, 0, 1, 0, 3, 2)).within(1) == (Tree((-1, 0, 0)), [0, 1, 3])
+    assert Tree((-1, 0, 1, 0, 3, 2)).within(2) == (Tree((-1, 0, 1, 0, 3)), [0, 1, 2, 3, 4])
+    assert Tree.chain(4).within(0) == (Tree(), [0])
+
+
+def test_first_tokens_need_no_mask(tiny: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
+    ids, runner = torch.tensor([[5, 6, 7, 8, 9], [9, 8, 7, 6, 5]]), LlamaRunner(tiny.model)
+    masked = runner.forward(ids, KVCache(2, 2), visible=torch.ones(5, 5, dtype=torch.bool).tril())
+    monkeypatch.setattr("dovetail.runtime.decoding.llama.seen", None)  # a call fails
+    assert torch.allclose(runner.forward(ids, KVCache(2, 2)), masked, atol=1e-5)
 
 
 class _Devices(TorchFunctionMode):

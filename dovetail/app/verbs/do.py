@@ -139,6 +139,9 @@ def run(
     head_bits: Annotated[
         int | None, typer.Option("--head-bits", metavar="N", help="8: round the output head to 8 bits too.")
     ] = None,
+    speculate: Annotated[
+        str, typer.Option(metavar="HOW", help="none, or lookup: try what followed the same words before; same text.")
+    ] = "none",
     json: Json = False,
     quiet: Quiet = False,
     out: Out = None,
@@ -148,14 +151,16 @@ def run(
 
     found = generate(
         model, prompt_file, recipe=recipe, max_new=max_new, temperature=temperature, seed=seed, kernels=kernels,
-        head_bits=head_bits,
+        head_bits=head_bits, speculate=speculate,
     )  # fmt: skip
 
     def screen() -> None:
         print(found["text"])
         speed, cache = found["tokens_per_s"]["value"], found["cache_bytes"]["value"]
+        steps = "" if speculate == "none" else f" ({found['tokens_per_step']:.2f} a step)"
         progress(
-            f"\n{found['tokens']} tokens, {speed:,.1f} tok/s, {cache:,.0f} bytes of cache, {found['kernels']} products",
+            f"\n{found['tokens']} tokens{steps}, {speed:,.1f} tok/s, {cache:,.0f} bytes of cache, "
+            f"{found['kernels']} products",
             quiet=quiet,
         )
 

@@ -77,9 +77,8 @@ class LlamaRunner:
             positions = cache.positions(range(tokens))
         cos, sin = self._angles(positions, cache)
         x = self.embedding[ids]
-        masks = {
-            window: seen(cache, tokens, visible, positions, window) for window in {la.window for la in self.layers}
-        }
+        windows = {layer.window for layer in self.layers}
+        masks = {window: _mask(cache, tokens, visible, positions, window) for window in windows}
         for index, layer in enumerate(self.layers):
             attended = self._attend(layer, index, functional.rms_norm(x, *_of(layer.norm_in)), cos, sin, cache, masks)
             x = x + layer.out(attended)
@@ -106,7 +105,7 @@ class LlamaRunner:
         qk = torch.addcmul(qk * cos, halves, sin)
         keys, values = cache.write(index, qk[:, self.heads :], values)
         mask = masks[layer.window]
-        causal = mask is None and tokens > 1
+        causal = mask is None and tokens > 1  # see `_mask`
         out = functional.scaled_dot_product_attention(
             qk[:, : self.heads], keys, values, mask, is_causal=causal, enable_gqa=self.heads != self.kv_heads
         )
@@ -143,6 +142,12 @@ def _layer(layer: Any, config: Any, index: int) -> Layer:
         _norm(attention.q_norm) if hasattr(attention, "q_norm") else None,
         _norm(attention.k_norm) if hasattr(attention, "k_norm") else None, window,
     )  # fmt: skip
+
+
+def _mask(cache: KVCache, tokens: int, visible: Tensor | None, positions: Tensor, window: int | None) -> Tensor | None:
+    """As `seen`; None for the first tokens of a text as well: attention draws their triangle itself, in less time."""
+    first = visible is None and cache.longest == 0 and (window is None or tokens <= window)
+    return None if first else seen(cache, tokens, visible, positions, window)
 
 
 def _norm(module: Any) -> tuple[Tensor, float]:

@@ -153,8 +153,7 @@ class Loop:
 
     def _step(self, cache: KVCache) -> None:
         began = time.perf_counter()
-        tree, guesses = self.proposer.propose(self._texts) if self.proposer else (Tree(), [[] for _ in self._texts])
-        nodes = [[text.tokens[-1], *guess] for text, guess in zip(self._texts, guesses, strict=True)]
+        tree, nodes = self._proposed()
         if len(tree.parents) == 1:
             states = self.runner.forward(self._ids(nodes), cache)
         else:
@@ -174,8 +173,19 @@ class Loop:
         if self.proposer:
             self.proposer.learn(self._texts, kept, time.perf_counter() - began)
 
+    def _proposed(self) -> tuple[Tree, list[list[int]]]:
+        """A tree and the tokens of its nodes, none beyond what is still wanted: that may be the end of the context."""
+        if self.proposer is None:
+            return Tree(), [[text.tokens[-1]] for text in self._texts]
+        wanted = min(self.max_new - len(text.tokens) + text.prompt for text in self._texts)
+        tree, guesses = self.proposer.propose(self._texts)
+        tree, kept = tree.within(wanted - 1)
+        nodes = ([text.tokens[-1], *guess] for text, guess in zip(self._texts, guesses, strict=True))
+        return tree, [[row[node] for node in kept] for row in nodes]
+
     def _ids(self, tokens: list[list[int]]) -> Tensor:
-        return torch.tensor(tokens, device=self.runner.device)
+        """Ids of tokens; a guess that is none (below 0) is executed as some token, and never agreed with."""
+        return torch.tensor(tokens, device=self.runner.device).clamp_min_(0)
 
     def _add(self, text: Text, tokens: Sequence[int]) -> None:
         for token in tokens:

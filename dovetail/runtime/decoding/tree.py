@@ -43,6 +43,12 @@ class Tree:
                 found[parent].append(node)
         return found
 
+    def within(self, depth: int) -> tuple[Tree, list[int]]:
+        """The tree of the nodes that are at most `depth` tokens after the newest, and which those are."""
+        kept = [node for node, far in enumerate(self.depths) if far <= depth]
+        places = {-1: -1, **{node: place for place, node in enumerate(kept)}}
+        return Tree(tuple(places[self.parents[node]] for node in kept)), kept
+
     def visible(self) -> Tensor:
         """Which nodes each node sees, itself and its ancestors: bool (nodes, nodes)."""
         found = torch.eye(len(self.parents), dtype=torch.bool)
