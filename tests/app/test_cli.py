@@ -427,6 +427,12 @@ def test_keys_of_run(answer: Callable[..., Any], call: Call, workshop: Path, wei
     code, out, err = call(*words)
     assert (code, out) == (0, found["text"] + "\n")
     assert "tok/s" in err
+    looked = answer(*words, "--speculate", "lookup")
+    assert (looked["text"], looked["speculate"]) == (found["text"], "lookup")
+    assert looked["tokens_per_step"] >= 1
+    code, _, err = call(*words, "--speculate", "lokup")
+    assert code != 0
+    assert "did you mean 'lookup'" in err
 
 
 def test_keys_of_build_and_measure(answer: Callable[..., Any], call: Call, workshop: Path, weights: Path) -> None:

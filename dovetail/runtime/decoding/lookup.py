@@ -1,4 +1,4 @@
-"""Prompt lookup: what followed the newest tokens the last time they stood in the text (Saxena 2023; without a model)."""
+"""Prompt lookup: what followed the newest tokens the last time they stood in the text (Saxena 2023; no model)."""
 
 from __future__ import annotations
 
