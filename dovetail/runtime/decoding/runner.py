@@ -64,7 +64,7 @@ def _tried(loaded: Loaded) -> Runner:
             if agrees(runner, model):
                 return runner
             why = "its logits over our cache are not those of the module"
-        except (AttributeError, TypeError, ValueError, RuntimeError, KeyError) as error:
+        except (AttributeError, TypeError, ValueError, RuntimeError, LookupError) as error:
             why = " ".join(str(error).split())[:200]
     hint = "a model of the Llama, Mistral, Qwen, Gemma or GPT-2 families"
     raise DovetailError("cannot be decoded here", where=str(loaded.folder), why=why, hint=hint, exit_code=INFEASIBLE)
