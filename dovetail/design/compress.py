@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from dovetail.design.resolve import weights_of as weights_of
 from dovetail.model import Model
 from dovetail.recipe.footprint import Footprint
 from dovetail.recipe.layerwise.calibration import Calibration
+from dovetail.recipe.layerwise.job import remove_finished
 from dovetail.recipe.recipe import Applied, Recipe, work_folder
 from dovetail.runtime.card import card
 from dovetail.runtime.checkpoint import RECORD, Checkpoint, record
@@ -100,10 +102,10 @@ def compress(
     out, chosen = out.expanduser(), calibration or Calibration()
     check_apart(folder, out)
     check_format(format, folder)
-    expected = _checked(how, folder, chosen, asked, out, report)
-    with whole_folder(out, RECORD) as part, intermediate(format, part) as applied:
+    expected, work = _checked(how, folder, chosen, asked, out, report), work_folder(out)
+    with _kept(work, report), whole_folder(out, RECORD) as part, intermediate(format, part) as applied:
         report(f"applying {how.name} to {found.name}")
-        done, peak = _applied(how, folder, applied, out, chosen, report)
+        done, peak = _applied(how, folder, applied, work, chosen, report)
         written = export(applied, part, format, found.name, report)
         seen = written.measured_on
         answer = {
@@ -139,22 +141,28 @@ def _sizes(done: Applied, written: Exported) -> dict[str, Any]:
     return {key: exact(size, "byte", "measured", source).to_json() for key, size in sizes.items()}
 
 
+@contextmanager
+def _kept(work: Path, report: Report) -> Iterator[None]:
+    """Finished layers lie in `work` until the block, with all that is measured of them, has ended well."""
+    try:
+        yield
+    except (KeyboardInterrupt, DovetailError):
+        if work.exists():
+            report(f"stopped: finished layers are kept in {work}, and the same command goes on from there")
+        raise
+    remove_finished(work)
+
+
 def _applied(
-    how: Recipe, folder: Path, applied: Path, out: Path, calibration: Calibration, report: Report
+    how: Recipe, folder: Path, applied: Path, work: Path, calibration: Calibration, report: Report
 ) -> tuple[Applied, dict[str, Any] | None]:
     """The recipe applied, and how far resident memory rose above what the imports took."""
     import torch
     import transformers
 
     del torch, transformers
-    work = work_folder(out)
-    try:
-        with PeakMemory() as peak:
-            done = how.apply(folder, applied, calibration=calibration, work=work, report=report)
-    except KeyboardInterrupt:
-        if work.exists():
-            report(f"stopped: finished layers are kept in {work}, and the same command goes on from there")
-        raise
+    with PeakMemory() as peak:
+        done = how.apply(folder, applied, calibration=calibration, work=work, keep=True, report=report)
     source = "high-water mark of resident memory above that after imports"
     return done, None if peak.bytes is None else exact(peak.bytes, "byte", "measured", source).to_json()
 

@@ -169,6 +169,7 @@ class Recipe:
         *,
         calibration: Calibration | None = None,
         work: Path | None = None,
+        keep: bool = False,
         report: Callable[[str], None] = lambda line: None,
     ) -> Applied:
         """Really change a checkpoint: read `folder` tensor by tensor, write `out` whole or not at all.
@@ -180,6 +181,9 @@ class Recipe:
         work : Path
             Where calibrated methods keep finished layers until `out` is written, beside it by default. The same call
             after a stop goes on from there.
+        keep : bool
+            Whether finished layers stay even then, for a caller that has more to do before the work is safe
+            (`remove_finished`).
 
         Raises
         ------
@@ -196,7 +200,7 @@ class Recipe:
             after = self.on_weights(before, job)
             done = {**self.to_json(), **({"calibration": job.calibration.to_json()} if job else {})}
             path = after.save(target, recipe=done, report=report)
-            if job:
+            if job and not keep:
                 job.remove()
         return Applied(path, before.payload_bytes, after.payload_bytes, time.perf_counter() - started)
 

@@ -131,3 +131,23 @@ def test_what_stops_says_how_it_goes_on(tmp_path: Path) -> None:
     compress("embedded", "w4a16", tmp_path / "out", calibration=SMALL, check=check, report=said.append)
     assert "going on after layer 2 of 4" in said
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt(), DovetailError("the disk is full")])
+def test_what_stops_while_it_is_measured_costs_no_finished_layer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop: BaseException, text: Path
+) -> None:
+    def stopped(*_: object, **__: object) -> None:
+        raise stop
+
+    check, said = Check(text=text, **QUICK), list[str]()
+    with monkeypatch.context() as patch:
+        patch.setattr("dovetail.design.compress.measured_change", stopped)
+        with pytest.raises(type(stop)):
+            compress("embedded", "w4a16", tmp_path / "out", calibration=SMALL, check=check, report=said.append)
+    assert "the same command goes on from there" in said[-1]
+    assert [path.name for path in tmp_path.iterdir()] == [".out.layers"]
+    said.clear()
+    compress("embedded", "w4a16", tmp_path / "out", calibration=SMALL, check=check, report=said.append)
+    assert "going on after layer 4 of 4" in said
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]

@@ -88,11 +88,23 @@ class Job:
 
     def remove(self) -> None:
         """Delete what jobs wrote here, and the folders that this leaves empty."""
-        for step in self.folder.glob("step-*"):
-            if _key(step / _STATE) is not None:
-                _empty(step)
-                _rmdir(step)
-        _rmdir(self.folder)
+        _remove(self.folder)
+
+
+def remove_finished(folder: Path) -> None:
+    """Delete what jobs wrote in a folder, unless another process is at work there."""
+    if folder.is_dir():
+        with held(folder) as ours:
+            if ours:
+                _remove(folder)
+
+
+def _remove(folder: Path) -> None:
+    for step in folder.glob("step-*"):
+        if _key(step / _STATE) is not None:
+            _empty(step)
+            _rmdir(step)
+    _rmdir(folder)
 
 
 def layer_file(folder: Path, index: int) -> Path:
