@@ -131,9 +131,8 @@ def _check_memory(folder: Path, applied: Path) -> None:
         raise DovetailError("quality cannot be measured here", why=why, hint="--no-quality", exit_code=INFEASIBLE)
 
 
-def _content(folder: Path) -> list[Any]:
-    checkpoint = Checkpoint.open(folder)
-    return [checkpoint.sha256(), checkpoint.config]
+def _content(folder: Path) -> str:
+    return Checkpoint.open(folder).content()
 
 
 def _place(cache: Path | None, key: Sequence[Any]) -> Path:

@@ -213,7 +213,7 @@ class Recipe:
         from dovetail.recipe.layerwise.job import Job
 
         chosen = calibration or Calibration()
-        key = digest([checkpoint.sha256(), *self.content(chosen)])
+        key = digest([checkpoint.content(), *self.content(chosen)])
         return Job(work, key, chosen, report)
 
 

@@ -86,7 +86,7 @@ def sensitivity(
     """
     chosen = calibration or Calibration(samples=SAMPLES)
     asked = [dict(groups), list(widths), scheme, rounding, how, chosen.key(), __version__]
-    key = digest([Checkpoint.open(folder).sha256(), *asked])[:24]
+    key = digest([Checkpoint.open(folder).content(), *asked])[:24]
     kept = (cache or cache_folder() / "sensitivity") / f"{key}.json"
     if (earlier := _read(kept, groups, widths, how)) is not None:
         return earlier

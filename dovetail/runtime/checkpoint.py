@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dovetail.core.content import digest
 from dovetail.core.errors import INFEASIBLE, DovetailError
 from dovetail.core.files import check_apart, check_ours, whole_folder, write_json, write_text
 from dovetail.core.manifest import versions
@@ -27,10 +28,8 @@ RECORD = "dovetail.json"  # what made a folder: base hash, recipe, versions
 WEIGHTS = "model.safetensors"
 # Facts about a tensor that the file format wants beside it; never read in a step, hence not part of the payload.
 _METADATA = (".weight_shape",)
-_BESIDE = (  # not README.md: its figures are the base's
-    "generation_config.json", "tokenizer*", "special_tokens_map.json", "added_tokens.json", "vocab.*", "merges.txt",
-    "*.jinja", "*.model", "LICENSE*",
-)  # fmt: skip
+_TOKENIZER = ("tokenizer*", "special_tokens_map.json", "added_tokens.json", "vocab.*", "merges.txt", "*.model")
+_BESIDE = ("generation_config.json", *_TOKENIZER, "*.jinja", "LICENSE*")  # not README.md: its figures are the base's
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +127,12 @@ class Checkpoint:
                 while block := file.read(1 << 20):
                     sink.update(block)
         return sink.hexdigest()
+
+    def content(self) -> str:
+        """Hash of all that decides what the model computes of a text: weights, config and tokenizer."""
+        beside = (file for pattern in _TOKENIZER for file in self.folder.glob(pattern) if file.is_file())
+        texts = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in beside}
+        return digest([self.sha256(), self.config, texts])
 
     def save(self, out: str | Path, *, recipe: Any = None, report: Callable[[str], None] = lambda line: None) -> Path:
         """Write the transformed checkpoint as a folder that appears whole or not at all.

@@ -156,6 +156,25 @@ def test_layers_of_other_settings_are_not_taken_and_that_is_said(deep: Path, tmp
     assert weights(tmp_path / "out") == weights(tmp_path / "whole")
 
 
+@pytest.mark.parametrize(
+    ("file", "old", "new"),
+    [("config.json", '"rope_theta": 10000.0', '"rope_theta": 500.0'), ("tokenizer.json", '"a": 65', '"\u00e9": 65')],
+)
+def test_layers_of_another_config_or_tokenizer_are_not_taken(
+    deep: Path, tmp_path: Path, file: str, old: str, new: str
+) -> None:
+    """The same weights, and yet another model: what it computes of the text has changed."""
+    model, said = Path(shutil.copytree(deep, tmp_path / "model")), list[str]()
+    stopped_after(2, model, tmp_path / "out")
+    text = (model / file).read_text()
+    assert text.count(old) == 1
+    (model / file).write_text(text.replace(old, new))
+    Recipe.load(RECIPE).apply(model, tmp_path / "out", calibration=SMALL, report=said.append)
+    Recipe.load(RECIPE).apply(model, tmp_path / "whole", calibration=SMALL)
+    assert "starting anew" in said[0]
+    assert weights(tmp_path / "out") == weights(tmp_path / "whole")
+
+
 def test_somebody_elses_folder_is_neither_used_nor_deleted(deep: Path, tmp_path: Path) -> None:
     mine = work_folder(tmp_path / "out") / "step-1"
     mine.mkdir(parents=True)
