@@ -96,6 +96,8 @@ def with_parameters(steps: Sequence[Any], text: str, where: str) -> list[Any]:
 
 
 def _literal(text: str) -> Any:
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
     for kind in (int, float):
         try:
             return kind(text)

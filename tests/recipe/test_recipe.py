@@ -55,6 +55,8 @@ def test_any_recipe_survives_json(bits: int, group: int, fraction: float) -> Non
 def test_parameters_in_the_name() -> None:
     assert Recipe.load("w4a16-rtn:group=64").methods == (RTN(4, 64),)
     assert Recipe.load("prune50: fraction=0.25, per=tensor").methods == (Magnitude(0.25, "tensor"),)
+    assert Recipe.load("w4a16-rtn:symmetric=false,bits=3").methods == (RTN(3, symmetric=False),)
+    assert Recipe.load("w4a16-gptq:order=False,search=true").methods == (GPTQ(order=False),)
     assert Recipe.load("w4a16-rtn:group=64").name == "w4a16-rtn:group=64"
 
 
@@ -74,6 +76,8 @@ def test_a_yaml_file(tmp_path: Path) -> None:
         ("w4a16-rnt", "did you mean 'w4a16-rtn'"),
         ("w4a16-rtn:grup=4", "did you mean 'group'"),
         ("w4a16-rtn:group", "not key=value"),
+        ("w4a16-rtn:group=true", "True is not a whole number"),
+        ("w4a16-rtn:symmetric=0", "0 is not true or false"),
         ("w4a16-rtn:group=x", "'x' is not a whole number"),
         ("none:group=4", "this recipe has none"),
         ([{"rnt": {}}], "did you mean 'rtn'"),
