@@ -114,10 +114,21 @@ def _by_bits(weight: Weight, layers: tuple[int, ...], scheme: Scheme, bits: Laye
     """The layers of one weight by the bits that they get; of a weight that is in no layer, no number."""
     groups: dict[int, tuple[int, ...]] = {}
     for layer in layers or (0,):
-        module = weight.name.format(layer=layer, expert=0).removesuffix(".weight")
-        own = next((b for pattern, b in bits if fnmatchcase(module, pattern)), scheme.bits)
+        own = _own_bits(weight, layer, scheme.bits, bits)
         groups[own] = (*groups.get(own, ()), layer)
     return groups if layers else dict.fromkeys(groups, ())
+
+
+def _own_bits(weight: Weight, layer: int, usual: int, bits: LayerBits) -> int:
+    """Bits of one weight in one layer. Raises `DovetailError` where globs give its experts different ones."""
+    names = (weight.name.format(layer=layer, expert=expert) for expert in range(weight.experts if bits else 1))
+    modules = (name.removesuffix(".weight") for name in names)
+    found = {next((own for glob, own in bits if fnmatchcase(module, glob)), usual) for module in modules}
+    if len(found) > 1:
+        why = f"experts of layer {layer} would have {' and '.join(map(str, sorted(found)))} bits, and share a product"
+        hint = "a * in the place of the expert"
+        raise DovetailError("globs that name single experts", where="layers", why=why, hint=hint)
+    return found.pop()
 
 
 def _fitted(weight: Weight, bits: int, scheme: Scheme) -> Scheme:
@@ -151,6 +162,8 @@ def quantised(
         why = "compressed-tensors holds nn.Linear only, these weights are stored (inputs, outputs)"
         raise DovetailError("cannot be packed", where=where, why=why, hint=hint, exit_code=INFEASIBLE)
     targets_in(checkpoint.stored, graph, where)
+    if not found.targets:
+        return checkpoint, {}  # all are kept as they are: readers refuse a declaration of nothing
     return checkpoint.with_quantization(found.config()), found.by_tensor()
 
 

@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from dovetail.core.errors import DovetailError
 from dovetail.model import Model
+from dovetail.recipe.layerwise.calibration import Calibration
 from dovetail.recipe.methods.magnitude import Magnitude
 from dovetail.recipe.methods.rtn import RTN
 from dovetail.recipe.recipe import Recipe
@@ -87,6 +88,33 @@ def test_bits_of_single_layers(model_folder: Find, tmp_path: Path) -> None:
     recipe = Recipe.load([{"rtn": {"bits": 4, "group": 0, "layers": {"*.1.*.down_proj": 8, "*_proj": 3}}}])
     assert recipe.methods == (method,)
     assert Recipe.load(json.loads(json.dumps(recipe.to_json()))).methods == (method,)
+
+
+def test_globs_name_all_experts_of_a_layer_or_none(model_folder: Find, tmp_path: Path) -> None:
+    """Experts of a layer are one product: what would store one of them otherwise is refused, not forgotten."""
+    mixture = _open(model_folder("mixtral"))
+    for glob in ("*.experts.0.w1", "*.experts.2.*", "model.layers.1.*.[12].w2"):
+        with pytest.raises(DovetailError, match=r"single experts.*layer [01] would have 4 and 8 bits") as caught:
+            RTN(4, 0, layers=((glob, 8),)).on_weights(mixture)
+        assert "\n" not in str(caught.value)
+    after = applied(model_folder("mixtral"), tmp_path / "out", RTN(4, 0, layers=(("*.1.*.experts.*.w1", 8),)))
+    cols = {n: t.shape[1] for n, t in after.items() if n.endswith(".w1.weight_packed")}
+    assert cols == {n: 128 * (8 if ".layers.1." in n else 4) // 32 for n in cols}
+    assert len(cols) == 6
+
+
+@pytest.mark.parametrize("name", ["rtn", "gptq", "awq"])
+def test_a_model_whose_layers_all_stay_is_the_model_as_it_is(model_folder: Find, tmp_path: Path, name: str) -> None:
+    from transformers import AutoModelForCausalLM
+
+    source = model_folder("llama")
+    recipe = Recipe.load([{name: {"layers": {"*": 16}}}])
+    done = recipe.apply(source, tmp_path / "out", calibration=Calibration(samples=2, tokens=16))
+    assert done.bytes_after == done.bytes_before == recipe.rewrite(Model.load(source).graph()).weight_bytes()
+    AutoModelForCausalLM.from_pretrained(done.path)
+    before, after = (load_file(folder / "model.safetensors") for folder in (source, done.path))
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[key], after[key]) for key in before)
 
 
 @pytest.mark.parametrize(
