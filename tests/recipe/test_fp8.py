@@ -16,6 +16,7 @@ from dovetail.core.errors import DovetailError
 from dovetail.model import Model
 from dovetail.recipe.arithmetic.blocks import block_grid, block_quantise
 from dovetail.recipe.layerwise.calibration import Calibration
+from dovetail.recipe.layerwise.inputs import collect
 from dovetail.recipe.methods.fp8 import FP8
 from dovetail.recipe.recipe import Recipe
 from dovetail.recipe.scheme import Scheme
@@ -92,6 +93,22 @@ def test_matrices_that_engines_stack_share_the_number_of_the_whole(model_folder:
     inputs = [n for n in found["nvfp4"] if n not in found["nvfp4a16"]]
     assert len(inputs) == 14
     assert all(n.endswith("input_global_scale") and found["nvfp4"][n] > 0 for n in inputs)
+
+
+def test_only_peaks_of_inputs_are_looked_at(
+    model_folder: Find, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Second moments cost a product as large as the layer's own for each token, and nothing reads them here."""
+    asked: list[bool] = []
+
+    def watched(*args: object, **named: object) -> object:
+        found = collect(*args, **named)  # type: ignore[arg-type]
+        asked.extend(one.moment.numel() > 0 for one in found.values())
+        return found
+
+    monkeypatch.setattr("dovetail.recipe.layerwise.work.collect", watched)
+    Recipe.load("nvfp4").apply(model_folder("llama"), tmp_path / "out", calibration=SMALL)
+    assert asked == [False] * 14
 
 
 @pytest.mark.parametrize(
