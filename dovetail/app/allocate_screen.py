@@ -64,7 +64,8 @@ def screen(found: Mapping[str, Any], quiet: bool) -> None:
 
     print(folded(f"{found['machine']}: {', '.join(found['target'])}; bits of each layer by {found['method']}"))
     if not found["met"]:
-        print("the measured perplexity misses the target")
+        missed = f"whether perplexity meets the target is not known: {found['quality_why']}"
+        print(folded(missed if found["met"] is None else "the measured perplexity misses the target"))
     _allocation(found)
     table(["predicted there", "as it is", "after", "ratio", "measured"], list(_rows(found)))
     if not quiet:

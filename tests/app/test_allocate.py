@@ -87,6 +87,21 @@ def test_what_cannot_be_done_is_one_sentence(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("target", ["perplexity<1.5x", "weights<0.6x"])
+def test_a_quality_that_could_not_be_measured_is_not_met(
+    target: str, tmp_path: Path, text: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr("dovetail.design.quality.available_memory", lambda: 10**6)
+    asked = ["--for", "raspberry-pi-5", "--target", target, "--text", str(text), *SMALL, "--out", str(tmp_path / "out")]
+    words = ["compress", "embedded", "w4a16-rtn:group=64", *asked]
+    unknown = target.startswith("perplexity")
+    assert main([*words, "--json"]) == (4 if unknown else 0)
+    assert json.loads(capsys.readouterr().out)["met"] is (None if unknown else True)
+    assert main([*words, "--quiet"]) == (4 if unknown else 0)
+    assert ("meets the target is not known: quality cannot" in capsys.readouterr().out) == unknown
+
+
 @pytest.mark.skipif(not (EMBEDDED / "model.safetensors").is_file(), reason="the embedded model is not there")
 def test_it_picks_executes_measures_and_saves(
     tmp_path: Path, text: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch

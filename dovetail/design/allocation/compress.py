@@ -64,7 +64,8 @@ def compress_for(
     -------
     dict
         Keys of `compress`, and ``target, machine, method, allocation, mean_bits, widths, sensitivity, predicted, met``;
-        the recipe is written to ``recipe.yaml`` in the folder.
+        the recipe is written to ``recipe.yaml`` in the folder. ``met`` is null where quality is among the limits and
+        could not be measured here.
 
     Raises
     ------
@@ -83,15 +84,23 @@ def compress_for(
             calibration=replace(text, samples=min(SAMPLES, text.samples)), report=report, correction=correction,
         )  # fmt: skip
         done = compress(found, picked.recipe, out, calibration=text, check=asked, format=format, report=report)
-        quality = done["perplexity_ratio"]
-        rise = math.log(quality["value"]) if quality else 0.0
-        met = all(math.exp(rise) <= limit.bound for limit in relative if limit.metric == QUALITY)
-        if met or picked.loss <= 0:
+        met = _met(done, relative)
+        if met is not False or picked.loss <= 0:
             break
-        report(f"perplexity {math.exp(rise):.4g}x is above the target: picking again")
-        correction *= max(_LEAST_CORRECTION, rise / picked.loss)
+        ratio = done["perplexity_ratio"]["value"]
+        report(f"perplexity {ratio:.4g}x is above the target: picking again")
+        correction *= max(_LEAST_CORRECTION, math.log(ratio) / picked.loss)
     write_text(Path(done["path"]) / RECIPE, _yaml(picked.recipe))
     return done | _answer(picked, limits, done["perplexity_before"], correction) | {"met": met}
+
+
+def _met(done: Mapping[str, Any], limits: Sequence[Limit]) -> bool | None:
+    """Whether the measured perplexity is within the limits, all of them relative; None where it was not measured."""
+    bounds = [limit.bound for limit in limits if limit.metric == QUALITY]
+    if not bounds:
+        return True
+    ratio = done["perplexity_ratio"]
+    return None if ratio is None else bool(ratio["value"] <= min(bounds))
 
 
 def _check_quality(limits: Sequence[Limit], check: Check) -> None:
