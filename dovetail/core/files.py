@@ -62,6 +62,16 @@ def write_json(path: str | os.PathLike[str], value: Any) -> Path:
     return write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
+def emptied(folder: Path) -> Path:
+    """The folder, with nothing left in it."""
+    for path in folder.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+    return folder
+
+
 def check_ours(target: Path, mark: str | None) -> None:
     """Refuse to replace a file, or a folder that holds something and lacks the file `mark`. Raises `DovetailError`."""
     foreign = target.is_dir() and mark is not None and any(target.iterdir()) and not (target / mark).is_file()

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from dovetail.core.errors import INFEASIBLE, DovetailError
-from dovetail.core.files import check_apart, whole_folder, write_json, write_text
+from dovetail.core.files import whole_folder, write_json, write_text
 from dovetail.core.quantity import Quantity, exact
 from dovetail.design.before_after import ELSEWHERE, speed_here, where_it_pays
 from dovetail.design.export import FOLDER, GGUF, Exported, check_format, export, intermediate
 from dovetail.design.quality import check_text, measured_change, quality_text
+from dovetail.design.resolve import as_model
 from dovetail.design.resolve import weights_of as weights_of
 from dovetail.model import Model
 from dovetail.recipe.footprint import Footprint
@@ -21,7 +22,7 @@ from dovetail.recipe.layerwise.calibration import Calibration
 from dovetail.recipe.layerwise.job import remove_finished
 from dovetail.recipe.recipe import Applied, Recipe, work_folder
 from dovetail.runtime.card import card
-from dovetail.runtime.checkpoint import RECORD, Checkpoint, record
+from dovetail.runtime.checkpoint import RECORD, Checkpoint, check_target, record
 from dovetail.runtime.comparison import Comparison, Interval
 from dovetail.runtime.memory import PeakMemory
 from dovetail.runtime.perplexity import Quality
@@ -95,62 +96,110 @@ def compress(
         Weights that are not here or broken, a recipe that does not fit the model, too little memory or disk, a text
         too short: before any work is done.
     """
-    found = model if isinstance(model, Model) else Model.load(model)
-    how, folder = Recipe.load(recipe), weights_of(found)
-    asked = check or Check()
-    asked = replace(asked, text=text or asked.text)
-    out, chosen = out.expanduser(), calibration or Calibration()
-    check_apart(folder, out)
-    check_format(format, folder)
-    expected, work = _checked(how, folder, chosen, asked, out, report), work_folder(out)
-    with _kept(work, report), whole_folder(out, RECORD) as part, intermediate(format, part) as applied:
-        report(f"applying {how.name} to {found.name}")
-        done, peak = _applied(how, folder, applied, work, chosen, report)
-        written = export(applied, part, format, found.name, report)
-        seen = written.measured_on
+    how, asked = Recipe.load(recipe), check or Check()
+    task = Task.of(model, out, calibration, replace(asked, text=text or asked.text), format, report)
+    expected, work = task.forecast(how), work_folder(task.out)
+    with (
+        kept([work], report),
+        whole_folder(task.out, RECORD) as part,
+        task.carried_out(how, part, work, expected) as made,
+    ):
+        return task.finished(made, part)
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """Weights of a recipe on their way to a folder, a Hugging Face folder to measure them on, and what is known."""
+
+    how: Recipe
+    measured_on: Path
+    answer: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """All that `compress` is asked but the recipe."""
+
+    model: Model
+    folder: Path
+    out: Path
+    asked: Check
+    calibration: Calibration
+    format: str
+    report: Report
+
+    @classmethod
+    def of(
+        cls, model: Model | str, out: Path, calibration: Calibration | None, asked: Check, format: str, report: Report
+    ) -> Task:
+        """Raises `DovetailError` for what no recipe could do: the folder, the format, a text or task to measure on."""
+        found = as_model(model)
+        task = cls(
+            found, weights_of(found), out.expanduser(), asked, calibration or Calibration(), format, report
+        )  # fmt: skip
+        check_target(task.folder, task.out)
+        check_format(format, task.folder)
+        if asked.quality:
+            check_text(task.folder, asked.text)
+        if asked.tasks:
+            check_tasks(asked.tasks)
+        return task
+
+    def forecast(self, how: Recipe) -> Footprint:
+        """What memory and disk it takes. Raises `DovetailError` where it is not there."""
+        expected = Footprint.of(how, Checkpoint.open(self.folder), self.calibration)
+        self.report(f"memory: {expected.words()}")
+        expected.check()
+        expected.check_disk(self.out)
+        return expected
+
+    @contextmanager
+    def carried_out(self, how: Recipe, part: Path, work: Path, expected: Footprint) -> Iterator[Made]:
+        """The recipe's weights in `part`, in the format, their quality measured; finished layers stay in `work`."""
+        with intermediate(self.format, part) as applied:
+            self.report(f"applying {how.name} to {self.model.name}")
+            done, peak = _applied(how, self.folder, applied, work, self.calibration, self.report)
+            written = export(applied, part, self.format, self.model.name, self.report)
+            answer = {
+                "model": self.model.name, "recipe": how.name, "path": str(self.out), "seconds": done.seconds,
+                "calibration": self.calibration.to_json() if how.calibrated else None,
+                "format": self.format, "file": written.file, "notes": list(written.notes), **written.details,
+                **_sizes(done, written),
+                "memory": {"predicted": expected.quantity().to_json(), "measured": peak},
+                **_quality(self.folder, written.measured_on, self.asked, self.report),
+            }  # fmt: skip
+            yield Made(how, written.measured_on, answer)
+
+    def finished(self, made: Made, part: Path) -> dict[str, Any]:
+        """The whole answer, tasks and speed measured too, and described in the folder."""
+        run_on = None if self.format == GGUF else made.measured_on
         answer = {
-            "model": found.name, "recipe": how.name, "path": str(out), "seconds": done.seconds,
-            "calibration": chosen.to_json() if how.calibrated else None,
-            "format": format, "file": written.file, "notes": list(written.notes), **written.details,
-            **_sizes(done, written),
-            "memory": {"predicted": expected.quantity().to_json(), "measured": peak},
-            **_quality(folder, seen, asked, report),
-            **_tasks(folder, seen, asked, report),
-            **_speed(found, how, folder, None if format == GGUF else seen, asked, report),
-        }  # fmt: skip
+            **made.answer,
+            **_tasks(self.folder, made.measured_on, self.asked, self.report),
+            **_speed(self.model, made.how, self.folder, run_on, self.asked, self.report),
+        }
         _describe(part, answer)
-    return answer
+        return answer
 
 
-def _checked(how: Recipe, folder: Path, calibration: Calibration, asked: Check, out: Path, report: Report) -> Footprint:
-    """The forecast of memory and disk, when both are there and everything that was asked can be measured."""
-    expected = Footprint.of(how, Checkpoint.open(folder), calibration)
-    report(f"memory: {expected.words()}")
-    expected.check()
-    if asked.quality:
-        check_text(folder, asked.text)
-    if asked.tasks:
-        check_tasks(asked.tasks)
-    expected.check_disk(out)
-    return expected
+@contextmanager
+def kept(works: Sequence[Path], report: Report) -> Iterator[None]:
+    """Finished layers lie in `works` until the block, with all that is measured of them, has ended well."""
+    try:
+        yield
+    except (KeyboardInterrupt, DovetailError):
+        if left := [str(work) for work in works if work.exists()]:
+            where = " and ".join(left)
+            report(f"stopped: finished layers are kept in {where}, and the same command goes on from there")
+        raise
+    for work in works:
+        remove_finished(work)
 
 
 def _sizes(done: Applied, written: Exported) -> dict[str, Any]:
     source = f"payload of {written.file}: elements and scales"
     sizes = {"bytes_before": done.bytes_before, "bytes_after": written.bytes}
     return {key: exact(size, "byte", "measured", source).to_json() for key, size in sizes.items()}
-
-
-@contextmanager
-def _kept(work: Path, report: Report) -> Iterator[None]:
-    """Finished layers lie in `work` until the block, with all that is measured of them, has ended well."""
-    try:
-        yield
-    except (KeyboardInterrupt, DovetailError):
-        if work.exists():
-            report(f"stopped: finished layers are kept in {work}, and the same command goes on from there")
-        raise
-    remove_finished(work)
 
 
 def _applied(

@@ -217,9 +217,9 @@ class Recipe:
         return Job(work, key, chosen, report)
 
 
-def work_folder(out: Path) -> Path:
-    """Where calibrated methods keep finished layers until `out` is written."""
-    return out.with_name(f".{out.name}.layers")
+def work_folder(out: Path, attempt: int = 1) -> Path:
+    """Where calibrated methods keep finished layers until `out` is written; a folder for each of several attempts."""
+    return out.with_name(f".{out.name}.layers" + (f"-{attempt}" if attempt > 1 else ""))
 
 
 def _through_layers(checkpoint: Checkpoint, methods: Sequence[OnLayer], job: Job | None, step: int) -> Checkpoint:

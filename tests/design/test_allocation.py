@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -27,6 +28,9 @@ EMBEDDED = Path(dovetail.model.__file__).parent / "embedded"
 TEXT = Calibration(samples=2, tokens=64)
 ROUNDED = Recipe.load("w4a16-rtn:group=64")
 PI = "raspberry-pi-5"
+
+
+FEW = Check(speed=False, machines=())
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -186,3 +190,120 @@ def test_the_recipe_beside_the_weights_makes_the_same_weights(tmp_path: Path, pi
     assert one.read_bytes() == two.read_bytes()
     weights = estimate("embedded", PI, Workload(), held).memory()["weights"].value
     assert weights == found["bytes_after"]["value"] == found["predicted"]["weights"]["after"]["value"]
+
+
+@pytest.fixture
+def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("text") / "text.txt"
+    path.write_text("def joined(words):\n    return ' '.join(words)\n" * 40)
+    return path
+
+
+Asked = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def optimist(monkeypatch: pytest.MonkeyPatch, text: Path, tmp_path: Path) -> Asked:
+    """`compress_for` a perplexity that takes more bits than it believes, however often it is corrected."""
+
+    def believed(*args: Any, correction: float, **named: Any) -> Allocation:
+        found = allocate(*args, correction=0.01, how="second-order", **named)
+        return replace(found, correction=correction)
+
+    def ask(**named: Any) -> dict[str, Any]:
+        monkeypatch.setattr(f"{compress_for.__module__}.allocate", named.pop("allocate", believed))
+        options = {"recipe": ROUNDED, "calibration": TEXT, "check": replace(FEW, text=text)}
+        return compress_for("embedded", PI, [Limit("perplexity", 1.05, True)], tmp_path / "out", **options | named)
+
+    ask.believed = believed  # type: ignore[attr-defined]
+    return ask
+
+
+def test_only_the_last_attempt_is_measured_in_full(
+    optimist: Asked, tmp_path: Path, text: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    timed: list[Path] = []
+
+    def speed_here(model: Model, how: Recipe, before: Path, after: Path, report: object) -> list[Any]:
+        timed.append(after)
+        return []
+
+    monkeypatch.setattr("dovetail.design.compress.speed_here", speed_here)
+    found = optimist(report=said.append, check=Check(text=text, machines=()))
+    assert found["met"] is False
+    assert len([line for line in said if line.startswith("applying")]) == 3
+    assert len([line for line in said if line.endswith("picking again")]) == 2
+    assert len(timed) == 1
+    assert "corrected by a measurement" in found["predicted"]["perplexity"]["after"]["source"]
+    assert Recipe.load(tmp_path / "out" / RECIPE).methods
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_an_attempt_that_finds_no_bits_leaves_nothing(optimist: Asked, tmp_path: Path) -> None:
+    before: list[float] = []
+
+    def once(*args: Any, correction: float, **named: Any) -> Allocation:
+        before.append(correction)
+        if len(before) > 1:
+            raise DovetailError("cannot be met", exit_code=3)
+        return optimist.believed(*args, correction=correction, **named)  # type: ignore[attr-defined, no-any-return]
+
+    with pytest.raises(DovetailError, match="cannot be met"):
+        optimist(allocate=once, recipe=Recipe.load("w4a16-gptq:group=64"))
+    assert before[1] > 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_stop_in_a_later_attempt_costs_no_earlier_one(optimist: Asked, tmp_path: Path) -> None:
+    said: list[str] = []
+
+    def stopping(line: str) -> None:
+        said.append(line)
+        if [one for one in said if one.startswith("layer 2 of 4")][1:]:
+            raise KeyboardInterrupt
+
+    method = Recipe.load("w4a16-gptq:group=64")
+    with pytest.raises(KeyboardInterrupt):
+        optimist(recipe=method, report=stopping)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".out.layers", ".out.layers-2"]
+    said.clear()
+    optimist(recipe=method, report=said.append)
+    assert [line for line in said if line.startswith("going on")] == [f"going on after layer {k} of 4" for k in (4, 2)]
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_recipe_that_cannot_be_written_leaves_nothing(
+    optimist: Asked, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, words: str) -> None:
+        raise DovetailError("could not write", where=str(path))
+
+    monkeypatch.setattr(f"{compress_for.__module__}.write_text", full)
+    with pytest.raises(DovetailError, match=r"could not write|recipe\.yaml"):
+        optimist()
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("named", "words"),
+    [
+        ({}, "was not written by dovetail"),
+        ({"out": "new", "format": "gguff"}, "unknown format"),
+        ({"out": "new", "check": Check(text=Path("/no/such/text"))}, "cannot read the text"),
+        ({"out": "new", "check": Check(quality=False, tasks=("arc_esy",))}, r"'lm_eval' is needed|no task 'arc_esy'"),
+    ],
+)
+def test_what_no_bits_would_mend_is_refused_before_they_are_picked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: dict[str, Any], words: str
+) -> None:
+    def picked(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(f"{compress_for.__module__}.allocate", picked)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("ten years")
+    out = tmp_path / named.pop("out", "mine")
+    with pytest.raises(DovetailError, match=words):
+        compress_for("embedded", PI, [Limit("tpot", 0.7, True)], out, calibration=TEXT, **named)
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]

@@ -83,6 +83,8 @@ class Allocation:
         What carries it out.
     estimate, before : Estimate
         With it and without.
+    correction : float
+        What was predicted first, times this, are `nats`.
     """
 
     prices: Prices
@@ -93,6 +95,7 @@ class Allocation:
     limits: tuple[Limit, ...]
     before: Estimate
     estimate: Estimate
+    correction: float = 1.0
 
     @property
     def bits(self) -> dict[str, int]:
@@ -167,7 +170,7 @@ def allocate(
     def made(picks: tuple[int, ...]) -> Allocation:
         how_to = base.mixed(_bits(found, picks), " and ".join(map(str, limits)))
         after = estimate(model, machine, asked, how_to, plan)
-        return Allocation(found, picks, nats, manner, how_to, limits, before, after)
+        return Allocation(found, picks, nats, manner, how_to, limits, before, after, correction)
 
     return _until_met(found, nats, limits, made)
 

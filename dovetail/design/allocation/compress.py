@@ -3,31 +3,36 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from dovetail.core.errors import DovetailError
-from dovetail.core.files import write_text
+from dovetail.core.errors import INFEASIBLE, DovetailError
+from dovetail.core.files import emptied, whole_folder, write_text
 from dovetail.core.quantity import Quantity
 from dovetail.design.allocation.allocate import Allocation, allocate
 from dovetail.design.allocation.prices import METRICS
 from dovetail.design.allocation.target import QUALITY, UNITS, Limit, checked
-from dovetail.design.compress import Check, Report, compress, weights_of
+from dovetail.design.compress import Check, Report, Task, kept
 from dovetail.design.estimate import Estimate
 from dovetail.design.export import FOLDER
 from dovetail.design.points import flat
 from dovetail.design.quality import measured_quality
-from dovetail.design.resolve import as_machine, as_model
+from dovetail.design.resolve import as_machine
 from dovetail.hardware.machine import Machine
 from dovetail.model import Model
 from dovetail.recipe.layerwise.calibration import Calibration
-from dovetail.recipe.recipe import Recipe
+from dovetail.recipe.layerwise.job import remove_finished
+from dovetail.recipe.recipe import Recipe, work_folder
 from dovetail.recipe.sensitivity import SAMPLES
+from dovetail.runtime.checkpoint import RECORD
 from dovetail.workload import Workload
+
+Pick = Callable[[float], Allocation]  # of the correction of predicted losses
 
 RECIPE = "recipe.yaml"
 _ROUNDS = 3  # with the predicted loss corrected by the measured one, where quality was asked for and missed
@@ -72,26 +77,55 @@ def compress_for(
     DovetailError
         As `compress` and `allocate`; with exit code 3 where nothing meets the limits.
     """
-    found, machine, limits, asked = as_model(model), as_machine(on), checked(limits), check or Check()
-    folder, how = weights_of(found), Recipe.load(recipe) if recipe is not None else None
+    machine, limits, asked = as_machine(on), checked(limits), check or Check()
+    how = Recipe.load(recipe) if recipe is not None else None
     _check_quality(limits, asked)
-    text, correction = calibration or Calibration(), 1.0
-    relative = _relative(limits, folder, asked.text, report)
-    for _ in range(_ROUNDS):
+    task = Task.of(model, out, calibration, asked, format, report)
+    relative = _relative(limits, task.folder, asked.text, report)
+    sample = replace(task.calibration, samples=min(SAMPLES, task.calibration.samples))
+
+    def pick(correction: float) -> Allocation:
         report(f"picking bits for {' and '.join(map(str, limits))} on {machine.name}")
-        picked = allocate(
-            found, folder, machine, relative, recipe=how, work=workload,
-            calibration=replace(text, samples=min(SAMPLES, text.samples)), report=report, correction=correction,
+        return allocate(
+            task.model, task.folder, machine, relative, recipe=how, work=workload, calibration=sample, report=report,
+            correction=correction,
         )  # fmt: skip
-        done = compress(found, picked.recipe, out, calibration=text, check=asked, format=format, report=report)
-        met = _met(done, relative)
-        if met is not False or picked.loss <= 0:
-            break
-        ratio = done["perplexity_ratio"]["value"]
-        report(f"perplexity {ratio:.4g}x is above the target: picking again")
-        correction *= max(_LEAST_CORRECTION, math.log(ratio) / picked.loss)
-    write_text(Path(done["path"]) / RECIPE, _yaml(picked.recipe))
-    return done | _answer(picked, limits, done["perplexity_before"], correction) | {"met": met}
+
+    works, first = [work_folder(task.out, attempt) for attempt in range(1, _ROUNDS + 1)], pick(1.0)
+    with kept(works, report), whole_folder(task.out, RECORD) as part:
+        done, picked = _carried_out(task, first, partial(_again, pick, works), relative, works, part)
+        write_text(part / RECIPE, _yaml(picked.recipe))
+    return done | _answer(picked, limits, done["perplexity_before"])
+
+
+def _carried_out(
+    task: Task, picked: Allocation, again: Pick, limits: Sequence[Limit], works: Sequence[Path], part: Path
+) -> tuple[dict[str, Any], Allocation]:
+    """Bits carried out in `part`, then others picked by what was measured of them, as often as there are `works`.
+
+    Each attempt keeps its layers in a folder of its own until all have ended, so that a stop costs none of them.
+    """
+    work, *later = works
+    with task.carried_out(picked.recipe, part, work, task.forecast(picked.recipe)) as made:
+        met = _met(made.answer, limits)
+        if met is not False or picked.loss <= 0 or not later:
+            return task.finished(made, part) | {"met": met}, picked
+    ratio = made.answer["perplexity_ratio"]["value"]
+    task.report(f"perplexity {ratio:.4g}x is above the target: picking again")
+    better = again(picked.correction * max(_LEAST_CORRECTION, math.log(ratio) / picked.loss))
+    emptied(part)
+    return _carried_out(task, better, again, limits, later, part)
+
+
+def _again(pick: Pick, works: Sequence[Path], correction: float) -> Allocation:
+    """Bits picked once more. Where there are none the same call would find so again: finished layers are of no use."""
+    try:
+        return pick(correction)
+    except DovetailError as error:
+        if error.exit_code == INFEASIBLE:
+            for work in works:
+                remove_finished(work)
+        raise
 
 
 def _met(done: Mapping[str, Any], limits: Sequence[Limit]) -> bool | None:
@@ -132,9 +166,7 @@ def _yaml(recipe: Recipe) -> str:
     return text
 
 
-def _answer(
-    picked: Allocation, limits: Sequence[Limit], perplexity: dict[str, Any] | None, correction: float
-) -> dict[str, Any]:
+def _answer(picked: Allocation, limits: Sequence[Limit], perplexity: dict[str, Any] | None) -> dict[str, Any]:
     groups, widths = picked.prices.groups, picked.prices.widths
     rows = [
         {
@@ -147,11 +179,11 @@ def _answer(
         "target": [str(limit) for limit in limits], "machine": picked.estimate.machine.name,
         "method": picked.recipe.describe().partition("(")[0], "mean_bits": picked.mean_bits,
         "sensitivity": picked.how, "widths": list(widths), "allocation": rows,
-        "predicted": _predicted(picked, perplexity, correction),
+        "predicted": _predicted(picked, perplexity),
     }  # fmt: skip
 
 
-def _predicted(picked: Allocation, perplexity: dict[str, Any] | None, correction: float) -> dict[str, Any]:
+def _predicted(picked: Allocation, perplexity: dict[str, Any] | None) -> dict[str, Any]:
     """Every metric before and after, as JSON quantities, with their ratio."""
     before, after = _metrics(picked.before), _metrics(picked.estimate)
     found: dict[str, Any] = {
@@ -163,7 +195,7 @@ def _predicted(picked: Allocation, perplexity: dict[str, Any] | None, correction
     }  # fmt: skip
     ends = (math.exp(loss) for loss in (picked.loss, picked.loss / _LOSS_FACTOR, picked.loss * _LOSS_FACTOR))
     value, low, high = (ratio * (perplexity["value"] if perplexity else 1.0) for ratio in ends)
-    source = f"sum of {picked.how} sensitivities" + (", corrected by a measurement" if correction != 1 else "")
+    source = f"sum of {picked.how} sensitivities" + (", corrected by a measurement" if picked.correction != 1 else "")
     quality = Quantity(value, low, high, "" if perplexity else "x", "modelled", source)
     return found | {QUALITY: {"before": perplexity, "after": quality.to_json(), "ratio": math.exp(picked.loss)}}
 
