@@ -13,6 +13,7 @@ from dovetail.core.errors import DovetailError
 from dovetail.design.allocation.allocate import WIDTHS, Allocation, Base, allocate
 from dovetail.design.allocation.compress import RECIPE, compress_for
 from dovetail.design.allocation.prices import METRICS, groups_of, offered, prices
+from dovetail.design.allocation.programme import solve
 from dovetail.design.allocation.target import Limit
 from dovetail.design.compress import Check
 from dovetail.design.estimate import estimate
@@ -119,6 +120,26 @@ def test_a_target_on_quality_alone_takes_the_fastest(pick: Callable[..., Allocat
     ]  # one width everywhere
     best = min(tight.prices.predicted("tpot", [p] * 16) for p in cheaper)
     assert float(tight.estimate.metrics.tpot_s) <= best
+
+
+def test_a_limit_on_quality_beside_others_is_no_resource_more(
+    pick: Callable[..., Allocation], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What loses least within the others decides: it is within the limit on quality, or nothing is."""
+    resources: list[int] = []
+
+    def watched(losses: list[Any], needs: list[Any], limits: Any) -> tuple[int, ...] | None:
+        resources.append(len(limits))
+        return solve(losses, needs, limits)
+
+    monkeypatch.setattr(f"{allocate.__module__}.solve", watched)
+    hard = Limit("tpot", 0.62, True)
+    least = pick(hard)
+    loose, tight = (Limit("perplexity", float(np.exp(least.loss * factor)), True) for factor in (1.01, 0.99))
+    assert pick(hard, loose).picks == least.picks
+    with pytest.raises(DovetailError, match=f"perplexity of {np.exp(least.loss):.4g}x is the least"):
+        pick(hard, tight)
+    assert set(resources) == {1}
 
 
 def test_where_bits_change_no_time_the_smallest_is_taken(pick: Callable[..., Allocation], toy: Machine) -> None:

@@ -7,6 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dovetail.core.errors import DovetailError
+from dovetail.design.allocation import programme
 from dovetail.design.allocation.programme import solve
 
 Instance = tuple[list[np.ndarray], list[np.ndarray], np.ndarray]
@@ -100,3 +102,22 @@ def test_without_limits_every_group_takes_its_best() -> None:
 def test_a_limit_that_is_met_exactly_is_met() -> None:
     needs = [np.array([[0.1], [0.3]]), np.array([[0.2], [0.3]])]
     assert solve([np.array([1.0, 0.0])] * 2, needs, np.array([0.1 + 0.3])) == (0, 1)
+
+
+@pytest.mark.parametrize(("resources", "most"), [(1, "_MOST_STATES"), (2, "_MOST_COMPARED")])
+def test_too_many_partial_choices_are_refused_before_they_are_compared(
+    resources: int, most: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compared: list[int] = []
+
+    def undominated(wants: np.ndarray, total: np.ndarray) -> np.ndarray:
+        compared.append(len(wants))
+        return whole(wants, total)
+
+    whole = programme._undominated
+    monkeypatch.setattr(programme, "_undominated", undominated)
+    monkeypatch.setattr(programme, most, 50)
+    with pytest.raises(DovetailError, match="too many ways to share out the bits") as caught:
+        solve(*model_like(24, resources))
+    assert caught.value.exit_code == 3
+    assert max(compared) <= 50

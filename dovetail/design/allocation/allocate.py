@@ -105,7 +105,7 @@ class Allocation:
     @property
     def loss(self) -> float:
         """Predicted rise of the log of perplexity."""
-        return float(self.nats[np.arange(len(self.picks)), list(self.picks)].sum())
+        return _lost(self.nats, self.picks)
 
     @property
     def mean_bits(self) -> float:
@@ -239,42 +239,40 @@ def _flat(found: Estimate) -> dict[str, Any]:
 def _solved(
     found: Prices, nats: Array, limits: Sequence[Limit], hard: Sequence[Limit], tight: Array
 ) -> tuple[int, ...]:
-    """Widths of the groups. Raises `DovetailError` (exit code 3) where the limits cannot be met together."""
+    """Widths of the groups: those that lose least within the hard limits, or that are fastest within those on quality.
+
+    Both together need no programme with one resource more: what loses least is within those on quality, or nothing is.
+
+    Raises
+    ------
+    DovetailError
+        The limits cannot be met together (exit code 3).
+    """
     rows = range(len(found.groups))
-    room = np.array([bound - found.before[limit.metric] for limit, bound in zip(hard, tight, strict=True)])
-    strict = np.array([limit.strict for limit in hard], bool)
-    room = np.where(strict, room - 1e-12 * np.abs(tight), room)
-    needs = [np.column_stack([*(found.costs[limit.metric][i] for limit in hard), nats[i]]) for i in rows]
     most = min((math.log(limit.bound) for limit in limits if limit.metric == QUALITY), default=np.inf)
-    bounds = np.array([*room, most])
-    if hard:
-        values = [nats[i] for i in rows]
-    else:
+    if not hard:
         speed, size = found.costs["tpot"], found.costs["weights"]
         values = [speed[i] / found.before["tpot"] + 1e-6 * size[i] / found.before["weights"] for i in rows]
-    needs, bounds = _only_bounded(needs, bounds)
-    picks = solve(values, needs, bounds)
-    if picks is None:
-        raise _together(found, nats, limits, needs, bounds, most)
+        picks = solve(values, [nats[i][:, None] for i in rows], np.array([most]))
+    else:
+        room = np.array([bound - found.before[limit.metric] for limit, bound in zip(hard, tight, strict=True)])
+        strict = np.array([limit.strict for limit in hard], bool)
+        needs = [np.column_stack([found.costs[limit.metric][i] for limit in hard]) for i in rows]
+        picks = solve([nats[i] for i in rows], needs, np.where(strict, room - 1e-12 * np.abs(tight), room))
+    if picks is None or _lost(nats, picks) > most + 1e-12:
+        raise _together(limits, None if picks is None else _lost(nats, picks))
     return picks
 
 
-def _only_bounded(needs: list[Array], bounds: Array) -> tuple[list[Array], Array]:
-    keep = np.isfinite(bounds)
-    return [need[:, keep] for need in needs], bounds[keep]
+def _lost(nats: Array, picks: Sequence[int]) -> float:
+    return float(nats[np.arange(len(picks)), list(picks)].sum())
 
 
-def _together(
-    found: Prices, nats: Array, limits: Sequence[Limit], needs: list[Array], bounds: Array, most: float
-) -> DovetailError:
-    """Why limits that can each be met cannot be met at once."""
-    text = " and ".join(map(str, limits))
-    why = "each can be met, not all together"
-    if np.isfinite(most) and len(bounds) > 1:
-        best = solve([nats[i] for i in range(len(nats))], [need[:, :-1] for need in needs], bounds[:-1])
-        if best is not None:
-            loss = float(nats[np.arange(len(best)), list(best)].sum())
-            why = f"within the others, perplexity of {math.exp(loss):.4g}x is the least that is predicted"
+def _together(limits: Sequence[Limit], least: float | None) -> DovetailError:
+    """Why limits that can each be met cannot be met at once; `least` is the loss without those on quality."""
+    text, why = " and ".join(map(str, limits)), "each can be met, not all together"
+    if least is not None:
+        why = f"within the others, perplexity of {math.exp(least):.4g}x is the least that is predicted"
     return DovetailError(
         f"'{text}' cannot be met", where="target", why=why, hint="a looser target", exit_code=INFEASIBLE
     )

@@ -17,6 +17,7 @@ from dovetail.core.errors import INFEASIBLE, DovetailError
 Array = NDArray[np.float64]
 Places = NDArray[np.int64]
 _MOST_STATES = 400_000  # partial choices at once: 20 MB for each resource
+_MOST_COMPARED = 100_000  # where there are several resources, and each is held against all that stay
 _STEPS = 300  # of the subgradient method
 _TRIED = 8  # different choices of its that are improved
 _PAIRS = 4_000_000  # pairs of changes that are looked at together
@@ -78,13 +79,18 @@ def _search(loss: Array, need: Array, limits: Array) -> tuple[int, ...] | None:
         places = np.flatnonzero(fits)
         if not len(places):
             return None
+        _check_states(len(places), len(limits))
         places = places[_undominated(wants[places], total[places])]
-        if len(places) > _MOST_STATES:
-            what, hint = "too many ways to share out the bits", "fewer widths, or fewer limits at once"
-            raise DovetailError(what, why=f"{len(places):,} stay open", hint=hint, exit_code=INFEASIBLE)
         trail.append((places // len(choices), choices[places % len(choices)]))
         used, lost = wants[places], total[places]
     return _traced(trail, int(np.argmin(lost)))
+
+
+def _check_states(count: int, resources: int) -> None:
+    """Refuse more partial choices than memory holds or, of several resources, than can be compared in minutes."""
+    if count > (_MOST_STATES if resources < 2 else _MOST_COMPARED):
+        what, hint = "too many ways to share out the bits", "fewer widths, or fewer limits at once"
+        raise DovetailError(what, why=f"{count:,} stay open", hint=hint, exit_code=INFEASIBLE)
 
 
 def _margin(known: float) -> float:
