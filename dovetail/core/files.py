@@ -31,6 +31,15 @@ def _failed(path: Path, error: OSError) -> DovetailError:
     )
 
 
+def read_text(path: Path, what: str = "the text", hint: str = "a UTF-8 text file") -> str:
+    """A file as UTF-8 text. Raises `DovetailError` when it cannot be read, which says what it was to be."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        why = getattr(error, "strerror", None) or "it is not UTF-8 text"
+        raise DovetailError(f"cannot read {what}", where=str(path), why=why, hint=hint) from error
+
+
 def write_text(path: str | os.PathLike[str], text: str) -> Path:
     """Write `text` to `path` in one step: the old file stays until the new one is complete."""
     return write_bytes(path, text.encode())

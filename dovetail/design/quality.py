@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from dovetail.core.content import digest
 from dovetail.core.errors import INFEASIBLE, DovetailError
-from dovetail.core.files import cache_folder, write_json
+from dovetail.core.files import cache_folder, read_text, write_json
 from dovetail.recipe.recipe import Recipe
 from dovetail.runtime.checkpoint import Checkpoint
 from dovetail.runtime.comparison import Comparison, compare
@@ -41,15 +41,7 @@ def quality_text(path: Path | None) -> tuple[list[str], str]:
     files = sorted([*path.glob("*.txt"), *path.glob("*.md")]) if path.is_dir() else [path]
     if not files:
         raise DovetailError("holds no text", where=str(path), why="no *.txt and no *.md", hint="a UTF-8 text file")
-    return [_read_text(file) for file in files], path.name
-
-
-def _read_text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        why = getattr(error, "strerror", None) or "it is not UTF-8 text"
-        raise DovetailError("cannot read the text", where=str(path), why=why, hint="a UTF-8 text file") from error
+    return [read_text(file) for file in files], path.name
 
 
 def check_text(folder: Path, text: Path | None) -> None:

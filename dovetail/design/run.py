@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dovetail.core.errors import DovetailError, did_you_mean
+from dovetail.core.files import read_text
 from dovetail.core.quantity import exact
 from dovetail.design.resolve import weights_of
 from dovetail.model import Model
@@ -81,11 +82,7 @@ def _proposer(speculate: str) -> Proposer | None:
 
 
 def _prompt(path: Path) -> str:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        why = getattr(error, "strerror", None) or "it is not UTF-8 text"
-        raise DovetailError("cannot read the prompt", where=str(path), why=why, hint="a UTF-8 text file") from error
+    text = read_text(path, "the prompt")
     if not text.strip():
         raise DovetailError("the prompt is empty", where=str(path), hint="some text to continue")
     return text

@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from dovetail.core.errors import DovetailError
+from dovetail.core.files import read_text
 
 
 @cache
@@ -58,10 +59,4 @@ def parse_yaml(text: str, where: str) -> dict[str, Any]:
 
 def read_yaml(path: Path) -> dict[str, Any]:
     """The mapping in a file. Raises `DovetailError` when it cannot be read, see `parse_yaml`."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        why = getattr(error, "strerror", None) or "it is not UTF-8 text"
-        hint = "give the path of a YAML file"
-        raise DovetailError("cannot read this file", where=str(path), why=why, hint=hint) from None
-    return parse_yaml(text, str(path))
+    return parse_yaml(read_text(path, "this file", "give the path of a YAML file"), str(path))

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from dovetail.core.lazy import require
-from dovetail.recipe.arithmetic.rounding import check_finite
+from dovetail.recipe.arithmetic.rounding import check_finite, grid, quantise
 from dovetail.recipe.scheme import Scheme
 from dovetail.runtime import fp4
 from dovetail.runtime.packed import pack, pack_zeros
@@ -35,6 +35,12 @@ def stored_tensors(name: str, steps: Tensor, scale: Tensor, zero: Tensor | None,
     if zero is not None:
         found[f"{name}_zero_point"] = pack_zeros(zero, scheme.bits)
     return {**found, f"{name}_shape": torch.tensor(steps.shape, dtype=torch.int64)}
+
+
+def stored_nearest(name: str, weight: Tensor, scheme: Scheme) -> dict[str, Tensor]:
+    """What is stored for the matrix `name` (rows, cols) when it is rounded to the nearest, by its weights alone."""
+    scale, zero = grid(weight, scheme)
+    return stored_tensors(name, quantise(weight, scale, zero, scheme), scale, zero, scheme)
 
 
 def stored_fp4(

@@ -22,6 +22,7 @@ from dovetail.recipe.arithmetic.gptq import gptq
 from dovetail.recipe.arithmetic.rounding import check_finite, grid, nearest
 from dovetail.recipe.arithmetic.sensitivity import divergence, second_order
 from dovetail.recipe.layerwise.calibration import Calibration
+from dovetail.recipe.layerwise.decoder import lists_of_layers
 from dovetail.recipe.layerwise.inputs import Inputs, collect
 from dovetail.recipe.scheme import Scheme
 from dovetail.runtime.checkpoint import Checkpoint
@@ -138,7 +139,7 @@ class _Probe:
         from dovetail.runtime.tensorfile import TORCH_NAMES
 
         loaded = load(folder)
-        lists = [n for n, m in loaded.model.named_modules() if isinstance(m, torch.nn.ModuleList) and _decodes(m)]
+        lists = lists_of_layers(loaded.model)
         if len(lists) != 1:
             why = f"{len(lists)} lists of decoder layers"
             raise DovetailError("sensitivity is not known", where=str(folder), why=why, exit_code=INFEASIBLE)
@@ -330,7 +331,3 @@ def _inputs(
 
 def _first(out: Any) -> Any:
     return out[0] if isinstance(out, tuple) else out
-
-
-def _decodes(layers: Any) -> bool:
-    return len(layers) > 0 and type(layers[0]).__name__.endswith(("DecoderLayer", "Block"))

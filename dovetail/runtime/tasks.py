@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dovetail.core.errors import DovetailError, did_you_mean
+from dovetail.core.files import read_text
 from dovetail.core.lazy import require
 from dovetail.core.quantity import Quantity
 from dovetail.runtime.load import load
@@ -73,11 +74,7 @@ def _found(names: Sequence[str]) -> tuple[Any, list[str]]:
 
 def _name(path: Path) -> str:
     """The ``task`` of a YAML file, read without the functions that it may name."""
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        why = getattr(error, "strerror", None) or "it is not UTF-8 text"
-        raise DovetailError("cannot read the task", where=str(path), why=why, hint="a task of lm-eval") from error
+    lines = read_text(path, "the task", "a task of lm-eval").splitlines()
     found = [line.partition(":")[2].strip().strip("'\"") for line in lines if line.startswith("task:")]
     if not found or not found[0]:
         raise DovetailError("is not a task", where=str(path), why="it has no field 'task'", hint="a task of lm-eval")

@@ -9,8 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dovetail.core.errors import DovetailError
-from dovetail.recipe.arithmetic.gptq import gptq
+from dovetail.recipe.arithmetic import gptq as arithmetic
+from dovetail.recipe.arithmetic.gptq import compensated, factorised, gptq
 from dovetail.recipe.arithmetic.rounding import grid, nearest, quantise, searched_grid
+from dovetail.recipe.layerwise.inputs import collect
 from dovetail.recipe.scheme import Scheme
 
 TINY = 1e-9  # of damping: none, for what is compared exactly
@@ -194,3 +196,46 @@ def test_scales_have_the_dtype_that_is_asked_for_and_nothing_is_changed_in_place
     assert torch.equal(inputs, kept[1])
     again = gptq(weight, inputs, Scheme(4, 16), dtype=torch.bfloat16)
     assert torch.equal(done.steps, again.steps)
+
+
+@pytest.mark.parametrize("order", [True, False])
+@pytest.mark.parametrize("damp", [0.01, 0.3])
+def test_one_factor_serves_all_that_read_the_same_inputs(order: bool, damp: float) -> None:
+    """To the bit, at every scheme, whatever it was used for before."""
+    inputs = moment(160)
+    shared = factorised(inputs, damp=damp, order=order)
+    for rows, scheme in ((24, Scheme(4, 32)), (40, Scheme(2, 0, False)), (8, Scheme(3, 16))):
+        weight = random(rows, 160, seed=rows)
+        weight[::3, ::5] = 0
+        alone = gptq(weight, inputs, scheme, damp=damp, order=order, dtype=torch.bfloat16)
+        found = compensated(weight, shared, scheme, dtype=torch.bfloat16)
+        for one, other in zip(alone, found, strict=True):
+            assert (one is None and other is None) or torch.equal(one, other)
+
+
+def test_layers_that_read_one_tensor_factorise_it_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = 0
+    real = arithmetic._inverse_factor
+
+    def counted(*args: object) -> torch.Tensor:
+        nonlocal calls
+        calls += 1
+        return real(*args)
+
+    monkeypatch.setattr(arithmetic, "_inverse_factor", counted)
+    linears = {name: torch.nn.Linear(24, 8) for name in "qkv"} | {"o": torch.nn.Linear(24, 8)}
+    x = random(64, 24)
+
+    def run() -> None:
+        for name in "qkv":
+            linears[name](x)
+        linears["o"](x + 1)
+
+    with torch.no_grad():
+        found = collect(linears, [run], 1)
+    factors = {name: one.factored(0.02, False) for name, one in found.items()}
+    assert calls == 2
+    assert factors["q"] is factors["v"] is not factors["o"]
+    assert torch.equal(factors["q"].upper, factorised(x.T @ x, damp=0.02, order=False).upper)
+    other = found["q"].factored(0.5, True)  # other parameters are no business of what was kept
+    assert torch.equal(other.upper, factorised(found["q"].moment, damp=0.5).upper)

@@ -65,15 +65,49 @@ def gptq(
     DovetailError
         The moment is not finite.
     """
+    return compensated(weight, factorised(moment, damp=damp, order=order), scheme, search=search, dtype=dtype)
+
+
+class Factored(NamedTuple):
+    """All that rounding asks of inputs: one serves every matrix that reads them, at every scheme.
+
+    Parameters
+    ----------
+    power : Tensor (cols,)
+        Of each input; 0 where it never came.
+    places : Tensor (cols,)
+        Columns in the order in which they are rounded.
+    upper : Tensor (cols, cols)
+        U with ``H^-1 = U^T U``, in that order.
+    ordered : bool
+        Whether the order is another than that of the columns.
+    """
+
+    power: Tensor
+    places: Tensor
+    upper: Tensor
+    ordered: bool
+
+
+def factorised(moment: Tensor, *, damp: float = 0.01, order: bool = True) -> Factored:
+    """The factor of the inverse of a second moment (cols, cols); parameters and errors as those of `gptq`."""
     torch = require("torch", "torch", to="quantise")
     if not moment.isfinite().all():
         raise DovetailError("inputs are not finite", where="gptq", why="the model overflows on the calibration text")
     power = moment.diagonal().float()
-    places = torch.argsort(power, descending=True, stable=True) if order else torch.arange(weight.shape[1])
-    upper = _inverse_factor(moment, places, damp)
+    places = torch.argsort(power, descending=True, stable=True) if order else torch.arange(len(power))
+    return Factored(power, places, _inverse_factor(moment, places, damp), order)
+
+
+def compensated(
+    weight: Tensor, inputs: Factored, scheme: Scheme, *, search: bool = True, dtype: torch.dtype | None = None
+) -> Rounded:
+    """`gptq` with what it asks of the inputs already found."""
+    torch = require("torch", "torch", to="quantise")
+    power, places = inputs.power, inputs.places
     work = torch.where(power == 0, torch.zeros_like(power), weight.float())
-    grids = _Grids.of(work, scheme, power if search else None, dtype or weight.dtype, late=not order)
-    done = _rounded_columns(work[:, places], weight == 0, places.tolist(), upper, grids)
+    grids = _Grids.of(work, scheme, power if search else None, dtype or weight.dtype, late=not inputs.ordered)
+    done = _rounded_columns(work[:, places], weight == 0, places.tolist(), inputs.upper, grids)
     return Rounded(quantise(done, grids.scale, grids.zero, scheme), grids.scale, grids.zero, done)
 
 

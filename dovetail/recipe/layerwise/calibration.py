@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from dovetail.core.content import digest
 from dovetail.core.errors import DovetailError
+from dovetail.core.files import read_text
 from dovetail.core.lazy import require
 from dovetail.runtime.corpus import documents
 
@@ -49,11 +50,7 @@ class Calibration:
         """The text. Raises `DovetailError` when it cannot be read."""
         if self.text is None:
             return "\n\n".join(document.text for document in documents("train"))
-        try:
-            return self.text.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            why = getattr(error, "strerror", None) or "it is not UTF-8 text"
-            raise DovetailError("cannot read the text", where=str(self.text), why=why, hint="UTF-8 text") from error
+        return read_text(self.text)
 
     def key(self) -> str:
         """A hash of all that decides the tokens, for a given tokenizer."""

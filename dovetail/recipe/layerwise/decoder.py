@@ -39,10 +39,9 @@ class Decoder:
     @classmethod
     def of(cls, checkpoint: Checkpoint) -> Decoder:
         """Raises `DovetailError` for a model without one list of decoder layers whose tensors the checkpoint names."""
-        torch = require("torch", "torch", to="run a model")
         model = skeleton(checkpoint)
-        kinds = [(n, m) for n, m in model.named_modules() if isinstance(m, torch.nn.ModuleList) and _decodes(m)]
-        found = cls(checkpoint, model, kinds[0][0] if kinds else "")
+        kinds = lists_of_layers(model)
+        found = cls(checkpoint, model, kinds[0] if kinds else "")
         needed = found.layers[0].state_dict() if kinds else ()
         lost = [name for name in needed if f"{found.prefix(0)}{name}" not in checkpoint.stored]
         if not kinds or lost:
@@ -123,5 +122,8 @@ class Decoder:
                 base.set_submodule(name, type(module)(config=base.config))
 
 
-def _decodes(layers: Any) -> bool:
-    return len(layers) > 0 and type(layers[0]).__name__.endswith(("DecoderLayer", "Block"))
+def lists_of_layers(model: Any) -> list[str]:
+    """Names of the lists of decoder layers that a model of `transformers` has: one in most."""
+    torch = require("torch", "torch", to="run a model")
+    lists = ((name, part) for name, part in model.named_modules() if isinstance(part, torch.nn.ModuleList))
+    return [name for name, part in lists if len(part) and type(part[0]).__name__.endswith(("DecoderLayer", "Block"))]

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from dovetail.core.lazy import require
+from dovetail.recipe.arithmetic.gptq import Factored, factorised
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -37,6 +38,13 @@ class Inputs:
     mean: Tensor
     sample: Tensor
     count: int
+    _factored: dict[tuple[float, bool], Factored] = field(default_factory=dict)
+
+    def factored(self, damp: float = 0.01, order: bool = True) -> Factored:
+        """What GPTQ asks of these inputs, found once for all matrices that read them. Errors as those of `gptq`."""
+        if (damp, order) not in self._factored:
+            self._factored = {(damp, order): factorised(self.moment, damp=damp, order=order)}
+        return self._factored[damp, order]
 
 
 @dataclass(slots=True)

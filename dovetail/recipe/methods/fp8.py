@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, ClassVar, Self
 from dovetail.core.errors import DovetailError, did_you_mean
 from dovetail.model.graph import Graph
 from dovetail.recipe.arithmetic.blocks import block_grid, block_quantise
-from dovetail.recipe.arithmetic.rounding import grid, quantise
 from dovetail.recipe.method import Form, method
-from dovetail.recipe.packing import round_each, stored_tensors
+from dovetail.recipe.packing import round_each, stored_nearest
 from dovetail.recipe.quantising import Quantised, quantised
 from dovetail.recipe.scheme import Scheme
 
@@ -65,5 +64,4 @@ def _stored(name: str, weight: Tensor, scheme: Scheme) -> dict[str, Tensor]:
     if scheme.kind == "block":
         scale = block_grid(weight, scheme.group)
         return {name: block_quantise(weight, scale, scheme.group), f"{name}_scale": scale}
-    scale, zero = grid(weight, scheme)
-    return stored_tensors(name, quantise(weight, scale, zero, scheme), scale, zero, scheme)
+    return stored_nearest(name, weight, scheme)

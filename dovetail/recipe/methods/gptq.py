@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Self
 
@@ -9,7 +10,7 @@ import numpy as np
 
 from dovetail.core.errors import DovetailError
 from dovetail.model.graph import Graph
-from dovetail.recipe.arithmetic.gptq import gptq
+from dovetail.recipe.arithmetic.gptq import compensated
 from dovetail.recipe.arithmetic.rounding import check_finite
 from dovetail.recipe.method import Form, method
 from dovetail.recipe.packing import stored_tensors
@@ -17,6 +18,8 @@ from dovetail.recipe.quantising import LayerBits, Quantised, quantised, stored_d
 from dovetail.recipe.scheme import Scheme
 
 if TYPE_CHECKING:
+    import torch
+
     from dovetail.recipe.layerwise.run import OnLayer
     from dovetail.recipe.layerwise.work import LayerWork
     from dovetail.runtime.checkpoint import Checkpoint
@@ -66,14 +69,17 @@ class GPTQ:
 
         def rounded(work: LayerWork) -> None:
             for stage in filter(None, ([n for n in stage if n in schemes] for stage in work.stages())):
-                for name, inputs in work.inputs(stage).items():
-                    weight = work.linears[name].weight.data
-                    check_finite(name, weight)
-                    done = gptq(
-                        weight, inputs.moment, schemes[name],
-                        damp=self.damp, order=self.order, search=self.search, dtype=dtypes[name],
-                    )  # fmt: skip
-                    stored = stored_tensors(name, done.steps, done.scale, done.zero, schemes[name])
-                    work.keep(name, stored, done.values)
+                self._round(work, stage, schemes, dtypes)
 
         return declared, rounded
+
+    def _round(
+        self, work: LayerWork, stage: list[str], schemes: Mapping[str, Scheme], dtypes: Mapping[str, torch.dtype]
+    ) -> None:
+        """Round matrices that read one tensor; what is known of it is let go of before that of the next is found."""
+        for name, inputs in work.inputs(stage).items():
+            weight, scheme = work.linears[name].weight.data, schemes[name]
+            check_finite(name, weight)
+            factored = inputs.factored(self.damp, self.order)
+            done = compensated(weight, factored, scheme, search=self.search, dtype=dtypes[name])
+            work.keep(name, stored_tensors(name, done.steps, done.scale, done.zero, scheme), done.values)

@@ -9,10 +9,10 @@ import numpy as np
 
 from dovetail.core.errors import INFEASIBLE, DovetailError
 from dovetail.model.graph import Graph, Weight
-from dovetail.recipe.arithmetic.rounding import check_finite, grid, quantise
+from dovetail.recipe.arithmetic.rounding import check_finite
 from dovetail.recipe.head import check_mixture, head_of, packed_head, with_head
 from dovetail.recipe.method import Form, method
-from dovetail.recipe.packing import stored_infos, stored_tensors
+from dovetail.recipe.packing import stored_infos, stored_nearest
 from dovetail.recipe.scheme import Scheme
 from dovetail.recipe.targets import graph_of
 
@@ -65,7 +65,8 @@ class Head:
 
         def rounded(name: str, tensor: Tensor) -> dict[str, Tensor]:
             if name == found.name:
-                return {**_kept(found, head, tensor), **_stored(head, tensor, scheme)}
+                check_finite(head, tensor)
+                return {**_kept(found, head, tensor), **stored_nearest(head, tensor, scheme)}
             return {} if name == head else {name: tensor}
 
         def forecast(info: TensorInfo) -> tuple[TensorInfo, ...]:
@@ -79,9 +80,3 @@ class Head:
 def _kept(found: Weight, head: str, tensor: Tensor) -> dict[str, Tensor]:
     """The embedding, where the head was tied to it."""
     return {} if found.name == head else {found.name: tensor}
-
-
-def _stored(name: str, weight: Tensor, scheme: Scheme) -> dict[str, Tensor]:
-    check_finite(name, weight)
-    scale, zero = grid(weight, scheme)
-    return stored_tensors(name, quantise(weight, scale, zero, scheme), scale, zero, scheme)

@@ -8,15 +8,12 @@ from typing import TYPE_CHECKING, ClassVar, Self
 import numpy as np
 
 from dovetail.model.graph import Graph
-from dovetail.recipe.arithmetic.rounding import grid, quantise
 from dovetail.recipe.method import Form, method
-from dovetail.recipe.packing import round_each, stored_tensors
+from dovetail.recipe.packing import round_each, stored_nearest
 from dovetail.recipe.quantising import LayerBits, Quantised, quantised
 from dovetail.recipe.scheme import Scheme
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from dovetail.runtime.checkpoint import Checkpoint
 
 
@@ -59,9 +56,4 @@ class RTN:
 
     def on_weights(self, checkpoint: Checkpoint) -> Checkpoint:
         declared, schemes = quantised(checkpoint, self.scheme(), self.layers)
-        return round_each(declared, schemes, _stored)
-
-
-def _stored(name: str, weight: Tensor, scheme: Scheme) -> dict[str, Tensor]:
-    scale, zero = grid(weight, scheme)
-    return stored_tensors(name, quantise(weight, scale, zero, scheme), scale, zero, scheme)
+        return round_each(declared, schemes, stored_nearest)
