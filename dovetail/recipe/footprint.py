@@ -1,8 +1,8 @@
 """What applying a recipe takes: the peak of resident memory above that of the imports, and disk; before any work.
 
-Tensors stream through one at a time. Methods without calibration hold one tensor and its roundings; calibrated ones one
-decoder layer in fp32, the second moment of the inputs of one matrix with the copies that factorise it, and one batch of
-activations; hidden states wait on disk.
+Tensors stream through one at a time. Methods without calibration hold one tensor and its roundings, or what they say
+themselves (`Copies`); calibrated ones one decoder layer in fp32, the second moment of the inputs of one matrix with the
+copies that factorise it, and one batch of activations; hidden states wait on disk.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import shutil
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +18,8 @@ from dovetail.core.errors import INFEASIBLE, DovetailError
 from dovetail.core.quantity import Quantity
 from dovetail.core.units import show
 from dovetail.recipe.layerwise.calibration import Calibration
+from dovetail.recipe.method import Copies
+from dovetail.recipe.packing import rounding_bytes
 from dovetail.recipe.recipe import Recipe
 from dovetail.runtime.checkpoint import Checkpoint
 from dovetail.runtime.load import available_memory
@@ -28,7 +30,6 @@ _BASE, _TEXT = 100e6, 100e6  # what libraries load when they are first used; tok
 _FACTORS = 4  # second moments while one is factorised: itself, its permutation, two factors
 _KEPT = 2  # second moments while columns are rounded: itself and its factor
 _ROUNDED = 8  # copies of a matrix in fp32 while it is rounded: what is left, what is done, temporaries of a search
-_STREAMED = 4  # the same without calibration
 _READ = 3  # inputs of a decoder layer's matrices that are as wide as the hidden state
 _WIDE, _NARROW = 4, 4  # activations as wide as the widest matrix and as the hidden state that live together
 _FACTOR = 1.25  # the interval, either way
@@ -67,8 +68,8 @@ class Footprint:
         layer = _largest_layer(stored)
         matrix = max(layer, key=lambda info: info.elements)
         if not recipe.calibrated:
-            rounded = ("rounding a matrix", float(matrix.bytes + matrix.elements * _FP32 * _STREAMED))
-            return cls(((base, passing), (base, rounded)), out)
+            rounded = ("rounding a matrix", rounding_bytes(matrix))
+            return cls(((base, passing), (base, rounded), *_copied((base,), recipe, checkpoint)), out)
         base, hidden, context = ("base", _BASE + _TEXT), _hidden(checkpoint), _context(checkpoint)
         wide = [info.shape for info in layer if len(info.shape) == 2] or [(hidden, hidden)]
         inputs, widest = max(shape[1] for shape in wide), max(map(max, wide))
@@ -83,6 +84,8 @@ class Footprint:
             (base, weights, moments, activations),
             (base, weights, ("factorising a second moment", _FACTORS * moment)),
             (base, weights, ("a second moment and its factor", _KEPT * moment), rounded),
+            *_copied((base,), recipe, checkpoint),
+            *_copied((base, weights), recipe, checkpoint, layer),
         )
         states = 2.0 * calibration.samples * min(calibration.tokens, context) * hidden * _FP32
         return cls(phases, 2 * out + states, each, tokens)
@@ -122,6 +125,8 @@ class Footprint:
 
     def _fits(self, free: float) -> str:
         """What would fit: fewer tokens in a batch, where it is they that take the room."""
+        if not self.batch_tokens:
+            return "a machine with more memory"
         watching = next((_sum(p) for p in self.phases if any(name == "activations" for name, _ in p)), 0.0)
         tokens = int((free - watching) / self.per_token + self.batch_tokens) if self.per_token else 0
         others = [_sum(p) for p in self.phases if _sum(p) != watching]
@@ -141,6 +146,18 @@ class Footprint:
 
 def _sum(parts: Parts) -> float:
     return sum(size for _, size in parts)
+
+
+def _copied(
+    there: Parts, recipe: Recipe, checkpoint: Checkpoint, infos: Sequence[TensorInfo] | None = None
+) -> Iterator[Parts]:
+    """What methods say that they hold of a tensor, besides what is there and what those before them have made of it."""
+    left = 0.0
+    for method in recipe.methods:
+        if isinstance(method, Copies):
+            found = method.copies(checkpoint, list(checkpoint.stored.values()) if infos is None else infos)
+            yield (*there, *((("made before", left),) if left else ()), (found.what, found.bytes))
+            left += found.left
 
 
 def _largest_layer(stored: Mapping[str, TensorInfo]) -> list[TensorInfo]:

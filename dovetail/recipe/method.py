@@ -6,6 +6,8 @@ parameters a recipe may give. It has
 - ``rewrite(graph)``: the predicting face;
 - ``on_weights(checkpoint)``: the doing face, where it changes stored tensors one by one; or
 - ``on_layers(checkpoint)``: the same, where it has to see what a calibration text makes of each decoder layer's inputs;
+- ``copies(checkpoint, infos)`` (optional): the memory that it takes for a tensor, where that is more than rounding a
+  matrix of a decoder layer takes: what is forecast before any work;
 - ``takes`` and ``leaves`` (class variables, optional): the form weights must have before, and have after, ``"dense"``
   or ``"packed"``; a method may take ``"any"``. A recipe whose forms do not meet is refused when it is made. Without
   them any form is taken and kept.
@@ -17,7 +19,8 @@ parameters a recipe may give. It has
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self, runtime_checkable
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol, Self, runtime_checkable
 
 from dovetail.core.registry import Registry
 from dovetail.model.graph import Graph
@@ -25,6 +28,7 @@ from dovetail.model.graph import Graph
 if TYPE_CHECKING:
     from dovetail.recipe.layerwise.run import OnLayer
     from dovetail.runtime.checkpoint import Checkpoint
+    from dovetail.runtime.tensorfile import TensorInfo
 
 Form = Literal["dense", "packed", "any"]
 
@@ -67,6 +71,23 @@ class OnLayers(Protocol):
 
     def on_layers(self, checkpoint: Checkpoint) -> tuple[Checkpoint, OnLayer]:
         """The checkpoint with what this method declares of it, and what it does to each decoder layer."""
+        ...
+
+
+class Copied(NamedTuple):
+    """What a method holds of a tensor: for what, most bytes at once, and those that are left when it is done."""
+
+    what: str
+    bytes: float
+    left: float = 0.0
+
+
+@runtime_checkable
+class Copies(Protocol):
+    """A method that holds more of a tensor than rounding a matrix of a decoder layer takes."""
+
+    def copies(self, checkpoint: Checkpoint, infos: Sequence[TensorInfo]) -> Copied:
+        """For which of some of the checkpoint's tensors it holds most, by their headers, the tensor itself included."""
         ...
 
 

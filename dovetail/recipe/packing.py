@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from dovetail.runtime.checkpoint import Checkpoint
 
+_ROUNDING = 3 * 4 + 1  # bytes an element: shares of a scale, their nearest integers, these within bounds; as bytes
+
 
 def stored_tensors(name: str, steps: Tensor, scale: Tensor, zero: Tensor | None, scheme: Scheme) -> dict[str, Tensor]:
     """What is stored for the matrix `name` (``….weight``).
@@ -41,6 +43,11 @@ def stored_nearest(name: str, weight: Tensor, scheme: Scheme) -> dict[str, Tenso
     """What is stored for the matrix `name` (rows, cols) when it is rounded to the nearest, by its weights alone."""
     scale, zero = grid(weight, scheme)
     return stored_tensors(name, quantise(weight, scale, zero, scheme), scale, zero, scheme)
+
+
+def rounding_bytes(matrix: TensorInfo) -> float:
+    """Most memory while `stored_nearest` works on a matrix: itself, copies of it in fp32, what is stored of it."""
+    return matrix.bytes + matrix.elements * _ROUNDING
 
 
 def stored_fp4(

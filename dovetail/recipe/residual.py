@@ -23,6 +23,7 @@ EMBED, HEAD = "model.embed_tokens.weight", "lm_head.weight"
 _FIRST, _SECOND, _LAST = "input_layernorm.weight", "post_attention_layernorm.weight", "model.norm.weight"
 _LAYER = re.compile(r"(model\.layers\.\d+\.)(.+)")
 _ELEMENTS_AT_ONCE = 1 << 22  # of 8 bytes
+_PASSES = 7  # copies of them: as they came, with gains, with signs, before a pass, its sums, its differences, after it
 
 # What a norm multiplies with is its weight plus this, by families whose blocks are those of `_ROLES`.
 FAMILIES = {
@@ -157,9 +158,23 @@ def in_rows(x: Tensor, change: Callable[[Tensor], Tensor]) -> Tensor:
     """`change` applied to `x` (…, channels) in float64, some rows at a time, in the dtype of `x`."""
     torch = require("torch", "torch", to="rotate weights")
     rows = x.reshape(-1, x.shape[-1])
-    parts = torch.split(rows, max(1, _ELEMENTS_AT_ONCE // rows.shape[1]))
-    found: Tensor = torch.cat([change(part.double()).to(x.dtype) for part in parts]).reshape(x.shape)
-    return found
+    found: Tensor = torch.empty(rows.shape, dtype=x.dtype)
+    some = max(1, _ELEMENTS_AT_ONCE // rows.shape[1])
+    for part, turned in zip(torch.split(rows, some), torch.split(found, some), strict=True):
+        turned.copy_(change(part.double()))
+    return found.reshape(x.shape)
+
+
+def turning_bytes(info: TensorInfo, tied: bool, values: bool) -> float:
+    """Most memory while `Turned.tensors` works on a tensor: itself, its copies, and those in float64 of some rows."""
+    role = role_of(info.name) or Role()
+    if info.name == EMBED:
+        copies = info.bytes * (2 if tied else 1)
+    elif role.values and values:
+        copies = info.elements * 8 * 3  # in float64: before, in the order in which heads are rows, and after
+    else:
+        copies = info.bytes * (3 if role.writes else 1)  # turned over, after, and turned back
+    return info.bytes + copies + 8 * _PASSES * min(info.elements, _ELEMENTS_AT_ONCE)
 
 
 def _heads(tensor: Tensor, turn: Rotation, *, inputs: bool) -> Tensor:

@@ -1,17 +1,24 @@
 """What is forecast of memory before any work: what it grows with, what it refuses, and that it is near the truth."""
 
-from collections.abc import Callable
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from dovetail.core.errors import DovetailError
 from dovetail.recipe.footprint import Footprint
 from dovetail.recipe.layerwise.calibration import Calibration
 from dovetail.recipe.recipe import Recipe
 from dovetail.runtime.checkpoint import Checkpoint
+from dovetail.runtime.memory import PeakMemory
 from dovetail.runtime.tensorfile import TensorInfo
+from tests.recipe.conftest import save_tokenizer
 
 GIB = 2**30
 
@@ -25,7 +32,11 @@ def checkpoint(hidden: int = 4096, wide: int = 14336, layers: int = 32, vocabula
         shapes |= {f"{stem}mlp.{name}_proj.weight": (wide, hidden) for name in ("gate", "up")}
         shapes |= {f"{stem}mlp.down_proj.weight": (hidden, wide), f"{stem}input_layernorm.weight": (hidden,)}
     stored = {name: TensorInfo(name, "BF16", shape) for name, shape in shapes.items()}
-    config = {"model_type": "llama", "hidden_size": hidden, "max_position_embeddings": 8192}
+    config = {
+        "model_type": "llama", "hidden_size": hidden, "intermediate_size": wide, "num_hidden_layers": layers,
+        "num_attention_heads": 8, "vocab_size": vocabulary, "max_position_embeddings": 8192,
+        "tie_word_embeddings": False,
+    }  # fmt: skip
     return Checkpoint(Path("nowhere"), config, stored)
 
 
@@ -89,3 +100,73 @@ def test_a_model_of_any_family_has_one(model_folder: Callable[[str], Path]) -> N
         found = Checkpoint.open(model_folder(name))
         assert 1e8 < of("w4a16-rtn", found).bytes < 3e8
         assert of("w4a16-rtn", found).bytes < of("w4a16-gptq", found).bytes < 1e9
+
+
+def test_methods_say_what_they_copy_of_tensors_outside_the_layers() -> None:
+    """At least the source, and: a head's three copies in fp32; of a tied embedding two results in a new basis."""
+    model = checkpoint(1024, 4096, 2, 300_000)
+    table = 300_000 * 1024
+    for steps in (["rtn"], ["gptq"]):
+        plain, headed, turned, both = (
+            of([*before, *steps, *after], model).bytes for before in ([], ["rotation"]) for after in ([], ["head"])
+        )
+        assert headed >= 14 * table > plain
+        assert 4 * table <= turned < both
+        assert both >= headed + 2 * table
+    tied = Checkpoint(model.folder, {**model.config, "tie_word_embeddings": True}, dict(model.stored))
+    assert of(["rotation"], tied).bytes > of(["rotation"], model).bytes + 1.9 * table
+    assert of(["head"], tied).bytes == of(["head"], model).bytes
+
+
+def test_a_recipe_that_looks_at_no_text_is_not_told_to_look_at_less() -> None:
+    with pytest.raises(DovetailError, match="Try: a machine with more memory"):
+        of(["rtn", "head"], checkpoint()).check(1e9)
+
+
+_CHILD = """
+import json, sys
+import torch, transformers
+from dovetail.recipe.layerwise.calibration import Calibration
+from dovetail.recipe.recipe import Recipe
+from dovetail.runtime.memory import PeakMemory
+
+torch.set_num_threads(1)
+folder, recipe, out = sys.argv[1], Recipe.load(json.loads(sys.argv[2])), sys.argv[3]
+with PeakMemory() as peak:
+    recipe.apply(folder, out, calibration=Calibration(samples=2, tokens=32))
+print(peak.bytes)
+"""
+
+
+@pytest.fixture(scope="module")
+def wordy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A random Llama that is mostly vocabulary: 65 MB of embedding, as much of head."""
+    from transformers import AutoModelForCausalLM, LlamaConfig
+
+    folder = tmp_path_factory.mktemp("wordy")
+    config = LlamaConfig(
+        vocab_size=64_000, hidden_size=512, intermediate_size=1024, num_hidden_layers=1, num_attention_heads=8,
+        num_key_value_heads=8, max_position_embeddings=64, tie_word_embeddings=False,
+    )  # fmt: skip
+    AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16).save_pretrained(folder)
+    save_tokenizer(folder)
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize(
+    "steps", [["rtn", "head"], ["rotation"], ["rotation", {"gptq": {"group": 64}}, "head"]], ids=str
+)
+def test_the_peak_of_a_process_is_near_what_was_forecast(wordy: Path, tmp_path: Path, steps: list[Any]) -> None:
+    """Of a model whose head and embedding are far larger than any layer; what allocators keep is not in a forecast."""
+    with PeakMemory() as known:
+        pass
+    if known.bytes is None:
+        pytest.skip("the kernel does not tell peaks of memory")
+    forecast = of(steps, Checkpoint.open(wordy), samples=2, tokens=32).bytes
+    out = tmp_path / "out"
+    command = [sys.executable, "-c", _CHILD, str(wordy), json.dumps(steps), str(out)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    shutil.rmtree(out)
+    assert forecast / 1.6 < int(done.stdout) < 1.4 * forecast

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,7 +18,7 @@ from dovetail.recipe.quantising import stored_dtypes
 from dovetail.recipe.targets import graph_of, tensor_names
 from dovetail.runtime.checkpoint import Checkpoint
 from dovetail.runtime.pace import Pace
-from dovetail.runtime.tensorfile import TensorWriter, describe, read_header
+from dovetail.runtime.tensorfile import TensorInfo, TensorWriter, describe, read_header
 
 if TYPE_CHECKING:
     import torch
@@ -79,26 +79,28 @@ def _finish(work: LayerWork, dtypes: Mapping[str, torch.dtype], folder: Path) ->
     """Write the hidden states after the layer, then the layer: the layer's file says that both are there."""
     tensors = work.tensors(dtypes)
     States.write(folder, work.index + 1, map(work.run, work.states))
-    _write(layer_file(folder, work.index), tensors.items())
+    infos = {name: describe(name, tensor) for name, tensor in tensors.items()}
+    _write(layer_file(folder, work.index), infos, tensors.items())
     work.states.remove()
 
 
-def _write(path: Path, tensors: Iterable[tuple[str, Tensor]]) -> None:
-    """Tensors as a safetensors file that appears whole or not at all."""
-    found = dict(tensors)
+def _write(path: Path, infos: Mapping[str, TensorInfo], tensors: Iterable[tuple[str, Tensor]]) -> None:
+    """Tensors as a safetensors file that appears whole or not at all; each is let go of before the next one comes."""
     part = path.with_suffix(".part")
     try:
-        with TensorWriter(part, {name: describe(name, tensor) for name, tensor in found.items()}) as writer:
-            for name, tensor in found.items():
+        with TensorWriter(part, infos) as writer:
+            for name, tensor in tensors:
                 writer.add(name, tensor)
+                del tensor
         os.replace(part, path)
     except OSError as error:
-        part.unlink(missing_ok=True)
         why, hint = (
             error.strerror or str(error),
             "free some space and start the same command again: it goes on from here",
         )
         raise DovetailError(f"could not write {path.name}", where=str(path.parent), why=why, hint=hint) from error
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def _gathered(checkpoint: Checkpoint, decoder: Decoder, folder: Path, count: int) -> Checkpoint:
@@ -106,14 +108,9 @@ def _gathered(checkpoint: Checkpoint, decoder: Decoder, folder: Path, count: int
     inside = tuple(decoder.prefix(index) for index in range(count))
     stored = {name: info for name, info in checkpoint.stored.items() if not name.startswith(inside)}
     if checkpoint.transforms:
-        rest = folder / "rest.safetensors"
-        _write(rest, _read_all(checkpoint, stored))
+        rest, others = folder / "rest.safetensors", replace(checkpoint, stored=stored)
+        _write(rest, others.infos(), others.tensors())
         stored = read_header(rest)
     for index in range(count):
         stored |= read_header(layer_file(folder, index))
     return replace(checkpoint, stored=stored, transforms=())
-
-
-def _read_all(checkpoint: Checkpoint, names: Iterable[str]) -> Iterator[tuple[str, Tensor]]:
-    for name in names:
-        yield from checkpoint.read(name).items()

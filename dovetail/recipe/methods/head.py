@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar, Self
 
@@ -11,8 +12,8 @@ from dovetail.core.errors import INFEASIBLE, DovetailError
 from dovetail.model.graph import Graph, Weight
 from dovetail.recipe.arithmetic.rounding import check_finite
 from dovetail.recipe.head import check_mixture, head_of, packed_head, with_head
-from dovetail.recipe.method import Form, method
-from dovetail.recipe.packing import stored_infos, stored_nearest
+from dovetail.recipe.method import Copied, Form, method
+from dovetail.recipe.packing import rounding_bytes, stored_infos, stored_nearest
 from dovetail.recipe.scheme import Scheme
 from dovetail.recipe.targets import graph_of
 
@@ -75,6 +76,10 @@ class Head:
             return () if info.name == head else (info,)
 
         return with_head(checkpoint, head, scheme).map(rounded, forecast)
+
+    def copies(self, checkpoint: Checkpoint, infos: Sequence[TensorInfo]) -> Copied:
+        found, _ = head_of(graph_of(checkpoint.config)[0])
+        return Copied("rounding the head", max((rounding_bytes(i) for i in infos if i.name == found.name), default=0.0))
 
 
 def _kept(found: Weight, head: str, tensor: Tensor) -> dict[str, Tensor]:

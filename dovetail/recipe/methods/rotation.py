@@ -9,6 +9,7 @@ at run time; this method does not.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar, Self
 
@@ -16,12 +17,13 @@ from dovetail.core.errors import INFEASIBLE, DovetailError
 from dovetail.model import Model
 from dovetail.model.graph import Graph, Operator, Weight
 from dovetail.recipe.arithmetic.hadamard import rotation
-from dovetail.recipe.method import Form, method
-from dovetail.recipe.residual import EMBED, FAMILIES, HEAD, Turned, check_known
+from dovetail.recipe.method import Copied, Form, method
+from dovetail.recipe.residual import EMBED, FAMILIES, HEAD, Turned, check_known, turning_bytes
 from dovetail.recipe.targets import check_dense, targets_in
 
 if TYPE_CHECKING:
     from dovetail.runtime.checkpoint import Checkpoint
+    from dovetail.runtime.tensorfile import TensorInfo
 
 
 @method("rotation")
@@ -67,6 +69,12 @@ class Rotate:
         turned = Turned(checkpoint, rotation(int(arch.hidden), self.seed), head, FAMILIES[arch.family], arch.tied)
         config = {**checkpoint.config, "tie_word_embeddings": False} if arch.tied else checkpoint.config
         return replace(checkpoint, config=config).map(turned.tensors, turned.infos)
+
+    def copies(self, checkpoint: Checkpoint, infos: Sequence[TensorInfo]) -> Copied:
+        tied = Model.load(dict(checkpoint.config)).architecture.tied
+        most = max((turning_bytes(info, tied, self.values) for info in infos), default=0.0)
+        left = max((info.bytes * (2 if tied and info.name == EMBED else 1) for info in infos), default=0)
+        return Copied("turning a tensor", most, left)
 
 
 def _untied(operator: Operator) -> Operator:
