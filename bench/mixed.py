@@ -116,8 +116,7 @@ def compared(method: str, how: How, drawn: int) -> None:
         folder,
         groups,
         WIDTHS,
-        base.method.scheme(),
-        rounding=base.rounding,
+        base.method,
         how=how,
         calibration=Calibration(samples=SAMPLES),
     )

@@ -8,6 +8,8 @@ parameters a recipe may give. It has
 - ``on_layers(checkpoint)``: the same, where it has to see what a calibration text makes of each decoder layer's inputs;
 - ``copies(checkpoint, infos)`` (optional): the memory that it takes for a tensor, where that is more than rounding a
   matrix of a decoder layer takes: what is forecast before any work;
+- ``rounded(weights, inputs, bits, dtype)`` (optional, with parameters ``bits`` and ``layers``): the values it stores of
+  some matrices by themselves, by which bits are chosen layer by layer;
 - ``takes`` and ``leaves`` (class variables, optional): the form weights must have before, and have after, ``"dense"``
   or ``"packed"``; a method may take ``"any"``. A recipe whose forms do not meet is refused when it is made. Without
   them any form is taken and kept.
@@ -26,6 +28,10 @@ from dovetail.core.registry import Registry
 from dovetail.model.graph import Graph
 
 if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from dovetail.recipe.layerwise.inputs import Inputs
     from dovetail.recipe.layerwise.run import OnLayer
     from dovetail.runtime.checkpoint import Checkpoint
     from dovetail.runtime.tensorfile import TensorInfo
@@ -88,6 +94,18 @@ class Copies(Protocol):
 
     def copies(self, checkpoint: Checkpoint, infos: Sequence[TensorInfo]) -> Copied:
         """For which of some of the checkpoint's tensors it holds most, by their headers, the tensor itself included."""
+        ...
+
+
+@runtime_checkable
+class Rounds(Protocol):
+    """A method whose bits can be chosen layer by layer: it says what it makes of some matrices by themselves."""
+
+    def rounded(self, weights: Sequence[Tensor], inputs: Inputs, bits: int, dtype: torch.dtype) -> Sequence[Tensor]:
+        """The values (rows, cols) that it stores, with these bits and scales of this dtype, of matrices in fp32.
+
+        `inputs` are those that all of them read; second moments are among them.
+        """
         ...
 
 

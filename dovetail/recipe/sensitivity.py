@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -18,20 +18,18 @@ from dovetail.core.errors import INFEASIBLE, DovetailError
 from dovetail.core.files import cache_folder, write_json
 from dovetail.core.lazy import require
 from dovetail.core.version import __version__
-from dovetail.recipe.arithmetic.gptq import gptq
-from dovetail.recipe.arithmetic.rounding import check_finite, grid, nearest
+from dovetail.recipe.arithmetic.rounding import check_finite
 from dovetail.recipe.arithmetic.sensitivity import divergence, second_order
 from dovetail.recipe.layerwise.calibration import Calibration
 from dovetail.recipe.layerwise.decoder import lists_of_layers
 from dovetail.recipe.layerwise.inputs import Inputs, collect
-from dovetail.recipe.scheme import Scheme
+from dovetail.recipe.method import OnLayers, Rounds
 from dovetail.runtime.checkpoint import Checkpoint
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
 How = Literal["measured", "second-order"]
-Rounding = Literal["rtn", "gptq"]
 Groups = Mapping[str, tuple[str, ...]]
 SAMPLES = 40  # sequences that are of use
 JUDGED = 8  # of them at most that losses are judged on
@@ -53,9 +51,8 @@ def sensitivity(
     folder: Path,
     groups: Groups,
     widths: Sequence[int],
-    scheme: Scheme,
+    method: Rounds,
     *,
-    rounding: Rounding = "rtn",
     how: How = "measured",
     calibration: Calibration | None = None,
     report: Callable[[str], None] = lambda line: None,
@@ -71,8 +68,8 @@ def sensitivity(
         Names of matrices of one decoder layer that are changed together.
     widths : sequence of int
         Bits, 2 to 8.
-    scheme : Scheme
-        All but the bits.
+    method : Rounds
+        What rounds the matrices, with all its parameters but the bits.
     how : str
         ``measured`` runs the rest of the model for each group and width; ``second-order`` runs it forward and backward
         once (`second_order`).
@@ -86,13 +83,13 @@ def sensitivity(
         A model without one list of decoder layers, a matrix in none of them, a text too short.
     """
     chosen = calibration or Calibration(samples=SAMPLES)
-    asked = [dict(groups), list(widths), scheme, rounding, how, chosen.key(), __version__]
+    asked = [dict(groups), list(widths), _parameters(method), how, chosen.key(), __version__]
     key = digest([Checkpoint.open(folder).content(), *asked])[:24]
     kept = (cache or cache_folder() / "sensitivity") / f"{key}.json"
     if (earlier := _read(kept, groups, widths, how)) is not None:
         return earlier
-    probe = _Probe.of(folder, chosen, learns=rounding == "gptq")
-    found = probe.run(groups, widths, _rounder(scheme, rounding), how, report)
+    probe = _Probe.of(folder, chosen, learns=isinstance(method, OnLayers))
+    found = probe.run(groups, widths, method, how, report)
     rows = tuple(tuple(found[name, bits] for bits in widths) for name in groups)
     write_json(kept, {"nats": rows})
     return Sensitivity(tuple(groups), tuple(widths), rows, how)
@@ -108,17 +105,10 @@ def _read(path: Path, groups: Groups, widths: Sequence[int], how: How) -> Sensit
     return Sensitivity(tuple(groups), tuple(widths), rows, how) if whole else None
 
 
-def _rounder(scheme: Scheme, rounding: Rounding) -> Callable[[Tensor, Tensor, int, Any], Tensor]:
-    """Matrix, inputs' moment, bits and dtype of the scales to the values that are stored for it."""
-
-    def rounded(weight: Tensor, moment: Tensor, bits: int, dtype: Any) -> Tensor:
-        own = replace(scheme, bits=bits).fitted(weight.shape[1], "sensitivity")
-        if rounding == "gptq":
-            return gptq(weight, moment, own, dtype=dtype).values
-        scale, zero = grid(weight, own, dtype)
-        return nearest(weight, scale, zero, own)
-
-    return rounded
+def _parameters(method: Rounds) -> list[Any]:
+    """All that decides what a method makes of a matrix, but the bits."""
+    own = fields(method)  # type: ignore[arg-type]
+    return [type(method).__name__, {f.name: getattr(method, f.name) for f in own if f.name not in ("bits", "layers")}]
 
 
 @dataclass(slots=True, eq=False)
@@ -157,7 +147,7 @@ class _Probe:
         return self.model.get_submodule(self.stem)
 
     def run(
-        self, groups: Groups, widths: Sequence[int], rounded: Any, how: How, report: Callable[[str], None]
+        self, groups: Groups, widths: Sequence[int], method: Rounds, how: How, report: Callable[[str], None]
     ) -> dict[tuple[str, int], float]:
         """Nats of every group and width, layer by layer."""
         torch = require("torch", "torch", to="measure sensitivity")
@@ -175,7 +165,7 @@ class _Probe:
                 inputs = _inputs(layer, linears, seen, calls[index]) if seen else judged
                 for name, tensors in mine.items():
                     for bits in widths:
-                        values = {n: rounded(linears[n].weight, inputs[n].moment, bits, self.dtype) for n in tensors}
+                        values = self._rounded(method, {n: (linears[n].weight, inputs[n]) for n in tensors}, bits)
                         if how == "measured":
                             found[name, bits] = self._divergence(values, index, states, reference)
                         else:
@@ -185,6 +175,15 @@ class _Probe:
                             )
                 states, seen = ([_first(layer(h, **calls[index])) for h in each] for each in (states, seen))
                 report(f"sensitivity: layer {index + 1} of {len(self.layers)}")
+        return found
+
+    def _rounded(self, method: Rounds, matrices: Mapping[str, tuple[Tensor, Inputs]], bits: int) -> dict[str, Tensor]:
+        """What a method makes of some matrices, those that read the same inputs together."""
+        found: dict[str, Tensor] = {}
+        for inputs in {id(read): read for _, read in matrices.values()}.values():
+            names = [name for name, (_, read) in matrices.items() if read is inputs]
+            weights = method.rounded([matrices[name][0] for name in names], inputs, bits, self.dtype)
+            found |= zip(names, weights, strict=True)
         return found
 
     def _by_layer(self, groups: Groups) -> dict[int, dict[str, tuple[str, ...]]]:

@@ -12,11 +12,13 @@ from dovetail.core.errors import DovetailError
 from dovetail.recipe.arithmetic.rounding import grid, nearest
 from dovetail.recipe.arithmetic.sensitivity import divergence, second_order
 from dovetail.recipe.layerwise.calibration import Calibration
-from dovetail.recipe.scheme import Scheme
+from dovetail.recipe.methods.gptq import GPTQ
+from dovetail.recipe.methods.rtn import RTN
 from dovetail.recipe.sensitivity import Sensitivity, sensitivity
 from dovetail.runtime.load import load
 
-SCHEME = Scheme(4, 32)
+NEAREST = RTN(4, 32)
+SCHEME = NEAREST.scheme()
 GROUPS = {
     "qkv.0": tuple(f"model.layers.0.self_attn.{part}_proj.weight" for part in "qkv"),
     "down.0": ("model.layers.0.mlp.down_proj.weight",),
@@ -46,7 +48,7 @@ def direct(folder: Path, tensors: tuple[str, ...], bits: int) -> float:
 @pytest.fixture(scope="module")
 def measured(model_folder: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> Sensitivity:
     cache = tmp_path_factory.mktemp("cache")
-    return sensitivity(model_folder("llama"), GROUPS, (2, 4), SCHEME, calibration=TEXT, cache=cache)
+    return sensitivity(model_folder("llama"), GROUPS, (2, 4), NEAREST, calibration=TEXT, cache=cache)
 
 
 def test_measured_is_what_a_whole_changed_model_does(
@@ -63,7 +65,7 @@ def test_second_order_is_near_what_is_measured(
 ) -> None:
     """Small changes: within a factor of two and a half on a random model, and in the same order of sizes."""
     found = sensitivity(
-        model_folder("llama"), GROUPS, (4,), SCHEME, how="second-order", calibration=TEXT, cache=tmp_path
+        model_folder("llama"), GROUPS, (4,), NEAREST, how="second-order", calibration=TEXT, cache=tmp_path
     )
     ratios = np.array([found.nats[i][0] / measured.nats[i][1] for i in range(len(GROUPS))])
     assert ((ratios > 0.4) & (ratios < 2.5)).all(), ratios
@@ -74,24 +76,22 @@ def test_the_model_is_left_as_it_was_and_results_are_kept(
 ) -> None:
     """Groups in another order measure the same, so no change outlives its turn; a second call only reads."""
     turned = dict(reversed(GROUPS.items()))
-    again = sensitivity(model_folder("llama"), turned, (4, 2), SCHEME, calibration=TEXT, cache=tmp_path)
+    again = sensitivity(model_folder("llama"), turned, (4, 2), NEAREST, calibration=TEXT, cache=tmp_path)
     np.testing.assert_allclose(again.nats, np.array(measured.nats)[::-1, ::-1], rtol=1e-4)
     lines: list[str] = []
     kept = sensitivity(
-        model_folder("llama"), turned, (4, 2), SCHEME, calibration=TEXT, cache=tmp_path, report=lines.append
+        model_folder("llama"), turned, (4, 2), NEAREST, calibration=TEXT, cache=tmp_path, report=lines.append
     )
     assert kept == again
     assert not lines
     next(tmp_path.glob("*.json")).write_text("{")
-    assert sensitivity(model_folder("llama"), turned, (4, 2), SCHEME, calibration=TEXT, cache=tmp_path) == again
+    assert sensitivity(model_folder("llama"), turned, (4, 2), NEAREST, calibration=TEXT, cache=tmp_path) == again
 
 
 def test_gptq_loses_less_than_the_nearest(
     measured: Sensitivity, model_folder: Callable[[str], Path], tmp_path: Path
 ) -> None:
-    found = sensitivity(
-        model_folder("llama"), GROUPS, (2, 4), SCHEME, rounding="gptq", calibration=TEXT, cache=tmp_path
-    )
+    found = sensitivity(model_folder("llama"), GROUPS, (2, 4), GPTQ(4, 32), calibration=TEXT, cache=tmp_path)
     assert np.sum(found.nats) < np.sum(measured.nats)
 
 
@@ -107,7 +107,7 @@ def test_what_cannot_be_changed_is_refused_by_name(
     model_folder: Callable[[str], Path], tmp_path: Path, tensors: tuple[str, ...], words: str
 ) -> None:
     with pytest.raises(DovetailError, match=words) as caught:
-        sensitivity(model_folder("llama"), {"odd": tensors}, (4,), SCHEME, calibration=TEXT, cache=tmp_path)
+        sensitivity(model_folder("llama"), {"odd": tensors}, (4,), NEAREST, calibration=TEXT, cache=tmp_path)
     assert caught.value.exit_code == 3
 
 

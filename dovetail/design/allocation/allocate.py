@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +20,10 @@ from dovetail.design.resolve import Plan
 from dovetail.hardware.machine import Machine
 from dovetail.model import Model
 from dovetail.recipe.layerwise.calibration import Calibration
+from dovetail.recipe.method import Rounds
 from dovetail.recipe.quantising import AS_IT_IS, LayerBits
 from dovetail.recipe.recipe import Recipe
-from dovetail.recipe.sensitivity import JUDGED, SAMPLES, How, Rounding, sensitivity
+from dovetail.recipe.sensitivity import JUDGED, SAMPLES, How, sensitivity
 from dovetail.workload import Workload
 
 WIDTHS = (2, 3, 4, 5, 6, 8)
@@ -39,7 +40,7 @@ class Base:
     @classmethod
     def of(cls, recipe: Recipe) -> Base:
         """Raises `DovetailError` unless the recipe is one method with bits for each layer, all alike."""
-        known: list[Any] = [m for m in recipe.methods if {"bits", "layers"} <= {f.name for f in fields(m)}]  # type: ignore[arg-type]
+        known: list[Any] = [m for m in recipe.methods if isinstance(m, Rounds)]
         if len(recipe.methods) != 1 or not known:
             why = f"it is {recipe.describe()}"
             hint = "one method that quantises, such as w4a16-rtn, or none: gptq"
@@ -62,11 +63,6 @@ class Base:
         usual = max(counts, key=lambda b: (counts[b], b))
         layers: LayerBits = tuple((n.removesuffix(".weight"), b) for n, b in bits.items() if b != usual)
         return Recipe(name, (replace(self.method, bits=usual, layers=layers),))
-
-    @property
-    def rounding(self) -> Rounding:
-        """How sensitivity rounds: by GPTQ where it is the method, to the nearest for all others."""
-        return "gptq" if type(self.method).__name__ == "GPTQ" else "rtn"
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,10 +156,7 @@ def allocate(
     bits = found.widths[:-1]
     groups = {group.name: group.tensors for group in found.groups}
     manner = how or _affordable(model, chosen, len(groups) * len(bits))
-    known = sensitivity(
-        folder, groups, bits, base.method.scheme(), rounding=base.rounding, how=manner, calibration=chosen,
-        report=report,
-    )  # fmt: skip
+    known = sensitivity(folder, groups, bits, base.method, how=manner, calibration=chosen, report=report)
     nats = np.hstack([np.array(known.nats).reshape(len(groups), len(bits)) * correction, np.zeros((len(groups), 1))])
     before = estimate(model, machine, asked, None, plan)
 

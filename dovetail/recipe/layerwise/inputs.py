@@ -38,7 +38,7 @@ class Inputs:
     mean: Tensor
     sample: Tensor
     count: int
-    _factored: dict[tuple[float, bool], Factored] = field(default_factory=dict)
+    _factored: dict[tuple[float, bool], Factored] = field(default_factory=dict, init=False)  # of this very moment
 
     def factored(self, damp: float = 0.01, order: bool = True) -> Factored:
         """What GPTQ asks of these inputs, found once for all matrices that read them. Errors as those of `gptq`."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar, Self
 
 from dovetail.core.errors import DovetailError, did_you_mean
+from dovetail.core.lazy import require
 from dovetail.model.graph import Graph
 from dovetail.recipe.arithmetic.balance import searched
 from dovetail.recipe.arithmetic.rounding import grid, nearest, quantise, searched_grid
@@ -73,10 +74,9 @@ class AWQ:
         return Quantised.of(graph, self.scheme(), self.layers).rewrite()
 
     def on_layers(self, checkpoint: Checkpoint) -> tuple[Checkpoint, OnLayer]:
-        parameters = self.bits, self.group, self.symmetric, self.act_bits, self.layers
         dtypes = stored_dtypes(checkpoint)
         declared, schemes = quantised(checkpoint, self.scheme(), self.layers)
-        _, compensated = GPTQ(*parameters, search=self.search).on_layers(checkpoint)
+        _, compensated = self._compensated().on_layers(checkpoint)
 
         def change(work: LayerWork) -> None:
             inputs = work.inputs(moments=False)
@@ -110,10 +110,33 @@ class AWQ:
 
         x = pair.to_channels(inputs[names[0]].mean, pair.channels(work))
         w = pair.to_channels(average(work, names), pair.channels(work))
-        best = searched(x, w, loss, [i / self.points for i in range(self.points + 1)])
-        columns = rescale(work, pair, best.scale, dtypes)
+        columns = rescale(work, pair, searched(x, w, loss, self._alphas()).scale, dtypes)
         for name in names:
             inputs[name] = replace(inputs[name], sample=sample / columns)
+
+    def _compensated(self) -> GPTQ:
+        return GPTQ(self.bits, self.group, self.symmetric, self.act_bits, self.layers, search=self.search)
+
+    def _alphas(self) -> list[float]:
+        return [i / self.points for i in range(self.points + 1)]
+
+    def rounded(self, weights: Sequence[Tensor], inputs: Inputs, bits: int, dtype: torch.dtype) -> Sequence[Tensor]:
+        """As if each column could be scaled by itself, and nothing but these matrices knew of it."""
+        torch = require("torch", "torch", to="quantise")
+        scheme = replace(self.scheme(), bits=bits).fitted(weights[0].shape[1], "awq")
+
+        def loss(scale: Tensor) -> float:
+            return sum(error(weight, scale, inputs.sample, scheme, dtype) for weight in weights)
+
+        columns = searched(inputs.mean, torch.cat(list(weights)).abs().mean(0), loss, self._alphas()).scale
+        scaled = [weight * columns for weight in weights]
+        if self.rounding == "gptq":
+            moment = inputs.moment / columns / columns[:, None]
+            found = self._compensated().rounded(scaled, replace(inputs, moment=moment), bits, dtype)
+        else:
+            power = (inputs.sample / columns).square().mean(0) if self.search else None
+            found = [nearest(w, *searched_grid(w, scheme, power, dtype), scheme) for w in scaled]
+        return [values / columns for values in found]
 
     def _round(self, work: LayerWork, name: str, inputs: Inputs, scheme: Scheme, dtype: torch.dtype) -> None:
         weight = work.linears[name].weight.data

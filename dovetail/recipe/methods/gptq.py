@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
@@ -19,7 +19,9 @@ from dovetail.recipe.scheme import Scheme
 
 if TYPE_CHECKING:
     import torch
+    from torch import Tensor
 
+    from dovetail.recipe.layerwise.inputs import Inputs
     from dovetail.recipe.layerwise.run import OnLayer
     from dovetail.recipe.layerwise.work import LayerWork
     from dovetail.runtime.checkpoint import Checkpoint
@@ -72,6 +74,11 @@ class GPTQ:
                 self._round(work, stage, schemes, dtypes)
 
         return declared, rounded
+
+    def rounded(self, weights: Sequence[Tensor], inputs: Inputs, bits: int, dtype: torch.dtype) -> Sequence[Tensor]:
+        scheme = replace(self.scheme(), bits=bits).fitted(weights[0].shape[1], "gptq")
+        factored = inputs.factored(self.damp, self.order)
+        return [compensated(w, factored, scheme, search=self.search, dtype=dtype).values for w in weights]
 
     def _round(
         self, work: LayerWork, stage: list[str], schemes: Mapping[str, Scheme], dtypes: Mapping[str, torch.dtype]

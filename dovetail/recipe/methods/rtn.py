@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
 
 from dovetail.model.graph import Graph
+from dovetail.recipe.arithmetic.rounding import grid, nearest
 from dovetail.recipe.method import Form, method
 from dovetail.recipe.packing import round_each, stored_nearest
 from dovetail.recipe.quantising import LayerBits, Quantised, quantised
 from dovetail.recipe.scheme import Scheme
 
 if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from dovetail.recipe.layerwise.inputs import Inputs
     from dovetail.runtime.checkpoint import Checkpoint
 
 
@@ -57,3 +63,7 @@ class RTN:
     def on_weights(self, checkpoint: Checkpoint) -> Checkpoint:
         declared, schemes = quantised(checkpoint, self.scheme(), self.layers)
         return round_each(declared, schemes, stored_nearest)
+
+    def rounded(self, weights: Sequence[Tensor], inputs: Inputs, bits: int, dtype: torch.dtype) -> Sequence[Tensor]:
+        scheme = replace(self.scheme(), bits=bits).fitted(weights[0].shape[1], "rtn")
+        return [nearest(weight, *grid(weight, scheme, dtype), scheme) for weight in weights]
