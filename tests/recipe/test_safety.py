@@ -298,7 +298,7 @@ def test_a_stop_in_the_first_layer_leaves_nothing(deep: Path, tmp_path: Path, mo
     def stop(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("dovetail.recipe.methods.gptq.gptq", stop)
+    monkeypatch.setattr("dovetail.recipe.methods.gptq.compensated", stop)
     with pytest.raises(KeyboardInterrupt):
         Recipe.load(RECIPE).apply(deep, tmp_path / "out", calibration=SMALL)
     assert names(tmp_path) == []
