@@ -4,16 +4,19 @@ import json
 import shutil
 import subprocess
 import sys
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from dovetail.core.errors import DovetailError
 from dovetail.recipe.footprint import Footprint
 from dovetail.recipe.layerwise.calibration import Calibration
+from dovetail.recipe.layerwise.run import _write
 from dovetail.recipe.recipe import Recipe
 from dovetail.runtime.checkpoint import Checkpoint
 from dovetail.runtime.memory import PeakMemory
@@ -121,6 +124,30 @@ def test_methods_say_what_they_copy_of_tensors_outside_the_layers() -> None:
 def test_a_recipe_that_looks_at_no_text_is_not_told_to_look_at_less() -> None:
     with pytest.raises(DovetailError, match="Try: a machine with more memory"):
         of(["rtn", "head"], checkpoint()).check(1e9)
+
+
+def test_tensors_are_written_one_at_a_time(tmp_path: Path) -> None:
+    """When the next is asked for, the one before is gone; what breaks off leaves no file."""
+    infos = {f"t{i}": TensorInfo(f"t{i}", "F32", (8,)) for i in range(5)}
+    seen: list[weakref.ref[torch.Tensor]] = []
+
+    def tensors(count: int) -> Iterator[tuple[str, torch.Tensor]]:
+        for i, name in enumerate(infos):
+            if i == count:
+                raise DovetailError("cannot be read")
+            assert not any(one() is not None for one in seen)
+            tensor = torch.full((8,), float(i))
+            seen.append(weakref.ref(tensor))
+            yield name, tensor
+            del tensor
+
+    _write(tmp_path / "whole", infos, tensors(9))
+    assert len(seen) == 5
+    found = load_file(tmp_path / "whole")
+    assert all(found[f"t{i}"].tolist() == [i] * 8 for i in range(5))
+    with pytest.raises(DovetailError, match="cannot be read"):
+        _write(tmp_path / "broken", infos, tensors(3))
+    assert [path.name for path in tmp_path.iterdir()] == ["whole"]
 
 
 _CHILD = """
