@@ -15,22 +15,35 @@ if TYPE_CHECKING:
     from dovetail.design.allocation.target import Limit
     from dovetail.workload import Workload
 
+AS_IT_IS = 16  # bits of a layer that is left alone
 _ALIASES = {"energy": "energy_per_token"}
+_WITH_UNIT = {
+    "ttft": "ttft<500ms", "tpot": "tpot<30ms", "e2e": "e2e<5s", "energy_per_token": "'energy<2 J/tok'",
+    "memory": "memory<24GB", "weights": "weights<5GB",
+}  # fmt: skip
 
 
 def limits_of(text: str) -> tuple[Limit, ...]:
     """The limits of ``--target``: constraints of a search, joined by ``,`` or ``and``, all from above.
+
+    A number that should have a unit and has none is refused, and not taken as SI: an ``x`` was meant.
 
     Raises
     ------
     DovetailError
         Not of the grammar, an unknown metric, a unit of another dimension, limits from below, or a contradiction.
     """
-    from dovetail.design.allocation.target import Limit, checked
+    from dovetail.design.allocation.target import UNITS, Limit, checked
     from dovetail.search.expression import conflict, constraints
 
-    rules = constraints(" and ".join(_renamed(part) for part in text.split(",")), "--target")
-    for rule in rules:
+    clauses = re.split(r",|\band\b", text)
+    rules = constraints(" and ".join(map(_renamed, clauses)), "--target")
+    for clause, rule in zip(clauses, rules, strict=True):
+        if rule.metric in UNITS and not rule.relative and clause.strip()[-1:].isdigit():
+            bare = clause.strip()
+            raise DovetailError(
+                f"'{bare}' has no unit", where="--target", hint=f"'{bare}x', or {_WITH_UNIT[rule.metric]}"
+            )
         if not rule.upper:
             raise DovetailError(f"'{rule}' is a limit from below", where="--target", hint=f"{rule.metric} < 0.6x")
     if clash := conflict(rules):
@@ -63,6 +76,8 @@ def screen(found: Mapping[str, Any], quiet: bool) -> None:
     from dovetail.app.compress_screen import compress_screen
 
     print(folded(f"{found['machine']}: {', '.join(found['target'])}; bits of each layer by {found['method']}"))
+    if all(row["bits"] == AS_IT_IS for row in found["allocation"]):
+        print("the model as it is meets the target: nothing was changed")
     if not found["met"]:
         missed = f"whether perplexity meets the target is not known: {found['quality_why']}"
         print(folded(missed if found["met"] is None else "the measured perplexity misses the target"))
@@ -96,7 +111,7 @@ def _allocation(found: Mapping[str, Any]) -> None:
     picked: dict[tuple[str, int], list[int]] = {(name, bits): [] for name in names for bits in used}
     for row in found["allocation"]:
         picked[row["operator"], row["bits"]].append(row["layer"])
-    columns = ["layers of", *("as it is" if bits == 16 else f"{bits} bits" for bits in used)]
+    columns = ["layers of", *("as it is" if bits == AS_IT_IS else f"{bits} bits" for bits in used)]
     table(columns, [[name, *(_ranges(picked[name, bits]) for bits in used)] for name in names])
 
 

@@ -202,6 +202,10 @@ def _words(key: str, value: Any, quiet: bool) -> str:
         return words if quiet or words == "–" else f"{words:<14}  {value['kind']}: {value['source']}"
     if isinstance(value, Mapping):
         return ", ".join(f"{k} {_words(k, v, quiet)}" for k, v in value.items())
+    if key == "layers" and isinstance(value, tuple):  # bits of the layers that globs name, as a recipe's file has them
+        return "{" + ", ".join(f"{glob}: {bits}" for glob, bits in value) + "}" if value else "all alike"
+    if key == "does":
+        return " ".join(value) or "–"
     if isinstance(value, list):
         return "; ".join(_words(key, v, quiet) for v in value) or "–"
     if isinstance(value, bool):

@@ -12,7 +12,7 @@ from dovetail.core.errors import INFEASIBLE, DovetailError
 from dovetail.core.files import whole_folder, write_json, write_text
 from dovetail.core.quantity import Quantity, exact
 from dovetail.design.before_after import ELSEWHERE, speed_here, where_it_pays
-from dovetail.design.export import FOLDER, GGUF, Exported, check_format, export, intermediate
+from dovetail.design.export import DENSE, FOLDER, GGUF, Exported, check_format, export, intermediate
 from dovetail.design.quality import check_text, measured_change, quality_text
 from dovetail.design.resolve import as_model
 from dovetail.design.resolve import weights_of as weights_of
@@ -138,6 +138,7 @@ class Task:
             found, weights_of(found), out.expanduser(), asked, calibration or Calibration(), format, report
         )  # fmt: skip
         check_target(task.folder, task.out)
+        Checkpoint.open(task.folder)  # a broken one first
         check_format(format, task.folder)
         if asked.quality:
             check_text(task.folder, asked.text)
@@ -168,15 +169,18 @@ class Task:
                 "memory": {"predicted": expected.quantity().to_json(), "measured": peak},
                 **_quality(self.folder, written.measured_on, self.asked, self.report),
             }  # fmt: skip
+            if answer["pieces"] == 1:
+                answer["notes"] += ["the text is one piece: no range can be told; a longer text has several"]
             yield Made(how, written.measured_on, answer)
 
     def finished(self, made: Made, part: Path) -> dict[str, Any]:
         """The whole answer, tasks and speed measured too, and described in the folder."""
         run_on = None if self.format == GGUF else made.measured_on
+        runs_as = Recipe("none") if self.format == DENSE else made.how  # dense weights run as those that they stand for
         answer = {
             **made.answer,
             **_tasks(self.folder, made.measured_on, self.asked, self.report),
-            **_speed(self.model, made.how, self.folder, run_on, self.asked, self.report),
+            **_speed(self.model, runs_as, self.folder, run_on, self.asked, self.report),
         }
         _describe(part, answer)
         return answer
@@ -218,7 +222,16 @@ def _applied(
 
 def _quality(folder: Path, part: Path, asked: Check, report: Report) -> dict[str, Any]:
     label = quality_text(asked.text)[1] if asked.quality else ""
-    keys = ("perplexity_before", "perplexity_after", "perplexity_ratio", "kl", "kl_back", "top1", "arithmetic")
+    keys = (
+        "perplexity_before",
+        "perplexity_after",
+        "perplexity_ratio",
+        "kl",
+        "kl_back",
+        "top1",
+        "arithmetic",
+        "pieces",
+    )
     empty = dict.fromkeys(keys)
     try:
         why = "" if asked.quality else "not asked for"
@@ -247,13 +260,14 @@ def quality_json(found: Comparison, label: str) -> dict[str, Any]:
         "kl_back": quantity(found.kl_back, "nats/token"),
         "top1": quantity(found.top1, ""),
         "arithmetic": found.after.arithmetic,
+        "pieces": count,
     }
 
 
 def as_quantity(quality: Quality, label: str) -> Quantity:
     """Perplexity with its bootstrap interval."""
     low, high = quality.perplexity_interval
-    return Quantity(quality.perplexity, low, high, "", "measured", f"{quality.tokens} tokens of {label}")
+    return Quantity(quality.perplexity, low, high, "", "measured", f"{quality.tokens:,} tokens of {label}")
 
 
 def _tasks(folder: Path, part: Path, asked: Check, report: Report) -> dict[str, Any]:

@@ -35,7 +35,14 @@ def _step(step: Any, where: str) -> Method:
         if key not in known:
             raise DovetailError(f"unknown parameter '{key}'", where=f"{where}.{name}", hint=did_you_mean(key, known))
     values = {key: _typed(value, hints[key], f"{where}.{name}.{key}") for key, value in parameters.items()}
-    found: Method = kind(**values)
+    try:
+        found: Method = kind(**values)
+    except DovetailError as error:  # a value that the method refuses, which knows no file
+        own = error.where.removeprefix(f"{name}.")
+        place = f"{where}.{name}" + (f".{own}" if own else "")
+        raise DovetailError(
+            error.what, where=place, why=error.why, hint=error.hint, exit_code=error.exit_code
+        ) from None
     return found
 
 

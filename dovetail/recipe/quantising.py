@@ -83,7 +83,7 @@ class Quantised:
         check_dense(graph)
         targets = [(w, o.layers) for o in graph.operators for w in o.weights if is_target(o, w)]
         parts = [(w, own, some) for w, all_ in targets for own, some in _by_bits(w, all_, scheme, layers).items()]
-        found = [Target(w, some, _fitted(w, own, scheme)) for w, own, some in parts if own != AS_IT_IS]
+        found = [Target(w, some, _fitted(w, some, own, scheme)) for w, own, some in parts if own != AS_IT_IS]
         kept = [name for w, own, some in parts if own == AS_IT_IS for name in Target(w, some, scheme).tensors()]
         _check_named(layers, [*kept, *(name for target in found for name in target.tensors())] if layers else [])
         return cls(tuple(found), graph, tuple(kept))
@@ -131,8 +131,8 @@ def _own_bits(weight: Weight, layer: int, usual: int, bits: LayerBits) -> int:
     return found.pop()
 
 
-def _fitted(weight: Weight, bits: int, scheme: Scheme) -> Scheme:
-    return replace(scheme, bits=bits).fitted(weight.cols, weight.name)
+def _fitted(weight: Weight, layers: tuple[int, ...], bits: int, scheme: Scheme) -> Scheme:
+    return replace(scheme, bits=bits).fitted(weight.cols, next(weight.tensors(layers)))
 
 
 def _check_named(bits: LayerBits, tensors: list[str]) -> None:

@@ -91,7 +91,7 @@ class Recipe:
     def _from_name(cls, source: str) -> Recipe:
         name, _, parameters = source.partition(":")
         if name not in _built_in():
-            hint = did_you_mean(name, cls.names()) + ", or a YAML file"
+            hint = "; ".join([did_you_mean(name, cls.names()), "or a YAML file"])
             raise DovetailError(f"unknown recipe '{name}'", hint=hint)
         entries = with_parameters(_built_in()[name], parameters, source) if parameters else _built_in()[name]
         return cls(source, build(entries, source))
@@ -233,10 +233,19 @@ def _through_layers(checkpoint: Checkpoint, methods: Sequence[OnLayer], job: Job
 def _in_words(step: Method) -> str:
     parameters = {f.name: (getattr(step, f.name), f.default) for f in fields(step)}  # type: ignore[arg-type]
     first = next(iter(parameters), "")
-    told = [f"{name}={value}" for name, (value, usual) in parameters.items() if value != usual or name == first]
+    told = [f"{name}={_told(value)}" for name, (value, usual) in parameters.items() if value != usual or name == first]
     return f"{_name(step)}({', '.join(told)})"
 
 
+def _told(value: Any) -> str:
+    """A parameter's value; of bits by layer the first few, as a file has them."""
+    if not isinstance(value, tuple):
+        return str(value)
+    more = f", {len(value) - _TOLD} more" if len(value) > _TOLD else ""
+    return "{" + ", ".join(f"{glob}: {bits}" for glob, bits in value[:_TOLD]) + more + "}"
+
+
+_TOLD = 3  # entries of a list
 _ORDER = "prune first (after any rotation), quantise once, the head last"
 
 
@@ -251,7 +260,8 @@ def _yaml(text: str, where: str) -> Any:
     try:
         return yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     except yaml.YAMLError as error:
-        raise DovetailError("is not YAML", where=where, why=" ".join(str(error).split())[:200]) from None
+        why = " ".join(str(error).replace('in "<unicode string>", ', "at ").split())[:200]
+        raise DovetailError("is not YAML", where=where, why=why, hint="methods: [{rtn: {bits: 4}}]") from None
 
 
 @cache

@@ -12,6 +12,7 @@ from typing import Any
 from dovetail.core.errors import INFEASIBLE, DovetailError
 from dovetail.model import Model
 from dovetail.model.graph import Graph, Linear, Operator, Weight
+from dovetail.runtime.tensorfile import TensorInfo
 
 HEAD = "lm_head"  # the operator; its matrix decides the logits, and is the embedding where the two are tied
 
@@ -41,11 +42,11 @@ def check_dense(graph: Graph) -> None:
     DovetailError
         Names the first such matrix and its format.
     """
-    targets = (w for o in graph.operators for w in o.weights if is_target(o, w))
-    if done := next((w for w in targets if w.format.quantised), None):
-        what = f"weights are quantised already, as {done.format.name}"
+    targets = ((w, o.layers) for o in graph.operators for w in o.weights if is_target(o, w))
+    if done := next(((w, layers) for w, layers in targets if w.format.quantised), None):
+        what = f"weights are quantised already, as {done[0].format.name}"
         hint = "the 16-bit checkpoint of this model, or recipe none"
-        raise DovetailError(what, where=done.name, hint=hint, exit_code=INFEASIBLE)
+        raise DovetailError(what, where=next(done[0].tensors(done[1])), hint=hint, exit_code=INFEASIBLE)
 
 
 def columns(graph: Graph) -> dict[str, Any]:
@@ -69,13 +70,14 @@ def tensor_names(graph: Graph, *, target: bool = True) -> Iterator[str]:
                         yield weight.name.format(layer=layer, expert=expert)
 
 
-def targets_in(names: Mapping[str, Any], graph: Graph, where: str) -> frozenset[str]:
-    """The names of the targets, all of which must be among the checkpoint's `names`.
+def targets_in(stored: Mapping[str, TensorInfo], graph: Graph, where: str) -> frozenset[str]:
+    """The names of the targets, all of which must be among the checkpoint's tensors, in the shape of the architecture.
 
     Raises
     ------
     DovetailError
-        A matrix the architecture asks for is not in the checkpoint, or one tensor holds those of all experts.
+        A matrix the architecture asks for is not in the checkpoint or of another shape, or one tensor holds those of
+        all experts.
     """
     targets = (w for o in graph.operators for w in o.weights if is_target(o, w))
     if fused := next((w.name for w in targets if w.experts > 1 and "{expert}" not in w.name), None):
@@ -83,7 +85,24 @@ def targets_in(names: Mapping[str, Any], graph: Graph, where: str) -> frozenset[
         hint = "a checkpoint with a tensor for each expert, as those of Mixtral, Qwen3 and DeepSeek"
         raise DovetailError(f"cannot change '{fused}'", where=where, why=why, hint=hint, exit_code=INFEASIBLE)
     wanted = frozenset(tensor_names(graph))
-    if lost := sorted(wanted - names.keys()):
+    if lost := sorted(wanted - stored.keys()):
         why = f"{len(lost)} of {len(wanted)} matrices are not there"
         raise DovetailError(f"no tensor '{lost[0]}'", where=where, why=why, hint="a complete checkpoint of this model")
+    _check_shapes(stored, graph, where)
     return wanted
+
+
+def _check_shapes(stored: Mapping[str, TensorInfo], graph: Graph, where: str) -> None:
+    """Every target has the outputs and inputs that the config says, in one order or the other."""
+    for operator in graph.operators:
+        for weight in (w for w in operator.weights if is_target(operator, w)):
+            shape = int(weight.rows), int(weight.cols)
+            for name in weight.tensors(operator.layers):
+                if stored[name].shape not in (shape, shape[::-1]):
+                    why = f"it is {_by(stored[name].shape)}, config.json says {_by(shape)}"
+                    hint = "the config.json that belongs to these weights"
+                    raise DovetailError(f"'{name}' has another shape", where=where, why=why, hint=hint)
+
+
+def _by(shape: tuple[int, ...]) -> str:
+    return " x ".join(f"{size:,}" for size in shape)

@@ -148,7 +148,7 @@ class Checkpoint:
         ------
         DovetailError
             `out` is somebody else's folder, the source itself or a folder around it, or the disk is too small: before
-            anything is written.
+            anything is written. A weight that is not finite.
         """
         target = Path(out).expanduser()
         check_target(self.folder, target)
@@ -172,6 +172,9 @@ class Checkpoint:
 
     def _write(self, name: str, writer: TensorWriter) -> None:
         for new, tensor in self.read(name).items():
+            if tensor.is_floating_point() and tensor.itemsize > 1 and not tensor.isfinite().all():
+                hint = "a checkpoint that is not broken"
+                raise DovetailError("holds a weight that is not finite", where=new, hint=hint)
             writer.add(new, tensor)
 
     def _record(self, recipe: Any, infos: Mapping[str, TensorInfo]) -> dict[str, Any]:

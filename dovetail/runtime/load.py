@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -93,9 +94,10 @@ def load(
     path, arithmetic = checkpoint.folder, _arithmetic(checkpoint, kernels, dtype, device)
     if device == "cpu":
         _check_memory(checkpoint, getattr(torch, DTYPES[dtype]).itemsize, arithmetic)
+    _check_known(transformers, checkpoint)
     try:
         model, arithmetic = _module(transformers, checkpoint, getattr(torch, DTYPES[dtype]), attention, arithmetic)
-    except (ValueError, KeyError, OSError, RuntimeError, ImportError, AttributeError, TypeError) as error:
+    except (*_faults(), OSError, RuntimeError, ImportError) as error:
         why = " ".join(str(error).split())[:300]
         hint = "a causal language model that transformers knows without code of its own"
         raise DovetailError("transformers cannot load this model", where=str(path), why=why, hint=hint) from error
@@ -160,22 +162,58 @@ def _module(
     matrix product does, and its scales in memory. The weights are the same, bit for bit.
     """
     rest = {"dtype": dtype, "attn_implementation": attention}
+    read = {"output_loading_info": True, "ignore_mismatched_sizes": True}  # `_check_whole` says what is wrong, by name
     here = {"local_files_only": True, "trust_remote_code": False}
     path, stored = str(checkpoint.folder), Stored.of(checkpoint)
     if stored is None:
         auto = transformers.AutoModelForCausalLM
-        return auto.from_pretrained(path, **rest, **here, **_dequantised(transformers, checkpoint)), "dense"
+        model, found = auto.from_pretrained(path, **rest, **here, **read, **_dequantised(transformers, checkpoint))
+        _check_whole(checkpoint, found)
+        return model, "dense"
     config = transformers.AutoConfig.from_pretrained(path, **here)
     del config.quantization_config
     kind = transformers.MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
     model = None if arithmetic == "dense" else _packed_module(kind, config, stored, arithmetic, rest)
     if model is None:
         arithmetic, tensors = "dense", dict(stored.dense_tensors(dtype))
-        model = kind.from_pretrained(None, config=config, state_dict=tensors, **rest)
+        model, found = kind.from_pretrained(None, config=config, state_dict=tensors, **rest, **read)
+        _check_whole(checkpoint, found)
         round_inputs(model, lambda name: stored.rule(name).act, stored.whole_input)
     if (checkpoint.folder / "generation_config.json").is_file():
         model.generation_config = transformers.GenerationConfig.from_pretrained(path, local_files_only=True)
     return model, arithmetic
+
+
+def _faults() -> tuple[type[Exception], ...]:
+    """What transformers raises for a config that it cannot make a model of."""
+    errors = require("huggingface_hub.errors", "torch", to="run a model")
+    return ValueError, KeyError, AttributeError, TypeError, errors.StrictDataclassError
+
+
+def _check_known(transformers: ModuleType, checkpoint: Checkpoint) -> None:
+    """Refuse an architecture that transformers does not have."""
+    kind = checkpoint.config.get("model_type")
+    if kind not in transformers.CONFIG_MAPPING:
+        why = f"model_type is {kind!r}" if kind else "config.json names no model_type"
+        hint = "a causal language model that transformers knows without code of its own"
+        raise DovetailError("transformers does not know this model", where=str(checkpoint.folder), why=why, hint=hint)
+
+
+def _check_whole(checkpoint: Checkpoint, found: Mapping[str, Any]) -> None:
+    """Refuse a model of whose weights some are not there: transformers would make them up at random."""
+    where = str(checkpoint.folder)
+    if mixed := sorted(found["mismatched_keys"]):
+        name, stored, wanted = mixed[0]
+        why = f"it is {_by(stored)}, config.json says {_by(wanted)}"
+        hint = "the config.json that belongs to these weights"
+        raise DovetailError(f"'{name}' has another shape", where=where, why=why, hint=hint)
+    if lost := sorted(found["missing_keys"]):
+        why = f"{len(lost):,} tensors that config.json asks for are not there"
+        raise DovetailError(f"no tensor '{lost[0]}'", where=where, why=why, hint="a complete checkpoint of this model")
+
+
+def _by(shape: Sequence[int]) -> str:
+    return " x ".join(f"{size:,}" for size in shape)
 
 
 def _packed_module(kind: type[Any], config: Any, stored: Stored, arithmetic: str, rest: dict[str, Any]) -> Any:
@@ -197,12 +235,13 @@ def skeleton(checkpoint: Checkpoint, dtype: str = "fp32") -> Any:
         transformers does not know the architecture without code of its own.
     """
     torch, transformers = _libraries()
+    _check_known(transformers, checkpoint)
     try:
         fields = {name: value for name, value in checkpoint.config.items() if name != "quantization_config"}
         config = transformers.CONFIG_MAPPING[fields["model_type"]].from_dict(fields)
         with torch.device("meta"):
             return transformers.AutoModelForCausalLM.from_config(config, dtype=getattr(torch, DTYPES[dtype])).eval()
-    except (ValueError, KeyError, OSError, AttributeError, TypeError) as error:
+    except (*_faults(), OSError) as error:
         why = " ".join(str(error).split())[:300]
         raise DovetailError("transformers does not know this model", where=str(checkpoint.folder), why=why) from error
 

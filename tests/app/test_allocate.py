@@ -53,6 +53,8 @@ def test_targets_are_read(words: str, expected: list[Limit]) -> None:
         ("tpot<-1x", "nothing meets"),
         ("tpot<0x", "nothing meets"),
         ("memory<3", "'memory' needs a unit"),
+        ("tpot<0.6", "'tpot<0.6' has no unit. Try: 'tpot<0.6x', or tpot<30ms"),
+        ("memory<3GB and energy < 2", "'energy < 2' has no unit"),
         ("tpot<0.6x,", "a side of 'and' is empty"),
         ("batch<3", "no target 'batch'"),
         ("tpot<1e999x", "no finite bound"),

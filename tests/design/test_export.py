@@ -87,7 +87,11 @@ def test_dense_weights_are_those_the_integers_stand_for(stories: Path, tmp_path:
     assert all(torch.equal(tensors[name], wanted[name]) for name in wanted)
     assert "quantization_config" not in Checkpoint.open(tmp_path / "out").config
     assert found["bytes_after"]["value"] == Checkpoint.open(stories).payload_bytes
-    assert found["notes"] == ["inputs are not rounded to int8: dense weights do not ask for it"]
+    assert found["notes"] == [
+        "inputs are not rounded to int8: dense weights do not ask for it",
+        "the text is one piece: no range can be told; a longer text has several",
+    ]
+    assert found["pays"] == []  # they are multiplied as the original is
     loaded = load(tmp_path / "out")
     assert found["perplexity_after"]["value"] == pytest.approx(
         perplexity(loaded, WORDS, context=loaded.max_context).perplexity

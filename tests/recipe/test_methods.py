@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from dovetail.core.errors import DovetailError
 from dovetail.model import Model
 from dovetail.recipe.layerwise.calibration import Calibration
+from dovetail.recipe.methods.gptq import GPTQ
 from dovetail.recipe.methods.magnitude import Magnitude
 from dovetail.recipe.methods.rtn import RTN
 from dovetail.recipe.recipe import Recipe
@@ -180,6 +181,21 @@ def test_broken_weights_are_named(model_folder: Find, tmp_path: Path) -> None:
     for method in (RTN(4, 128), Magnitude()):
         with pytest.raises(DovetailError, match=f"no tensor '{name}'"):
             applied(lacking, tmp_path / "out", method)
+    assert not (tmp_path / "out").exists()
+
+
+def test_weights_of_another_shape_and_bad_ones_that_no_method_changes_are_named(
+    model_folder: Find, tmp_path: Path
+) -> None:
+    name, norm = "model.layers.1.mlp.up_proj.weight", "model.layers.1.input_layernorm.weight"
+    short = broken(model_folder("llama"), tmp_path / "short", lambda t: t.update({name: t[name][:, :10].contiguous()}))
+    for method in (RTN(4, 0), GPTQ(4, 0), Magnitude()):
+        with pytest.raises(DovetailError, match=rf"'{name}' has another shape \(it is \d+ x 10, config.json says"):
+            applied(short, tmp_path / "out", method)
+    bad = broken(model_folder("llama"), tmp_path / "norm", lambda t: t[norm][3:4].fill_(float("inf")))
+    for method in (RTN(4, 0), GPTQ(4, 0), Magnitude()):
+        with pytest.raises(DovetailError, match=f"{norm}: holds a weight that is not finite"):
+            applied(bad, tmp_path / "out", method)
     assert not (tmp_path / "out").exists()
 
 

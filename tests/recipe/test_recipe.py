@@ -92,6 +92,9 @@ def test_a_yaml_file(tmp_path: Path) -> None:
         (["rtn", "rtn"], "rtn needs dense weights, rtn leaves them packed"),
         (["rtn", "magnitude"], "impossible order.*prune first"),
         ("/no/such/file.yaml", "cannot be read"),
+        ("nono", "did you mean 'none'\\?; or a YAML file"),
+        ([{"rtn": {"bits": 9}}], "recipe: 0.rtn.bits: 9 bits cannot be packed"),
+        (["magnitude", {"magnitude": {"fraction": 2}}], "recipe: 1.magnitude.fraction: cannot prune 2"),
     ],
 )
 def test_what_cannot_be_is_one_sentence(source: object, words: str) -> None:
@@ -106,6 +109,14 @@ def test_a_broken_yaml_file_is_one_sentence(tmp_path: Path) -> None:
         with pytest.raises(DovetailError, match=r"bad\.yaml") as caught:
             Recipe.load(tmp_path / "bad.yaml")
         assert "\n" not in str(caught.value)
+        assert "unicode string" not in str(caught.value)
+
+
+def test_words_for_a_recipe_have_the_first_layers_only() -> None:
+    bits = tuple((f"*.{layer}.*", 3) for layer in range(40))
+    assert (
+        Recipe("long", (RTN(layers=bits),)).describe() == "rtn(bits=4, layers={*.0.*: 3, *.1.*: 3, *.2.*: 3, 37 more})"
+    )
 
 
 def test_applying_keeps_a_record_and_the_tokenizer(model_folder: Callable[[str], Path], tmp_path: Path) -> None:

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from dovetail.core.errors import DovetailError
+from dovetail.recipe.recipe import Recipe
 from dovetail.runtime import load as loading
 from dovetail.runtime.load import Loaded, load
 
@@ -37,7 +39,12 @@ def test_a_tokenizer_comes_along(trained: Loaded) -> None:
 
 @pytest.mark.parametrize(
     ("changes", "words"),
-    [({"model_type": "no-such-model"}, "cannot load"), ({"hidden_size": 60}, "cannot load"), ({"auto_map": {}}, "")],
+    [
+        ({"model_type": "no-such-model"}, "does not know this model .*'no-such-model'"),
+        ({"hidden_size": 60}, "'lm_head.weight' has another shape .*96 x 64, config.json says 96 x 60"),
+        ({"num_attention_heads": "four"}, "cannot load"),
+        ({"auto_map": {}}, ""),
+    ],
 )
 def test_an_unknown_model_is_one_sentence(
     tiny_folder: Path, tmp_path: Path, changes: dict[str, object], words: str
@@ -49,6 +56,18 @@ def test_an_unknown_model_is_one_sentence(
     with pytest.raises(DovetailError, match=words) as caught:
         load(folder)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("recipe", ["none", "w8a16:group=0"], ids=["dense", "quantised"])
+def test_weights_that_are_not_there_are_not_made_up(tiny_folder: Path, tmp_path: Path, recipe: str) -> None:
+    """By itself transformers loads such a model, with random numbers in their place."""
+    Recipe.load(recipe).apply(tiny_folder, tmp_path / "whole")
+    folder = edited(tmp_path / "whole", tmp_path / "part")
+    tensors = load_file(folder / "model.safetensors")
+    del tensors["model.norm.weight"]
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(DovetailError, match=r"no tensor 'model.norm.weight' \(1 "):
+        load(folder)
 
 
 def test_an_unknown_dtype_has_a_hint(tiny_folder: Path) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from dovetail.core.errors import INFEASIBLE, DovetailError
 from dovetail.core.lazy import require
+from dovetail.recipe.arithmetic.rounding import check_finite
 from dovetail.runtime.checkpoint import Checkpoint
 from dovetail.runtime.load import skeleton
 
@@ -63,13 +64,15 @@ class Decoder:
         return f"{self.stem}.{index}."
 
     def layer(self, index: int) -> nn.Module:
-        """One decoder layer with its weights, in fp32."""
+        """One decoder layer with its weights, in fp32. Raises `DovetailError` where one is not finite."""
         torch = require("torch", "torch", to="run a model")
         layer = copy.deepcopy(self.layers[index])
         prefix = self.prefix(index)
         names = [n for n in self.checkpoint.stored if n.startswith(prefix)]
-        read = (item for name in names for item in self.checkpoint.read(name).items())
-        layer.load_state_dict({n.removeprefix(prefix): t.to(torch.float32) for n, t in read}, assign=True)
+        read = {n: t.to(torch.float32) for name in names for n, t in self.checkpoint.read(name).items()}
+        for name, tensor in read.items():
+            check_finite(name, tensor)
+        layer.load_state_dict({n.removeprefix(prefix): t for n, t in read.items()}, assign=True)
         found: nn.Module = layer.eval()
         return found.requires_grad_(False)
 
