@@ -47,11 +47,10 @@ def advise_screen(found: Advice, asked: Sequence[str], quiet: bool) -> None:
         if rows:
             table(["recipe", "prompt", "surely pays", "too close", "loses", "gain at best", "fits", "without"], rows)
             _gains(found)
-    for why in dict.fromkeys(found.never.values()):
-        names = ", ".join(name for name, reason in found.never.items() if reason == why)
-        print(folded(f"never pays  {names}: {why}"))
-    for name, why in found.excluded.items():
-        print(folded(f"not here    {name}: {why}"))
+    for label, reasons in (("never pays", found.never), ("not here", found.excluded)):
+        for why in dict.fromkeys(reasons.values()):
+            names = ", ".join(name for name, reason in reasons.items() if reason == why)
+            print(folded(f"{label:<12}{names}: {why}"))
     if found.too_long:
         longer = ", ".join(f"{c:,}" for c in found.too_long)
         print(folded(f"too long    {longer} + {found.output:,} tokens: the model holds {found.model.max_context:,}"))

@@ -57,6 +57,13 @@ def test_the_screen_of_advise(call: Call) -> None:
     assert plain(quiet) == first
 
 
+def test_recipes_that_fail_for_one_reason_share_a_line(call: Call) -> None:
+    _, out, _ = call("advise", "Qwen/Qwen3-8B", "--on", "a100-sxm", "--prompt", "2048", "--recipe",
+                     "w8a16,w3a16-rtn,w3a16-gptq")  # fmt: skip
+    assert "not here    w3a16-rtn, w3a16-gptq: vllm has no kernel for int3-g128" in out
+    assert out.count("not here") == 1
+
+
 def test_the_next_command_asks_the_same_again(call: Call, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     words = [*ADVISE, "--batch", "2-9", "--prompt", "700", "--output", "33", "--recipe", "w8a16", "--by", "ttft"]

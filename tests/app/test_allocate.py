@@ -128,3 +128,12 @@ def test_it_picks_executes_measures_and_saves(
     screen = capsys.readouterr().out
     assert all(word in screen for word in ("layers of", "gate_up", "tpot", "recipe.yaml", "tpot < 0.7x"))
     assert max(len(line) for line in screen.splitlines() if str(tmp_path) not in line) <= 100
+
+
+def test_a_target_that_the_model_meets_already_changes_nothing_and_says_so(
+    tmp_path: Path, text: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    words = ["compress", "embedded", "w4a16-rtn", "--for", "raspberry-pi-5", "--target", "tpot<5x", "--text", str(text)]
+    assert main([*words, *SMALL, "--out", str(tmp_path / "out"), "--quiet"]) == 0
+    assert "the model as it is meets the target: nothing was changed" in capsys.readouterr().out

@@ -42,6 +42,8 @@ def test_quality_has_intervals_over_documents(done: dict[str, Any], text: Path) 
     assert done["kl"]["value"] > 0
     assert 0 < done["top1"]["value"] < 1
     assert "3 pieces" in done["kl"]["source"]
+    assert done["pieces"] == 3
+    assert done["notes"] == []
     ratio = done["perplexity_after"]["value"] / done["perplexity_before"]["value"]
     assert done["perplexity_ratio"]["value"] == pytest.approx(ratio)
     again = measured_change(EMBEDDED, Path(done["path"]), text=text)  # from the cache, or measured: the same

@@ -83,9 +83,9 @@ def compress(
     seed: Annotated[int, typer.Option(metavar="N", help="Which windows of the calibration text.")] = 0,
     batch_tokens: BatchTokens = 4096,
     task: Tasks = None,
-    limit: Annotated[int | None, typer.Option(metavar="N", help="Examples of each task; all.", min=1)] = None,
-    quality: Annotated[bool, typer.Option(help="Measure perplexity, KL and agreement.")] = True,
-    speed: Annotated[bool, typer.Option(help="Measure speed on this computer.")] = True,
+    limit: Annotated[int | None, typer.Option(metavar="N", help="Examples of each task. Default: all.", min=1)] = None,
+    quality: Annotated[bool, typer.Option(help="Perplexity, KL, agreement; off: --no-quality.")] = True,
+    speed: Annotated[bool, typer.Option(help="Speed on this computer; off: --no-speed.")] = True,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
