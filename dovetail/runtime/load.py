@@ -97,7 +97,7 @@ def load(
     _check_known(transformers, checkpoint)
     try:
         model, arithmetic = _module(transformers, checkpoint, getattr(torch, DTYPES[dtype]), attention, arithmetic)
-    except (*_faults(), OSError, RuntimeError, ImportError) as error:
+    except _faults() as error:
         why = " ".join(str(error).split())[:300]
         hint = "a causal language model that transformers knows without code of its own"
         raise DovetailError("transformers cannot load this model", where=str(path), why=why, hint=hint) from error
@@ -185,9 +185,10 @@ def _module(
 
 
 def _faults() -> tuple[type[Exception], ...]:
-    """What transformers raises for a config that it cannot make a model of."""
+    """What transformers raises for a folder that it cannot make a model of."""
     errors = require("huggingface_hub.errors", "torch", to="run a model")
-    return ValueError, KeyError, AttributeError, TypeError, errors.StrictDataclassError
+    of_fields: type[Exception] = errors.StrictDataclassError
+    return OSError, RuntimeError, ImportError, ValueError, KeyError, AttributeError, TypeError, of_fields
 
 
 def _check_known(transformers: ModuleType, checkpoint: Checkpoint) -> None:
@@ -241,7 +242,7 @@ def skeleton(checkpoint: Checkpoint, dtype: str = "fp32") -> Any:
         config = transformers.CONFIG_MAPPING[fields["model_type"]].from_dict(fields)
         with torch.device("meta"):
             return transformers.AutoModelForCausalLM.from_config(config, dtype=getattr(torch, DTYPES[dtype])).eval()
-    except (*_faults(), OSError) as error:
+    except _faults() as error:
         why = " ".join(str(error).split())[:300]
         raise DovetailError("transformers does not know this model", where=str(checkpoint.folder), why=why) from error
 
