@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import heapq
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -25,6 +26,36 @@ class Tree:
     def chain(cls, length: int) -> Tree:
         """`length` proposed tokens, one after the other."""
         return cls(tuple(range(-1, length)))
+
+    @classmethod
+    def grown(cls, accuracy: Sequence[Sequence[float]], nodes: int) -> tuple[Tree, list[tuple[int, int]]]:
+        """The tree of `nodes` proposals that is most often right, for heads that guess each place on its own.
+
+        Greedy, which is optimal: a node is right with the product of the chances on its path, so the likeliest next
+        node is always a child or a sibling of one taken before.
+
+        Parameters
+        ----------
+        accuracy : sequence (heads, ranks)
+            Chance that the guess of a rank is right, for each head: head 0 guesses the first token after the newest.
+
+        Returns
+        -------
+        (Tree, list of (int, int))
+            The tree, and head and rank of each node after node 0.
+        """
+        parents, made, chance = [-1], [(-1, 0)], [1.0]
+        waiting = [(-accuracy[0][0], 0, 0, 0)]  # chance, parent, head, rank
+        while waiting and len(made) <= nodes:
+            negative, parent, head, rank = heapq.heappop(waiting)
+            parents.append(parent)
+            made.append((head, rank))
+            chance.append(-negative)
+            if rank + 1 < len(accuracy[head]):
+                heapq.heappush(waiting, (-chance[parent] * accuracy[head][rank + 1], parent, head, rank + 1))
+            if head + 1 < len(accuracy):
+                heapq.heappush(waiting, (negative * accuracy[head + 1][0], len(made) - 1, head + 1, 0))
+        return cls(tuple(parents)), made[1:]
 
     @property
     def depths(self) -> list[int]:
@@ -56,6 +87,17 @@ class Tree:
             if parent >= 0:
                 found[node] |= found[parent]
         return found
+
+
+def expected_tokens(accuracy: Sequence[Sequence[float]], tree: Tree, guesses: Sequence[tuple[int, int]]) -> float:
+    """Tokens of a step, the model's own included: one, and the chance of each node to be on the path.
+
+    Heads are taken to be right independently of each other, as the paper does (arXiv 2401.10774, section 2.3.3).
+    """
+    chance = [1.0]
+    for parent, (head, rank) in zip(tree.parents[1:], guesses, strict=True):
+        chance.append(chance[parent] * accuracy[head][rank])
+    return sum(chance)
 
 
 def agreed(tree: Tree, tokens: list[int], choose: Callable[[int], int]) -> tuple[list[int], list[int]]:
