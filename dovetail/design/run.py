@@ -17,7 +17,7 @@ from dovetail.runtime.decode import generate
 from dovetail.runtime.load import load
 
 if TYPE_CHECKING:
-    from dovetail.runtime.decoding.loop import Proposer
+    from dovetail.runtime.decoding.proposal import Proposer
 
 SPECULATE = ("none", "lookup")
 

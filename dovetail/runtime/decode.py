@@ -13,7 +13,7 @@ from dovetail.runtime.load import Loaded
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from dovetail.runtime.decoding.loop import Proposer
+    from dovetail.runtime.decoding.proposal import Proposer
 
 
 @dataclass(frozen=True, slots=True)

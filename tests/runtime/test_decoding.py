@@ -15,11 +15,12 @@ from dovetail.core.errors import DovetailError
 from dovetail.runtime.decoding.cache import KVCache, seen
 from dovetail.runtime.decoding.llama import LlamaRunner
 from dovetail.runtime.decoding.lookup import PromptLookup
-from dovetail.runtime.decoding.loop import Decoded, Loop, Text
+from dovetail.runtime.decoding.loop import Decoded, Loop
 from dovetail.runtime.decoding.modules import ModuleRunner, agrees
+from dovetail.runtime.decoding.proposal import Proposal, Proposer, Text, agreed, side_by_side
 from dovetail.runtime.decoding.runner import runner_of
 from dovetail.runtime.decoding.sampling import Chooser, Sampling
-from dovetail.runtime.decoding.tree import Tree, agreed
+from dovetail.runtime.decoding.tree import Tree
 from dovetail.runtime.load import Loaded
 
 _SIZES: dict[str, Any] = {
@@ -65,16 +66,16 @@ def theirs(loaded: Loaded, prompt: Sequence[int], max_new: int) -> list[int]:
     return made[0, len(prompt) :].tolist()
 
 
-class Guesses:
+class Guesses(Proposer):
     """Guesses of a seed, some of them right: what was made once, with errors."""
 
     def __init__(self, made: Sequence[Sequence[int]], tree: Tree, right: float) -> None:
         self.made, self.tree, self.right, self.source = made, tree, right, random.Random(0)
         self.told: list[int] = []
 
-    def propose(self, texts: Sequence[Text]) -> tuple[Tree, list[list[int]]]:
+    def propose(self, texts: Sequence[Text]) -> list[Proposal]:
         depths = self.tree.depths[1:]
-        return self.tree, [[self._guess(text, depth) for depth in depths] for text in texts]
+        return [Proposal(self.tree, [self._guess(text, depth) for depth in depths]) for text in texts]
 
     def _guess(self, text: Text, depth: int) -> int:
         place, known = len(text.made) + depth - 1, self.made[text.index]
@@ -148,9 +149,9 @@ def test_prompt_lookup_saves_steps_where_text_repeats() -> None:
 def test_prompt_lookup_finds_the_latest_place_of_the_longest_ending() -> None:
     def guess(tokens: list[int], length: int = 3) -> list[int]:
         text = Text(0, tokens, len(tokens), Chooser(Sampling(), 0), torch.empty(0))
-        tree, found = PromptLookup(length, longest=3, shortest=2).propose([text])
-        assert tree == Tree.chain(len(found[0]))
-        return found[0]
+        [found] = PromptLookup(length, longest=3, shortest=2).propose([text])
+        assert found.tree == Tree.chain(len(found.tokens))
+        return list(found.tokens)
 
     assert guess([1, 2, 3, 9, 8, 7, 2, 3, 5, 5, 5, 1, 2, 3]) == [9, 8, 7]  # of three, before the later one of two
     assert guess([2, 3, 9, 2, 3, 5, 6, 7, 2, 3]) == [5, 6, 7]
@@ -287,24 +288,87 @@ def test_a_tree_sees_its_ancestors() -> None:
         [1, 1, 0, 1, 0, 0], [1, 0, 1, 0, 1, 0], [1, 1, 0, 1, 0, 1],
     ]  # fmt: skip
     chosen = {0: 8, 2: 9, 4: 1}
-    assert agreed(tree, [7, 5, 8, 6, 9, 3], chosen.__getitem__) == ([0, 2, 4], [8, 9, 1])
+    assert agreed(Proposal(tree, [5, 8, 6, 9, 3]), chosen.__getitem__) == ([0, 2, 4], [8, 9, 1])
+
+
+def test_trees_of_a_batch_differ() -> None:
+    proposals = [Proposal(Tree((-1, 0, 0)), [5, 6]), Proposal(Tree.chain(3), [7, 8, 9]), Proposal()]
+    ids, depths, visible = side_by_side(proposals, [1, 2, 3], torch.device("cpu"))
+    assert ids.tolist() == [[1, 5, 6, 0], [2, 7, 8, 9], [3, 0, 0, 0]]
+    assert depths == [[0, 1, 1, 0], [0, 1, 2, 3], [0, 0, 0, 0]]
+    assert visible is not None
+    assert visible[0].int().tolist() == [[1, 0, 0, 0], [1, 1, 0, 0], [1, 0, 1, 0], [0, 0, 0, 1]]
+    assert visible[1].int().tolist() == torch.ones(4, 4).tril().int().tolist()
+    assert visible[2].int().tolist() == torch.eye(4).int().tolist()
+    assert side_by_side([Proposal()] * 2, [1, 2], torch.device("cpu"))[1:] == (None, None)
+
+
+class Mixed(Guesses):
+    """Another tree for each sequence, and for each step."""
+
+    def propose(self, texts: Sequence[Text]) -> list[Proposal]:
+        trees = [Tree(), Tree.chain(2), Tree((-1, 0, 0, 1)), Tree((-1, 0, 1, 1, 0, 4))]
+        found = []
+        for text in texts:
+            tree = trees[(text.index + text.steps) % 4]
+            found.append(Proposal(tree, [self._guess(text, depth) for depth in tree.depths[1:]]))
+        return found
+
+
+@pytest.mark.parametrize("sampling", [Sampling(), Sampling(0.7, seed=4)], ids=["greedy", "sampled"])
+def test_trees_that_differ_change_no_token(family: tuple[Loaded, type], sampling: Sampling) -> None:
+    loaded, _ = family
+    plain = decode(loaded, sampling=sampling)
+    found = decode(loaded, sampling=sampling, proposer=Mixed(plain.tokens, Tree(), 0.7))
+    assert found.tokens == plain.tokens
+    assert found.tokens_per_step > 1.2
+
+
+class Observer(Guesses):
+    """Keeps the hidden states that it is told of."""
+
+    def __init__(self, *rest: Any) -> None:
+        super().__init__(*rest)
+        self.states: dict[int, list[torch.Tensor]] = {}
+
+    def observe(self, text: Text, states: torch.Tensor) -> None:
+        self.states.setdefault(text.index, []).append(states.clone())
+
+
+def test_hidden_states_of_all_tokens_in_the_cache_are_told(family: tuple[Loaded, type]) -> None:
+    loaded, _ = family
+    plain = decode(loaded)
+    seen_states = Observer(plain.tokens, Tree((-1, 0, 0, 1, 1)), 0.7)
+    made = decode(loaded, proposer=seen_states).tokens
+    for index, prompt in enumerate(PROMPTS):
+        found = torch.cat(seen_states.states[index])
+        text = [*prompt, *made[index]][: len(found)]
+        assert len(found) >= len(prompt) + len(made[index]) - 1
+        with torch.inference_mode():
+            expected = loaded.model.base_model(torch.tensor([text])).last_hidden_state[0]
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("window", [None, 4])
-def test_masks_by_brute_force(window: int | None) -> None:
+@pytest.mark.parametrize("lengths", [[2, 5, 0], [3, 3, 3]])
+@pytest.mark.parametrize("own", [False, True], ids=["one tree", "a tree each"])
+def test_masks_by_brute_force(window: int | None, lengths: list[int], own: bool) -> None:
     cache, tokens = KVCache(1, 3), 3
-    cache.lengths = [2, 5, 0]
+    cache.lengths = lengths
     visible = torch.tensor([[1, 0, 0], [1, 1, 0], [1, 0, 1]], dtype=torch.bool)
+    if own:
+        visible = torch.stack((visible, torch.ones(3, 3).tril().bool(), torch.eye(3).bool()))
     depths = [0, 1, 1]
     positions = torch.tensor([[n + d for d in depths] for n in cache.lengths])
     mask = seen(cache, tokens, visible, positions, window)
     assert mask is not None
+    mask, each = mask.expand(3, -1, -1, -1), visible.expand(3, -1, -1)
     for row, length in enumerate(cache.lengths):
         for new in range(tokens):
             for key in range(cache.longest + tokens):
                 held, at = key < length, key - length
                 place = key if held else length + depths[at] if 0 <= at < tokens else -1
-                sees = held or (0 <= at < tokens and bool(visible[new, at]))
+                sees = held or (0 <= at < tokens and bool(each[row, new, at]))
                 near = window is None or place > length + depths[new] - window
                 assert bool(mask[row, 0, new, key]) == (sees and near), (row, new, key)
 

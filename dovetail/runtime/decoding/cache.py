@@ -46,10 +46,14 @@ class KVCache:
         """Whether all sequences are of one length."""
         return min(self.lengths) == max(self.lengths)
 
-    def positions(self, depths: Sequence[int]) -> Tensor:
-        """Positions (B, T) of new tokens that are `depths` behind the first new one of their sequence."""
-        found = [[length + depth for depth in depths] for length in self.lengths]
+    def positions(self, depths: Sequence[Sequence[int]]) -> Tensor:
+        """Positions (B, T) of new tokens that are `depths` (B, T) behind the first new one of their sequence."""
+        found = [[length + depth for depth in row] for length, row in zip(self.lengths, depths, strict=True)]
         return torch.tensor(found, device=self.device)
+
+    def following(self, tokens: int) -> Tensor:
+        """Positions (B, tokens) right behind the tokens held."""
+        return self.positions([range(tokens)] * len(self.lengths))
 
     @property
     def bytes(self) -> int:
@@ -84,7 +88,7 @@ class KVCache:
         if self.even:
             store[:, :, longest : longest + tokens] = new
         else:
-            store[self._rows, :, self.positions(range(tokens))] = new.transpose(1, 2)
+            store[self._rows, :, self.following(tokens)] = new.transpose(1, 2)
         return store[:, :, : longest + tokens]
 
     def keep(self, counts: list[int]) -> None:
@@ -120,7 +124,7 @@ def seen(cache: KVCache, tokens: int, visible: Tensor | None, positions: Tensor,
 
     Parameters
     ----------
-    visible : Tensor (tokens, tokens) of bool, or None
+    visible : Tensor (tokens, tokens) or (B, tokens, tokens) of bool, or None
         Which new tokens each new token sees; None: those up to itself.
     positions : Tensor (B, tokens)
         Of the new tokens; needed where there is a window.
@@ -129,22 +133,34 @@ def seen(cache: KVCache, tokens: int, visible: Tensor | None, positions: Tensor,
     """
     if tokens == 1 and cache.even and (window is None or cache.longest < window):
         return None
-    device = cache.device
-    lengths = torch.tensor(cache.lengths, device=device)
-    held = torch.arange(cache.longest + tokens, device=device)
-    new = torch.ones(tokens, tokens, dtype=torch.bool, device=device).tril() if visible is None else visible.to(device)
-    old = (held < lengths.unsqueeze(1)).unsqueeze(1).expand(-1, tokens, -1)  # (B, T, all)
-    if cache.even:
-        found = old.clone()
-        found[:, :, cache.longest :] = new
-    else:
-        offset = held - lengths.unsqueeze(1)  # (B, all): which new token lies there
-        inside = (offset >= 0) & (offset < tokens)
-        found = old | (new[:, offset.clamp(0, tokens - 1)].transpose(0, 1) & inside.unsqueeze(1))
+    new = visible if visible is not None else _triangle(tokens, cache.device)
+    found = _even(cache, tokens, new) if cache.even else _ragged(cache, tokens, new)
     if window is not None:
         place = _places(cache, tokens, positions)
         found = found & (place.unsqueeze(1) > positions.unsqueeze(2) - window)
     return found.unsqueeze(1)
+
+
+def _triangle(tokens: int, device: torch.device | str) -> Tensor:
+    return torch.ones(tokens, tokens, dtype=torch.bool, device=device).tril()
+
+
+def _even(cache: KVCache, tokens: int, new: Tensor) -> Tensor:
+    """(B or 1, tokens, longest + tokens): everything held, and what is `new`."""
+    old = torch.ones(tokens, cache.longest, dtype=torch.bool, device=cache.device)
+    if new.dim() == 2:
+        return torch.cat((old, new), 1).unsqueeze(0)
+    return torch.cat((old.expand(len(new), -1, -1), new), 2)
+
+
+def _ragged(cache: KVCache, tokens: int, new: Tensor) -> Tensor:
+    """(B, tokens, longest + tokens): what each sequence holds, and what is `new` right behind it."""
+    lengths = torch.tensor(cache.lengths, device=cache.device).unsqueeze(1)
+    offset = torch.arange(cache.longest + tokens, device=cache.device) - lengths  # (B, all): which new token lies there
+    inside = ((offset >= 0) & (offset < tokens)).unsqueeze(1)
+    every = new.expand(len(offset), -1, -1)
+    place = offset.clamp(0, tokens - 1).unsqueeze(1).expand(-1, tokens, -1)
+    return (offset < 0).unsqueeze(1) | (every.gather(2, place) & inside)
 
 
 def _places(cache: KVCache, tokens: int, positions: Tensor) -> Tensor:

@@ -68,13 +68,13 @@ class LlamaRunner:
         ----------
         positions : Tensor (B, T)
             Of the new tokens; those behind the cached ones by default.
-        visible : Tensor (T, T) of bool
+        visible : Tensor (T, T) or (B, T, T) of bool
             Which new tokens each new token sees; those up to itself by default.
         """
         tokens = ids.shape[1]
         cache.reserve(tokens)
         if positions is None:
-            positions = cache.positions(range(tokens))
+            positions = cache.following(tokens)
         cos, sin = self._angles(positions, cache)
         x = self.embedding[ids]
         windows = {layer.window for layer in self.layers}

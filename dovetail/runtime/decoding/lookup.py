@@ -6,14 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from dovetail.core.errors import DovetailError
-from dovetail.runtime.decoding.loop import Text
+from dovetail.runtime.decoding.proposal import Proposal, Proposer, Text
 from dovetail.runtime.decoding.tree import Tree
-
-_NOTHING = -1  # a guess that no token equals
 
 
 @dataclass(slots=True)
-class PromptLookup:
+class PromptLookup(Proposer):
     """Proposes the `length` tokens that followed the latest place of the longest known ending.
 
     Parameters
@@ -34,14 +32,10 @@ class PromptLookup:
             what = f"{self.length} tokens after endings of {self.shortest} to {self.longest}"
             raise DovetailError(what, where="prompt lookup", hint="length=4, shortest=2, longest=4")
 
-    def propose(self, texts: Sequence[Text]) -> tuple[Tree, list[list[int]]]:
-        """A chain; only the newest token where no text has been here before."""
-        found = [self._after(text) for text in texts]
-        length = max(map(len, found))
-        return Tree.chain(length), [guess + [_NOTHING] * (length - len(guess)) for guess in found]
-
-    def learn(self, texts: Sequence[Text], kept: Sequence[int], seconds: float) -> None:
-        """Nothing to learn."""
+    def propose(self, texts: Sequence[Text]) -> list[Proposal]:
+        """Chains; only the newest token where a text has not been here before."""
+        found = (self._after(text) for text in texts)
+        return [Proposal(Tree.chain(len(guess)), guess) for guess in found]
 
     def _after(self, text: Text) -> list[int]:
         index = self._seen.setdefault(text.index, _Index(self.longest, self.shortest))

@@ -5,59 +5,17 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from dovetail.runtime.decoding.cache import KVCache
+from dovetail.runtime.decoding.proposal import Proposal, Proposer, Text, agreed, side_by_side
 from dovetail.runtime.decoding.runner import Runner
 from dovetail.runtime.decoding.sampling import Chooser, Sampling
-from dovetail.runtime.decoding.tree import Tree, agreed
 
 OnToken = Callable[[int, int], None]  # sequence, token
 _CHUNK = 512  # tokens of a prompt in one pass: bounds the memory of masks and scores
-
-
-@dataclass(slots=True)
-class Text:
-    """One sequence while it is decoded.
-
-    Parameters
-    ----------
-    index : int
-        Its place among the prompts.
-    tokens : list of int
-        Prompt and what was made of it.
-    prompt : int
-        Tokens of the prompt.
-    hidden : Tensor (hidden,)
-        The state that the newest token was chosen from.
-    """
-
-    index: int
-    tokens: list[int]
-    prompt: int
-    choose: Chooser
-    hidden: Tensor
-    steps: int = 0
-    done: bool = False
-
-    @property
-    def made(self) -> list[int]:
-        return self.tokens[self.prompt :]
-
-
-class Proposer(Protocol):
-    """What guesses the tokens to come."""
-
-    def propose(self, texts: Sequence[Text]) -> tuple[Tree, list[list[int]]]:
-        """A tree, the same for all sequences, and for each sequence the token of each node after node 0."""
-        ...
-
-    def learn(self, texts: Sequence[Text], kept: Sequence[int], seconds: float) -> None:
-        """Told after each step: how many tokens each sequence got, and how long the step took."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,58 +92,56 @@ class Loop:
 
     def _prefill(self, prompts: Sequence[Sequence[int]], cache: KVCache) -> list[Text]:
         """Prompts side by side, padded behind: what a shorter one leaves in the cache is overwritten, never seen."""
-        longest, hidden = max(map(len, prompts)), [torch.empty(0, device=self.runner.device)] * len(prompts)
+        longest, nothing = max(map(len, prompts)), torch.empty(0, device=self.runner.device)
+        texts = [Text(i, list(p), len(p), Chooser(self.sampling, i), nothing) for i, p in enumerate(prompts)]
         for begin in range(0, longest, _CHUNK):
             pieces = [list(prompt[begin : begin + _CHUNK]) for prompt in prompts]
             width = max(map(len, pieces))
             states = self.runner.forward(self._ids([p + [0] * (width - len(p)) for p in pieces]), cache)
             cache.keep([len(piece) for piece in pieces])
-            for index, piece in enumerate(pieces):
+            for text, piece in zip(texts, pieces, strict=True):
                 if piece:
-                    hidden[index] = states[index, len(piece) - 1]
-        logits = self.runner.logits(torch.stack(hidden))
-        texts = []
-        for index, prompt in enumerate(prompts):
-            text = Text(index, list(prompt), len(prompt), Chooser(self.sampling, index), hidden[index])
-            self._add(text, [text.choose(logits[index])])
-            texts.append(text)
+                    text.hidden = states[text.index, len(piece) - 1]
+                    if self.proposer:
+                        self.proposer.observe(text, states[text.index, : len(piece)])
+        logits = self.runner.logits(torch.stack([text.hidden for text in texts]))
+        for text in texts:
+            self._add(text, [text.choose(logits[text.index])])
         return texts
 
     def _step(self, cache: KVCache) -> None:
         began = time.perf_counter()
-        tree, nodes = self._proposed()
-        if len(tree.parents) == 1:
-            states = self.runner.forward(self._ids(nodes), cache)
-        else:
-            states = self.runner.forward(self._ids(nodes), cache, cache.positions(tree.depths), tree.visible())
+        proposals = self._proposed()
+        nodes, depths, visible = side_by_side(proposals, [text.tokens[-1] for text in self._texts], self.runner.device)
+        positions = None if depths is None else cache.positions(depths)
+        states = self.runner.forward(nodes, cache, positions, visible)
         logits, kept = self.runner.logits(states), []
         likeliest = logits.argmax(-1).tolist() if self.sampling.greedy else None
-        for row, text in enumerate(self._texts):
+        for row, (text, proposal) in enumerate(zip(self._texts, proposals, strict=True)):
             if likeliest is not None:
-                path, made = agreed(tree, nodes[row], likeliest[row].__getitem__)
+                path, made = agreed(proposal, likeliest[row].__getitem__)
             else:
-                path, made = agreed(tree, nodes[row], lambda node, row=row, text=text: text.choose(logits[row, node]))  # type: ignore[misc]
+                path, made = agreed(proposal, lambda node, row=row, text=text: text.choose(logits[row, node]))  # type: ignore[misc]
             cache.keep_path(row, path)
             text.hidden = states[row, path[-1]]
             text.steps += 1
+            if self.proposer:
+                self.proposer.observe(text, states[row, path])
             self._add(text, made)
             kept.append(len(made))
         if self.proposer:
             self.proposer.learn(self._texts, kept, time.perf_counter() - began)
 
-    def _proposed(self) -> tuple[Tree, list[list[int]]]:
-        """A tree and the tokens of its nodes, none beyond what is still wanted: that may be the end of the context."""
+    def _proposed(self) -> list[Proposal]:
+        """Guesses for each sequence, none beyond what is still wanted of it: that may be the end of the context."""
         if self.proposer is None:
-            return Tree(), [[text.tokens[-1]] for text in self._texts]
-        wanted = min(self.max_new - len(text.tokens) + text.prompt for text in self._texts)
-        tree, guesses = self.proposer.propose(self._texts)
-        tree, kept = tree.within(wanted - 1)
-        nodes = ([text.tokens[-1], *guess] for text, guess in zip(self._texts, guesses, strict=True))
-        return tree, [[row[node] for node in kept] for row in nodes]
+            return [Proposal()] * len(self._texts)
+        found = self.proposer.propose(self._texts)
+        wanted = (self.max_new - len(text.tokens) + text.prompt for text in self._texts)
+        return [one.within(most - 1) for one, most in zip(found, wanted, strict=True)]
 
     def _ids(self, tokens: list[list[int]]) -> Tensor:
-        """Ids of tokens; a guess that is none (below 0) is executed as some token, and never agreed with."""
-        return torch.tensor(tokens, device=self.runner.device).clamp_min_(0)
+        return torch.tensor(tokens, device=self.runner.device)
 
     def _add(self, text: Text, tokens: Sequence[int]) -> None:
         for token in tokens:

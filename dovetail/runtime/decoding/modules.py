@@ -46,7 +46,7 @@ class ModuleRunner:
         tokens = ids.shape[1]
         cache.reserve(tokens)
         if positions is None:
-            positions = cache.positions(range(tokens))
+            positions = cache.following(tokens)
         out = self.model.base_model(
             input_ids=ids, position_ids=positions, past_key_values=_Adapter(cache), use_cache=True,
             attention_mask=self._masks(cache, tokens, visible, positions),

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -57,6 +58,9 @@ class Tree:
                 heapq.heappush(waiting, (negative * accuracy[head + 1][0], len(made) - 1, head + 1, 0))
         return cls(tuple(parents)), made[1:]
 
+    def __len__(self) -> int:
+        return len(self.parents)
+
     @property
     def depths(self) -> list[int]:
         """How many tokens after the newest each node is."""
@@ -65,28 +69,29 @@ class Tree:
             found.append(0 if parent < 0 else found[parent] + 1)
         return found
 
-    @property
-    def children(self) -> list[list[int]]:
-        """The nodes that follow each node, in order."""
-        found: list[list[int]] = [[] for _ in self.parents]
-        for node, parent in enumerate(self.parents):
-            if parent >= 0:
-                found[parent].append(node)
-        return found
-
     def within(self, depth: int) -> tuple[Tree, list[int]]:
         """The tree of the nodes that are at most `depth` tokens after the newest, and which those are."""
         kept = [node for node, far in enumerate(self.depths) if far <= depth]
         places = {-1: -1, **{node: place for place, node in enumerate(kept)}}
         return Tree(tuple(places[self.parents[node]] for node in kept)), kept
 
-    def visible(self) -> Tensor:
-        """Which nodes each node sees, itself and its ancestors: bool (nodes, nodes)."""
-        found = torch.eye(len(self.parents), dtype=torch.bool)
-        for node, parent in enumerate(self.parents):
-            if parent >= 0:
-                found[node] |= found[parent]
-        return found
+    def visible(self, width: int = 0) -> Tensor:
+        """Which nodes each node sees, itself and its ancestors: bool (nodes, nodes), or (width, width) with more nodes
+        that stand alone.
+        """
+        return _visible(self.parents, width)
+
+
+@lru_cache(maxsize=512)
+def _visible(parents: tuple[int, ...], width: int) -> Tensor:
+    found: list[list[bool]] = []
+    width = max(width, len(parents))
+    for node in range(width):
+        parent = parents[node] if node < len(parents) else -1
+        row = [False] * width if parent < 0 else found[parent].copy()
+        row[node] = True
+        found.append(row)
+    return torch.tensor(found, device="cpu")
 
 
 def expected_tokens(accuracy: Sequence[Sequence[float]], tree: Tree, guesses: Sequence[tuple[int, int]]) -> float:
@@ -98,31 +103,3 @@ def expected_tokens(accuracy: Sequence[Sequence[float]], tree: Tree, guesses: Se
     for parent, (head, rank) in zip(tree.parents[1:], guesses, strict=True):
         chance.append(chance[parent] * accuracy[head][rank])
     return sum(chance)
-
-
-def agreed(tree: Tree, tokens: list[int], choose: Callable[[int], int]) -> tuple[list[int], list[int]]:
-    """The path that a model takes through proposals, and the tokens that it makes.
-
-    At each node the model chooses its next token as it would without proposals; where a child proposed that token, the
-    path goes on there. So the tokens are exactly those of plain decoding, drawn ones included: for proposals that are
-    given, this is speculative sampling (arXiv 2211.17192) with one draw a token.
-
-    Parameters
-    ----------
-    tokens : list of int
-        The token of each node.
-    choose : callable
-        From a node to the model's choice after it.
-
-    Returns
-    -------
-    (list of int, list of int)
-        Nodes on the path, from node 0; and the tokens chosen, one for each of them.
-    """
-    children, node = tree.children, 0
-    path, made = [0], [choose(0)]
-    while (found := next((child for child in children[node] if tokens[child] == made[-1]), None)) is not None:
-        node = found
-        path.append(node)
-        made.append(choose(node))
-    return path, made
