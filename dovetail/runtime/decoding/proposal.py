@@ -105,7 +105,7 @@ def side_by_side(
         rows.append([token, *one.tokens, *filling])
         depths.append([*one.tree.depths, *filling])
     trees = [one.tree for one in proposals]
-    alike = all(tree is trees[0] for tree in trees)
+    alike = all(tree == trees[0] for tree in trees)
     seen = trees[0].visible() if alike else torch.stack([tree.visible(width) for tree in trees])
     return torch.tensor(rows, device=device), depths, seen.to(device)
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import heapq
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -27,36 +25,6 @@ class Tree:
     def chain(cls, length: int) -> Tree:
         """`length` proposed tokens, one after the other."""
         return cls(tuple(range(-1, length)))
-
-    @classmethod
-    def grown(cls, accuracy: Sequence[Sequence[float]], nodes: int) -> tuple[Tree, list[tuple[int, int]]]:
-        """The tree of `nodes` proposals that is most often right, for heads that guess each place on its own.
-
-        Greedy, which is optimal: a node is right with the product of the chances on its path, so the likeliest next
-        node is always a child or a sibling of one taken before.
-
-        Parameters
-        ----------
-        accuracy : sequence (heads, ranks)
-            Chance that the guess of a rank is right, for each head: head 0 guesses the first token after the newest.
-
-        Returns
-        -------
-        (Tree, list of (int, int))
-            The tree, and head and rank of each node after node 0.
-        """
-        parents, made, chance = [-1], [(-1, 0)], [1.0]
-        waiting = [(-accuracy[0][0], 0, 0, 0)]  # chance, parent, head, rank
-        while waiting and len(made) <= nodes:
-            negative, parent, head, rank = heapq.heappop(waiting)
-            parents.append(parent)
-            made.append((head, rank))
-            chance.append(-negative)
-            if rank + 1 < len(accuracy[head]):
-                heapq.heappush(waiting, (-chance[parent] * accuracy[head][rank + 1], parent, head, rank + 1))
-            if head + 1 < len(accuracy):
-                heapq.heappush(waiting, (negative * accuracy[head + 1][0], len(made) - 1, head + 1, 0))
-        return cls(tuple(parents)), made[1:]
 
     def __len__(self) -> int:
         return len(self.parents)
@@ -92,14 +60,3 @@ def _visible(parents: tuple[int, ...], width: int) -> Tensor:
         row[node] = True
         found.append(row)
     return torch.tensor(found, device="cpu")
-
-
-def expected_tokens(accuracy: Sequence[Sequence[float]], tree: Tree, guesses: Sequence[tuple[int, int]]) -> float:
-    """Tokens of a step, the model's own included: one, and the chance of each node to be on the path.
-
-    Heads are taken to be right independently of each other, as the paper does (arXiv 2401.10774, section 2.3.3).
-    """
-    chance = [1.0]
-    for parent, (head, rank) in zip(tree.parents[1:], guesses, strict=True):
-        chance.append(chance[parent] * accuracy[head][rank])
-    return sum(chance)

@@ -1,0 +1,149 @@
+"""How many guesses pay: their chances against what they cost in a pass, on this machine and at this batch.
+
+A pass with n guesses for each of B sequences yields ``1 + sum of their chances`` tokens a sequence and takes ``t(B, n)``.
+The n with the most tokens a second is chosen before every step. Times start from a fit to a few passes, and are
+corrected by every step that is taken; chances are corrected by how many guesses were right. Where speculation was
+slower than plain steps, it pauses, each time for longer.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from statistics import median
+from weakref import WeakKeyDictionary
+
+import torch
+
+from dovetail.runtime.decoding.cache import KVCache
+from dovetail.runtime.decoding.runner import Runner
+from dovetail.runtime.decoding.tree import Tree
+
+_TIMED = (1, 4, 16)  # tokens of the passes that are timed
+_REPEATS, _CONTEXT = 5, 64
+_RECENT = 0.1  # weight of the newest step in running means
+_PAUSE, _LONGEST = 4, 256  # plain steps after speculation did not pay: the first time, and at most
+_WORTH = 1.0  # gain below which a pause begins
+
+
+@dataclass(frozen=True, slots=True)
+class PassTime:
+    """Seconds of a forward pass: ``fixed_s + token_s * tokens``, of all sequences together."""
+
+    fixed_s: float
+    token_s: float
+
+    def seconds(self, batch: int, guesses: int) -> float:
+        """Of a pass over `batch` sequences with as many guesses each, and the newest tokens."""
+        return self.fixed_s + self.token_s * batch * (1 + guesses)
+
+    @classmethod
+    def of(cls, runner: Runner) -> PassTime:
+        """Measured once for each runner, in a few dozen milliseconds for a small model."""
+        if (found := _MEASURED.get(runner)) is None:
+            _MEASURED[runner] = found = _fitted({tokens: _timed(runner, tokens) for tokens in _TIMED})
+        return found
+
+
+_MEASURED: WeakKeyDictionary[Runner, PassTime] = WeakKeyDictionary()
+
+
+def _fitted(seconds: dict[int, float]) -> PassTime:
+    """A line through passes of many tokens, raised to meet that of the fewest."""
+    few, *_, many = sorted(seconds)
+    slope = max(0.0, (seconds[many] - seconds[few]) / (many - few))
+    return PassTime(max(1e-9, seconds[few] - slope * few), slope)
+
+
+def _timed(runner: Runner, tokens: int) -> float:
+    cache, tree = KVCache(len(runner.layers), 1, device=runner.device), Tree.chain(tokens - 1)
+    with torch.inference_mode():
+        runner.forward(torch.zeros(1, _CONTEXT, dtype=torch.long, device=runner.device), cache)
+        cache.keep([_CONTEXT])
+        ids = torch.zeros(1, tokens, dtype=torch.long, device=runner.device)
+        found = []
+        for _ in range(_REPEATS):
+            began = time.perf_counter()
+            visible = None if tokens == 1 else tree.visible().to(runner.device)
+            runner.logits(runner.forward(ids, cache, None, visible)).argmax(-1).tolist()
+            found.append(time.perf_counter() - began)
+    return median(found)
+
+
+@dataclass(slots=True)
+class Sizing:
+    """Chooses the number of guesses, and learns from each step.
+
+    Parameters
+    ----------
+    time : PassTime
+        Before anything is measured in the loop.
+    most : int
+        Guesses of one sequence at most.
+    always : int
+        So many guesses in every step, whatever they cost; 0: as many as pay, none where none does.
+    """
+
+    time: PassTime
+    most: int = 32
+    always: int = 0
+    trust: float = 1.0  # guesses that were right, against their chances
+    _ratio: dict[tuple[int, int], float] = field(default_factory=dict)  # of measured to first time, by batch and width
+    _width: int = 0
+    _expected: float = 0.0
+    _gain: float = 1.2
+    _left: int = 0
+    _pause: int = _PAUSE
+
+    def resting(self) -> bool:
+        """Whether the coming step is a plain one, without asking for guesses."""
+        if self.always or self._left == 0:
+            return False
+        self._left -= 1
+        self._width, self._expected = 0, 0.0
+        return True
+
+    def width(self, chances: Sequence[float], batch: int) -> int:
+        """The number of guesses for a step.
+
+        Parameters
+        ----------
+        chances : sequence of float
+            Mean over the sequences of the chance of the first guess to be right, the second, …
+        """
+        chances = chances[: self.always or self.most]
+        if self.always:
+            best = len(chances)
+        else:
+            tokens, rate, best = 1.0, 1.0 / self.seconds(batch, 0), 0
+            for count, chance in enumerate(chances, 1):
+                tokens += self.trust * chance
+                if (found := tokens / self.seconds(batch, count)) > rate:
+                    rate, best = found, count
+        self._width, self._expected = best, sum(chances[:best])
+        return best
+
+    def seconds(self, batch: int, guesses: int) -> float:
+        """Expected time of a step, from the steps so far that were like it."""
+        known = [(abs(width - guesses), ratio) for (size, width), ratio in self._ratio.items() if size == batch]
+        return self.time.seconds(batch, guesses) * (min(known)[1] if known else 1.0)
+
+    def learn(self, batch: int, kept: Sequence[int], seconds: float) -> None:
+        """Told after each step: tokens of each sequence, and how long the step took."""
+        key, ratio = (batch, self._width), seconds / self.time.seconds(batch, self._width)
+        self._ratio[key] = self._mean(self._ratio.get(key, ratio), ratio)
+        if self._width == 0:
+            return
+        right = sum(kept) / len(kept) - 1
+        if self._expected > 0:
+            self.trust = min(2.0, max(0.1, self._mean(self.trust, right / self._expected)))
+        self._gain = self._mean(self._gain, (1 + right) * self.seconds(batch, 0) / seconds)
+        if self._gain < _WORTH and not self.always:
+            self._left, self._pause, self._gain = self._pause, min(2 * self._pause, _LONGEST), 1.0
+        elif self._gain > 1.1 * _WORTH:
+            self._pause = _PAUSE
+
+    @staticmethod
+    def _mean(old: float, new: float) -> float:
+        return old + _RECENT * (new - old)

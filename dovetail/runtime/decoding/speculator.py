@@ -1,0 +1,74 @@
+"""What is learned about one model to decode it faster: tensors in a folder, bound to the weights they belong to."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dovetail.core.errors import DovetailError
+from dovetail.core.files import whole_folder, write_json, write_text
+from dovetail.runtime.checkpoint import WEIGHTS, Checkpoint, record
+from dovetail.runtime.tensorfile import TensorWriter, describe, read_header, read_tensor
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+ABOUT = "speculator.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Speculator:
+    """Heads or a draft layer as stored.
+
+    Parameters
+    ----------
+    kind : str
+        ``medusa`` or ``eagle``.
+    base : str
+        SHA-256 of the safetensors files of the model it was trained for.
+    tensors : mapping of str to Tensor
+    about : mapping
+        What else is known: shapes, measured accuracies, how it was trained.
+    """
+
+    kind: str
+    base: str
+    tensors: Mapping[str, Tensor]
+    about: Mapping[str, Any]
+
+    def save(self, out: str | Path, card: str) -> Path:
+        """Write a folder that appears whole or not at all; one that dovetail wrote before is replaced."""
+        target = Path(out).expanduser()
+        with whole_folder(target, ABOUT) as part:
+            with TensorWriter(part / WEIGHTS, {name: describe(name, t) for name, t in self.tensors.items()}) as writer:
+                for name, tensor in self.tensors.items():
+                    writer.add(name, tensor)
+            write_json(part / ABOUT, {"kind": self.kind, "base": self.base, **self.about})
+            write_text(part / "README.md", card)
+        return target
+
+    @classmethod
+    def open(cls, folder: str | Path) -> Speculator:
+        """Read a folder. Raises `DovetailError` where it is none, or broken."""
+        path = Path(folder).expanduser()
+        try:
+            about = json.loads((path / ABOUT).read_text(encoding="utf-8"))
+            kind, base = str(about.pop("kind")), str(about.pop("base"))
+        except FileNotFoundError:
+            hint = "a folder that `dovetail medusa train` wrote"
+            raise DovetailError(f"no {ABOUT}", where=str(path), hint=hint) from None
+        except (OSError, ValueError, KeyError, AttributeError) as error:
+            raise DovetailError("is not a speculator's description", where=str(path / ABOUT), why=str(error)) from error
+        tensors = {name: read_tensor(info) for name, info in read_header(path / WEIGHTS).items()}
+        return cls(kind, base, tensors, about)
+
+    def check(self, folder: Path) -> None:
+        """Raise `DovetailError` for another model than that of the training, or one that a recipe made of it."""
+        made = record(folder) or {}
+        if self.base not in (sha := Checkpoint.open(folder).sha256(), made.get("base", {}).get("sha256")):
+            why = f"trained for weights {self.base[:12]}…, these are {sha[:12]}…"
+            hint = f"dovetail medusa train {folder} --out DIR"
+            raise DovetailError(f"{self.kind} heads of another model", where=str(folder), why=why, hint=hint)
