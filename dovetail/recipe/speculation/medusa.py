@@ -65,7 +65,7 @@ def aligned(
 
 
 def _chunks(*places: Tensor) -> Iterator[tuple[Tensor, ...]]:
-    return zip(*(part.split(_CHUNK) for part in places), strict=True)
+    return zip(*(torch.split(part, _CHUNK) for part in places), strict=True)
 
 
 def accuracies(heads: MedusaHeads, model: Any, text: Written, rows: int = 8) -> tuple[tuple[float, ...], ...]:
@@ -73,7 +73,7 @@ def accuracies(heads: MedusaHeads, model: Any, text: Written, rows: int = 8) -> 
     embedding, count = model.get_input_embeddings().weight, len(heads.weight)
     right, places = torch.zeros(count, RANKS), 0
     with torch.inference_mode():
-        for ids in text.ids.long().to(model.device).split(rows):
+        for ids in torch.split(text.ids.long().to(model.device), rows):
             hidden = model.base_model(input_ids=ids, use_cache=False).last_hidden_state
             for states, newest, wanted in _chunks(*aligned(ids, hidden, embedding, text.prompt, count)):
                 best = model.get_output_embeddings()(heads.states(states, newest)).topk(RANKS, -1).indices

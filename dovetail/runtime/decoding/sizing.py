@@ -1,6 +1,6 @@
 """How many guesses pay: their chances against what they cost in a pass, on this machine and at this batch.
 
-A pass with n guesses for each of B sequences yields ``1 + sum of their chances`` tokens a sequence and takes ``t(B, n)``.
+A pass with n guesses for each of B sequences yields ``1 + sum of their chances`` tokens of each, and takes ``t(B, n)``.
 The n with the most tokens a second is chosen before every step. Times start from a fit to a few passes, and are
 corrected by every step that is taken; chances are corrected by how many guesses were right. Where speculation was
 slower than plain steps, it pauses, each time for longer.
