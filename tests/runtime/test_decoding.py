@@ -20,6 +20,8 @@ from dovetail.runtime.decoding.modules import ModuleRunner, agrees
 from dovetail.runtime.decoding.proposal import Proposal, Proposer, Text, agreed, side_by_side
 from dovetail.runtime.decoding.runner import runner_of
 from dovetail.runtime.decoding.sampling import Chooser, Sampling
+from dovetail.runtime.decoding.sizing import PassTime, Sizing
+from dovetail.runtime.decoding.speculation import Speculation
 from dovetail.runtime.decoding.tree import Tree
 from dovetail.runtime.load import Loaded
 
@@ -128,7 +130,7 @@ def test_prompt_lookup_changes_no_token(family: tuple[Loaded, type], sampling: S
     loaded, _ = family
     prompts = [[5, 6, 7, 8] * 4, [9, 10, 11], [4, 4, 4, 4, 4]]
     plain = decode(loaded, 40, prompts, sampling=sampling)
-    found = decode(loaded, 40, prompts, sampling=sampling, proposer=PromptLookup())
+    found = decode(loaded, 40, prompts, sampling=sampling, proposer=lookup())
     assert found.tokens == plain.tokens
     assert found.passes <= plain.passes
 
@@ -141,15 +143,19 @@ def test_prompt_lookup_saves_steps_where_text_repeats() -> None:
         torch.nn.init.zeros_(layer.self_attn.o_proj.weight)
     loaded = Loaded(module, None, Path("round"))
     plain = decode(loaded, 100, [[5]])
-    found = decode(loaded, 100, [[5]], proposer=PromptLookup())
+    found = decode(loaded, 100, [[5]], proposer=lookup())
     assert found.tokens == plain.tokens
     assert found.tokens_per_step > 1.5
+
+
+def lookup(always: int = 4) -> Speculation:
+    return Speculation([PromptLookup(shortest=2)], Sizing(PassTime(1.0, 0.01), always=always))
 
 
 def test_prompt_lookup_finds_the_latest_place_of_the_longest_ending() -> None:
     def guess(tokens: list[int], length: int = 3) -> list[int]:
         text = Text(0, tokens, len(tokens), Chooser(Sampling(), 0), torch.empty(0))
-        [found] = PromptLookup(length, longest=3, shortest=2).propose([text])
+        [found] = PromptLookup(length, longest=3, shortest=2).guess([text])
         assert found.tree == Tree.chain(len(found.tokens))
         return list(found.tokens)
 

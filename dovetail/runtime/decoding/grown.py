@@ -5,9 +5,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import zip_longest
 
-from dovetail.runtime.decoding.proposal import Proposal
 from dovetail.runtime.decoding.tree import Tree
 
 
@@ -32,16 +30,6 @@ class Grown:
     def tokens_per_step(self) -> float:
         """Expected tokens of a step, the model's own included."""
         return 1.0 + sum(self.chances)
-
-    def proposal(self, tokens: Sequence[Sequence[int]], nodes: int) -> Proposal:
-        """The first `nodes` guesses, from the tokens (heads, ranks) of each head."""
-        if nodes >= len(self.guesses):
-            tree = self.tree
-        elif nodes == 0:
-            return Proposal()
-        else:
-            tree = Tree(self.tree.parents[: nodes + 1])
-        return Proposal(tree, [tokens[head][rank] for head, rank in self.guesses[:nodes]])
 
 
 def grown(chances: Sequence[Sequence[float]], nodes: int) -> Grown:
@@ -69,8 +57,3 @@ def grown(chances: Sequence[Sequence[float]], nodes: int) -> Grown:
         if head + 1 < len(chances):
             heapq.heappush(waiting, (negative * chances[head + 1][0], len(made) - 1, head + 1, 0))
     return Grown(Tree(tuple(parents)), tuple(made[1:]), tuple(chance[1:]))
-
-
-def mean_chances(rows: Sequence[Sequence[float]]) -> list[float]:
-    """Mean over sequences of the chance of their first guess, their second, …"""
-    return [sum(column) / len(rows) for column in zip_longest(*rows, fillvalue=0.0)]

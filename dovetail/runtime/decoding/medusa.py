@@ -9,16 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from dovetail.core.errors import DovetailError
-from dovetail.runtime.decoding.grown import Grown, grown, mean_chances
-from dovetail.runtime.decoding.proposal import Proposal, Proposer, Text
-from dovetail.runtime.decoding.runner import Runner
-from dovetail.runtime.decoding.sizing import Sizing
+from dovetail.runtime.decoding.grown import Grown, grown
+from dovetail.runtime.decoding.proposal import Text
+from dovetail.runtime.decoding.runner import Runner, runner_of
+from dovetail.runtime.decoding.speculation import Guess, Source
 from dovetail.runtime.decoding.speculator import Speculator
 from dovetail.runtime.load import Loaded
 
@@ -76,15 +77,15 @@ class MedusaHeads:
 
 
 @dataclass(slots=True)
-class Medusa(Proposer):
-    """Proposes a tree of what the heads hold likely.
+class Medusa(Source):
+    """A tree of what the heads hold likely.
 
     Parameters
     ----------
     embedding : Tensor (vocabulary, hidden)
         Of input tokens.
-    sizing : Sizing
-        How many guesses pay.
+    most : int
+        Guesses in a tree.
     fixed : bool
         One tree for all steps, from the measured accuracies, as the paper has it; else a tree for each step and
         sequence, from what the heads say at that place.
@@ -93,33 +94,29 @@ class Medusa(Proposer):
     heads: MedusaHeads
     runner: Runner
     embedding: Tensor
-    sizing: Sizing
+    most: int = 32
     fixed: bool = False
     _tree: Grown | None = None
 
-    def propose(self, texts: Sequence[Text]) -> list[Proposal]:
-        """A tree for each text; only the newest token where guesses do not pay."""
-        if self.sizing.resting():
-            return [Proposal()] * len(texts)
+    @classmethod
+    def of(cls, folder: str | Path, loaded: Loaded, *, most: int = 32, fixed: bool = False) -> Medusa:
+        """With the heads of a folder. Raises `DovetailError` for those of another model."""
+        heads = MedusaHeads.of(Speculator.open(folder), loaded)
+        return cls(heads, runner_of(loaded), loaded.model.get_input_embeddings().weight, most, fixed)
+
+    def guess(self, texts: Sequence[Text]) -> list[Guess]:
+        """A tree for each text."""
         newest = torch.tensor([text.tokens[-1] for text in texts], device=self.runner.device)
         states = self.heads.states(torch.stack([text.hidden for text in texts]), self.embedding[newest])
-        logits = self.runner.logits(states)
-        grown, tokens = self._fixed(logits) if self.fixed else self._grown(logits)
-        width = self.sizing.width(mean_chances([one.chances for one in grown]), len(texts))
-        return [one.proposal(row, width) for one, row in zip(grown, tokens, strict=True)]
-
-    def _grown(self, logits: Tensor) -> tuple[list[Grown], list[list[list[int]]]]:
-        """For each sequence the tree of this step, and the likeliest tokens of each head."""
-        best = logits.float().topk(RANKS, -1)
-        chances = torch.exp(best.values - logits.float().logsumexp(-1, keepdim=True)).tolist()
-        return [grown(chance, self.sizing.most) for chance in chances], best.indices.tolist()
-
-    def _fixed(self, logits: Tensor) -> tuple[list[Grown], list[list[list[int]]]]:
-        if self._tree is None:
-            self._tree = grown(self.heads.accuracy, self.sizing.most)
-        best = logits.topk(1 + max(rank for _, rank in self._tree.guesses), -1)
-        return [self._tree] * len(logits), best.indices.tolist()
-
-    def learn(self, texts: Sequence[Text], kept: Sequence[int], seconds: float) -> None:
-        """Passed on: what pays is measured."""
-        self.sizing.learn(len(texts), kept, seconds)
+        logits = self.runner.logits(states).float()
+        best = logits.topk(RANKS, -1)
+        if self.fixed:
+            self._tree = self._tree or grown(self.heads.accuracy, self.most)
+            trees = [self._tree] * len(texts)
+        else:
+            chances = torch.exp(best.values - logits.logsumexp(-1, keepdim=True)).tolist()
+            trees = [grown(chance, self.most) for chance in chances]
+        return [
+            Guess(one.tree, [tokens[head][rank] for head, rank in one.guesses], one.chances)
+            for one, tokens in zip(trees, best.indices.tolist(), strict=True)
+        ]

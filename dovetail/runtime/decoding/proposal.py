@@ -9,9 +9,7 @@ import torch
 from torch import Tensor
 
 from dovetail.runtime.decoding.sampling import Chooser
-from dovetail.runtime.decoding.tree import Tree
-
-_ROOT = Tree()
+from dovetail.runtime.decoding.tree import ROOT, Tree
 
 
 @dataclass(slots=True)
@@ -55,7 +53,7 @@ class Proposal:
         The token of each node after node 0.
     """
 
-    tree: Tree = _ROOT
+    tree: Tree = ROOT
     tokens: Sequence[int] = ()
 
     def within(self, depth: int) -> Proposal:

@@ -50,6 +50,9 @@ class Tree:
         return _visible(self.parents, width)
 
 
+ROOT = Tree()  # only the newest token: no guess
+
+
 @lru_cache(maxsize=512)
 def _visible(parents: tuple[int, ...], width: int) -> Tensor:
     found: list[list[bool]] = []

@@ -1,0 +1,99 @@
+"""Speculation: guesses of one or several sources in one tree for each sequence, as many as pay."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import zip_longest
+
+from torch import Tensor
+
+from dovetail.runtime.decoding.proposal import Proposal, Proposer, Text
+from dovetail.runtime.decoding.sizing import Sizing
+from dovetail.runtime.decoding.tree import ROOT, Tree
+
+
+@dataclass(frozen=True, slots=True)
+class Guess:
+    """What a source holds likely after the newest token of a sequence.
+
+    Parameters
+    ----------
+    tree : Tree
+        Likeliest nodes first, so that the first n are a tree as well.
+    tokens : sequence of int
+        The token of each node after node 0.
+    chances : sequence of float
+        That the model takes the path to that node; falling.
+    """
+
+    tree: Tree = ROOT
+    tokens: Sequence[int] = ()
+    chances: Sequence[float] = ()
+
+    def first(self, nodes: int) -> Proposal:
+        """The `nodes` likeliest guesses."""
+        if nodes >= len(self.tokens):
+            return Proposal(self.tree, self.tokens)
+        return Proposal(Tree(self.tree.parents[: nodes + 1]), self.tokens[:nodes])
+
+
+class Source:
+    """Where guesses come from: heads, a smaller model, the text itself."""
+
+    def guess(self, texts: Sequence[Text]) -> list[Guess]:
+        """For each sequence what it holds likely."""
+        raise NotImplementedError
+
+    def observe(self, text: Text, states: Tensor) -> None:
+        """As `Proposer.observe`."""
+
+    def learn(self, texts: Sequence[Text]) -> None:
+        """Told after each step, when the texts have grown; after steps without guesses too."""
+
+
+@dataclass(slots=True)
+class Speculation(Proposer):
+    """Proposes the guesses of all `sources` that pay by `sizing`."""
+
+    sources: Sequence[Source]
+    sizing: Sizing
+
+    def propose(self, texts: Sequence[Text]) -> list[Proposal]:
+        """A tree for each text; only the newest token where guesses do not pay."""
+        if self.sizing.resting():
+            return [Proposal()] * len(texts)
+        first, *rest = (source.guess(texts) for source in self.sources)
+        found = [merged(row) for row in zip(first, *rest, strict=True)] if rest else first
+        width = self.sizing.width(mean_chances([one.chances for one in found]), len(texts))
+        return [one.first(width) for one in found]
+
+    def observe(self, text: Text, states: Tensor) -> None:
+        """Passed on to the sources."""
+        for source in self.sources:
+            source.observe(text, states)
+
+    def learn(self, texts: Sequence[Text], kept: Sequence[int], seconds: float) -> None:
+        """Passed on to the sources and the sizing."""
+        self.sizing.learn(len(texts), kept, seconds)
+        for source in self.sources:
+            source.learn(texts)
+
+
+def merged(guesses: Sequence[Guess]) -> Guess:
+    """One tree of several: a path that more than one holds likely has the chance of the surest."""
+    chance: dict[tuple[int, ...], float] = {}
+    for guess in guesses:
+        paths: list[tuple[int, ...]] = [()]
+        for parent, token, sure in zip(guess.tree.parents[1:], guess.tokens, guess.chances, strict=True):
+            paths.append((*paths[parent], token))
+            chance[paths[-1]] = max(sure, chance.get(paths[-1], 0.0))
+    order = sorted(chance, key=lambda path: (-chance[path], len(path)))  # a parent is as sure as its children, or surer
+    places = {(): 0, **{path: place for place, path in enumerate(order, 1)}}
+    parents = (-1, *(places[path[:-1]] for path in order))
+    return Guess(Tree(parents), [path[-1] for path in order], [chance[path] for path in order])
+
+
+def mean_chances(rows: Sequence[Sequence[float]]) -> list[float]:
+    """Mean over sequences of the chance of their first guess, their second and so on."""
+    return [sum(column) / len(rows) for column in zip_longest(*rows, fillvalue=0.0)]
