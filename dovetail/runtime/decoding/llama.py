@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dovetail.runtime.decoding.cache import KVCache, seen
+from dovetail.runtime.kernels.dense import DenseProduct
 from dovetail.runtime.kernels.linear import PackedLinear
 
 Product = Callable[[Tensor], Tensor]
@@ -48,7 +49,7 @@ class LlamaRunner:
         base, config = model.model, model.config
         self.heads, self.kv_heads = config.num_attention_heads, config.num_key_value_heads
         self.head_dim = getattr(config, "head_dim", None) or config.hidden_size // self.heads
-        self.embedding, self.head = base.embed_tokens.weight, model.get_output_embeddings()
+        self.embedding, self.head = base.embed_tokens.weight, _single(model.get_output_embeddings())
         self.norm = _norm(base.norm)
         self.layers = [_layer(layer, config, index) for index, layer in enumerate(base.layers)]
         self._rotary = base.rotary_emb
@@ -87,8 +88,7 @@ class LlamaRunner:
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Scores of the next token: (…, vocabulary)."""
-        found: Tensor = self.head(hidden)
-        return found
+        return self.head(hidden)
 
     def _attend(
         self, layer: Layer, index: int, x: Tensor, cos: Tensor, sin: Tensor, cache: KVCache,
@@ -138,7 +138,7 @@ def _layer(layer: Any, config: Any, index: int) -> Layer:
     window = getattr(config, "sliding_window", None) if sliding else None
     return Layer(
         _norm(layer.input_layernorm), _joined([attention.q_proj, attention.k_proj, attention.v_proj]),
-        attention.o_proj, _norm(layer.post_attention_layernorm), _feed_forward(layer.mlp),
+        _single(attention.o_proj), _norm(layer.post_attention_layernorm), _feed_forward(layer.mlp),
         _norm(attention.q_norm) if hasattr(attention, "q_norm") else None,
         _norm(attention.k_norm) if hasattr(attention, "k_norm") else None, window,
     )  # fmt: skip
@@ -163,12 +163,11 @@ def _feed_forward(mlp: Any) -> Product:
     dense = all(type(getattr(mlp, name, None)) is nn.Linear for name in ("gate_proj", "up_proj", "down_proj"))
     if not dense:
         return mlp  # type: ignore[no-any-return]
-    both, down, act = _joined([mlp.gate_proj, mlp.up_proj]), mlp.down_proj, mlp.act_fn
+    both, down, act = _joined([mlp.gate_proj, mlp.up_proj]), _single(mlp.down_proj), mlp.act_fn
 
     def forward(x: Tensor) -> Tensor:
         gate, up = both(x).chunk(2, -1)
-        found: Tensor = down(act(gate) * up)
-        return found
+        return down(act(gate) * up)
 
     return forward
 
@@ -191,7 +190,13 @@ def _stacked(layers: list[nn.Linear]) -> Product:
     for layer in layers:
         layer.weight = nn.Parameter(weight[begin : begin + layer.out_features], requires_grad=False)
         begin += layer.out_features
-    return lambda x: functional.linear(x, weight, bias)
+    return DenseProduct(weight, bias)
+
+
+def _single(layer: Any) -> Product:
+    """A layer as it is, or by its weights where it does nothing else."""
+    plain = type(layer) is nn.Linear and not layer._forward_pre_hooks and not layer._forward_hooks
+    return DenseProduct(layer.weight, layer.bias) if plain else layer
 
 
 def _bias(layer: nn.Linear) -> Tensor:

@@ -19,6 +19,7 @@ from dovetail.core.errors import DovetailError
 from dovetail.runtime.decoding.grown import Grown, grown
 from dovetail.runtime.decoding.proposal import Text
 from dovetail.runtime.decoding.runner import Runner, runner_of
+from dovetail.runtime.decoding.sampling import Chooser
 from dovetail.runtime.decoding.speculation import Guess, Source
 from dovetail.runtime.decoding.speculator import Speculator
 from dovetail.runtime.load import Loaded
@@ -109,14 +110,28 @@ class Medusa(Source):
         newest = torch.tensor([text.tokens[-1] for text in texts], device=self.runner.device)
         states = self.heads.states(torch.stack([text.hidden for text in texts]), self.embedding[newest])
         logits = self.runner.logits(states).float()
-        best = logits.topk(RANKS, -1)
+        chances, tokens = likely(logits, [text.choose for text in texts])
         if self.fixed:
             self._tree = self._tree or grown(self.heads.accuracy, self.most)
             trees = [self._tree] * len(texts)
         else:
-            chances = torch.exp(best.values - logits.logsumexp(-1, keepdim=True)).tolist()
             trees = [grown(chance, self.most) for chance in chances]
         return [
-            Guess(one.tree, [tokens[head][rank] for head, rank in one.guesses], one.chances)
-            for one, tokens in zip(trees, best.indices.tolist(), strict=True)
+            Guess(one.tree, [row[head][rank] for head, rank in one.guesses], one.chances)
+            for one, row in zip(trees, tokens, strict=True)
         ]
+
+
+def likely(logits: Tensor, choosers: Sequence[Chooser]) -> tuple[list[list[list[float]]], list[list[list[int]]]]:
+    """Chances and tokens (n, heads, `RANKS`) of what logits (n, heads, vocabulary) say of the tokens after the next."""
+    if choosers[0].sampling.greedy:
+        best = logits.topk(RANKS, -1)
+        return torch.exp(best.values - logits.logsumexp(-1, keepdim=True)).tolist(), best.indices.tolist()
+    heads = range(logits.shape[1])
+    rows = [
+        torch.stack([choose.scores(row[head], head) for head in heads])
+        for choose, row in zip(choosers, logits, strict=True)
+    ]
+    scores = torch.stack(rows)
+    best = scores.topk(RANKS, -1)
+    return (best.values / scores.sum(-1, keepdim=True)).tolist(), best.indices.tolist()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
 
 import torch
@@ -23,8 +24,8 @@ class Sampling:
     top_p : float
         Only among the fewest likeliest tokens whose chances sum to this (nucleus, arXiv 1904.09751); 1 for all.
     seed : int
-        Each sequence of a batch has draws of its own, one for each token: what a sequence becomes depends neither on
-        its neighbours nor on how many tokens a step yields.
+        Each sequence of a batch has noise of its own, for each token: what a sequence becomes depends neither on its
+        neighbours nor on how many tokens a step yields.
     """
 
     temperature: float = 0.0
@@ -61,18 +62,35 @@ class Sampling:
 
 
 class Chooser:
-    """Chooses the tokens of one sequence, in order: the n-th draw belongs to the n-th token."""
+    """Chooses the tokens of one sequence, in order.
+
+    A token is drawn as the largest of ``log(chance) - log(e)``, e exponential noise of the vocabulary (the Gumbel
+    trick): exactly with its chance, since the least of exponentials of rate p_i is the i-th with chance p_i. The noise
+    of the n-th token is decided by seed, sequence and n alone. So what guesses ahead may use the noise of tokens to
+    come: where its chances are near the model's, it draws the same token, and no chance is changed by that.
+    """
 
     def __init__(self, sampling: Sampling, sequence: int) -> None:
         self.sampling = sampling
         self._source = torch.Generator().manual_seed(sampling.seed + 1_000_003 * sequence)
+        self._noise: deque[Tensor] = deque()  # of the next token, the one after, …
 
     def __call__(self, logits: Tensor) -> int:
-        """The token for logits (vocabulary,)."""
+        """The next token, for logits (vocabulary,)."""
         if self.sampling.greedy:
             return int(logits.argmax())
-        point = torch.rand(1, generator=self._source, dtype=torch.float64)
-        chances = self.sampling.chances(logits.cpu())
-        total = chances.cumsum(-1)
-        place = int(torch.searchsorted(total, point * total[-1], right=True))
-        return min(place, int(chances.nonzero()[-1]))
+        scores = self.scores(logits, 0)
+        self._noise.popleft()
+        return int(scores.argmax())
+
+    def scores(self, logits: Tensor, ahead: int) -> Tensor:
+        """What the token that comes `ahead` tokens after the next is the largest of: (vocabulary,).
+
+        Logits where the likeliest is taken; chances over noise, which order as their logarithms do, where it is drawn.
+        """
+        if self.sampling.greedy:
+            return logits
+        while len(self._noise) <= ahead:
+            noise = torch.empty(logits.shape[-1], dtype=torch.float64, device="cpu")
+            self._noise.append(noise.exponential_(generator=self._source))
+        return self.sampling.chances(logits.cpu()) / self._noise[ahead]

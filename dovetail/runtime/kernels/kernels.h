@@ -33,6 +33,12 @@ struct Matrix {           // mirrored in library.py
     int64_t padded() const { return steps() * step_columns(); }  // columns of a block in memory
 };
 
+struct Floating {         // a matrix as torch holds it; mirrored in library.py
+    int64_t rows, columns;
+    const float* weights;   // [row][column]
+    const float* bias;      // [rows] or null
+};
+
 // Activations of some tokens, padded block by block with zeros. Floats, or integers with what makes them floats again.
 struct Tokens {
     int64_t count;
@@ -60,6 +66,8 @@ struct Variant {
     void (*gate)(const float* pair, int64_t width, float* out);
     // out [width] = weight * x / sqrt(mean(x^2) + epsilon).
     void (*norm)(const float* x, const float* weight, float epsilon, int64_t width, float* out);
+    // Output columns [begin, end) of y [token][rows] = x [token][columns] times the matrix transposed.
+    void (*dense)(const Floating&, const float* x, int64_t tokens, float* y, int64_t begin, int64_t end);
 };
 
 }  // namespace dovetail

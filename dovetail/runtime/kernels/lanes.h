@@ -39,6 +39,20 @@ inline Floats operator*(Floats a, Floats b) { return {_mm512_mul_ps(a.v, b.v)}; 
 inline Floats operator+(Floats a, Floats b) { return {_mm512_add_ps(a.v, b.v)}; }
 inline Floats fused(Floats a, Floats b, Floats c) { return {_mm512_fmadd_ps(a.v, b.v, c.v)}; }
 
+// Sums over the lanes of `kSums` vectors. Pairs are interleaved and added, until lane i holds the sum of vector i.
+constexpr int kSums = 16;
+inline __m512 halves(__m512 a, __m512 b) { return _mm512_add_ps(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b)); }
+inline __m512 quarters(const Floats* x) {  // in each 128 bits, what they add to the sums of four vectors
+    const __m512d a = _mm512_castps_pd(halves(x[0].v, x[1].v)), b = _mm512_castps_pd(halves(x[2].v, x[3].v));
+    return _mm512_add_ps(_mm512_castpd_ps(_mm512_unpacklo_pd(a, b)), _mm512_castpd_ps(_mm512_unpackhi_pd(a, b)));
+}
+inline void totals(const Floats (&x)[kSums], float* out) {
+    const __m512 a = quarters(x), b = quarters(x + 4), c = quarters(x + 8), d = quarters(x + 12);
+    const __m512 ab = _mm512_add_ps(_mm512_shuffle_f32x4(a, b, 0x44), _mm512_shuffle_f32x4(a, b, 0xEE));
+    const __m512 cd = _mm512_add_ps(_mm512_shuffle_f32x4(c, d, 0x44), _mm512_shuffle_f32x4(c, d, 0xEE));
+    _mm512_storeu_ps(out, _mm512_add_ps(_mm512_shuffle_f32x4(ab, cd, 0x88), _mm512_shuffle_f32x4(ab, cd, 0xDD)));
+}
+
 // The weight of column j of a step, times `kUnit<bits>`. Of 8 bits: its byte moved to the top of a zeroed lane is the
 // weight times 2^24. Of 4 bits: a table of 16 floats, looked up by the low nibble of each lane.
 template <int bits> constexpr float kUnit = bits == 8 ? 16777216.0f : 1.0f;
@@ -121,6 +135,15 @@ inline Floats fused(Floats a, Floats b, Floats c) {
     return {_mm256_fmadd_ps(a.a, b.a, c.a), _mm256_fmadd_ps(a.b, b.b, c.b)};
 }
 
+// Sums over the lanes of `kSums` vectors: as many as fit in 16 registers beside what is added.
+constexpr int kSums = 4;
+inline __m256 folded(Floats x) { return _mm256_add_ps(x.a, x.b); }
+inline void totals(const Floats (&x)[kSums], float* out) {
+    const __m256 a = _mm256_hadd_ps(folded(x[0]), folded(x[1])), b = _mm256_hadd_ps(folded(x[2]), folded(x[3]));
+    const __m256 both = _mm256_hadd_ps(a, b);
+    _mm_storeu_ps(out, _mm_add_ps(_mm256_castps256_ps128(both), _mm256_extractf128_ps(both, 1)));
+}
+
 // The weight of column j, moved to the top of a zeroed lane, is a signed integer times 2^24 or 2^28.
 template <int bits> constexpr float kUnit = bits == 8 ? 16777216.0f : 268435456.0f;
 template <int bits> inline Ints signs(Ints x) {
@@ -168,6 +191,14 @@ inline Floats splat(float y) { Floats x; EACH x.v[i] = y; return x; }
 inline Floats operator*(Floats a, Floats b) { EACH a.v[i] *= b.v[i]; return a; }
 inline Floats operator+(Floats a, Floats b) { EACH a.v[i] += b.v[i]; return a; }
 inline Floats fused(Floats a, Floats b, Floats c) { EACH c.v[i] += a.v[i] * b.v[i]; return c; }
+constexpr int kSums = 4;
+inline void totals(const Floats (&x)[kSums], float* out) {
+    for (int n = 0; n < kSums; n++) {
+        float sum = 0;
+        EACH sum += x[n].v[i];
+        out[n] = sum;
+    }
+}
 template <int bits> constexpr float kUnit = 1.0f;
 template <int bits> inline Ints signs(Ints x) { return x; }
 template <int bits, int j> inline Floats weight(Ints x) {

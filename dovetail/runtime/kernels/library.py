@@ -28,6 +28,14 @@ class Matrix(ctypes.Structure):
     )  # fmt: skip
 
 
+class Floating(ctypes.Structure):
+    """Mirrors ``Floating`` of ``kernels.h``."""
+
+    _fields_ = (
+        ("rows", ctypes.c_int64), ("columns", ctypes.c_int64), ("weights", ctypes.c_void_p), ("bias", ctypes.c_void_p),
+    )  # fmt: skip
+
+
 @dataclass(frozen=True, slots=True)
 class Library:
     """The loaded library: `path`, the variants that run on this processor, and its functions."""
@@ -39,6 +47,7 @@ class Library:
     product: Any
     gated: Any
     norm: Any
+    dense: Any
 
     def variant(self, name: str | None = None) -> int:
         """Index of a variant; of ``$DOVETAIL_KERNELS`` or the fastest one where none is named.
@@ -133,5 +142,8 @@ def _loaded(path: Path) -> Library:
     lib.dovetail_norm.restype, lib.dovetail_norm.argtypes = None, [
         pointer, pointer, ctypes.c_float, ctypes.c_int64, ctypes.c_int64, pointer, number,
     ]  # fmt: skip
+    dense = lib.dovetail_dense
+    dense.restype, dense.argtypes = number, [pointer, pointer, ctypes.c_int64, pointer, number, number]
     names = tuple(name for i, name in enumerate(VARIANTS) if lib.dovetail_variant(i))
-    return Library(path, names, lib.dovetail_bytes, lib.dovetail_pack, product, lib.dovetail_gated, lib.dovetail_norm)
+    doors = lib.dovetail_bytes, lib.dovetail_pack, product, lib.dovetail_gated, lib.dovetail_norm, dense
+    return Library(path, names, *doors)

@@ -177,6 +177,29 @@ void product(const Matrix& m, const Variant& with, const float* x, int64_t token
     if (scratch.size > kKept) scratch = Scratch();
 }
 
+// Products with plain floats, some rows a task. Tokens go in turns through the rows of a task, which stay in a cache.
+struct Plain {
+    const Floating* m;
+    const Variant* variant;
+    const float* x;
+    int64_t count;
+    float* y;
+    int64_t rows;  // of a task
+
+    static void work(void* with, int64_t task) {
+        const Plain& job = *static_cast<const Plain*>(with);
+        const int64_t begin = task * job.rows, end = begin + job.rows < job.m->rows ? begin + job.rows : job.m->rows;
+        job.variant->dense(*job.m, job.x, job.count, job.y, begin, end);
+    }
+};
+
+void dense(const Floating& m, const Variant& with, const float* x, int64_t tokens, float* y, int threads) {
+    int64_t rows = kTaskBytes * 4 / 4 / (m.columns < 1 ? 1 : m.columns) / 16 * 16;
+    rows = rows < 16 ? 16 : rows;
+    Plain job{&m, &with, x, tokens, y, rows};
+    Threads::shared().run(threads, (m.rows + rows - 1) / rows, Plain::work, &job);
+}
+
 // 0, or 1 when memory ran out, 2 when no thread could be started: exceptions do not cross into Python.
 template <typename Work> int guarded(Work work) {
     try {
@@ -227,6 +250,11 @@ DOOR int dovetail_product(const Matrix* m, const float* x, int64_t tokens, float
                           int threads) {
     if (tokens < 1) return 0;
     return guarded([&] { product(*m, *variants()[variant], x, tokens, y, how, threads); });
+}
+
+// y [tokens][rows] = x [tokens][columns] times a matrix of floats transposed, for few tokens. Returns as `guarded`.
+DOOR int dovetail_dense(const Floating* m, const float* x, int64_t tokens, float* y, int variant, int threads) {
+    return guarded([&] { dense(*m, *variants()[variant], x, tokens, y, threads); });
 }
 
 // y = (silu(x G^T) * (x U^T)) D^T with `pair` the rows of G and then those of U. `between` holds [tokens][3 widths].

@@ -219,11 +219,60 @@ void norm(const float* x, const float* weight, float epsilon, int64_t width, flo
     for (i = 0; i < width; i++) out[i] = weight[i] * (x[i] * factor);
 }
 
+// `rows` rows of plain floats times `tokens` tokens: sums along the columns stay in registers, a vector each.
+template <int rows, int tokens>
+inline void dense_part(const Floating& m, const float* x, float* y, int64_t row, int64_t token) {
+    static_assert(rows * tokens <= kSums);
+    const float* w[rows];
+    const float* a[tokens];
+    Floats sum[kSums];
+    UNROLL for (int r = 0; r < rows; r++) w[r] = m.weights + (row + r) * m.columns;
+    UNROLL for (int t = 0; t < tokens; t++) a[t] = x + (token + t) * m.columns;
+    UNROLL for (int i = 0; i < kSums; i++) sum[i] = splat(0.0f);
+    const int64_t whole = m.columns / kRows * kRows;
+    for (int64_t k = 0; k < whole; k += kRows) {
+        Floats part[tokens];
+        UNROLL for (int t = 0; t < tokens; t++) part[t] = load(a[t] + k);
+        UNROLL for (int r = 0; r < rows; r++) {
+            if constexpr (tokens == 1) __builtin_prefetch(w[r] + k + 256);
+            const Floats weights = load(w[r] + k);
+            UNROLL for (int t = 0; t < tokens; t++) sum[t * rows + r] = fused(weights, part[t], sum[t * rows + r]);
+        }
+    }
+    float out[kSums];
+    totals(sum, out);
+    for (int t = 0; t < tokens; t++)
+        for (int r = 0; r < rows; r++) {
+            float all = out[t * rows + r] + (m.bias ? m.bias[row + r] : 0.0f);
+            for (int64_t k = whole; k < m.columns; k++) all += w[r][k] * a[t][k];
+            y[(token + t) * m.rows + row + r] = all;
+        }
+}
+
+// Rows [begin, end), `tokens` tokens at a time.
+template <int rows, int tokens>
+void dense_rows(const Floating& m, const float* x, float* y, int64_t begin, int64_t end, int64_t token) {
+    int64_t row = begin;
+    for (; row + rows <= end; row += rows) dense_part<rows, tokens>(m, x, y, row, token);
+    for (; row < end; row++) dense_part<1, tokens>(m, x, y, row, token);
+}
+
+void dense(const Floating& m, const float* x, int64_t count, float* y, int64_t begin, int64_t end) {
+    constexpr int most = kSums >= 16 ? 4 : 2;
+    int64_t token = 0;
+    for (; token + most <= count; token += most) dense_rows<kSums / most, most>(m, x, y, begin, end, token);
+    if constexpr (most == 4) {
+        if (count - token == 3) return dense_rows<4, 3>(m, x, y, begin, end, token);
+        if (count - token == 2) return dense_rows<8, 2>(m, x, y, begin, end, token);
+    }
+    if (count > token) dense_rows<kSums, 1>(m, x, y, begin, end, token);
+}
+
 }  // namespace
 
 #define NAME_(variant) variant_##variant
 #define NAME(variant) NAME_(variant)
 extern const Variant NAME(DOVETAIL_VARIANT);
-const Variant NAME(DOVETAIL_VARIANT) = {kName, product, quantise, gate, norm};
+const Variant NAME(DOVETAIL_VARIANT) = {kName, product, quantise, gate, norm, dense};
 
 }  // namespace dovetail

@@ -1,0 +1,53 @@
+"""Products of plain float weights with few tokens: what trees of guesses and small batches need.
+
+Matrix libraries are made for many tokens: two to eight cost them two to three times what one does. These kernels read
+each weight once, whatever is multiplied with it, so a few tokens cost little more than one.
+"""
+
+from __future__ import annotations
+
+import ctypes
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from dovetail.runtime.kernels.library import Floating, Library, find
+from dovetail.runtime.kernels.linear import refuse_failure
+
+MOST = 64  # tokens of a product; with more, matrix libraries come near
+
+
+class DenseProduct:
+    """``y = x W^T + bias`` in fp32 on a CPU; by torch for many tokens, or where there are no kernels.
+
+    Parameters
+    ----------
+    weight : Tensor (rows, columns)
+        Kept as it is, not copied.
+    bias : Tensor (rows,) or None
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor | None = None) -> None:
+        self.weight, self.bias = weight.detach(), None if bias is None else bias.detach()
+        parts = [part for part in (self.weight, self.bias) if part is not None]
+        plain = all(part.is_cpu and part.dtype is torch.float32 and part.is_contiguous() for part in parts)
+        found = find() if plain else None
+        self._most = MOST if isinstance(found, Library) else 0
+        if isinstance(found, Library):
+            rows, columns = weight.shape
+            pointers = [None if part is None else part.data_ptr() for part in (self.weight, self.bias)]
+            self._matrix = Floating(rows, columns, *pointers)
+            self._address, self._dense, self._index = ctypes.addressof(self._matrix), found.dense, found.variant()
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """`x` (…, columns) to (…, rows)."""
+        rows, columns = self.weight.shape
+        tokens = x.numel() // columns
+        if not 0 < tokens <= self._most or x.dtype is not torch.float32 or x.shape[-1] != columns or x.requires_grad:
+            return functional.linear(x, self.weight, self.bias)
+        x, y = x.contiguous(), torch.empty((*x.shape[:-1], rows), device="cpu")
+        failed = self._dense(self._address, x.data_ptr(), tokens, y.data_ptr(), self._index, torch.get_num_threads())
+        if failed:
+            refuse_failure(failed, tokens)
+        return y
