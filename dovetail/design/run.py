@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from dovetail.core.errors import DovetailError, did_you_mean
+from dovetail.core.errors import DovetailError
 from dovetail.core.files import read_text
 from dovetail.core.quantity import exact
 from dovetail.design.resolve import weights_of
@@ -15,11 +16,6 @@ from dovetail.model import Model
 from dovetail.recipe.recipe import Recipe
 from dovetail.runtime.decode import generate
 from dovetail.runtime.load import load
-
-if TYPE_CHECKING:
-    from dovetail.runtime.decoding.proposal import Proposer
-
-SPECULATE = ("none", "lookup")
 
 
 def run(
@@ -29,16 +25,23 @@ def run(
     recipe: Recipe | str = "none",
     max_new: int = 128,
     temperature: float = 0.0,
+    top_k: int = 0,
+    top_p: float = 1.0,
     seed: int = 0,
+    stop: Sequence[str] = (),
     kernels: str = "auto",
     head_bits: int | None = None,
     speculate: str = "none",
+    heads: Path | None = None,
+    on_text: Callable[[str], None] | None = None,
 ) -> dict[str, Any]:
     """Generate up to `max_new` tokens after the text in `prompt_file`.
 
     Packed weights stay packed where kernels for them run here; `kernels` and `head_bits` are those of `load`.
-    `speculate` is ``none``, or ``lookup``: what followed the newest tokens the last time they stood in the text is
-    tried in one step; the text is the same.
+    `temperature`, `top_k`, `top_p` and `seed` are those of `Sampling`. `stop` are strings that end the text, and are
+    left out of it. `speculate` is a mode of `decoding.modes`, such as ``medusa+lookup``: tokens are guessed and tried
+    several in a step; the text is the same. `heads` is the folder of Medusa heads, by default ``medusa`` beside the
+    weights. `on_text` is given the text in pieces as it comes.
 
     Returns
     -------
@@ -48,10 +51,9 @@ def run(
     Raises
     ------
     DovetailError
-        A prompt that is empty, not UTF-8 or beyond the context; weights that are not here; an unknown `speculate`.
+        A prompt that is empty, not UTF-8 or beyond the context; weights that are not here; an unknown
+        `speculate`, no heads, or those of another model.
     """
-    if speculate not in SPECULATE:
-        raise DovetailError(f"no speculation '{speculate}'", hint=did_you_mean(speculate, list(SPECULATE)))
     found = model if isinstance(model, Model) else Model.load(model)
     how, folder, prompt = Recipe.load(recipe), weights_of(found), _prompt(prompt_file)
     with ExitStack() as stack:
@@ -62,23 +64,25 @@ def run(
         if loaded.tokenizer is None:
             raise DovetailError("no tokenizer", where=str(folder), hint="a folder with tokenizer.json")
         ids = loaded.tokenizer(prompt).input_ids
-        made = generate(loaded, ids, max_new, temperature=temperature, seed=seed, proposer=_proposer(speculate))
+        from dovetail.runtime.decoding.modes import HEADS, speculation
+        from dovetail.runtime.decoding.streaming import TextStream
+
+        beside = weights_of(found) / HEADS
+        proposer = speculation(loaded, speculate, heads=heads or (beside if beside.is_dir() else None))
+        stream = TextStream(loaded.tokenizer, stop, on_text)
+        made = generate(
+            loaded, ids, max_new, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed, on_token=stream.add,
+            ended=lambda: stream.stopped, proposer=proposer,
+        )  # fmt: skip
+        text = stream.close()
     return {
         "model": found.name, "recipe": how.name, "kernels": loaded.arithmetic, "speculate": speculate,
-        "text": loaded.tokenizer.decode(list(made.tokens), skip_special_tokens=True),
+        "text": text,
         "tokens": len(made.tokens),
         "tokens_per_s": exact(made.tokens_per_s, "tok/s", "measured", "this run, prefill left out").to_json(),
         "tokens_per_step": made.tokens_per_step,
         "cache_bytes": exact(made.cache_bytes, "byte", "measured", "tensors of the KV cache at the end").to_json(),
     }  # fmt: skip
-
-
-def _proposer(speculate: str) -> Proposer | None:
-    if speculate == "none":
-        return None
-    from dovetail.runtime.decoding.lookup import PromptLookup
-
-    return PromptLookup()
 
 
 def _prompt(path: Path) -> str:

@@ -53,6 +53,7 @@ def generate(
     seed: int = 0,
     stop: frozenset[int] | None = None,
     on_token: Callable[[int], None] | None = None,
+    ended: Callable[[], bool] | None = None,
     proposer: Proposer | None = None,
 ) -> Generation:
     """Continue a prompt.
@@ -69,8 +70,10 @@ def generate(
         Tokens that end the text (and belong to it); by default the model's own end tokens.
     on_token : callable
         Called with every token as it comes.
+    ended : callable
+        Asked after every token whether the text is over for another reason (`decoding.streaming.TextStream.stopped`).
     proposer : Proposer
-        Guesses the tokens to come (`decoding.lookup.PromptLookup`): the tokens stay the same, in fewer steps.
+        Guesses the tokens to come (`decoding.modes.speculation`): the tokens stay the same, in fewer steps.
 
     Raises
     ------
@@ -87,7 +90,9 @@ def generate(
     sampling = Sampling(temperature, top_k, top_p, seed)
     ends = end_tokens(loaded) if stop is None else stop
     told = None if on_token is None else (lambda _, token: on_token(token))
-    made = Loop(runner_of(loaded), max_new, sampling, ends, proposer=proposer, on_token=told).run([prompt_ids])
+    over = None if ended is None else (lambda _: ended())
+    loop = Loop(runner_of(loaded), max_new, sampling, ends, over, proposer, told)
+    made = loop.run([prompt_ids])
     return Generation(made.tokens[0], made.prefill_s, made.decode_s, made.steps[0], made.cache_bytes)
 
 

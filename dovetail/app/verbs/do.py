@@ -134,14 +134,22 @@ def run(
     recipe: RecipeName = "none",
     max_new: Annotated[int, typer.Option("--max-new", metavar="N", help="Most tokens to generate.", min=1)] = 128,
     temperature: Annotated[float, typer.Option(metavar="T", help="0 takes the likeliest token.", min=0.0)] = 0.0,
+    top_k: Annotated[int, typer.Option("--top-k", metavar="N", help="Only among the likeliest N; 0: all.", min=0)] = 0,
+    top_p: Annotated[float, typer.Option("--top-p", metavar="P", help="Only among the likeliest, of chance P.")] = 1.0,
     seed: Annotated[int, typer.Option(metavar="N", help="Seed of the sampling.")] = 0,
+    stop: Annotated[
+        list[str] | None, typer.Option("--stop", metavar="TEXT", help="End before this text; repeatable.")
+    ] = None,
     kernels: Kernels = "auto",
     head_bits: Annotated[
         int | None, typer.Option("--head-bits", metavar="N", help="8: round the output head to 8 bits too.")
     ] = None,
     speculate: Annotated[
-        str, typer.Option(metavar="HOW", help="none, or lookup: try what followed the same words before; same text.")
+        str, typer.Option(metavar="HOW", help="none, lookup, medusa, medusa+lookup: guess ahead; the same text.")
     ] = "none",
+    heads: Annotated[
+        Path | None, typer.Option("--heads", metavar="DIR", help="Medusa heads; else those beside the weights.")
+    ] = None,
     json: Json = False,
     quiet: Quiet = False,
     out: Out = None,
@@ -149,13 +157,17 @@ def run(
     """Continue a text with a model on this machine."""
     from dovetail.design.run import run as generate
 
+    def shown(text: str) -> None:
+        print(text, end="", flush=True)
+
     found = generate(
-        model, prompt_file, recipe=recipe, max_new=max_new, temperature=temperature, seed=seed, kernels=kernels,
-        head_bits=head_bits, speculate=speculate,
+        model, prompt_file, recipe=recipe, max_new=max_new, temperature=temperature, top_k=top_k, top_p=top_p,
+        seed=seed, stop=stop or (), kernels=kernels, head_bits=head_bits, speculate=speculate, heads=heads,
+        on_text=None if json else shown,
     )  # fmt: skip
 
     def screen() -> None:
-        print(found["text"])
+        print()
         speed, cache = found["tokens_per_s"]["value"], found["cache_bytes"]["value"]
         steps = "" if speculate == "none" else f" ({found['tokens_per_step']:.2f} a step)"
         progress(

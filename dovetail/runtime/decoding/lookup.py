@@ -39,6 +39,10 @@ class PromptLookup(Source):
             what = f"{self.length} tokens after endings of {self.shortest} to {self.longest}"
             raise DovetailError(what, where="prompt lookup", hint="length=8, shortest=1, longest=4")
 
+    def begin(self) -> None:
+        """Forgets the texts; how often guesses were right is kept."""
+        self._seen, self._open = {}, {}
+
     def guess(self, texts: Sequence[Text]) -> list[Guess]:
         """Chains; none where a text has not been here before."""
         return [self._after(text) for text in texts]

@@ -74,6 +74,8 @@ class Loop:
     def run(self, prompts: Sequence[Sequence[int]]) -> Decoded:
         """Decode all prompts, each of at least one token."""
         began = time.perf_counter()
+        if self.proposer:
+            self.proposer.begin()
         with torch.inference_mode():
             longest, layers = max(map(len, prompts)) + self.max_new, len(self.runner.layers)
             cache = KVCache(layers, len(prompts), longest, self.runner.device)

@@ -69,6 +69,9 @@ class Proposer:
 
     relaxed = False  # whether tokens may differ from those of plain decoding
 
+    def begin(self) -> None:
+        """Called before the first token of a batch of texts."""
+
     def propose(self, texts: Sequence[Text]) -> list[Proposal]:
         """Guesses for each sequence."""
         raise NotImplementedError

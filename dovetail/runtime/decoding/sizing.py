@@ -25,6 +25,7 @@ _REPEATS, _CONTEXT = 5, 64
 _RECENT = 0.1  # weight of the newest step in running means
 _PAUSE, _LONGEST = 4, 256  # plain steps after speculation did not pay: the first time, and at most
 _WORTH = 1.0  # gain below which a pause begins
+_REST = -1  # the width of a step for which no guesses were asked
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,12 +97,12 @@ class Sizing:
     _left: int = 0
     _pause: int = _PAUSE
 
-    def resting(self) -> bool:
-        """Whether the coming step is a plain one, without asking for guesses."""
-        if self.always or self._left == 0:
+    def resting(self, batch: int) -> bool:
+        """Whether the coming step is a plain one, without asking for guesses; the first of a batch is, to compare."""
+        if self.always or (self._left == 0 and (batch, _REST) in self._ratio):
             return False
-        self._left -= 1
-        self._width, self._expected = 0, 0.0
+        self._left = max(0, self._left - 1)
+        self._width, self._expected = _REST, 0.0
         return True
 
     def width(self, chances: Sequence[float], batch: int) -> int:
@@ -125,22 +126,23 @@ class Sizing:
         return best
 
     def seconds(self, batch: int, guesses: int) -> float:
-        """Expected time of a step, from the steps so far that were like it."""
+        """Expected time of a step with so many guesses, asking for them included, from steps that were like it."""
         known = [(abs(width - guesses), ratio) for (size, width), ratio in self._ratio.items() if size == batch]
         return self.time.seconds(batch, guesses) * (min(known)[1] if known else 1.0)
 
     def learn(self, batch: int, kept: Sequence[int], seconds: float) -> None:
         """Told after each step: tokens of each sequence, and how long the step took."""
-        key, ratio = (batch, self._width), seconds / self.time.seconds(batch, self._width)
+        key, ratio = (batch, self._width), seconds / self.time.seconds(batch, max(0, self._width))
         self._ratio[key] = self._mean(self._ratio.get(key, ratio), ratio)
-        if self._width == 0:
+        if self._width == _REST or self.always:
             return
         right = sum(kept) / len(kept) - 1
         if self._expected > 0:
             self.trust = min(2.0, max(0.1, self._mean(self.trust, right / self._expected)))
-        self._gain = self._mean(self._gain, (1 + right) * self.seconds(batch, 0) / seconds)
-        if self._gain < _WORTH and not self.always:
-            self._left, self._pause, self._gain = self._pause, min(2 * self._pause, _LONGEST), 1.0
+        plain = self._ratio.get((batch, _REST), 1.0) * self.time.seconds(batch, 0)
+        self._gain = self._mean(self._gain, (1 + right) * plain / seconds)
+        if self._gain < _WORTH:
+            self._left, self._pause, self._gain = self._pause, min(2 * self._pause, _LONGEST), _WORTH
         elif self._gain > 1.1 * _WORTH:
             self._pause = _PAUSE
 

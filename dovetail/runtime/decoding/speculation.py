@@ -41,6 +41,9 @@ class Guess:
 class Source:
     """Where guesses come from: heads, a smaller model, the text itself."""
 
+    def begin(self) -> None:
+        """Other texts come: what is known of the last ones is forgotten."""
+
     def guess(self, texts: Sequence[Text]) -> list[Guess]:
         """For each sequence what it holds likely."""
         raise NotImplementedError
@@ -59,9 +62,14 @@ class Speculation(Proposer):
     sources: Sequence[Source]
     sizing: Sizing
 
+    def begin(self) -> None:
+        """Passed on to the sources; what is known of times and chances stays."""
+        for source in self.sources:
+            source.begin()
+
     def propose(self, texts: Sequence[Text]) -> list[Proposal]:
         """A tree for each text; only the newest token where guesses do not pay."""
-        if self.sizing.resting():
+        if self.sizing.resting(len(texts)):
             return [Proposal()] * len(texts)
         first, *rest = (source.guess(texts) for source in self.sources)
         found = [merged(row) for row in zip(first, *rest, strict=True)] if rest else first

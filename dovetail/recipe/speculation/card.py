@@ -1,0 +1,34 @@
+"""The card of trained heads: whose they are, how they were trained, how often they are right."""
+
+from __future__ import annotations
+
+from dovetail.runtime.decoding.speculator import Speculator
+
+_CARD = """# {kind} heads for {base}
+
+Trained by dovetail {version}. They guess tokens; the model decides: text made with them is the text made without.
+
+- base: {base}, SHA-256 of its safetensors files {sha256}; other weights are refused
+- trained in {steps:,} steps on {texts:,} texts that the model wrote itself
+- their beginnings: {text}; temperatures {temperatures}
+- measured on {held_out:,} further texts of its own begun in the same documents
+
+| tokens after the newest | right at once | among the likeliest 3 |
+|---|---|---|
+{rows}
+
+Expected tokens a step, heads taken as independent: {steps_of}. What that gains depends on the machine and the batch:
+`dovetail run … --speculate medusa` measures as it goes and guesses only as much as pays.
+"""
+
+
+def card(stored: Speculator) -> str:
+    """The ``README.md`` of a folder of heads."""
+    about, how = stored.about, stored.about["training"]
+    rows = (f"| {head} | {row[0]:.1%} | {sum(row[:3]):.1%} |" for head, row in enumerate(about["accuracy"], 1))
+    return _CARD.format(
+        kind=stored.kind.capitalize(), base=about["base_name"], sha256=stored.base, texts=how["texts"],
+        temperatures=" and ".join(map(str, how["temperatures"])), text=about["text"], steps=how["steps"],
+        held_out=how["held_out"], rows="\n".join(rows), version=about["versions"]["dovetail"],
+        steps_of=", ".join(f"{tokens:.2f} with {nodes} guesses" for nodes, tokens in about["tokens_per_step"].items()),
+    )  # fmt: skip
