@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from dovetail.core.errors import DovetailError
 from dovetail.recipe.speculation.learner import Written
-from dovetail.runtime.decoding.eagle import Attend, EagleLayer
+from dovetail.runtime.decoding.eagle import EagleLayer
 
 RANKS = 4  # guesses of one place that are counted
 _CHUNK = 512  # positions whose scores are held at once
@@ -22,11 +22,11 @@ Logits = Callable[[Tensor], Tensor]
 
 @dataclass(slots=True)
 class EagleLearner:
-    """Cross-entropy against what the model says next, and smooth L1 against its hidden state, over all steps of a draft.
+    """Cross-entropy against what the model says next, and smooth L1 against its hidden state, for each step of a draft.
 
-    The second step of a draft reads guesses of the first where the model has not been. So that it learns to, training
-    takes the same steps (as HASS does, arXiv 2408.15766): in each, the newest states are the guesses of the step before,
-    older ones those of the steps before that, and only the oldest the model's own.
+    The second step of a draft reads what the first guessed where the model has not been. So that it learns to, training
+    takes the same steps (as HASS does, arXiv 2408.15766): the newest state is a guess of the step before, that before
+    it a guess of the one before, and so on back to the model's own.
 
     Parameters
     ----------
@@ -96,8 +96,9 @@ class EagleLearner:
 def unrolled(layer: EagleLayer, embedding: Tensor, ids: Tensor, hidden: Tensor, steps: int) -> Iterator[Tensor]:
     """What each step of a draft guesses, begun at every place of texts at once.
 
-    Place j of step s reads the state that step s - 1 guessed at place j - 1, and sees what a draft at its s-th step sees:
-    places up to j - s from the model's own states, the one after that from the first guess, and so on.
+    Place j of step s reads the state that step s - 1 guessed at place j - 1, and sees what a draft sees at its s-th
+    step: places up to j - s + 1 as the first step had them, from the model's own states, the one after that as the
+    second step had it, and so on.
 
     Parameters
     ----------

@@ -143,7 +143,8 @@ def early_exit(
         As of `DraftModel.of`.
     """
     runner = runner_of(loaded)
-    if not 1 <= layers <= (every := len(runner.layers)):
+    every = len(runner.layers)
+    if not 1 <= layers <= every:
         what = f"an exit after {layers} of {every} layers"
         raise DovetailError(what, where=str(loaded.folder), hint=f"1 to {every} layers; a quarter is common")
     if not isinstance(runner, LlamaRunner | ModuleRunner):

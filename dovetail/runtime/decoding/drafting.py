@@ -116,7 +116,8 @@ class Drafter(Proposer):
         depth = 1 + max(depth for _, depth, _ in places[:width])
         tokens, chances = self._drafted(able, min(depth, *map(self.able, able)))
         self._guessed = {id(text): row for text, row in zip(able, tokens, strict=True)}
-        made = {id(text): caterpillar(*both, width) for text, *both in zip(able, tokens, chances, strict=True)}
+        guesses = zip(able, tokens, chances, strict=True)
+        made = {id(text): caterpillar(token, chance, width) for text, token, chance in guesses}
         return [made.get(id(text), Proposal()) for text in texts]
 
     def _drafted(self, texts: Sequence[Text], depth: int) -> tuple[list[list[list[int]]], list[list[list[float]]]]:
