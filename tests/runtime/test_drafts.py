@@ -16,13 +16,15 @@ from dovetail.core.errors import DovetailError
 from dovetail.runtime.checkpoint import Checkpoint
 from dovetail.runtime.decoding.cache import KVCache
 from dovetail.runtime.decoding.draft import DraftModel, early_exit
-from dovetail.runtime.decoding.drafting import DraftedPass, Drafter, caterpillar, unknown, worth
+from dovetail.runtime.decoding.drafting import DraftedPass, Drafter, DraftSizing, caterpillar, unknown, worth
 from dovetail.runtime.decoding.eagle import Eagle, EagleLayer, EagleShape
+from dovetail.runtime.decoding.lookup import PromptLookup
 from dovetail.runtime.decoding.loop import Decoded, Loop
-from dovetail.runtime.decoding.proposal import Proposal, Proposer, Text
+from dovetail.runtime.decoding.proposal import Text
 from dovetail.runtime.decoding.runner import runner_of
 from dovetail.runtime.decoding.sampling import Chooser, Sampling
 from dovetail.runtime.decoding.sizing import PassTime, Sizing
+from dovetail.runtime.decoding.speculation import Speculation
 from dovetail.runtime.decoding.speculator import Speculator
 from dovetail.runtime.decoding.tree import Tree
 from dovetail.runtime.load import Loaded
@@ -64,7 +66,8 @@ def llama() -> Loaded:
     return model("llama")
 
 
-def decode(loaded: Loaded, proposer: Proposer | None = None, max_new: int = 36, **more: Any) -> Decoded:
+def decode(loaded: Loaded, draft: Drafter | None = None, max_new: int = 36, **more: Any) -> Decoded:
+    proposer = draft.alone() if draft else None
     sampling, prompts = more.pop("sampling", Sampling()), more.pop("prompts", PROMPTS)
     return Loop(runner_of(loaded), max_new, sampling, proposer=proposer, **more).run(prompts)
 
@@ -90,6 +93,16 @@ def test_drafts_change_no_token(family: Loaded, sampling: Sampling, always: int)
     for draft in drafts:
         assert decode(family, draft, sampling=sampling).tokens == plain
         assert decode(family, draft, sampling=sampling, prompts=PROMPTS[:2]).tokens == plain[:2]  # used again
+
+
+@pytest.mark.parametrize("sampling", SAMPLINGS, ids=["greedy", "sampled"])
+def test_a_draft_beside_other_sources_changes_no_token(family: Loaded, sampling: Sampling) -> None:
+    prompts = [[5, 6, 7, 8] * 4, [9, 10, 11], [4, 4, 4, 4, 4]]
+    draft = Eagle.of(family, layer_for(family), always=6)
+    both = Speculation([draft, PromptLookup()], draft.sizing)
+    found = Loop(runner_of(family), 36, sampling, proposer=both).run(prompts)
+    assert found.tokens == decode(family, sampling=sampling, prompts=prompts).tokens
+    assert found.tokens_per_step > 1
 
 
 @pytest.mark.parametrize("guesses", [1, 4])
@@ -259,11 +272,32 @@ def test_chains_with_leaves() -> None:
     assert [(round(chance, 3), *place) for chance, *place in worth(rates)] == [
         (0.6, 0, 0), (0.3, 0, 1), (0.3, 1, 0), (0.27, 2, 0), (0.12, 1, 1), (0.015, 2, 1),
     ]  # fmt: skip
-    tokens = [[10, 11], [20, 21], [30, 31]]
-    assert caterpillar(tokens, rates, 4) == Proposal(Tree((-1, 0, 0, 1, 3)), [10, 11, 20, 30])
-    assert caterpillar(tokens, rates, 6).tree.depths == [0, 1, 1, 2, 3, 2, 3]
-    assert caterpillar(tokens, [[1.0, 0.0]] * 3, 3) == Proposal(Tree.chain(3), [10, 20, 30])
-    assert caterpillar(tokens, [[0.0, 0.0]] * 3, 6).tree.depths == [0, 1, 1, 2, 2, 3, 3]
+    assert caterpillar(worth(rates)) == Tree((-1, 0, 0, 1, 3, 1, 3))
+    assert caterpillar(worth([[1.0, 0.0]] * 3)) == Tree((-1, 0, 1, 2, 0, 1, 2))
+    assert caterpillar(worth([[0.0, 0.0]] * 3)).depths == [0, 1, 1, 2, 2, 3, 3]
+    assert caterpillar(worth([[0.5]] * 4)) == Tree.chain(4)
+
+
+def test_reading_a_prompt_is_set_aside(llama: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the first step would say for long that guesses do not pay."""
+    told: list[float] = []
+    monkeypatch.setattr(Sizing, "learn", lambda self, batch, kept, seconds: told.append(seconds))
+    for draft in (early_exit(llama, 1, always=2), Eagle.of(llama, layer_for(llama), always=2)):
+        told.clear()
+        draft.sizing.aside_s = 5.0
+        draft.sizing.learn(1, [1], 7.0)
+        assert (told, draft.sizing.aside_s) == ([2.0], 0.0)
+        [text] = [Text(0, list(range(3, 40)), 37, Chooser(Sampling(), 0), torch.empty(0))]
+        draft.observe(text, torch.randn(36, 64))
+        with torch.inference_mode():
+            draft.guess([text])
+        assert draft.sizing.aside_s > 0
+        text.tokens += [5]
+        draft.sizing.aside_s = 0.0
+        draft.observe(text, torch.randn(1, 64))
+        with torch.inference_mode():
+            draft.guess([text])
+        assert draft.sizing.aside_s == 0
 
 
 class Fixed(Drafter):
@@ -281,12 +315,15 @@ class Fixed(Drafter):
 
 
 def test_what_was_right_is_counted_place_by_place() -> None:
-    draft = Fixed(sizing=Sizing(PassTime(1.0, 0.0), always=6), rates=[[0.5, 0.5] for _ in range(3)])
+    draft = Fixed(sizing=DraftSizing(PassTime(1.0, 0.0), always=6), rates=[[0.5, 0.5] for _ in range(3)])
     text = Text(0, [9, 9], 2, Chooser(Sampling(), 0), torch.empty(0))
-    [found] = draft.propose([text])
+    [found] = draft.guess([text])
     assert sorted(found.tokens) == [3, 4, 5, 13, 14, 15]
+    assert found.chances == [0.5, 0.5, 0.25, 0.25, 0.125, 0.125]
     text.tokens += [3, 14]  # the chain once, then a leaf
-    draft.learn([text], [2], 1.0)
+    for _ in range(2):  # the second time without guesses
+        draft.learn([text])
+        text.tokens.append(5)
     assert [[round(x, 4) for x in row] for row in draft.rates] == [[0.515, 0.485], [0.485, 0.515], [0.5, 0.5]]
 
 

@@ -22,7 +22,9 @@ Logits = Callable[[Tensor], Tensor]
 
 @dataclass(slots=True)
 class EagleLearner:
-    """Cross-entropy against what the model says next, and smooth L1 against its hidden state, for each step of a draft.
+    """Divergence from what the model says next, and smooth L1 against its hidden state, for each step of a draft.
+
+    The divergence (Kullback-Leibler, nats) is the cross-entropy of the paper less what no draft can take away.
 
     The second step of a draft reads what the first guessed where the model has not been. So that it learns to, training
     takes the same steps (as HASS does, arXiv 2408.15766): the newest state is a guess of the step before, that before
@@ -38,7 +40,7 @@ class EagleLearner:
     steps : int
         Of a draft, that are trained.
     features : float
-        Weight of the smooth L1 against that of the cross-entropy (in the EAGLE paper 10).
+        Weight of the smooth L1 against that of the divergence (in the EAGLE paper 10).
     fading : float
         Weight of a step against that of the step before it.
     """
@@ -84,9 +86,8 @@ class EagleLearner:
         """Of places (steps, n, hidden)."""
         with torch.no_grad():
             chances = self.logits(true).float().softmax(-1)
-        says = torch.stack([
-            functional.cross_entropy(self.logits(one).float(), chances, reduction="sum") for one in guess
-        ])  # fmt: skip
+        scores = (self.logits(one).float().log_softmax(-1) for one in guess)
+        says = torch.stack([functional.kl_div(score, chances, reduction="sum") for score in scores])
         near = functional.smooth_l1_loss(guess.float(), true.float().expand_as(guess), reduction="none")
         loss = (weights * (says + self.features * near.mean(-1).sum(-1))).sum()
         [slope] = torch.autograd.grad(loss, guess)

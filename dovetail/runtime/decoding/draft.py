@@ -11,12 +11,12 @@ from torch import Tensor
 
 from dovetail.core.errors import INFEASIBLE, DovetailError
 from dovetail.runtime.decoding.cache import KVCache
-from dovetail.runtime.decoding.drafting import DraftedPass, Drafter, Rows, unknown
+from dovetail.runtime.decoding.drafting import DraftedPass, Drafter, DraftSizing, Rows, unknown
 from dovetail.runtime.decoding.llama import LlamaRunner
 from dovetail.runtime.decoding.modules import ModuleRunner
 from dovetail.runtime.decoding.proposal import Text
 from dovetail.runtime.decoding.runner import Runner, runner_of
-from dovetail.runtime.decoding.sizing import PassTime, Sizing
+from dovetail.runtime.decoding.sizing import PassTime
 from dovetail.runtime.load import Loaded
 
 _CHUNK = 512  # tokens of a text in one pass
@@ -75,7 +75,7 @@ class DraftModel(Drafter):
     ) -> DraftModel:  # fmt: skip
         rates = unknown(deepest, ranks)
         seconds = DraftedPass.by(PassTime.of(runner_of(base)), PassTime.of(runner), deepest)
-        return cls(sizing=Sizing(seconds, always=always), rates=rates, runner=runner, context=context)
+        return cls(sizing=DraftSizing(seconds, always=always), rates=rates, runner=runner, context=context)
 
     def able(self, text: Text) -> int:
         """Up to the end of the draft's context."""
@@ -106,7 +106,7 @@ class DraftModel(Drafter):
             ends = [n + min(_CHUNK, late - 1) for n, late in zip(cache.lengths, behind, strict=True)]
             pieces = [t.tokens[n:end] for t, n, end in zip(texts, cache.lengths, ends, strict=True)]
             float(self._pass(pieces, cache)[0, 0, 0])  # waits until it is done
-            self._extra_s = time.perf_counter() - began
+            self.sizing.aside_s = time.perf_counter() - began
 
     @property
     def _usual(self) -> int:

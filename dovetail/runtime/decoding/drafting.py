@@ -2,7 +2,8 @@
 
 A draft pass yields the likeliest tokens after a chain. The likeliest goes on as the chain; the next likely ones cost no
 pass of the draft, and stand beside it as leaves. How often each place was right, given that the chain before it was, is
-counted while texts are decoded; from that and from measured times `Sizing` says how many guesses pay.
+counted while texts are decoded; from that and from measured times `Sizing` says how many guesses pay. (What a draft
+holds likely is no measure of it: where the likeliest token is taken, a guess is right more often than it is sure.)
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ from torch import Tensor
 
 from dovetail.core.errors import DovetailError
 from dovetail.runtime.decoding.cache import KVCache
-from dovetail.runtime.decoding.proposal import Proposal, Proposer, Text
+from dovetail.runtime.decoding.proposal import Text
 from dovetail.runtime.decoding.sizing import PassTime, Sizing
+from dovetail.runtime.decoding.speculation import Guess, Source, Speculation
 from dovetail.runtime.decoding.tree import Tree
 
 _RECENT = 0.03  # weight of the newest guess in running means
@@ -86,51 +88,67 @@ class Rows:
         return self.cache
 
 
-@dataclass(slots=True, kw_only=True)
-class Drafter(Proposer):
-    """Proposes chains with leaves beside them; a subclass says what comes after a text, and after a guess.
+@dataclass(slots=True)
+class DraftSizing(Sizing):
+    """How many guesses pay where making them takes passes as well; its time is best a `DraftedPass`.
 
     Parameters
     ----------
-    sizing : Sizing
-        How many guesses pay; its time is best a `DraftedPass`.
+    aside_s : float
+        Seconds of the coming step that no usual step takes: reading a prompt.
+    """
+
+    aside_s: float = 0.0
+
+    def learn(self, batch: int, kept: Sequence[int], seconds: float) -> None:
+        """As `Sizing.learn`, of what a usual step takes."""
+        Sizing.learn(self, batch, kept, max(1e-9, seconds - self.aside_s))
+        self.aside_s = 0.0
+
+
+@dataclass(slots=True, kw_only=True)
+class Drafter(Source):
+    """Guesses chains with leaves beside them; a subclass says what comes after a text, and after a guess.
+
+    Parameters
+    ----------
+    sizing : DraftSizing
+        That of the `Speculation` too: it says how many guesses pay, hence how far the draft goes.
     rates : list (depth) of list (ranks) of float
         Chance of each guess of a place, given that the likeliest ones before it were right. Learned further here.
     """
 
-    sizing: Sizing
+    sizing: DraftSizing
     rates: list[list[float]]
-    _guessed: dict[int, list[list[int]]] = field(default_factory=dict)  # (depth, ranks) of each text's last proposal
-    _extra_s: float = 0.0  # of this step, for what no usual step has: reading a prompt
+    _open: dict[int, tuple[int, list[list[int]]]] = field(default_factory=dict)  # by text: its length, and what came
 
-    def propose(self, texts: Sequence[Text]) -> list[Proposal]:
-        """A chain with leaves for each text; only the newest token where guesses do not pay."""
-        self._guessed, self._extra_s, nothing = {}, 0.0, [Proposal()] * len(texts)
-        if self.sizing.resting():
-            return nothing
+    def alone(self) -> Speculation:
+        """Speculation with nothing but this draft."""
+        return Speculation([self], self.sizing)
+
+    def guess(self, texts: Sequence[Text]) -> list[Guess]:
+        """A chain with leaves for each text, with chances that were counted; nothing where guesses do not pay."""
         places = worth(self.rates)
         width = self.sizing.width([chance for chance, _, _ in places], len(texts))
         able = [text for text in texts if self.able(text) > 0]
         if not width or not able:
-            return nothing
-        depth = 1 + max(depth for _, depth, _ in places[:width])
-        tokens, chances = self._drafted(able, min(depth, *map(self.able, able)))
-        self._guessed = {id(text): row for text, row in zip(able, tokens, strict=True)}
-        guesses = zip(able, tokens, chances, strict=True)
-        made = {id(text): caterpillar(token, chance, width) for text, token, chance in guesses}
-        return [made.get(id(text), Proposal()) for text in texts]
+            return [Guess()] * len(texts)
+        depth = min(1 + max(depth for _, depth, _ in places[:width]), *map(self.able, able))
+        places = [place for place in places if place[1] < depth]
+        tree, chances, made = caterpillar(places), [chance for chance, _, _ in places], {}
+        for text, tokens in zip(able, self._drafted(able, depth), strict=True):
+            made[id(text)] = Guess(tree, [tokens[at][rank] for _, at, rank in places], chances)
+            self._open[id(text)] = len(text.tokens), tokens
+        return [made.get(id(text), Guess()) for text in texts]
 
-    def _drafted(self, texts: Sequence[Text], depth: int) -> tuple[list[list[list[int]]], list[list[list[float]]]]:
-        """The likeliest tokens of each place, and their chances as the draft sees them: (B, depth, ranks)."""
-        tokens, chances, ranks = [], [], len(self.rates[0])
-        logits = self.start(texts).float()
+    def _drafted(self, texts: Sequence[Text], depth: int) -> list[list[list[int]]]:
+        """The likeliest tokens of each place: (B, depth, ranks)."""
+        tokens, logits = [], self.start(texts)
         for place in range(depth):
-            best = logits.topk(ranks, -1)
-            tokens.append(best.indices)
-            chances.append(torch.exp(best.values - logits.logsumexp(-1, keepdim=True)))
+            tokens.append(logits.topk(len(self.rates[0]), -1).indices)
             if place + 1 < depth:
-                logits = self.go_on(best.indices[:, 0]).float()
-        return torch.stack(tokens, 1).tolist(), torch.stack(chances, 1).tolist()
+                logits = self.go_on(tokens[-1][:, 0])
+        return torch.stack(tokens, 1).tolist()
 
     def able(self, text: Text) -> int:
         """Tokens that can be guessed after a text."""
@@ -144,11 +162,12 @@ class Drafter(Proposer):
         """Scores (B, vocabulary) of what comes after one more guess (B,) of each text."""
         raise NotImplementedError
 
-    def learn(self, texts: Sequence[Text], kept: Sequence[int], seconds: float) -> None:
-        """What was right is counted, and what pays is measured."""
-        for text, count in zip(texts, kept, strict=True):
-            self._count(self._guessed.get(id(text), []), text.tokens[len(text.tokens) - count :])
-        self.sizing.learn(len(texts), kept, max(1e-9, seconds - self._extra_s))
+    def learn(self, texts: Sequence[Text]) -> None:
+        """Counts which guesses were right."""
+        for text in texts:
+            length, guessed = self._open.pop(id(text), (0, []))
+            self._count(guessed, text.tokens[length:])
+        self._open.clear()
 
     def _count(self, guessed: list[list[int]], came: list[int]) -> None:
         """Places count as long as the chain before them was right; the model's own token says which guess was."""
@@ -166,20 +185,11 @@ def worth(rates: Sequence[Sequence[float]]) -> list[tuple[float, int, int]]:
     return sorted(places, key=lambda place: (-place[0], place[1], place[2]))
 
 
-def caterpillar(tokens: Sequence[Sequence[int]], rates: Sequence[Sequence[float]], nodes: int) -> Proposal:
-    """The likeliest guesses of a chain and its leaves.
-
-    Parameters
-    ----------
-    tokens : (depth, ranks)
-        Of each place; rank 0 is the chain.
-    rates : (depth, ranks)
-        Chance of each guess where the chain before it is right.
-    """
-    parents, guesses, chain = [-1], [], {-1: 0}
-    for _, depth, rank in worth(rates)[:nodes]:
+def caterpillar(places: Sequence[tuple[float, int, int]]) -> Tree:
+    """A chain and its leaves as a tree, from chance, depth and rank of its nodes."""
+    parents, chain = [-1], {-1: 0}
+    for node, (_, depth, rank) in enumerate(places, 1):
         parents.append(chain[depth - 1])
-        guesses.append(tokens[depth][rank])
         if rank == 0:
-            chain[depth] = len(guesses)
-    return Proposal(Tree(tuple(parents)), guesses)
+            chain[depth] = node
+    return Tree(tuple(parents))

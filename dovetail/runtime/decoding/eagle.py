@@ -18,10 +18,10 @@ from torch.nn import functional
 
 from dovetail.core.errors import DovetailError
 from dovetail.runtime.decoding.cache import KVCache, seen
-from dovetail.runtime.decoding.drafting import DraftedPass, Drafter, Rows
+from dovetail.runtime.decoding.drafting import DraftedPass, Drafter, DraftSizing, Rows
 from dovetail.runtime.decoding.proposal import Text
 from dovetail.runtime.decoding.runner import Runner, runner_of
-from dovetail.runtime.decoding.sizing import PassTime, Sizing
+from dovetail.runtime.decoding.sizing import PassTime
 from dovetail.runtime.decoding.speculator import Speculator
 from dovetail.runtime.load import Loaded
 
@@ -230,7 +230,9 @@ class Eagle(Drafter):
         timed = PassTime.of(_Alone(layer, runner, embedding))
         seconds = DraftedPass.by(PassTime.of(runner), timed, len(layer.accuracy))
         rates = [list(row) for row in layer.accuracy]
-        return cls(sizing=Sizing(seconds, always=always), rates=rates, layer=layer, runner=runner, embedding=embedding)
+        return cls(
+            sizing=DraftSizing(seconds, always=always), rates=rates, layer=layer, runner=runner, embedding=embedding
+        )
 
     def observe(self, text: Text, states: Tensor) -> None:
         """Hidden states wait until guesses are asked for."""
@@ -262,7 +264,7 @@ class Eagle(Drafter):
         state = torch.cat(found, 1)[torch.arange(len(counts), device=self.runner.device), last]
         if width > len(self.rates) + 1:  # more than a step adds
             float(state[0, 0])  # waits until it is done
-            self._extra_s = time.perf_counter() - began
+            self.sizing.aside_s = time.perf_counter() - began
         return state
 
     def go_on(self, tokens: Tensor) -> Tensor:
