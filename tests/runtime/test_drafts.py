@@ -345,6 +345,27 @@ def test_a_draft_that_never_pays_is_left_alone(llama: Loaded) -> None:
     assert not draft._rows.texts  # not even a prompt was read
 
 
+def test_not_asking_takes_turns_with_asking() -> None:
+    sizing = DraftSizing(DraftedPass.by(PassTime(1.0, 0.0), PassTime(9.0, 0.0), 8))
+
+    def steps_without(chances: list[float]) -> int:
+        assert sizing.width(chances, 1) == 0
+        steps = 0
+        while sizing.resting():
+            steps += 1
+        return steps
+
+    first = steps_without([0.7])
+    assert first > 0
+    assert steps_without([0.7]) == 2 * first
+    assert [steps_without([0.7]) for _ in range(10)][-1] == 256
+    assert steps_without([]) == 0  # a text that cannot be guessed says nothing of others
+    sizing.width([0.7], 1)
+    sizing.time = PassTime(1.0, 0.0)
+    assert sizing.width([0.7], 1) == 1  # another source has guesses that pay
+    assert not sizing.resting()
+
+
 def test_drafts_of_another_vocabulary(llama: Loaded) -> None:
     with pytest.raises(DovetailError, match="another vocabulary"):
         DraftModel.of(llama, model("llama", vocab_size=97))

@@ -26,6 +26,7 @@ from dovetail.runtime.decoding.tree import Tree
 _RECENT = 0.03  # weight of the newest guess in running means
 _UNKNOWN = (0.7, 0.1, 0.05, 0.03)  # how often guesses of a place are right, before any was counted
 _UNLIMITED = 1 << 30
+_LONGEST = 256  # steps of a pause at most
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +100,15 @@ class DraftSizing(Sizing):
     """
 
     aside_s: float = 0.0
+
+    def width(self, chances: Sequence[float], batch: int) -> int:
+        """As `Sizing.width`; where none pay there is a pause, since asking takes time as well."""
+        found = Sizing.width(self, chances, batch)
+        if found:
+            self._left = 0
+        elif chances:
+            self._left, self._pause = self._pause, min(2 * self._pause, _LONGEST)
+        return found
 
     def learn(self, batch: int, kept: Sequence[int], seconds: float) -> None:
         """As `Sizing.learn`, of what a usual step takes."""

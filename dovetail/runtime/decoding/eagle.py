@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import torch
@@ -125,8 +125,11 @@ class EagleLayer:
         if sizes != shape.tensors() or shape.hidden != loaded.model.config.hidden_size:
             why = "its weights have other shapes than it says, or than the model has"
             raise DovetailError("is no draft layer", where=str(loaded.folder), why=why, hint=_HINT)
-        weights = {name: t.to(loaded.device, loaded.model.dtype) for name, t in stored.tensors.items()}
-        return cls(shape, weights, accuracy)
+        return cls(shape, stored.tensors, accuracy).to(loaded.device, loaded.model.dtype)
+
+    def to(self, device: torch.device | str, dtype: torch.dtype = torch.float32) -> EagleLayer:
+        """The layer elsewhere: new layers are on the CPU."""
+        return replace(self, weights={name: tensor.to(device, dtype) for name, tensor in self.weights.items()})
 
     def stored(self, base: str, **about: Any) -> Speculator:
         """As a `Speculator` for the model whose weights have the SHA-256 `base`."""
