@@ -26,8 +26,8 @@ _CHUNK = 512  # tokens of a text in one pass
 class DraftModel(Drafter):
     """Guesses what a model of the same vocabulary says is likeliest.
 
-    Its cache holds texts, and guesses of the last step that were not asked for their successor alone; what the texts
-    did not become is forgotten before the next guesses.
+    Its cache holds the texts, and the guesses that it went on from in the last step; what the texts did not become is
+    forgotten before the next guesses.
 
     Parameters
     ----------
@@ -54,6 +54,8 @@ class DraftModel(Drafter):
 
         Parameters
         ----------
+        base, draft : Loaded
+            The model, and the smaller one.
         deepest : int
             Guesses after one another at most.
         ranks : int
@@ -96,7 +98,7 @@ class DraftModel(Drafter):
     def _given(self) -> dict[int, list[int]]:
         """What the cache holds for each text: guesses that it was asked to go on from among it."""
         guesses = torch.stack(self._asked, 1).tolist() if self._asked else [[]] * len(self._held)
-        rows = zip(self._rows.texts, self._held, guesses, strict=True)
+        rows = zip(self._rows.texts, self._held, guesses, strict=False)  # a run that was stopped leaves some undone
         return {id(text): tokens + more for text, tokens, more in rows}
 
     def _read(self, texts: Sequence[Text], cache: KVCache) -> None:
