@@ -123,9 +123,9 @@ def test_early_exit_is_a_model_of_fewer_layers(family: Loaded) -> None:
     state = family.model.state_dict()
     other.load_state_dict({name: state[name] for name in other.state_dict()})
     draft, ids = early_exit(family, 2), torch.tensor([[5, 6, 7, 8, 9, 10, 11, 12, 13, 14]])
-    before = runner_of(family).logits(runner_of(family).forward(ids, KVCache(3, 1)))
     assert len(draft.runner.layers) == 2
     with torch.inference_mode():
+        before = runner_of(family).logits(runner_of(family).forward(ids, KVCache(3, 1)))
         found = draft.runner.logits(draft.runner.forward(ids, KVCache(2, 1)))
         torch.testing.assert_close(found, other(input_ids=ids, use_cache=False).logits, rtol=1e-4, atol=1e-4)
         again = runner_of(family).logits(runner_of(family).forward(ids, KVCache(3, 1)))
