@@ -105,15 +105,17 @@ def test_a_draft_beside_other_sources_changes_no_token(family: Loaded, sampling:
     assert found.tokens_per_step > 1
 
 
+@pytest.mark.parametrize("sampling", SAMPLINGS, ids=["greedy", "sampled"])
 @pytest.mark.parametrize("guesses", [1, 4])
-def test_a_draft_equal_to_the_model_is_always_right(family: Loaded, guesses: int) -> None:
+def test_a_draft_equal_to_the_model_is_always_right(family: Loaded, guesses: int, sampling: Sampling) -> None:
+    """Drawn tokens too: a draft draws with the noise of the model's own choice."""
     steps, new = 7, 7 * (guesses + 1) + 1  # the first token is the prefill's
     for draft in (DraftModel.of(family, family, always=guesses), early_exit(family, 3, always=guesses)):
-        made = decode(family, draft, new)
+        made = decode(family, draft, new, sampling=sampling)
         assert made.steps == (steps,) * len(PROMPTS)
         assert made.tokens_per_step == guesses + 1
         assert [row[0] for row in draft.rates[:guesses]] > [0.8] * guesses
-    assert made.tokens == decode(family, max_new=new).tokens
+        assert made.tokens == decode(family, max_new=new, sampling=sampling).tokens
 
 
 def test_early_exit_is_a_model_of_fewer_layers(family: Loaded) -> None:

@@ -2,8 +2,8 @@
 
 A draft pass yields the likeliest tokens after a chain. The likeliest goes on as the chain; the next likely ones cost no
 pass of the draft, and stand beside it as leaves. How often each place was right, given that the chain before it was, is
-counted while texts are decoded; from that and from measured times `Sizing` says how many guesses pay. (What a draft
-holds likely is no measure of it: where the likeliest token is taken, a guess is right more often than it is sure.)
+counted while texts are decoded; from that and from measured times `Sizing` says how many guesses pay. (How likely a
+draft holds a token is no measure of it: where the likeliest is taken, guesses are right more often than they are sure.)
 """
 
 from __future__ import annotations
@@ -155,7 +155,8 @@ class Drafter(Source):
         """The likeliest tokens of each place: (B, depth, ranks)."""
         tokens, logits = [], self.start(texts)
         for place in range(depth):
-            tokens.append(logits.topk(len(self.rates[0]), -1).indices)
+            scores = scored(logits, texts, place)
+            tokens.append(scores.topk(len(self.rates[0]), -1).indices.to(logits.device))
             if place + 1 < depth:
                 logits = self.go_on(tokens[-1][:, 0])
         return torch.stack(tokens, 1).tolist()
@@ -186,6 +187,16 @@ class Drafter(Source):
                 rates[rank] += _RECENT * ((guess == token) - rates[rank])
             if guesses[0] != token:
                 return
+
+
+def scored(logits: Tensor, texts: Sequence[Text], ahead: int) -> Tensor:
+    """What texts' choices `ahead` tokens after the next are the largest of, if a draft's logits (B, vocabulary) hold.
+
+    Where tokens are drawn that is with the noise that the model's own choice will have.
+    """
+    if texts[0].choose.sampling.greedy:
+        return logits
+    return torch.stack([text.choose.scores(row, ahead) for text, row in zip(texts, logits, strict=True)])
 
 
 def worth(rates: Sequence[Sequence[float]]) -> list[tuple[float, int, int]]:

@@ -23,6 +23,7 @@ from dovetail.runtime.decoding.proposal import Text
 from dovetail.runtime.decoding.runner import Runner, runner_of
 from dovetail.runtime.decoding.sizing import PassTime
 from dovetail.runtime.decoding.speculator import Speculator
+from dovetail.runtime.kernels.dense import DenseProduct
 from dovetail.runtime.load import Loaded
 
 Attend = Callable[[Tensor, Tensor, Tensor], Tensor]  # queries, keys, values (B, heads, T, channels) to (B, heads, T, …)
@@ -94,6 +95,7 @@ class EagleLayer:
     shape: EagleShape
     weights: Mapping[str, Tensor]
     accuracy: tuple[tuple[float, ...], ...] = ()
+    products: Mapping[str, DenseProduct] = field(default_factory=dict)
 
     @classmethod
     def new(cls, shape: EagleShape, seed: int = 0) -> EagleLayer:
@@ -131,6 +133,12 @@ class EagleLayer:
         """The layer elsewhere: new layers are on the CPU."""
         return replace(self, weights={name: tensor.to(device, dtype) for name, tensor in self.weights.items()})
 
+    def frozen(self) -> EagleLayer:
+        """The layer with products that are made for few tokens, and know no gradient."""
+        weights = {name: tensor.detach() for name, tensor in self.weights.items()}
+        products = {name: DenseProduct(tensor) for name, tensor in weights.items() if tensor.dim() == 2}
+        return replace(self, weights=weights, products=products)
+
     def stored(self, base: str, **about: Any) -> Speculator:
         """As a `Speculator` for the model whose weights have the SHA-256 `base`."""
         weights = {name: tensor.detach().cpu().contiguous() for name, tensor in self.weights.items()}
@@ -151,17 +159,21 @@ class EagleLayer:
         attend : callable
             Attention; keys and values are new ones.
         """
-        w, shape = self.weights, self.shape
+        shape = self.shape
         scale = torch.rsqrt(newest.float().pow(2).mean(-1, keepdim=True) + _EPSILON).to(newest.dtype)
-        x = functional.linear(torch.cat((states, newest * scale), -1), w["enter.weight"])
-        mixed = functional.linear(self._norm(x, "norm_in.weight"), w["qkv.weight"])
+        x = self._times(torch.cat((states, newest * scale), -1), "enter.weight")
+        mixed = self._times(self._norm(x, "norm_in.weight"), "qkv.weight")
         mixed = mixed.view(*x.shape[:2], -1, shape.head_dim).transpose(1, 2)
         q, k, v = torch.split(mixed, [shape.heads, shape.kv_heads, shape.kv_heads], 1)
         cos, sin = self._angles(positions, x.dtype)
         attended = attend(turned(q, cos, sin), turned(k, cos, sin), v)
-        x = x + functional.linear(attended.transpose(1, 2).flatten(2), w["out.weight"])
-        gate, up = functional.linear(self._norm(x, "norm_post.weight"), w["gate_up.weight"]).chunk(2, -1)
-        return x + functional.linear(functional.silu(gate) * up, w["down.weight"])
+        x = x + self._times(attended.transpose(1, 2).flatten(2), "out.weight")
+        gate, up = self._times(self._norm(x, "norm_post.weight"), "gate_up.weight").chunk(2, -1)
+        return x + self._times(functional.silu(gate) * up, "down.weight")
+
+    def _times(self, x: Tensor, name: str) -> Tensor:
+        product = self.products.get(name)
+        return functional.linear(x, self.weights[name]) if product is None else product(x)
 
     def _norm(self, x: Tensor, name: str) -> Tensor:
         return functional.rms_norm(x, [self.shape.hidden], self.weights[name], _EPSILON)
@@ -229,7 +241,7 @@ class Eagle(Drafter):
         """
         if not layer.accuracy:
             raise DovetailError("a draft layer that was not tried", where=str(loaded.folder), hint=_HINT)
-        runner, embedding = runner_of(loaded), loaded.model.get_input_embeddings().weight
+        layer, runner, embedding = layer.frozen(), runner_of(loaded), loaded.model.get_input_embeddings().weight
         timed = PassTime.of(_Alone(layer, runner, embedding))
         seconds = DraftedPass.by(PassTime.of(runner), timed, len(layer.accuracy))
         rates = [list(row) for row in layer.accuracy]
