@@ -105,6 +105,10 @@ class KVCache:
                     store[sequence, :, begin : begin + count] = store[sequence][:, source]
         self.lengths[sequence] += count
 
+    def shorten(self, lengths: list[int]) -> None:
+        """Forget what lies behind the first `lengths` tokens of each sequence."""
+        self.lengths = [min(old, new) for old, new in zip(self.lengths, lengths, strict=True)]
+
     def drop(self, kept: list[int]) -> None:
         """Go on with some of the sequences."""
         for store in (self.keys, self.values):

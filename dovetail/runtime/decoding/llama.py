@@ -7,6 +7,7 @@ product, so are gate and up, both halves of a rotary angle are turned at once, a
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -89,6 +90,12 @@ class LlamaRunner:
     def logits(self, hidden: Tensor) -> Tensor:
         """Scores of the next token: (…, vocabulary)."""
         return self.head(hidden)
+
+    def shallow(self, layers: int) -> LlamaRunner:
+        """The first layers with the same norm and head behind them, and the same weights in memory."""
+        found = copy(self)
+        found.layers = self.layers[:layers]
+        return found
 
     def _attend(
         self, layer: Layer, index: int, x: Tensor, cos: Tensor, sin: Tensor, cache: KVCache,

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from copy import copy
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from dovetail.runtime.activations import unrounded
 from dovetail.runtime.decoding.cache import KVCache, seen
@@ -61,6 +62,10 @@ class ModuleRunner:
             scores = torch.tanh(scores / cap) * cap
         return scores
 
+    def shallow(self, layers: int) -> ModuleRunner:
+        """The first layers with the same norm and head behind them, and the same weights in memory."""
+        return ModuleRunner(_shallow(self.model, layers))
+
     def _masks(self, cache: KVCache, tokens: int, visible: Tensor | None, positions: Tensor) -> Any:
         if not self._kinds:
             return self._mask(cache, tokens, visible, positions, self._window)
@@ -75,6 +80,24 @@ class ModuleRunner:
         dtype = self.model.dtype
         added = torch.zeros(shape, dtype=dtype, device=self.device)
         return added if mask is None else added.masked_fill(~mask, torch.finfo(dtype).min)
+
+
+def _shallow(model: Any, layers: int) -> Any:
+    """A module like `model` whose list of layers is shorter; all that it holds is the same object."""
+    found, base = _twin(model), _twin(model.base_model)
+    [name] = [name for name, part in base._modules.items() if isinstance(part, nn.ModuleList)]
+    base._modules[name] = base._modules[name][:layers]
+    found._modules[model.base_model_prefix] = base
+    found.config = base.config = copy(model.config)
+    base.config.num_hidden_layers = layers
+    return found
+
+
+def _twin(module: Any) -> Any:
+    """Another module of the same parts, which can be exchanged."""
+    found = copy(module)
+    found._modules = dict(module._modules)
+    return found
 
 
 class _Adapter:
