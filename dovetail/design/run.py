@@ -33,6 +33,7 @@ def run(
     head_bits: int | None = None,
     speculate: str = "none",
     heads: Path | None = None,
+    draft: str | None = None,
     on_text: Callable[[str], None] | None = None,
 ) -> dict[str, Any]:
     """Generate up to `max_new` tokens after the text in `prompt_file`.
@@ -40,8 +41,8 @@ def run(
     Packed weights stay packed where kernels for them run here; `kernels` and `head_bits` are those of `load`.
     `temperature`, `top_k`, `top_p` and `seed` are those of `Sampling`. `stop` are strings that end the text, and are
     left out of it. `speculate` is a mode of `decoding.modes`, such as ``medusa+lookup``: tokens are guessed and tried
-    several in a step; the text is the same. `heads` is the folder of Medusa heads, by default ``medusa`` beside the
-    weights. `on_text` is given the text in pieces as it comes.
+    several in a step; the text is the same. `heads` is the folder of Medusa heads or a draft layer, by default that
+    beside the weights; `draft` is a smaller model. `on_text` is given the text in pieces as it comes.
 
     Returns
     -------
@@ -64,11 +65,13 @@ def run(
         if loaded.tokenizer is None:
             raise DovetailError("no tokenizer", where=str(folder), hint="a folder with tokenizer.json")
         ids = loaded.tokenizer(prompt).input_ids
-        from dovetail.runtime.decoding.modes import HEADS, speculation
+        from dovetail.runtime.decoding.modes import HEADS, Given, speculation
         from dovetail.runtime.decoding.streaming import TextStream
 
-        beside = weights_of(found) / HEADS
-        proposer = speculation(loaded, speculate, heads=heads or (beside if beside.is_dir() else None))
+        beside = [weights_of(found) / name for name in HEADS if name in speculate]
+        trained = heads or next((folder for folder in beside if folder.is_dir()), None)
+        small = None if draft is None else weights_of(Model.load(draft))
+        proposer = speculation(loaded, speculate, Given(trained, small))
         stream = TextStream(loaded.tokenizer, stop, on_text)
         made = generate(
             loaded, ids, max_new, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed, on_token=stream.add,

@@ -166,7 +166,7 @@ def test_the_draft_has_read_what_the_texts_are(family: Loaded, chunk: int, monke
     exits = early_exit(family, 2, always=3, ranks=2)
     draft = Checked(sizing=exits.sizing, rates=exits.rates, runner=exits.runner, context=128)
     pauses = iter([False, False, True, True, True, True, True, True, True, True] * 20)
-    monkeypatch.setattr(Sizing, "resting", lambda self: next(pauses))
+    monkeypatch.setattr(Sizing, "resting", lambda self, batch: next(pauses))
     Checked.checked = 0
     ended = (plain.tokens[0][:9], plain.tokens[2][:14])
     made = decode(family, draft, ended=lambda tokens: tuple(tokens) in ended)
@@ -234,7 +234,7 @@ def test_the_layers_cache_is_what_a_pass_from_scratch_gives(
     )
     Watched.truth, Watched.checked = family, 0
     pauses = iter([False, False, True, False, True, True, True] * 20)
-    monkeypatch.setattr(Sizing, "resting", lambda self: next(pauses))
+    monkeypatch.setattr(Sizing, "resting", lambda self, batch: next(pauses))
     ended = plain.tokens[2][:9]
     found = decode(family, watched, ended=lambda tokens: tuple(tokens) == ended)
     assert Watched.checked >= 20
@@ -349,11 +349,13 @@ def test_a_draft_that_never_pays_is_left_alone(llama: Loaded) -> None:
 
 def test_not_asking_takes_turns_with_asking() -> None:
     sizing = DraftSizing(DraftedPass.by(PassTime(1.0, 0.0), PassTime(9.0, 0.0), 8))
+    assert sizing.resting(1)  # the first step is plain, to compare
+    sizing.learn(1, [1], 1.0)
 
     def steps_without(chances: list[float]) -> int:
         assert sizing.width(chances, 1) == 0
         steps = 0
-        while sizing.resting():
+        while sizing.resting(1):
             steps += 1
         return steps
 
@@ -365,7 +367,7 @@ def test_not_asking_takes_turns_with_asking() -> None:
     sizing.width([0.7], 1)
     sizing.time = PassTime(1.0, 0.0)
     assert sizing.width([0.7], 1) == 1  # another source has guesses that pay
-    assert not sizing.resting()
+    assert not sizing.resting(1)
 
 
 def test_drafts_of_another_vocabulary(llama: Loaded) -> None:

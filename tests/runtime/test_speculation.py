@@ -16,7 +16,7 @@ from dovetail.runtime.decoding.grown import grown
 from dovetail.runtime.decoding.lookup import PromptLookup
 from dovetail.runtime.decoding.loop import Loop
 from dovetail.runtime.decoding.medusa import Medusa, MedusaHeads, likely
-from dovetail.runtime.decoding.modes import speculation
+from dovetail.runtime.decoding.modes import Given, speculation
 from dovetail.runtime.decoding.proposal import Text
 from dovetail.runtime.decoding.runner import runner_of
 from dovetail.runtime.decoding.sampling import Chooser, Sampling
@@ -178,12 +178,12 @@ def test_modes_by_name(tiny: Loaded, tmp_path: Path) -> None:
     with pytest.raises(DovetailError, match="no speculation 'lokup'") as caught:
         speculation(tiny, "lokup")
     assert "lookup" in str(caught.value)
-    with pytest.raises(DovetailError, match="twice"):
+    with pytest.raises(DovetailError, match="two of a kind"):
         speculation(tiny, "lookup+lookup")
-    with pytest.raises(DovetailError, match="no heads"):
+    with pytest.raises(DovetailError, match="no medusa heads"):
         speculation(tiny, "medusa")
     with pytest.raises(DovetailError, match="speculator"):
-        speculation(tiny, "medusa", heads=tmp_path)
+        speculation(tiny, "medusa", Given(heads=tmp_path))
 
 
 class Bytes:

@@ -145,10 +145,14 @@ def run(
         int | None, typer.Option("--head-bits", metavar="N", help="8: round the output head to 8 bits too.")
     ] = None,
     speculate: Annotated[
-        str, typer.Option(metavar="HOW", help="none, lookup, medusa, medusa+lookup: guess ahead; the same text.")
+        str,
+        typer.Option(metavar="HOW", help="none, lookup, medusa, eagle, draft, exit:N, medusa+lookup; the same text."),
     ] = "none",
     heads: Annotated[
-        Path | None, typer.Option("--heads", metavar="DIR", help="Medusa heads; else those beside the weights.")
+        Path | None, typer.Option("--heads", metavar="DIR", help="Trained heads; else those beside the weights.")
+    ] = None,
+    draft: Annotated[
+        str | None, typer.Option("--draft", metavar="MODEL", help="A smaller model of the same vocabulary.")
     ] = None,
     json: Json = False,
     quiet: Quiet = False,
@@ -162,7 +166,7 @@ def run(
 
     found = generate(
         model, prompt_file, recipe=recipe, max_new=max_new, temperature=temperature, top_k=top_k, top_p=top_p,
-        seed=seed, stop=stop or (), kernels=kernels, head_bits=head_bits, speculate=speculate, heads=heads,
+        seed=seed, stop=stop or (), kernels=kernels, head_bits=head_bits, speculate=speculate, heads=heads, draft=draft,
         on_text=None if json else shown,
     )  # fmt: skip
 

@@ -12,6 +12,8 @@ from dovetail.app.output import Answer, Json, Quiet, command, emit, progress
 from dovetail.app.question import ModelName
 from dovetail.app.table import table
 
+_RATES = {"medusa": 1e-2, "eagle": 2e-3}
+
 
 def add_to(app: typer.Typer) -> None:
     """Add these verbs to the command line."""
@@ -32,44 +34,47 @@ def train(
     text: Annotated[
         Path | None, typer.Option("--text", metavar="FILE", help="Text to begin in; else standard-library text.")
     ] = None,
+    kind: Annotated[
+        str, typer.Option(metavar="NAME", help="medusa: heads; eagle: a decoder layer that guesses on and on.")
+    ] = "medusa",
     heads: Annotated[int, typer.Option(metavar="N", help="Tokens that are guessed ahead.", min=1)] = 4,
     texts: Annotated[int, typer.Option(metavar="N", help="Texts that the model writes to learn from.", min=2)] = 4096,
     prompt_tokens: Annotated[int, typer.Option(metavar="N", help="Tokens that each begins with.", min=1)] = 64,
     new_tokens: Annotated[int, typer.Option(metavar="N", help="Tokens that it goes on with.", min=2)] = 40,
     steps: Annotated[int, typer.Option(metavar="N", help="Training steps.", min=1)] = 2000,
     rows: Annotated[int, typer.Option(metavar="N", help="Texts of one step.", min=1)] = 8,
-    rate: Annotated[float, typer.Option(metavar="R", help="Learning rate at the start.")] = 1e-2,
+    rate: Annotated[
+        float | None, typer.Option(metavar="R", help="Learning rate at the start; 0.01 for heads, 0.002 for a layer.")
+    ] = None,
     seed: Annotated[int, typer.Option(metavar="N", help="Seed of texts and steps.")] = 0,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Train Medusa heads on text that the model writes itself.
+    """Train Medusa heads, or a draft layer, on text that the model writes itself.
 
-    The model stays as it is. A stop loses little: the same command goes on. The heads belong to these weights, and to
-    what recipes make of them; other models refuse them.
+    The model stays as it is. A stop loses little: the same command goes on. What is learned belongs to these weights,
+    and to what recipes make of them; other models refuse it.
     """
     from dovetail.design.resolve import weights_of
     from dovetail.model import Model
     from dovetail.recipe.speculation.learner import Schedule
     from dovetail.recipe.speculation.text import SelfText
-    from dovetail.recipe.speculation.train import Training, train_medusa
+    from dovetail.recipe.speculation.train import Training, train_speculator
 
     folder = weights_of(Model.load(model))
-    how = Training(
-        heads, text, SelfText(texts, prompt_tokens, new_tokens, seed=seed), Schedule(steps, rows, rate, seed)
-    )
-    found = train_medusa(folder, out, how, lambda line: progress(line, quiet=quiet))
+    schedule = Schedule(steps, rows, rate or _RATES.get(kind, 0.0), seed)
+    how = Training(kind, heads, text, SelfText(texts, prompt_tokens, new_tokens, seed=seed), schedule)
+    found = train_speculator(folder, out, how, lambda line: progress(line, quiet=quiet))
     emit(Answer("medusa train", found, lambda: _screen(model, found, quiet)), as_json=json, quiet=quiet)
 
 
 def _screen(model: str, found: dict[str, Any], quiet: bool) -> None:
-    print(f"wrote {found['path']}: {found['heads']} heads, {found['parameters']:,} parameters")
+    print(f"wrote {found['path']}: {found['kind']}, {found['parameters']:,} parameters")
     if quiet:
         return
     rows = [[str(head), f"{row[0]:.1%}", f"{sum(row[:3]):.1%}"] for head, row in enumerate(found["accuracy"], 1)]
     table(["tokens ahead", "right at once", "among three"], rows)
     steps = ", ".join(f"{tokens:.2f} with {nodes}" for nodes, tokens in found["tokens_per_step"].items())
     print(f"tokens a step, expected, by guesses: {steps}")
-    print(
-        command(["dovetail", "run", model, "--prompt-file", "FILE", "--speculate", "medusa", "--heads", found["path"]])
-    )
+    use = ["--prompt-file", "FILE", "--speculate", found["kind"], "--heads", found["path"]]
+    print(command(["dovetail", "run", model, *use]))

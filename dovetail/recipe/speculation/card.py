@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dovetail.runtime.decoding.speculator import Speculator
 
-_CARD = """# {kind} heads for {base}
+_CARD = """# {what} for {base}
 
-Trained by dovetail {version}. They guess tokens; the model decides: text made with them is the text made without.
+Trained by dovetail {version}. What is guessed here is checked by the model: text
+made with it is the text made without.
 
 - base: {base}, SHA-256 of its safetensors files {sha256}; other weights are refused
 - trained in {steps:,} steps on {texts:,} texts that the model wrote itself
@@ -17,9 +18,10 @@ Trained by dovetail {version}. They guess tokens; the model decides: text made w
 |---|---|---|
 {rows}
 
-Expected tokens a step, heads taken as independent: {steps_of}. What that gains depends on the machine and the batch:
-`dovetail run … --speculate medusa` measures as it goes and guesses only as much as pays.
+Expected tokens a step: {steps_of}. What that gains depends on the machine and the batch:
+`dovetail run … --speculate {kind}` measures as it goes and guesses only as much as pays.
 """
+_WHAT = {"medusa": "Medusa heads", "eagle": "A draft layer"}
 
 
 def card(stored: Speculator) -> str:
@@ -27,7 +29,7 @@ def card(stored: Speculator) -> str:
     about, how = stored.about, stored.about["training"]
     rows = (f"| {head} | {row[0]:.1%} | {sum(row[:3]):.1%} |" for head, row in enumerate(about["accuracy"], 1))
     return _CARD.format(
-        kind=stored.kind.capitalize(), base=about["base_name"], sha256=stored.base, texts=how["texts"],
+        kind=stored.kind, what=_WHAT[stored.kind], base=about["base_name"], sha256=stored.base, texts=how["texts"],
         temperatures=" and ".join(map(str, how["temperatures"])), text=about["text"], steps=how["steps"],
         held_out=how["held_out"], rows="\n".join(rows), version=about["versions"]["dovetail"],
         steps_of=", ".join(f"{tokens:.2f} with {nodes} guesses" for nodes, tokens in about["tokens_per_step"].items()),

@@ -1,28 +1,33 @@
-"""Train Medusa heads for a model: text of its own, heads beside the frozen model, accuracies on text held out."""
+"""Train what guesses for a model: text of its own, weights beside the frozen model, accuracies on text held out."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from dovetail.core.content import digest
-from dovetail.core.errors import DovetailError
+from dovetail.core.errors import DovetailError, did_you_mean
 from dovetail.core.files import check_apart, check_ours, held, read_text
 from dovetail.core.manifest import versions
 from dovetail.recipe.speculation.card import card
-from dovetail.recipe.speculation.learner import Schedule, fit
+from dovetail.recipe.speculation.eagle import EagleLearner, acceptance
+from dovetail.recipe.speculation.learner import Learner, Schedule, Written, fit
 from dovetail.recipe.speculation.medusa import MedusaLearner, accuracies
 from dovetail.recipe.speculation.text import SelfText, written
 from dovetail.runtime.checkpoint import Checkpoint
 from dovetail.runtime.corpus import documents
+from dovetail.runtime.decoding.drafting import worth
+from dovetail.runtime.decoding.eagle import EagleLayer, EagleShape
 from dovetail.runtime.decoding.grown import grown
 from dovetail.runtime.decoding.medusa import MedusaHeads
+from dovetail.runtime.decoding.runner import runner_of
 from dovetail.runtime.decoding.speculator import ABOUT, Speculator
-from dovetail.runtime.load import load
+from dovetail.runtime.load import Loaded, load
 
 _HELD_OUT = 0.05  # of the texts: accuracies are measured on them
 _NODES = (4, 8, 16, 63)
@@ -34,33 +39,84 @@ class Training:
 
     Parameters
     ----------
+    kind : str
+        ``medusa`` or ``eagle``.
     heads : int
+        Tokens that are guessed ahead.
     text : Path or None
         UTF-8 text in which the model's texts begin; None: the train split of the standard library.
     """
 
+    kind: str = "medusa"
     heads: int = 4
     text: Path | None = None
     written: SelfText = field(default_factory=SelfText)
     schedule: Schedule = field(default_factory=Schedule)
+
+    def __post_init__(self) -> None:
+        if self.kind not in _KINDS:
+            raise DovetailError(f"no heads of kind '{self.kind}'", hint=did_you_mean(self.kind, list(_KINDS)))
 
     def beginnings(self) -> list[str]:
         """The documents that texts begin in."""
         return [one.text for one in documents("train")] if self.text is None else [read_text(self.text, "the text")]
 
 
-def train_medusa(
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """Something to train, and what is stored and known of it afterwards, by text held out."""
+
+    learner: Learner
+    judged: Callable[[Written], tuple[dict[str, Tensor], dict[str, Any]]]
+
+
+def _medusa(loaded: Loaded, training: Training) -> _Made:
+    model = loaded.model
+    heads = MedusaHeads.new(training.heads, model.config.hidden_size)
+    learner = MedusaLearner(heads, model.get_input_embeddings().weight, runner_of(loaded).logits)
+
+    def judged(text: Written) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        stored = heads.weight.detach().to(torch.bfloat16)
+        found = accuracies(MedusaHeads(stored.to(model.dtype)), model, text)
+        steps = {str(nodes): grown(found, nodes).tokens_per_step for nodes in _NODES}
+        return {"heads.weight": stored}, {"accuracy": found, "tokens_per_step": steps}
+
+    return _Made(learner, judged)
+
+
+def _eagle(loaded: Loaded, training: Training) -> _Made:
+    model, runner = loaded.model, runner_of(loaded)
+    shape = EagleShape.of(model.config)
+    layer = EagleLayer.new(shape, training.schedule.seed)
+    embedding = model.get_input_embeddings().weight
+    learner = EagleLearner(layer, embedding, runner.logits, steps=min(3, training.heads))
+
+    def judged(text: Written) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        stored = {name: tensor.detach().to(torch.bfloat16) for name, tensor in layer.weights.items()}
+        kept = EagleLayer(shape, {name: tensor.to(model.dtype) for name, tensor in stored.items()})
+        found = acceptance(kept, model, runner.logits, text, training.heads)
+        places = worth(found)
+        steps = {str(nodes): 1 + sum(chance for chance, _, _ in places[:nodes]) for nodes in _NODES}
+        return stored, {"shape": asdict(shape), "accuracy": found, "tokens_per_step": steps}
+
+    return _Made(learner, judged)
+
+
+_KINDS = {"medusa": _medusa, "eagle": _eagle}
+
+
+def train_speculator(
     folder: str | Path, out: str | Path, training: Training, report: Callable[[str], None] = lambda line: None
 ) -> dict[str, Any]:
-    """Train heads for the model in `folder` and write them to the folder `out`.
+    """Train heads or a draft layer for the model in `folder` and write them to the folder `out`.
 
     Until they are written, the text and the state of the training are kept in a hidden folder beside `out`: the same
-    call goes on after a stop, to the same heads.
+    call goes on after a stop, to the same weights.
 
     Returns
     -------
     dict
-        ``path, heads, parameters, loss, accuracy, tokens_per_step`` (expected, by the nodes of the tree).
+        ``path, kind, parameters, loss, accuracy, tokens_per_step`` (expected, by the guesses of a step).
 
     Raises
     ------
@@ -75,7 +131,7 @@ def train_medusa(
         raise DovetailError("no tokenizer", where=str(folder), hint="a folder with tokenizer.json")
     loaded.model.requires_grad_(False)
     base, begin = Checkpoint.open(folder), training.beginnings()
-    key = digest([base.content(), begin, training.heads, training.written, training.schedule])
+    key = digest([base.content(), begin, training.kind, training.heads, training.written, training.schedule])
     kept = target.parent / f".{target.name}.training-{key[:12]}"
     kept.mkdir(parents=True, exist_ok=True)
     with held(kept) as ours:
@@ -83,26 +139,21 @@ def train_medusa(
             raise DovetailError("another process is at work here", where=str(kept), hint="wait, or another --out")
         text = written(loaded, begin, training.written, kept, report)
         learn, check = text.parted(max(1, round(_HELD_OUT * len(text.ids))))
-        hidden, embedding = loaded.model.config.hidden_size, loaded.model.get_input_embeddings().weight
-        learner = MedusaLearner(
-            MedusaHeads.new(training.heads, hidden), embedding, loaded.model.get_output_embeddings()
-        )
-        loss = fit(learner, loaded.model, learn, training.schedule, kept / "state.pt", report)
-        # what is stored is what is judged
-        heads = MedusaHeads(learner.heads.weight.detach().to(torch.bfloat16).float())
-        found = accuracies(heads, loaded.model, check)
-        about = {
-            "accuracy": found, "loss_per_head": loss / training.heads, "base_name": base.folder.name,
+        made = _KINDS[training.kind](loaded, training)
+        loss = fit(made.learner, loaded.model, learn, training.schedule, kept / "state.pt", report)
+        tensors, about = made.judged(check)
+        about |= {
+            "loss": loss, "base_name": base.folder.name,
             "text": "train split of the standard library" if training.text is None else training.text.name,
             "training": {"texts": len(learn.ids), "held_out": len(check.ids), "steps": training.schedule.steps,
                          "seed": training.schedule.seed, "temperatures": training.written.temperatures},
-            "tokens_per_step": {str(nodes): grown(found, nodes).tokens_per_step for nodes in _NODES},
             "versions": versions(),
         }  # fmt: skip
-        stored = Speculator("medusa", base.sha256(), {"heads.weight": heads.weight.to(torch.bfloat16)}, about)
+        stored = Speculator(training.kind, base.sha256(), tensors, about)
         stored.save(target, card(stored))
     _remove(kept)
-    return {"path": str(target), "heads": training.heads, "parameters": heads.weight.numel(), **about}
+    parameters = sum(tensor.numel() for tensor in tensors.values())
+    return {"path": str(target), "kind": training.kind, "parameters": parameters, **about}
 
 
 def _remove(kept: Path) -> None:

@@ -128,7 +128,8 @@ class Loop:
             text.hidden = states[row, path[-1]]
             text.steps += 1
             if self.proposer:
-                self.proposer.observe(text, states[row, path])
+                straight = path[-1] == len(path) - 1
+                self.proposer.observe(text, states[row, : len(path)] if straight else states[row, path])
             self._add(text, made)
             kept.append(len(made))
         if self.proposer:

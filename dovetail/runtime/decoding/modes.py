@@ -3,57 +3,108 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from dovetail.core.errors import DovetailError, did_you_mean
+from dovetail.runtime.decoding.draft import DraftModel, early_exit
+from dovetail.runtime.decoding.drafting import Drafter
+from dovetail.runtime.decoding.eagle import Eagle, EagleLayer
 from dovetail.runtime.decoding.lookup import PromptLookup
 from dovetail.runtime.decoding.medusa import Medusa
 from dovetail.runtime.decoding.runner import runner_of
 from dovetail.runtime.decoding.sizing import PassTime, Sizing
 from dovetail.runtime.decoding.speculation import Source, Speculation
-from dovetail.runtime.load import Loaded
+from dovetail.runtime.decoding.speculator import Speculator
+from dovetail.runtime.load import Loaded, load
 
-HEADS = "medusa"  # folder of heads beside the weights
+HEADS = ("medusa", "eagle")  # what is trained: folders of these names beside the weights, where no other is given
+_RANKS = 4  # guesses of each place of a draft
+_DEEPEST = 6
 
 
-def speculation(loaded: Loaded, mode: str, *, heads: Path | None = None, always: int = 0) -> Speculation | None:
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What a mode may need beside the model.
+
+    Parameters
+    ----------
+    heads : Path or None
+        Folder of trained heads or a draft layer.
+    draft : Path or None
+        Folder of a smaller model of the same vocabulary.
+    always : int
+        Guesses in every step; 0: as many as pay, by measured times and chances.
+    """
+
+    heads: Path | None = None
+    draft: Path | None = None
+    always: int = 0
+
+
+def speculation(loaded: Loaded, mode: str, given: Given | None = None) -> Speculation | None:
     """What proposes tokens in a mode: names joined by ``+``, or ``none``.
 
     Parameters
     ----------
     mode : str
-        ``medusa``: heads that were trained for the model; ``lookup``: what followed the newest tokens before;
-        ``medusa+lookup``: both, in one tree.
-    heads : Path or None
-        Folder of the heads; by default ``medusa`` beside the weights.
-    always : int
-        Guesses in every step; 0: as many as pay, by measured times and chances.
+        ``medusa``: heads that were trained for the model; ``eagle``: a draft layer that was; ``draft``: a smaller
+        model; ``exit:N``: the first N layers; ``lookup``: what followed the newest tokens before. ``medusa+lookup``:
+        both in one tree.
 
     Raises
     ------
     DovetailError
-        An unknown mode, no heads, heads of another model.
+        An unknown mode, no heads, heads of another model, a draft of another vocabulary.
     """
-    names = mode.split("+")
     if mode == "none":
         return None
-    if unknown := [name for name in names if name not in _SOURCES]:
+    given, names = given or Given(), mode.split("+")
+    kinds = [name.partition(":")[0] for name in names]
+    if unknown := [kind for kind in kinds if kind not in _SOURCES]:
         raise DovetailError(f"no speculation '{unknown[0]}'", hint=did_you_mean(unknown[0], ["none", *_SOURCES]))
-    if len(set(names)) < len(names):
-        raise DovetailError(f"'{mode}' names a source twice", where="speculation", hint="medusa+lookup")
-    sources = [_SOURCES[name](loaded, heads) for name in names]
-    return Speculation(sources, Sizing(PassTime.of(runner_of(loaded)), always=always))
+    if len(set(kinds)) < len(kinds) or sum(kind in _DRAFTS for kind in kinds) > 1:
+        raise DovetailError(f"'{mode}' names two of a kind", where="speculation", hint="medusa+lookup, or draft+lookup")
+    sources = [_SOURCES[kind](loaded, name.partition(":")[2], given) for kind, name in zip(kinds, names, strict=True)]
+    drafts = [source.sizing for source in sources if isinstance(source, Drafter)]
+    return Speculation(sources, drafts[0] if drafts else Sizing(PassTime.of(runner_of(loaded)), always=given.always))
 
 
-def _medusa(loaded: Loaded, heads: Path | None) -> Source:
-    folder = heads or loaded.folder / HEADS
-    if heads is None and not folder.is_dir():
-        hint = f"dovetail medusa train {loaded.folder} --out HEADS, then --heads HEADS"
-        raise DovetailError("no heads for this model", where=str(folder), hint=hint)
-    return Medusa.of(folder, loaded)
+def _folder(loaded: Loaded, kind: str, given: Given) -> Path:
+    folder = given.heads or loaded.folder / kind
+    if given.heads is None and not folder.is_dir():
+        hint = f"dovetail medusa train {loaded.folder} --kind {kind} --out HEADS, then --heads HEADS"
+        raise DovetailError(f"no {kind} heads for this model", where=str(folder), hint=hint)
+    return folder
 
 
-_SOURCES: Mapping[str, Callable[[Loaded, Path | None], Source]] = {
+def _medusa(loaded: Loaded, _: str, given: Given) -> Source:
+    return Medusa.of(_folder(loaded, "medusa", given), loaded)
+
+
+def _eagle(loaded: Loaded, _: str, given: Given) -> Source:
+    layer = EagleLayer.of(Speculator.open(_folder(loaded, "eagle", given)), loaded)
+    return Eagle.of(loaded, layer, always=given.always)
+
+
+def _draft(loaded: Loaded, _: str, given: Given) -> Source:
+    if given.draft is None:
+        raise DovetailError("no draft model", where="speculation", hint="--draft MODEL, of the same vocabulary")
+    draft = load(given.draft)
+    return DraftModel.of(loaded, draft, deepest=_DEEPEST, ranks=_RANKS, always=given.always)
+
+
+def _exit(loaded: Loaded, layers: str, given: Given) -> Source:
+    if not layers.isdecimal():
+        raise DovetailError("no layer to leave after", where="speculation", hint="exit:2 for the first two layers")
+    return early_exit(loaded, int(layers), deepest=_DEEPEST, ranks=_RANKS, always=given.always)
+
+
+_SOURCES: Mapping[str, Callable[[Loaded, str, Given], Source]] = {
     "medusa": _medusa,
-    "lookup": lambda loaded, heads: PromptLookup(),
+    "lookup": lambda loaded, _, given: PromptLookup(),
+    "eagle": _eagle,
+    "draft": _draft,
+    "exit": _exit,
 }
+_DRAFTS = {"eagle", "draft", "exit"}  # these decide how far they go: one of them at a time

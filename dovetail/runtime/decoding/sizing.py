@@ -21,7 +21,7 @@ from dovetail.runtime.decoding.runner import Runner
 from dovetail.runtime.decoding.tree import Tree
 
 _TIMED = (1, 4, 16)  # tokens of the passes that are timed
-_REPEATS, _CONTEXT = 5, 64
+_REPEATS, _CONTEXT = 5, 16
 _RECENT = 0.1  # weight of the newest step in running means
 _PAUSE, _LONGEST = 4, 256  # plain steps after speculation did not pay: the first time, and at most
 _WORTH = 1.0  # gain below which a pause begins
