@@ -98,11 +98,13 @@ class KVCache:
     def keep_path(self, sequence: int, path: list[int]) -> None:
         """Of the last pass, the tokens at `path` (increasing) belong to a sequence, in that order."""
         begin, count = self.lengths[sequence], len(path)
-        if path != list(range(count)):
-            source = torch.tensor(path, device=self.device) + begin
+        moved = next((at for at, node in enumerate(path) if node != at), count)  # those before it lie where they belong
+        if moved < count:
+            source = torch.tensor(path[moved:], device=self.device) + begin
             for store in (*self.keys, *self.values):
                 if store is not None:
-                    store[sequence, :, begin : begin + count] = store[sequence][:, source]
+                    kept = store[sequence].index_select(1, source)
+                    store[sequence, :, begin + moved : begin + count] = kept
         self.lengths[sequence] += count
 
     def shorten(self, lengths: list[int]) -> None:

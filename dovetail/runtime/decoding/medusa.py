@@ -7,7 +7,7 @@ text went (as in Hydra, arXiv 2402.05109).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from dovetail.runtime.decoding.runner import Runner, runner_of
 from dovetail.runtime.decoding.sampling import Chooser
 from dovetail.runtime.decoding.speculation import Guess, Source
 from dovetail.runtime.decoding.speculator import Speculator
+from dovetail.runtime.kernels.dense import DenseProduct
 from dovetail.runtime.load import Loaded
 
 RANKS = 8  # guesses of one head that a tree may take
@@ -38,10 +39,13 @@ class MedusaHeads:
         Head k guesses the token k + 2 after that of the hidden state, which is k + 1 after the newest.
     accuracy : tuple (heads) of tuple (ranks) of float
         How often a head's guess of each rank was right on text it was not trained on; empty before that is measured.
+    product : DenseProduct or None
+        All heads' weights as one product for few tokens; None while they are trained.
     """
 
     weight: Tensor
     accuracy: tuple[tuple[float, ...], ...] = ()
+    product: DenseProduct | None = None
 
     @classmethod
     def new(cls, heads: int, hidden: int) -> MedusaHeads:
@@ -63,7 +67,7 @@ class MedusaHeads:
         scale = torch.rsqrt(newest.float().pow(2).mean(-1, keepdim=True) + _EPSILON).to(newest.dtype)
         both = torch.cat((hidden, newest * scale), -1)
         heads, width = self.weight.shape[:2]
-        turned = functional.linear(both, self.weight.flatten(0, 1)).view(-1, heads, width)
+        turned = (self.product or _by_torch(self.weight))(both).view(-1, heads, width)
         return hidden.unsqueeze(1) + functional.silu(turned)
 
     @classmethod
@@ -74,7 +78,12 @@ class MedusaHeads:
         if stored.kind != "medusa" or weight is None or weight.shape[1:] != (hidden, 2 * hidden):
             raise DovetailError("does not hold Medusa heads", where=str(loaded.folder), hint="dovetail medusa train")
         accuracy = tuple(tuple(map(float, row)) for row in stored.about["accuracy"])
-        return cls(weight.to(loaded.device, loaded.model.dtype), accuracy)
+        weight = weight.to(loaded.device, loaded.model.dtype)
+        return cls(weight, accuracy, DenseProduct(weight.flatten(0, 1)))
+
+
+def _by_torch(weight: Tensor) -> Callable[[Tensor], Tensor]:
+    return lambda x: functional.linear(x, weight.flatten(0, 1))
 
 
 @dataclass(slots=True)

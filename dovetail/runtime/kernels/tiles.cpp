@@ -229,12 +229,12 @@ inline void dense_part(const Floating& m, const float* x, float* y, int64_t row,
     UNROLL for (int r = 0; r < rows; r++) w[r] = m.weights + (row + r) * m.columns;
     UNROLL for (int t = 0; t < tokens; t++) a[t] = x + (token + t) * m.columns;
     UNROLL for (int i = 0; i < kSums; i++) sum[i] = splat(0.0f);
-    const int64_t whole = m.columns / kRows * kRows;
+    const int64_t whole = m.columns / kRows * kRows, next = rows * m.columns;  // the rows after these: ask early
     for (int64_t k = 0; k < whole; k += kRows) {
         Floats part[tokens];
         UNROLL for (int t = 0; t < tokens; t++) part[t] = load(a[t] + k);
         UNROLL for (int r = 0; r < rows; r++) {
-            if constexpr (tokens == 1) __builtin_prefetch(w[r] + k + 256);
+            __builtin_prefetch(w[r] + k + next);
             const Floats weights = load(w[r] + k);
             UNROLL for (int t = 0; t < tokens; t++) sum[t * rows + r] = fused(weights, part[t], sum[t * rows + r]);
         }
@@ -258,11 +258,11 @@ void dense_rows(const Floating& m, const float* x, float* y, int64_t begin, int6
 }
 
 void dense(const Floating& m, const float* x, int64_t count, float* y, int64_t begin, int64_t end) {
-    constexpr int most = kSums >= 16 ? 4 : 2;
+    constexpr int most = kSums == 16 ? 4 : 2;
     int64_t token = 0;
-    for (; token + most <= count; token += most) dense_rows<kSums / most, most>(m, x, y, begin, end, token);
+    for (; count - token >= most; token += most) dense_rows<kSums / most, most>(m, x, y, begin, end, token);
     if constexpr (most == 4) {
-        if (count - token == 3) return dense_rows<4, 3>(m, x, y, begin, end, token);
+        if (count - token == 3) return dense_rows<5, 3>(m, x, y, begin, end, token);
         if (count - token == 2) return dense_rows<8, 2>(m, x, y, begin, end, token);
     }
     if (count > token) dense_rows<kSums, 1>(m, x, y, begin, end, token);
