@@ -15,7 +15,7 @@ from dovetail.core.content import digest
 from dovetail.core.errors import DovetailError, did_you_mean
 from dovetail.core.version import __version__
 from dovetail.model.graph import Graph
-from dovetail.recipe.method import METHODS, Method, OnLayers, OnWeights
+from dovetail.recipe.method import METHODS, Method, OnDecoding, OnLayers, OnWeights
 from dovetail.recipe.parameters import build, with_parameters
 
 if TYPE_CHECKING:
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from dovetail.recipe.layerwise.job import Job
     from dovetail.recipe.layerwise.run import OnLayer
     from dovetail.runtime.checkpoint import Checkpoint
+    from dovetail.runtime.decoding.proposal import Proposer
+    from dovetail.runtime.load import Loaded
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +45,7 @@ class Recipe:
     ------
     DovetailError
         A method needs weights in another form than the one before it leaves (quantising twice, pruning packed
-        weights), or would undo what one before it did (rotating pruned weights).
+        weights), or would undo what one before it did (rotating pruned weights); two methods guess.
     """
 
     name: str
@@ -51,6 +53,9 @@ class Recipe:
 
     def __post_init__(self) -> None:
         form, last, pruned = "dense", "the checkpoint", ""
+        if len(guess := [_name(step) for step in self.methods if getattr(step, "guesses", False)]) > 1:
+            why = f"{' and '.join(guess)} both guess the tokens to come, and a step verifies one kind of guesses"
+            raise DovetailError("two methods that guess", where=f"recipe {self.name}", why=why, hint="one of them")
         for step in self.methods:
             if (needs := getattr(step, "takes", form)) not in (form, "any"):
                 why = f"{_name(step)} needs {needs} weights, {last} leaves them {form}"
@@ -142,6 +147,22 @@ class Recipe:
     def calibrated(self) -> bool:
         """Whether a method looks at a text."""
         return any(isinstance(m, OnLayers) for m in self.methods)
+
+    def on_decoding(self, loaded: Loaded, folder: Path | None = None) -> Proposer | None:
+        """What guesses tokens for a model, of the recipe's method that does; None without one.
+
+        Parameters
+        ----------
+        folder : Path
+            Of the model that heads lie beside; by default that which `loaded` is from.
+
+        Raises
+        ------
+        DovetailError
+            Heads that are not there, or of another model.
+        """
+        found = (step for step in self.methods if isinstance(step, OnDecoding))
+        return next((step.on_decoding(loaded, folder or loaded.folder) for step in found), None)
 
     def on_weights(self, checkpoint: Checkpoint, job: Job | None = None) -> Checkpoint:
         """The checkpoint after all methods that change stored tensors.
