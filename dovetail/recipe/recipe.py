@@ -143,6 +143,14 @@ class Recipe:
         text = [(calibration or Calibration()).key()] if self.calibrated else []
         return [self.to_json()["methods"], *text, __version__]
 
+    def of_weights(self) -> Recipe:
+        """The recipe without its method of speculation, which leaves weights and text as they are."""
+        return Recipe(self.name, tuple(step for step in self.methods if not getattr(step, "guesses", False)))
+
+    def guess(self) -> Method | None:
+        """Its method of speculation, if it has one."""
+        return next((step for step in self.methods if getattr(step, "guesses", False)), None)
+
     @property
     def calibrated(self) -> bool:
         """Whether a method looks at a text."""
