@@ -133,8 +133,10 @@ class Recipe:
         return {"name": self.name, "methods": [{_name(m): asdict(m)} for m in self.methods]}  # type: ignore[call-overload]
 
     def rewrite(self, graph: Graph) -> Graph:
-        """The graph after all methods."""
-        return reduce(lambda now, step: step.rewrite(now), self.methods, graph)
+        """The graph after all methods; what guesses does so for the model that the others leave, and comes last."""
+        guess = self.guess()
+        steps = (*self.of_weights().methods, guess) if guess is not None else self.methods
+        return reduce(lambda now, step: step.rewrite(now), steps, graph)
 
     def content(self, calibration: Calibration | None = None) -> list[Any]:
         """All that decides what it makes of given weights, for keys: parameters, calibration, version."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Self
 
@@ -36,6 +36,9 @@ class Lookup:
     @classmethod
     def examples(cls, columns: tuple[int, ...]) -> tuple[Self, ...]:
         return cls(), cls(7, 0.8)
+
+    def sized(self, guesses: int) -> Self:
+        return replace(self, length=guesses)
 
     def rewrite(self, graph: Graph) -> Graph:
         return verifying(graph, self.length, chain_tokens(self.acceptance, self.length))

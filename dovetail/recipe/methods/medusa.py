@@ -57,6 +57,9 @@ class Medusa:
         """Tokens of a step with 0, 1, … `nodes` guesses."""
         return tokens_per_step(self.known(), self.nodes)
 
+    def sized(self, guesses: int) -> Self:
+        return replace(self, nodes=guesses)
+
     def rewrite(self, graph: Graph) -> Graph:
         expected = self.expected()
         return verifying(graph, len(expected) - 1, expected[-1], self.guessing(graph))

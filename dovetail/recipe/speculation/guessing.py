@@ -21,10 +21,14 @@ _CARRIED = ("weights", "act", "otherwise", "kv_format")  # what recipes before t
 
 @dataclass(frozen=True, slots=True)
 class Guessing:
-    """What it takes to guess: operators of a step, caches, and tensors that a prefill only holds in memory."""
+    """What it takes to guess beside a pass: its operators, and caches.
+
+    `reads` says that what guesses has to read the prompt too; its operators are then those of a prefill, too.
+    """
 
     operators: tuple[Operator, ...] = ()
     caches: tuple[Cache, ...] = ()
+    reads: bool = False
 
 
 def is_decode(graph: Graph) -> bool:
@@ -58,7 +62,9 @@ def verifying(graph: Graph, guesses: Number, tokens_per_step: Number, guessing: 
     """
     guessing = guessing or Guessing()
     if not is_decode(graph):
-        return _holding(graph, guessing.operators)
+        more = guessing.operators if guessing.reads else ()
+        held = () if guessing.reads else guessing.operators
+        return _holding(replace(graph, operators=(*graph.operators, *more)), held)
     if graph.origin is None or np.any(np.not_equal(graph.tokens_per_step, 1.0)):
         why = "it guesses already" if graph.origin else "nothing says what it is with several tokens"
         raise DovetailError("not a plain decode step", why=why, hint="one method of speculation", exit_code=INFEASIBLE)
