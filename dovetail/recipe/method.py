@@ -6,8 +6,8 @@ parameters a recipe may give. It has
 - ``rewrite(graph)``: the predicting face;
 - ``on_weights(checkpoint)``: the doing face, where it changes stored tensors one by one; or
 - ``on_layers(checkpoint)``: the same, where it has to see what a calibration text makes of each decoder layer's inputs;
-- ``on_decoding(loaded, folder)``: the same, where it guesses tokens while a model decodes (with ``guesses = True``, of
-  which a recipe has at most one);
+- ``on_decoding(loaded, folder)``: the same, where it guesses tokens while a model decodes;
+- ``guesses = True``, ``sizes`` and ``sized(guesses)``: it is a method of speculation, of which a recipe has at most one;
 - ``copies(checkpoint, infos)`` (optional): the memory that it takes for a tensor, where that is more than rounding a
   matrix of a decoder layer takes: what is forecast before any work;
 - ``rounded(weights, inputs, bits, dtype)`` (optional, with parameters ``bits`` and ``layers``): the values it stores of
@@ -85,11 +85,23 @@ class OnLayers(Protocol):
         ...
 
 
-@runtime_checkable
-class OnDecoding(Protocol):
-    """A method that guesses the tokens to come: a step of the decode loop verifies several of them."""
+class Guesses(Method, Protocol):
+    """A method of speculation: a decode step verifies guesses of several tokens to come.
+
+    Its graph of a decode step is that of the pass that verifies, with what it takes to guess.
+    """
 
     guesses: ClassVar[bool]
+    sizes: ClassVar[tuple[int, ...]]  # numbers of guesses worth a try when the best is looked for
+
+    def sized(self, guesses: int) -> Self:
+        """The same with another number of guesses a step."""
+        ...
+
+
+@runtime_checkable
+class OnDecoding(Protocol):
+    """A method of speculation that the decoder here executes."""
 
     def on_decoding(self, loaded: Loaded, folder: Path) -> Proposer:
         """What guesses for this model; what was learned for it lies beside the weights in `folder`."""

@@ -9,13 +9,13 @@ from dataclasses import asdict, dataclass, fields
 from functools import cache, reduce
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from dovetail.core.content import digest
 from dovetail.core.errors import DovetailError, did_you_mean
 from dovetail.core.version import __version__
 from dovetail.model.graph import Graph
-from dovetail.recipe.method import METHODS, Method, OnDecoding, OnLayers, OnWeights
+from dovetail.recipe.method import METHODS, Guesses, Method, OnDecoding, OnLayers, OnWeights
 from dovetail.recipe.parameters import build, with_parameters
 
 if TYPE_CHECKING:
@@ -149,9 +149,14 @@ class Recipe:
         """The recipe without its method of speculation, which leaves weights and text as they are."""
         return Recipe(self.name, tuple(step for step in self.methods if not getattr(step, "guesses", False)))
 
-    def guess(self) -> Method | None:
+    def guess(self) -> Guesses | None:
         """Its method of speculation, if it has one."""
-        return next((step for step in self.methods if getattr(step, "guesses", False)), None)
+        return next((cast("Guesses", step) for step in self.methods if getattr(step, "guesses", False)), None)
+
+    def sized(self, guesses: int) -> Recipe:
+        """The same with another number of guesses a step, where it guesses."""
+        methods = (cast("Guesses", m).sized(guesses) if getattr(m, "guesses", False) else m for m in self.methods)
+        return Recipe(f"{self.name} of {guesses}", tuple(methods))
 
     @property
     def calibrated(self) -> bool:

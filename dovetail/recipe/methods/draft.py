@@ -10,7 +10,7 @@ from dovetail.core.errors import INFEASIBLE, DovetailError
 from dovetail.model import Model
 from dovetail.model.graph import Graph
 from dovetail.recipe.method import method
-from dovetail.recipe.speculation.chain import check_chain
+from dovetail.recipe.speculation.chain import SIZES, check_chain
 from dovetail.recipe.speculation.drafting import behind, drafted
 from dovetail.recipe.speculation.guessing import Guessing, chain_tokens, head_operator, owned, verifying
 
@@ -30,6 +30,7 @@ class Draft:
     acceptance: float = 0.56
 
     guesses: ClassVar[bool] = True
+    sizes: ClassVar[tuple[int, ...]] = SIZES
 
     def __post_init__(self) -> None:
         check_chain("draft", self.length, self.acceptance)

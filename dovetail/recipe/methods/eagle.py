@@ -11,7 +11,7 @@ from dovetail.core.formats import plain
 from dovetail.model import Model
 from dovetail.model.graph import Attention, Graph, Linear, Weight
 from dovetail.recipe.method import method
-from dovetail.recipe.speculation.chain import check_chain
+from dovetail.recipe.speculation.chain import SIZES, check_chain
 from dovetail.recipe.speculation.drafting import behind, drafted
 from dovetail.recipe.speculation.guessing import Guessing, chain_tokens, head_operator, logits, owned, verifying
 
@@ -30,6 +30,7 @@ class Eagle:
     acceptance: float = 0.72
 
     guesses: ClassVar[bool] = True
+    sizes: ClassVar[tuple[int, ...]] = SIZES
 
     def __post_init__(self) -> None:
         check_chain("eagle", self.length, self.acceptance)

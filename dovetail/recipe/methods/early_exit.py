@@ -8,7 +8,7 @@ from typing import ClassVar, Self
 from dovetail.core.errors import INFEASIBLE, DovetailError
 from dovetail.model.graph import Graph
 from dovetail.recipe.method import method
-from dovetail.recipe.speculation.chain import check_chain
+from dovetail.recipe.speculation.chain import SIZES, check_chain
 from dovetail.recipe.speculation.drafting import drafted, first_layers, layer_count
 from dovetail.recipe.speculation.guessing import chain_tokens, verifying
 
@@ -27,6 +27,7 @@ class EarlyExit:
     acceptance: float = -1.0  # chance of a guess to be right if those before it are
 
     guesses: ClassVar[bool] = True
+    sizes: ClassVar[tuple[int, ...]] = SIZES
 
     def __post_init__(self) -> None:
         if self.acceptance == -1.0:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 
 from dovetail.model.graph import Graph
 from dovetail.recipe.method import method
-from dovetail.recipe.speculation.chain import check_chain
+from dovetail.recipe.speculation.chain import SIZES, check_chain
 from dovetail.recipe.speculation.guessing import chain_tokens, verifying
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ class Lookup:
     acceptance: float = 0.42
 
     guesses: ClassVar[bool] = True
+    sizes: ClassVar[tuple[int, ...]] = (*SIZES, 10, 12, 16)
 
     def __post_init__(self) -> None:
         check_chain("lookup", self.length, self.acceptance)

@@ -39,6 +39,7 @@ class Medusa:
     shared: bool = True  # heads share the model's output head; false: each has its own, as in the paper (predicted only)
 
     guesses: ClassVar[bool] = True
+    sizes: ClassVar[tuple[int, ...]] = (1, 2, 3, 4, 6, 8, 12, 16, 20, 24, 32, 48, 64)
 
     def __post_init__(self) -> None:
         if not 1 <= self.nodes <= MOST:

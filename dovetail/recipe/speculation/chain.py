@@ -5,6 +5,7 @@ from __future__ import annotations
 from dovetail.core.errors import DovetailError
 
 MOST = 64  # guesses of one sequence in a step
+SIZES = (1, 2, 3, 4, 5, 6, 8)
 
 
 def check_chain(name: str, length: int, acceptance: float) -> None:
