@@ -16,7 +16,6 @@ import numpy as np
 from dovetail.core.quantity import Quantity, weakest
 from dovetail.cost import evaluate
 from dovetail.design.crossover import Gain, gains
-from dovetail.design.graphs import step_graph
 from dovetail.design.points import metrics, steps
 from dovetail.design.ratio import Priced, ratio
 from dovetail.design.resolve import Plan
@@ -24,6 +23,8 @@ from dovetail.design.trust import trust
 from dovetail.hardware.machine import Machine
 from dovetail.model import Model
 from dovetail.recipe.recipe import Recipe
+from dovetail.recipe.speculation.guessing import verifying
+from dovetail.system.tensor_parallel import tensor_parallel
 from dovetail.workload import Workload
 
 # What software adds to a step that guesses, beyond its passes: on an A100, public decoders in Python needed up to so
@@ -43,8 +44,8 @@ class Speculation:
     ----------
     guesses, tokens_per_step : float
         Verified for each sequence in a step, and expected of it.
-    gain : Quantity
-        Times as many tokens a second while decoding.
+    gain : Quantity or None
+        Times as many tokens a second while decoding; None where the design does not fit.
     pays_to : int
         The largest batch (within 9 %) up to which it pays, at this context; 0 where it never does.
     always : bool
@@ -52,6 +53,7 @@ class Speculation:
     best : int
         Guesses with the largest gain at this batch and context; 0 where none gains.
     best_gain : float
+        Of them; NaN where the design does not fit.
     map : tuple of Gain
         At each context over batches: of the recipe as it is, and of the best number of guesses there.
     best_map : tuple of (int, array)
@@ -61,7 +63,7 @@ class Speculation:
     name: str
     guesses: float
     tokens_per_step: float
-    gain: Quantity
+    gain: Quantity | None
     pays_to: int
     always: bool
     best: int
@@ -71,19 +73,21 @@ class Speculation:
 
     def words(self) -> str:
         """In a line."""
-        low, high = (f"{x:.2f}x" for x in (self.gain.low, self.gain.high))
         pays = f"pays up to batch {self.pays_to:,}" if self.pays_to else "pays at no batch"
         pays = "pays at every batch that fits" if self.always else pays
         best = f"best {self.best} guesses here ({self.best_gain:.2f}x)" if self.best else "best no guesses here"
-        made = f"{self.tokens_per_step:.2f} tokens a step with {self.guesses:g} guesses, {self.gain.value:.2f}x"
-        return f"{made} [{low} – {high}]; {pays}; {best}"
+        made = f"{self.tokens_per_step:.2f} tokens a step with {self.guesses:g} guesses"
+        if self.gain is None:
+            return f"{made}; {pays}"
+        found = self.gain
+        return f"{made}, {found.value:.2f}x [{found.low:.2f}x – {found.high:.2f}x]; {pays}; {best}"
 
     def to_json(self) -> dict[str, Any]:
         """Names of quantities as in the answer of ``estimate``; the map has a row for each context and batch."""
         return {
             "method": self.name, "guesses": self.guesses, "tokens_per_step": self.tokens_per_step,
-            "gain": self.gain.to_json(), "pays_to_batch": self.pays_to, "pays_always": self.always,
-            "best_guesses": self.best, "best_gain": self.best_gain, "map": list(self._rows()),
+            "gain": self.gain.to_json() if self.gain else None, "pays_to_batch": self.pays_to, "pays_always": self.always,
+            "best_guesses": self.best, "best_gain": _finite(self.best_gain), "map": list(self._rows()),
         }  # fmt: skip
 
     def _rows(self) -> Any:
@@ -91,7 +95,7 @@ class Speculation:
         for each in self.map:
             for batch, value, best in zip(each.batch, each.gain, known[each.context], strict=True):
                 row = {"recipe": each.recipe, "context": each.context, "batch": int(batch)}
-                yield row | {"gain": float(value) if np.isfinite(value) else None, "best_guesses": int(best)}
+                yield row | {"gain": _finite(value), "best_guesses": int(best)}
 
 
 def speculation(
@@ -116,7 +120,7 @@ def speculation(
     until = line.batch[line.batch < stops] if stops is not None else fits
     value, low, high = (float(x) for x in (found.value, found.low, found.high))
     kind = weakest(found.kind, "literature")
-    shown = Quantity(value, low / SOFTWARE, high, "x", kind, SOURCE) if np.isfinite(value) else _unknown()
+    shown = Quantity(value, low / SOFTWARE, high, "x", kind, SOURCE) if np.isfinite(value) else None
     part = Speculation(
         recipe.name, float(graph.tokens - 1), float(graph.tokens_per_step), shown,
         int(until[-1]) if len(until) else 0, stops is None and len(fits) > 0, int(best[0, 0]), float(most[0, 0]),
@@ -124,8 +128,8 @@ def speculation(
     return _mapped(part, model, machine, recipe, plan) if full else part
 
 
-def _unknown() -> Quantity:
-    return Quantity(float("nan"), float("nan"), float("nan"), "x", "modelled", "the design does not fit")
+def _finite(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
 
 
 def _priced(model: Model, machine: Machine, recipe: Recipe, plan: Plan, work: Workload) -> Priced:
@@ -187,8 +191,10 @@ class MachinePass:
 
     def seconds(self, batch: int, guesses: int) -> float:
         """What guesses is not counted."""
-        graph = step_graph(self.model, self.machine, self.recipe, Plan(), batch, 1 + guesses, self.context)
-        return float(evaluate(graph, self.machine, detail=False).time_s)
+        plain = self.recipe.rewrite(self.model.graph(batch, 1, self.context))
+        wide = verifying(plain, guesses, 1.0 + guesses) if guesses else plain
+        chip = tensor_parallel(wide, Plan().ways(self.machine, self.model))
+        return float(evaluate(chip, self.machine, detail=False).time_s)
 
 
 def predicted_gains(
