@@ -179,7 +179,9 @@ def _guesses(recipe: Recipe) -> dict[str, Any]:
         return {}
     step = guess.rewrite(Model.load(_EXAMPLE).graph(batch=1, tokens=1, context=1024))
     words = f"{float(step.tokens_per_step):.2f} tokens a step expected, of {1 + float(step.tokens - 1):g} verified"
-    runs = "'dovetail run' executes it" if isinstance(guess, OnDecoding) else "predicted, not executed by 'dovetail run'"
+    runs = (
+        "'dovetail run' executes it" if isinstance(guess, OnDecoding) else "predicted, not executed by 'dovetail run'"
+    )
     return {"speculation": f"{words}; {runs}"}
 
 

@@ -136,7 +136,8 @@ class Estimate:
             "energy_per_token": self.energy_per_token.to_json(), "usd_per_mtok": price.to_json() if price else None,
             "memory": {name: q.to_json() for name, q in self.memory().items()},
             "memory_capacity": capacity.to_json(), "bottleneck": self.bottleneck(),
-            "perplexity_ratio": ratio.to_json() if ratio else None, "speculation": guessed.to_json() if guessed else None,
+            "perplexity_ratio": ratio.to_json() if ratio else None,
+            "speculation": guessed.to_json() if guessed else None,
             "feasible": self.feasible, "why": self.why,
         }  # fmt: skip
 

@@ -33,7 +33,7 @@ SOFTWARE = 1.26
 SOURCE = "tokens a step x plain step / speculative step; low: software as slow as public decoders (Spec-Bench, A100)"
 BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 CONTEXTS = (512, 2048, 8192, 32768)
-_FINE = tuple(dict.fromkeys(int(round(2 ** (x / 8))) for x in range(81)))  # 1 to 1,024, each at most 9 % above
+_FINE = tuple(dict.fromkeys(round(2 ** (x / 8)) for x in range(81)))  # 1 to 1,024, each at most 9 % above
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,8 @@ class Speculation:
         """Names of quantities as in the answer of ``estimate``; the map has a row for each context and batch."""
         return {
             "method": self.name, "guesses": self.guesses, "tokens_per_step": self.tokens_per_step,
-            "gain": self.gain.to_json() if self.gain else None, "pays_to_batch": self.pays_to, "pays_always": self.always,
+            "gain": self.gain.to_json() if self.gain else None,
+            "pays_to_batch": self.pays_to, "pays_always": self.always,
             "best_guesses": self.best, "best_gain": _finite(self.best_gain), "map": list(self._rows()),
         }  # fmt: skip
 

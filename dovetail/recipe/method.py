@@ -7,7 +7,7 @@ parameters a recipe may give. It has
 - ``on_weights(checkpoint)``: the doing face, where it changes stored tensors one by one; or
 - ``on_layers(checkpoint)``: the same, where it has to see what a calibration text makes of each decoder layer's inputs;
 - ``on_decoding(loaded, folder)``: the same, where it guesses tokens while a model decodes;
-- ``guesses = True``, ``sizes`` and ``sized(guesses)``: it is a method of speculation, of which a recipe has at most one;
+- ``guesses = True``, ``sizes``, ``sized(guesses)``: it is a method of speculation, of which a recipe has at most one;
 - ``copies(checkpoint, infos)`` (optional): the memory that it takes for a tensor, where that is more than rounding a
   matrix of a decoder layer takes: what is forecast before any work;
 - ``rounded(weights, inputs, bits, dtype)`` (optional, with parameters ``bits`` and ``layers``): the values it stores of

@@ -78,7 +78,8 @@ def guessing(found: Result) -> tuple[Candidate, Speculation] | None:
     for candidate in (found.winner, *found.front):
         if candidate is None or Recipe.load(candidate.structure.recipe).guess() is None:
             continue
-        s, lengths = candidate.structure, {k: int(float(candidate[k])) for k in ("prompt", "output", "batch")}
-        about = estimate(s.model, s.machine, Workload(**lengths), s.recipe).speculation()
+        s = candidate.structure
+        prompt, output, batch = (int(float(candidate[k])) for k in ("prompt", "output", "batch"))
+        about = estimate(s.model, s.machine, Workload(prompt, output, batch), s.recipe).speculation()
         return (candidate, about) if about is not None else None
     return None

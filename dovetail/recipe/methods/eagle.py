@@ -60,7 +60,7 @@ class Eagle:
 
 
 def _layer(graph: Graph) -> Graph:
-    """One layer with the heads of the model's attention, and the width of its feed-forward, or four times the model's."""
+    """One layer with the heads of the model's attention, as wide inside as its feed-forward, or 4 times the model."""
     attention = next((o for o in graph.operators if isinstance(o, Attention)), None)
     if attention is None or attention.latents is not None:
         why = "its heads are those of ordinary attention, of which the model has none"

@@ -36,7 +36,9 @@ class Medusa:
     nodes: int = 16  # guesses of one sequence in a step
     heads: str = ""  # a folder that `dovetail medusa train` wrote
     accuracy: Accuracies = ()  # for each head, how often its first guess is right, its second, …
-    shared: bool = True  # heads share the model's output head; false: each has its own, as in the paper (predicted only)
+    shared: bool = (
+        True  # heads share the model's output head; false: each has its own, as in the paper (predicted only)
+    )
 
     guesses: ClassVar[bool] = True
     sizes: ClassVar[tuple[int, ...]] = (1, 2, 3, 4, 6, 8, 12, 16, 20, 24, 32, 48, 64)

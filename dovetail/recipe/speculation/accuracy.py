@@ -13,8 +13,8 @@ from dovetail.runtime.decoding.speculator import ABOUT, described
 
 Accuracies = tuple[tuple[float, ...], ...]  # chance of each rank to be right, for each head
 
-# Medusa-1 heads of Vicuna-7B v1.3 (github.com/FasterDecoding/Medusa, its files of accuracies, 2023): how often the right
-# token was among a head's first 1, 2, … 5.
+# Medusa-1 heads of Vicuna-7B v1.3 (github.com/FasterDecoding/Medusa, its files of accuracies, 2023): how often the
+# right token was among a head's first 1, 2, … 5.
 _PUBLISHED = (
     (0.56, 0.67, 0.73, 0.76, 0.78),
     (0.32, 0.42, 0.49, 0.53, 0.56),
@@ -43,9 +43,9 @@ def tokens_per_step(accuracy: Sequence[Sequence[float]], nodes: int) -> tuple[fl
 
 
 def as_accuracies(value: Any, where: str) -> Accuracies:
-    """Lists of numbers from 0 to 1, one list a head, whose sum is at most 1. Raises `DovetailError` for anything else."""
+    """Lists of numbers from 0 to 1, one list a head, of a sum of at most 1. Raises `DovetailError` for all else."""
     hint = "accuracy: [[0.6, 0.1], [0.3, 0.1]]: for each head, how often each of its first guesses is right"
-    rows = value if isinstance(value, Sequence) and not isinstance(value, str) else [None]
+    rows: Sequence[Any] = value if isinstance(value, Sequence) and not isinstance(value, str) else [None]
     for row in rows:
         if not isinstance(row, Sequence) or isinstance(row, str) or not row or not all(map(_is_chance, row)):
             raise DovetailError("is not accuracies of heads", where=where, why=f"it holds {row!r}"[:80], hint=hint)

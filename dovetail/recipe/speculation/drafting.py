@@ -50,7 +50,7 @@ def layer_count(graph: Graph) -> int:
 def behind(
     operators: Sequence[Operator], caches: Sequence[Cache], graph: Graph, own: Callable[[Weight], Weight]
 ) -> tuple[tuple[Operator, ...], tuple[Cache, ...]]:
-    """Operators and caches of another model beside those of `graph`: layers counted behind its own, weights by `own`."""
+    """Operators and caches of another model beside those of `graph`: layers follow its own, weights are by `own`."""
     first = layer_count(graph)
 
     def moved(operator: Operator) -> Operator:
