@@ -46,10 +46,11 @@ class Speculation:
         Verified for each sequence in a step, and expected of it.
     gain : Quantity or None
         Times as many tokens a second while decoding; None where the design does not fit.
-    pays_to : int
-        The largest batch (within 9 %) up to which it pays, at this context; 0 where it never does.
-    always : bool
-        It pays at every batch that fits, up to 1,024.
+    pays : tuple of (int, int)
+        Batches between which it pays at this context, first and last (within 9 %). Mixtures may have two such ranges: a
+        pass over a few more tokens reads more experts, until all are read anyway.
+    fits : int
+        The largest batch that fits, up to 1,024; 0 where none does.
     best : int
         Guesses with the largest gain at this batch and context; 0 where none gains.
     best_gain : float
@@ -64,8 +65,8 @@ class Speculation:
     guesses: float
     tokens_per_step: float
     gain: Quantity | None
-    pays_to: int
-    always: bool
+    pays: tuple[tuple[int, int], ...]
+    fits: int
     best: int
     best_gain: float
     map: tuple[Gain, ...] = ()
@@ -73,21 +74,27 @@ class Speculation:
 
     def words(self) -> str:
         """In a line."""
-        pays = f"pays up to batch {self.pays_to:,}" if self.pays_to else "pays at no batch"
-        pays = "pays at every batch that fits" if self.always else pays
         best = f"best {self.best} guesses here ({self.best_gain:.2f}x)" if self.best else "best no guesses here"
         made = f"{self.tokens_per_step:.2f} tokens a step with {self.guesses:g} guesses"
         if self.gain is None:
-            return f"{made}; {pays}"
+            return f"{made}; {self._pays()}"
         found = self.gain
-        return f"{made}, {found.value:.2f}x [{found.low:.2f}x – {found.high:.2f}x]; {pays}; {best}"
+        return f"{made}, {found.value:.2f}x [{found.low:.2f}x – {found.high:.2f}x]; {self._pays()}; {best}"
+
+    def _pays(self) -> str:
+        if not self.fits:
+            return "fits at no batch"
+        if self.pays == ((1, self.fits),):
+            return "pays at every batch that fits"
+        ranges = (f"up to batch {b:,}" if a == 1 else f"from {a:,} to {b:,}" for a, b in self.pays)
+        return "pays " + (" and ".join(ranges) or "at no batch")
 
     def to_json(self) -> dict[str, Any]:
         """Names of quantities as in the answer of ``estimate``; the map has a row for each context and batch."""
         return {
             "method": self.name, "guesses": self.guesses, "tokens_per_step": self.tokens_per_step,
             "gain": self.gain.to_json() if self.gain else None,
-            "pays_to_batch": self.pays_to, "pays_always": self.always,
+            "pays": [list(range_) for range_ in self.pays], "fits": self.fits,
             "best_guesses": self.best, "best_gain": _finite(self.best_gain), "map": list(self._rows()),
         }  # fmt: skip
 
@@ -116,17 +123,22 @@ def speculation(
     line = gains(model, machine, [recipe], _FINE, [here], baseline=recipe.of_weights(), plan=plan)[0]
     best, most = best_guesses(model, machine, recipe, plan, [batch], [here])
     base, made = (_priced(model, machine, each, plan, work) for each in (recipe.of_weights(), recipe))
-    found, stops = ratio("tpot", base, made), line.stops_at()
-    graph, fits = made.steps.decode_graph, line.batch[np.isfinite(line.gain)]
-    until = line.batch[line.batch < stops] if stops is not None else fits
+    found, graph = ratio("tpot", base, made), made.steps.decode_graph
+    fits = line.batch[np.isfinite(line.gain)]
     value, low, high = (float(x) for x in (found.value, found.low, found.high))
     kind = weakest(found.kind, "literature")
     shown = Quantity(value, low / SOFTWARE, high, "x", kind, SOURCE) if np.isfinite(value) else None
     part = Speculation(
         recipe.name, float(graph.tokens - 1), float(graph.tokens_per_step), shown,
-        int(until[-1]) if len(until) else 0, stops is None and len(fits) > 0, int(best[0, 0]), float(most[0, 0]),
+        _ranges(line), int(fits[-1]) if fits.size else 0, int(best[0, 0]), float(most[0, 0]),
     )  # fmt: skip
     return _mapped(part, model, machine, recipe, plan) if full else part
+
+
+def _ranges(line: Gain) -> tuple[tuple[int, int], ...]:
+    """First and last batch of each run of batches that gain."""
+    edges = np.flatnonzero(np.diff(np.concatenate(([False], line.gain > 1.0, [False])).astype(int)))
+    return tuple((int(line.batch[a]), int(line.batch[b - 1])) for a, b in edges.reshape(-1, 2))
 
 
 def _finite(value: float) -> float | None:

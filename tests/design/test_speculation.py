@@ -44,7 +44,9 @@ def test_the_gain_is_that_of_two_estimates(llama: Model, recipe: object) -> None
 def test_it_stops_paying_where_plain_steps_are_as_fast(llama: Model) -> None:
     found = speculation(llama, as_machine(CHIP), Recipe.load("medusa"), Plan(), WORK, full=False)
     assert found is not None
-    assert not found.always
+    ((first, last),) = found.pays
+    assert first == 1
+    assert last < found.fits
 
     def gain(batch: int) -> float:
         context = int(WORK.mean_context)
@@ -54,8 +56,8 @@ def test_it_stops_paying_where_plain_steps_are_as_fast(llama: Model) -> None:
         )
         return one / other
 
-    assert gain(found.pays_to) > 1
-    assert gain(round(found.pays_to * 1.1) + 1) <= 1
+    assert gain(last) > 1
+    assert gain(round(last * 1.1) + 1) <= 1
 
 
 def test_less_arithmetic_stops_it_earlier(llama: Model) -> None:
@@ -67,7 +69,7 @@ def test_less_arithmetic_stops_it_earlier(llama: Model) -> None:
     )  # fmt: skip
     assert fast is not None
     assert weak is not None
-    assert weak.pays_to < fast.pays_to
+    assert weak.pays[0][1] < fast.pays[0][1]
     assert weak.best <= fast.best
 
 
@@ -138,3 +140,12 @@ def test_a_search_says_it_of_its_winner(tmp_path: Path) -> None:
     assert about[1].gain is not None
     assert about[1].gain.value > 1
     assert guessing(search_space(space, recipes=["none"])) is None
+
+
+def test_a_mixture_pays_again_where_all_experts_are_read_anyway() -> None:
+    """A few more tokens read more experts; at large batches they do not."""
+    found = estimate("Qwen/Qwen3-30B-A3B", "h200-sxm", replace(WORK, prompt=512), "lookup").speculation(full=False)
+    assert found is not None
+    assert len(found.pays) == 2
+    assert "up to batch" in found.words()
+    assert " and from " in found.words()

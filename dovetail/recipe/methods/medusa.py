@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Self
 
-from dovetail.core.errors import DovetailError
+from dovetail.core.errors import INFEASIBLE, DovetailError
 from dovetail.core.formats import Format, plain
-from dovetail.model.graph import Graph, Linear, Operator, Weight
+from dovetail.model.graph import Graph, Linear, Operator, Scan, Weight
 from dovetail.model.step import ACTIVATION_FLOPS
 from dovetail.recipe.method import method
 from dovetail.recipe.speculation.accuracy import PUBLISHED, Accuracies, as_accuracies, measured, tokens_per_step
@@ -64,6 +64,9 @@ class Medusa:
         return replace(self, nodes=guesses)
 
     def rewrite(self, graph: Graph) -> Graph:
+        if any(isinstance(o, Scan) for o in graph.operators):
+            what = "a tree of guesses needs a state of the model's recurrence for every branch"
+            raise DovetailError(what, where="medusa", hint="lookup: a chain", exit_code=INFEASIBLE)
         expected = self.expected()
         return verifying(graph, len(expected) - 1, expected[-1], self.guessing(graph))
 
