@@ -58,7 +58,7 @@ def run(
     """
     found = model if isinstance(model, Model) else Model.load(model)
     how, folder, prompt = Recipe.load(recipe), weights_of(found), _prompt(prompt_file)
-    _check_guesses(how, speculate)
+    _check_guesses(how, speculate, heads)
     with ExitStack() as stack:
         if how.of_weights().methods:
             scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dovetail-")))
@@ -91,13 +91,15 @@ def run(
     }  # fmt: skip
 
 
-def _check_guesses(how: Recipe, speculate: str) -> None:
+def _check_guesses(how: Recipe, speculate: str, heads: Path | None) -> None:
     guess = how.guess()
     if guess is not None and not isinstance(guess, OnDecoding):
         hint = "--recipe lookup or medusa; 'dovetail estimate' predicts the others"
         raise DovetailError(f"recipe {how.name} is predicted, not executed", hint=hint)
     if guess is not None and speculate != "none":
         raise DovetailError(f"recipe {how.name} guesses already", hint="--speculate none")
+    if guess is not None and heads is not None:
+        raise DovetailError(f"recipe {how.name} names its heads itself", where="--heads", hint="medusa:heads=DIR")
 
 
 def _prompt(path: Path) -> str:

@@ -277,6 +277,8 @@ def _told(value: Any) -> str:
     """A parameter's value; of bits by layer the first few, as a file has them."""
     if not isinstance(value, tuple):
         return str(value)
+    if value and not isinstance(value[0][0], str):
+        return f"of {len(value)} heads"
     more = f", {len(value) - _TOLD} more" if len(value) > _TOLD else ""
     return "{" + ", ".join(f"{glob}: {bits}" for glob, bits in value[:_TOLD]) + more + "}"
 

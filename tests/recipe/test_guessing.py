@@ -28,10 +28,11 @@ from dovetail.runtime.decoding.cache import KVCache
 from dovetail.runtime.decoding.lookup import PromptLookup
 from dovetail.runtime.decoding.loop import Loop
 from dovetail.runtime.decoding.medusa import MedusaHeads
-from dovetail.runtime.decoding.proposal import Proposal, Text, side_by_side
+from dovetail.runtime.decoding.proposal import Proposal, Proposer, Text, side_by_side
 from dovetail.runtime.decoding.runner import runner_of
 from dovetail.runtime.decoding.sampling import Chooser, Sampling
 from dovetail.runtime.decoding.speculator import Speculator
+from dovetail.runtime.decoding.tree import Tree
 from dovetail.runtime.load import Loaded, load
 from dovetail.runtime.tensorfile import read_header
 
@@ -93,7 +94,7 @@ def test_executed_flops_of_a_step_are_as_predicted(
     graph, loaded = graph_of(folder, Recipe("one", (example,))), load(folder, attention="eager")
     proposer, runner = example.on_decoding(loaded, folder), runner_of(loaded)
     if hasattr(proposer, "sizing"):
-        proposer.sizing.always = example.nodes
+        proposer.sizing.always = int(graph.tokens) - 1
     prompt = [5, 6, 7, 8] * (CONTEXT // 4)
     with torch.inference_mode():
         cache = KVCache(len(runner.layers), BATCH, device=runner.device)
@@ -227,19 +228,18 @@ def test_given_the_measured_acceptance_steps_yield_what_is_predicted(model_folde
     folder = model_folder("llama")
     loaded = load(folder)
 
-    class Counted(PromptLookup):
+    class Counted(Proposer):
         right = steps = 0
+        source = PromptLookup(1)
 
         def propose(self, texts: Any) -> list[Proposal]:
-            from dovetail.runtime.decoding.tree import Tree
-
-            found = super().propose(texts)
+            found = [guess.first(1) for guess in self.source.guess(texts)]
             return [p if p.tokens else Proposal(Tree.chain(1), [0]) for p in found]
 
         def learn(self, texts: Any, kept: Any, seconds: float) -> None:
             self.right, self.steps = self.right + sum(kept) - len(kept), self.steps + len(kept)
 
-    proposer = Counted(1)
+    proposer = Counted()
     made = Loop(runner_of(loaded), 40, Sampling(), proposer=proposer).run([[5, 6, 7, 5, 6], [9, 9, 9, 9]])
     measured = proposer.right / proposer.steps
     predicted = graph_of(folder, Recipe("one", (METHODS["lookup"](1, measured),)))

@@ -46,5 +46,9 @@ class Lookup:
 
     def on_decoding(self, loaded: Loaded, folder: Path) -> Proposer:
         from dovetail.runtime.decoding.lookup import PromptLookup
+        from dovetail.runtime.decoding.runner import runner_of
+        from dovetail.runtime.decoding.sizing import PassTime, Sizing
+        from dovetail.runtime.decoding.speculation import Speculation
 
-        return PromptLookup(self.length)
+        sizing = Sizing(PassTime.of(runner_of(loaded)), most=self.length)
+        return Speculation([PromptLookup(self.length)], sizing)

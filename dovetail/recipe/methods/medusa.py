@@ -106,22 +106,20 @@ class Medusa:
         return plain(act if act in _STORED.values() else "bf16")
 
     def on_decoding(self, loaded: Loaded, folder: Path) -> Proposer:
-        from dovetail.runtime.decoding.medusa import Medusa as Proposing
-        from dovetail.runtime.decoding.medusa import MedusaHeads
+        from dovetail.runtime.decoding.medusa import Medusa as Heads
         from dovetail.runtime.decoding.runner import runner_of
         from dovetail.runtime.decoding.sizing import PassTime, Sizing
-        from dovetail.runtime.decoding.speculator import ABOUT, Speculator
+        from dovetail.runtime.decoding.speculation import Speculation
+        from dovetail.runtime.decoding.speculator import ABOUT
 
         if not self.shared:
             raise DovetailError("heads with output heads of their own are only predicted", where="medusa.shared")
         place = Path(self.heads).expanduser() if self.heads else folder / FOLDER
         if not self.heads and not (place / ABOUT).is_file():
-            hint = f"dovetail medusa train {folder}, or medusa:heads=DIR"
-            raise DovetailError("no Medusa heads for this model", where=str(place), hint=hint)
-        heads = MedusaHeads.of(Speculator.open(place), loaded)
-        runner = runner_of(loaded)
-        sizing = Sizing(PassTime.of(runner), most=self.nodes)
-        return Proposing(heads, runner, loaded.model.get_input_embeddings().weight, sizing)
+            hint = f"dovetail medusa train {folder} --out HEADS, then medusa:heads=HEADS"
+            raise DovetailError("no heads for this model", where=str(place), hint=hint)
+        source = Heads.of(place, loaded, most=self.nodes)
+        return Speculation([source], Sizing(PassTime.of(runner_of(loaded)), most=self.nodes))
 
 
 def _states(elements: object, act: str) -> Operator:
