@@ -180,7 +180,7 @@ def best_guesses(
 
 
 class PassSeconds(Protocol):
-    """Seconds of a pass: `dovetail.runtime.decoding.sizing.PassTime`, as measured here, or `MachinePass`."""
+    """Seconds of a pass: `TimedPass` and `PassTime` of the decoder as measured here, or `MachinePass`."""
 
     def seconds(self, batch: int, guesses: int) -> float:
         """Of a pass over `batch` sequences with as many guesses each, and the newest tokens."""

@@ -9,11 +9,14 @@ import pytest
 from dovetail.app.report.page import render
 from dovetail.app.report.verb import report_of
 from dovetail.design import estimate
-from dovetail.design.resolve import Plan, as_machine
+from dovetail.design.resolve import Plan, as_machine, weights_of
 from dovetail.design.speculation import MachinePass, best_guesses, predicted_gains, speculation
 from dovetail.model import Model
 from dovetail.recipe.recipe import Recipe
+from dovetail.runtime.decoding.passes import TimedPass
+from dovetail.runtime.decoding.runner import runner_of
 from dovetail.runtime.decoding.sizing import PassTime
+from dovetail.runtime.load import load
 from dovetail.search.codesign import guessing, search_space
 from dovetail.workload import Workload
 
@@ -105,6 +108,14 @@ def test_gains_of_a_measured_pass_by_hand() -> None:
     np.testing.assert_allclose(found, expected)
     slower = predicted_gains(PassTime(0.010, 0.001), [1.0, 1.5], [1], guessing_s=0.003)
     np.testing.assert_allclose(slower, [[1.0, 1.5 * 11 / 15]])
+
+
+def test_gains_of_this_computer_are_those_of_passes_it_was_timed_at() -> None:
+    runner = runner_of(load(weights_of(Model.load("embedded"))))
+    passes = TimedPass(runner, context=16, repeats=2)
+    found = predicted_gains(passes, [1.0, 1.5], [2])
+    assert found[0, 1] == 1.5 * passes.seconds(2, 0) / passes.seconds(2, 1)  # the second time from memory
+    assert found[0, 1] > 0
 
 
 def test_gains_by_the_cost_model_are_those_of_an_estimate(llama: Model) -> None:
