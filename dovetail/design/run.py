@@ -94,7 +94,7 @@ def run(
 def _check_guesses(how: Recipe, speculate: str, heads: Path | None) -> None:
     guess = how.guess()
     if guess is not None and not isinstance(guess, OnDecoding):
-        hint = "--recipe lookup or medusa; 'dovetail estimate' predicts the others"
+        hint = "--recipe lookup or medusa; 'dovetail estimate' predicts it"
         raise DovetailError(f"recipe {how.name} is predicted, not executed", hint=hint)
     if guess is not None and speculate != "none":
         raise DovetailError(f"recipe {how.name} guesses already", hint="--speculate none")

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from torch.utils.flop_counter import FlopCounterMode
 
 from dovetail.core.errors import DovetailError
+from dovetail.design.resolve import weights_of
 from dovetail.model import Model
 from dovetail.model.graph import Attention, Graph, Linear
 from dovetail.recipe.method import METHODS, OnDecoding
@@ -31,6 +32,7 @@ from dovetail.runtime.decoding.medusa import MedusaHeads
 from dovetail.runtime.decoding.proposal import Proposal, Proposer, Text, side_by_side
 from dovetail.runtime.decoding.runner import runner_of
 from dovetail.runtime.decoding.sampling import Chooser, Sampling
+from dovetail.runtime.decoding.speculation import Speculation
 from dovetail.runtime.decoding.speculator import Speculator
 from dovetail.runtime.decoding.tree import Tree
 from dovetail.runtime.load import Loaded, load
@@ -100,7 +102,10 @@ def test_executed_flops_of_a_step_are_as_predicted(
         cache = KVCache(len(runner.layers), BATCH, device=runner.device)
         states = runner.forward(torch.tensor([prompt] * BATCH), cache)
         cache.keep([CONTEXT] * BATCH)
-        texts = [Text(i, [*prompt, 5], CONTEXT, Chooser(Sampling(), i), states[i, -1]) for i in range(BATCH)]
+        texts = [Text(i, list(prompt), CONTEXT, Chooser(Sampling(), i), states[i, -1]) for i in range(BATCH)]
+        read = proposer.propose(texts)  # what drafts reads the prompt
+        for text, guess in zip(texts, read, strict=True):
+            text.tokens.append(guess.tokens[0] if guess.tokens else 5)
         with FlopCounterMode(display=False) as counter:
             proposals = proposer.propose(texts)
             nodes, depths, visible = side_by_side(proposals, [5] * BATCH, runner.device)
@@ -303,3 +308,18 @@ def test_accuracies_survive_being_written_and_read() -> None:
     recipe = Recipe.load([{"medusa": {"accuracy": [[0.5, 0.1], [0.25]]}}])
     assert Recipe.load(recipe.to_json()).methods == recipe.methods
     assert as_accuracies([[0.5, 0.1], [0.25]], "here") == ((0.5, 0.1), (0.25,))
+
+
+@pytest.mark.parametrize("method", [METHODS["draft"](model="embedded", length=3), METHODS["early-exit"](2, 3, 0.5)])
+def test_drafts_of_a_recipe_leave_the_text_as_it_is(method: Any) -> None:
+    folder = weights_of(Model.load("embedded"))
+    loaded = load(folder)
+    prompts = [list(loaded.tokenizer("Once upon a time there was").input_ids)]
+    proposer = Recipe("one", (method,)).on_decoding(loaded)
+    assert isinstance(proposer, Speculation)
+    proposer.sizing.always = 3  # also where it does not pay
+    made, plain = (Loop(runner_of(loaded), 25, Sampling(), proposer=p).run(prompts) for p in (proposer, None))
+    assert made.tokens == plain.tokens
+    if method == METHODS["draft"](model="embedded", length=3):  # the model itself is always right
+        assert made.tokens_per_step == 4
+    assert made.tokens_per_step >= plain.tokens_per_step == 1

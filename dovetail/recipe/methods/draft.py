@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import ClassVar, Self
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Self
 
 from dovetail.core.errors import INFEASIBLE, DovetailError
 from dovetail.model import Model
@@ -13,6 +14,10 @@ from dovetail.recipe.method import method
 from dovetail.recipe.speculation.chain import SIZES, check_chain
 from dovetail.recipe.speculation.drafting import behind, drafted
 from dovetail.recipe.speculation.guessing import Guessing, chain_tokens, head_operator, owned, verifying
+
+if TYPE_CHECKING:
+    from dovetail.runtime.decoding.proposal import Proposer
+    from dovetail.runtime.load import Loaded
 
 
 @method("draft")
@@ -57,3 +62,13 @@ class Draft:
             raise DovetailError("a draft of another vocabulary", why=why, hint=hint, exit_code=INFEASIBLE)
         operators, caches = behind(made.operators, made.caches, graph, partial(owned, by="draft"))
         return drafted(graph, operators, caches, self.length, "draft")
+
+    def on_decoding(self, loaded: Loaded, folder: Path) -> Proposer:
+        from dovetail.runtime.decoding.draft import DraftModel
+        from dovetail.runtime.load import load
+
+        model = Model.load(self.model)
+        if model.folder is None:
+            hint = "a Hugging Face folder with safetensors"
+            raise DovetailError(f"the weights of {self.model} are not here", where="draft.model", hint=hint)
+        return DraftModel.of(loaded, load(model.folder), deepest=self.length).alone()

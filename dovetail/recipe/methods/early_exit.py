@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import ClassVar, Self
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Self
 
 from dovetail.core.errors import INFEASIBLE, DovetailError
 from dovetail.model.graph import Graph
@@ -11,6 +12,10 @@ from dovetail.recipe.method import method
 from dovetail.recipe.speculation.chain import SIZES, check_chain
 from dovetail.recipe.speculation.drafting import drafted, first_layers, layer_count
 from dovetail.recipe.speculation.guessing import chain_tokens, verifying
+
+if TYPE_CHECKING:
+    from dovetail.runtime.decoding.proposal import Proposer
+    from dovetail.runtime.load import Loaded
 
 
 @method("early-exit")
@@ -51,3 +56,8 @@ class EarlyExit:
             raise DovetailError(what, where="early-exit.layers", hint=f"1 to {count - 1}", exit_code=INFEASIBLE)
         guessing = drafted(graph, *first_layers(graph, self.layers), self.length, "exit")
         return verifying(graph, self.length, chain_tokens(self.acceptance, self.length), guessing)
+
+    def on_decoding(self, loaded: Loaded, folder: Path) -> Proposer:
+        from dovetail.runtime.decoding.draft import early_exit
+
+        return early_exit(loaded, self.layers, deepest=self.length).alone()
