@@ -166,7 +166,23 @@ def _needs(recipe: Recipe) -> dict[str, Any]:
 
         usual = Calibration()
         looks = f"{usual.samples} x {usual.tokens} tokens, of the standard library unless --calibrate-on names a text"
-    return {"takes": takes, "leaves": leaves, "calibration": looks}
+    return {"takes": takes, "leaves": leaves, "calibration": looks, **_guesses(recipe)}
+
+
+def _guesses(recipe: Recipe) -> dict[str, Any]:
+    """What a step is expected to yield where a recipe guesses, and whether the decoder here executes it."""
+    from dovetail.model import Model
+    from dovetail.recipe.method import OnDecoding
+
+    guess = recipe.guess()
+    if guess is None:
+        return {}
+    step = guess.rewrite(Model.load(_EXAMPLE).graph(batch=1, tokens=1, context=1024))
+    words = f"{float(step.tokens_per_step):.2f} tokens a step expected, of {1 + float(step.tokens - 1):g} verified"
+    runs = (
+        "'dovetail run' executes it" if isinstance(guess, OnDecoding) else "predicted, not executed by 'dovetail run'"
+    )
+    return {"speculation": f"{words}; {runs}"}
 
 
 def _sizes(recipe: Recipe) -> dict[str, Any] | None:

@@ -40,6 +40,8 @@ def estimate_screen(found: Estimate, asked: Question, quiet: bool) -> None:
     if found.feasible:
         for phase, bound in found.bottleneck().items():
             print(folded(f"bottleneck  {phase}: {bound}"))
+    if guessed := found.speculation(full=False):
+        print(folded(f"speculation {guessed.words()}"))
     print(folded(_confidence(found)))
     if words := _quality(found):
         print(folded(words))

@@ -8,13 +8,14 @@ from typing import Any
 from dovetail.app.output import command, folded
 from dovetail.app.question import Question
 from dovetail.app.table import table
+from dovetail.design.speculation import Speculation
 from dovetail.search import Candidate, Result
 from dovetail.search.metrics import METRICS
 
 MOST_ROWS, MOST_COLUMNS = 12, 8
 
 
-def search_screen(found: Result, quiet: bool) -> None:
+def search_screen(found: Result, quiet: bool, guessed: tuple[Candidate, Speculation] | None = None) -> None:
     """The winner or what binds, the counts, the first designs of the front, the confidence, the next command."""
     best = found.winner or found.nearest
     if found.winner:
@@ -33,6 +34,8 @@ def search_screen(found: Result, quiet: bool) -> None:
         print(folded(f"note        {note}"))
     if found.front:
         _front(found)
+    if guessed:
+        print(folded(f"speculation {guessed[0]}: {guessed[1].words()}"))
     if best:
         kinds = ", ".join(f"{o.metric} {best.label.kinds.get(o.metric, 'modelled')}" for o in found.objectives)
         print(folded(f"confidence  {kinds}"))

@@ -1,4 +1,7 @@
-"""Equality and hashing by content for frozen dataclasses that may hold NumPy arrays."""
+"""Equality and hashing by content for frozen dataclasses that may hold NumPy arrays.
+
+Fields declared with ``compare=False`` are no content.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ def _feed(sink: Any, value: Any) -> None:
         sink.update(f"array{value.dtype.str}{value.shape}".encode() + np.ascontiguousarray(value).tobytes())
     elif is_dataclass(value) and not isinstance(value, type):
         sink.update(type(value).__qualname__.encode())
-        for field in fields(value):
+        for field in (f for f in fields(value) if f.compare):
             sink.update(field.name.encode())
             _feed(sink, getattr(value, field.name))
     elif isinstance(value, Mapping):

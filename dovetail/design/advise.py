@@ -115,9 +115,12 @@ def _all_never(priced: Mapping[str, Priced], chip: Machine, options: Sequence[Op
 
 
 def _distinct(model: Model) -> list[str]:
-    """Built-in recipes, one of each that leave the same graph."""
+    """Built-in recipes, one of each that leave the same graph.
+
+    Those that guess tokens pay by the text as much as by the machine: they are compared where they are named.
+    """
     graph, seen, found = model.graph(), list[Graph](), list[str]()
-    for name in Recipe.names():
+    for name in (name for name in Recipe.names() if Recipe.load(name).guess() is None):
         try:
             changed = Recipe.load(name).rewrite(graph)
         except DovetailError:

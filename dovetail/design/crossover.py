@@ -12,6 +12,7 @@ from dovetail.design.points import table
 from dovetail.design.resolve import Plan, as_recipe
 from dovetail.hardware.machine import Machine
 from dovetail.model import Model
+from dovetail.recipe.recipe import Recipe
 from dovetail.workload import Workload
 
 _TIMES = ("tpot", "ttft", "e2e")
@@ -55,12 +56,13 @@ class Gain:
 def gains(
     model: Model,
     machine: Machine,
-    recipes: Sequence[str],
+    recipes: Sequence[str | Recipe],
     batches: Sequence[int],
     contexts: Sequence[int],
     *,
-    baseline: str = "none",
+    baseline: str | Recipe = "none",
     metric: str = "tpot",
+    plan: Plan | None = None,
 ) -> list[Gain]:
     """Gain in `metric` (``tpot``, ``ttft`` or ``e2e``) of each recipe over `baseline`, for every context and batch.
 
@@ -76,14 +78,14 @@ def gains(
     batch, context = (a.ravel() for a in np.meshgrid(np.asarray(batches), np.asarray(contexts), indexing="xy"))
     work = Workload(prompt=context, output=2, batch=batch)
 
-    def times(recipe: str) -> np.ndarray:
-        found = table(model, machine, as_recipe(recipe), Plan(), work)
+    def times(recipe: str | Recipe) -> np.ndarray:
+        found = table(model, machine, as_recipe(recipe), plan or Plan(), work)
         return np.where(found["feasible"], found[metric], np.nan).reshape(len(contexts), len(batches))
 
     base = times(baseline)
-    found = {name: base / times(name) for name in recipes}
+    found = [(as_recipe(recipe).name, base / times(recipe)) for recipe in recipes]
     return [
-        Gain(name, int(length), np.asarray(batches), found[name][row])
+        Gain(name, int(length), np.asarray(batches), gain[row])
         for row, length in enumerate(contexts)
-        for name in recipes
+        for name, gain in found
     ]

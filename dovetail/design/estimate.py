@@ -14,6 +14,7 @@ from dovetail.design.images import with_image_tokens
 from dovetail.design.points import Metrics, Steps, metrics, steps
 from dovetail.design.quality_forecast import QualityForecast, quality_forecast
 from dovetail.design.resolve import Plan, as_machine, as_model, as_recipe
+from dovetail.design.speculation import Speculation, speculation
 from dovetail.design.trust import Trust, trust
 from dovetail.hardware.machine import Machine
 from dovetail.model import Model
@@ -25,7 +26,7 @@ MODEL = "dovetail: kernels by their tiles where they are known, else a roofline 
 KEYS = (
     "model", "machine", "chips", "on", "tp", "recipe", "workload", "ttft", "ttft_alone", "tpot", "throughput",
     "energy_per_token", "usd_per_mtok", "memory", "memory_capacity", "bottleneck", "perplexity_ratio",
-    "feasible", "why",
+    "speculation", "feasible", "why",
 )  # fmt: skip
 
 
@@ -102,6 +103,10 @@ class Estimate:
         """What the recipe does to perplexity, as published tables have it: models are not run for an estimate."""
         return quality_forecast(self.model, self.recipe)
 
+    def speculation(self, *, full: bool = True) -> Speculation | None:
+        """When guessing pays, with its map over batch and context if `full`; None for a recipe that does not guess."""
+        return speculation(self.model, self.machine, self.recipe, self.plan, self.workload, full=full)
+
     def memory(self) -> dict[str, Quantity]:
         """Bytes on each chip by what they hold, and their total; exact for weights, caches and pages."""
         held = self.metrics.memory
@@ -120,7 +125,7 @@ class Estimate:
     def to_json(self) -> dict[str, Any]:
         """The stable `KEYS` of ``dovetail estimate --json``."""
         price, source = self.usd_per_mtok, self.machine.source("memory.capacity")
-        ratio = self.quality.ratio
+        ratio, guessed = self.quality.ratio, self.speculation()
         capacity = exact(float(self.metrics.memory.capacity), "byte", source.kind, source.text)
         return {
             "model": self.model.name, "machine": self.machine.name, "chips": self.machine.count,
@@ -132,6 +137,7 @@ class Estimate:
             "memory": {name: q.to_json() for name, q in self.memory().items()},
             "memory_capacity": capacity.to_json(), "bottleneck": self.bottleneck(),
             "perplexity_ratio": ratio.to_json() if ratio else None,
+            "speculation": guessed.to_json() if guessed else None,
             "feasible": self.feasible, "why": self.why,
         }  # fmt: skip
 

@@ -13,6 +13,7 @@ from dovetail.core.files import read_text
 from dovetail.core.quantity import exact
 from dovetail.design.resolve import weights_of
 from dovetail.model import Model
+from dovetail.recipe.method import OnDecoding
 from dovetail.recipe.recipe import Recipe
 from dovetail.runtime.decode import generate
 from dovetail.runtime.load import load
@@ -57,10 +58,11 @@ def run(
     """
     found = model if isinstance(model, Model) else Model.load(model)
     how, folder, prompt = Recipe.load(recipe), weights_of(found), _prompt(prompt_file)
+    _check_guesses(how, speculate, heads)
     with ExitStack() as stack:
-        if how.methods:
+        if how.of_weights().methods:
             scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dovetail-")))
-            folder = how.apply(folder, scratch / "applied").path
+            folder = how.of_weights().apply(folder, scratch / "applied").path
         loaded = load(folder, kernels=kernels, head_bits=head_bits)
         if loaded.tokenizer is None:
             raise DovetailError("no tokenizer", where=str(folder), hint="a folder with tokenizer.json")
@@ -71,7 +73,8 @@ def run(
         beside = [weights_of(found) / name for name in HEADS if name in speculate]
         trained = heads or next((folder for folder in beside if folder.is_dir()), None)
         small = None if draft is None else weights_of(Model.load(draft))
-        proposer = speculation(loaded, speculate, Given(trained, small))
+        guessing = how.on_decoding(loaded, weights_of(found))
+        proposer = guessing or speculation(loaded, speculate, Given(trained, small))
         stream = TextStream(loaded.tokenizer, stop, on_text)
         made = generate(
             loaded, ids, max_new, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed, on_token=stream.add,
@@ -86,6 +89,17 @@ def run(
         "tokens_per_step": made.tokens_per_step,
         "cache_bytes": exact(made.cache_bytes, "byte", "measured", "tensors of the KV cache at the end").to_json(),
     }  # fmt: skip
+
+
+def _check_guesses(how: Recipe, speculate: str, heads: Path | None) -> None:
+    guess = how.guess()
+    if guess is not None and not isinstance(guess, OnDecoding):
+        hint = "--recipe lookup or medusa; 'dovetail estimate' predicts it"
+        raise DovetailError(f"recipe {how.name} is predicted, not executed", hint=hint)
+    if guess is not None and speculate != "none":
+        raise DovetailError(f"recipe {how.name} guesses already", hint="--speculate none")
+    if guess is not None and heads is not None:
+        raise DovetailError(f"recipe {how.name} names its heads itself", where="--heads", hint="medusa:heads=DIR")
 
 
 def _prompt(path: Path) -> str:

@@ -8,7 +8,8 @@ Operators that repeat over layers appear once, with the layers they stand for, s
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 import numpy as np
 
@@ -333,6 +334,14 @@ class Cache(ByContent):
         return row if self.rate == 1 else row / self.rate
 
 
+class Origin(Protocol):
+    """Where a graph came from: the same model, batch and context with another number of new tokens."""
+
+    def graph(self, tokens: Number, logit_tokens: Number) -> Graph:
+        """As no recipe has changed it; latent attention is executed as in the graph that this is the origin of."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Graph(ByContent):
     """Operators and caches of one step, with the step's own coordinates.
@@ -340,6 +349,7 @@ class Graph(ByContent):
     `tokens_per_step` is how many output tokens a decode step yields (more than one with speculation). `others` are
     tensors held in memory that no operator of this step reads, with their layers (a vision tower in a text step).
     `streams` is how many residual streams of `hidden` channels a token has (more than one with hyper-connections).
+    `origin` makes the graph of another number of tokens; it is no content.
     """
 
     operators: tuple[Operator, ...]
@@ -351,16 +361,23 @@ class Graph(ByContent):
     tokens_per_step: Number = 1.0
     others: tuple[tuple[Weight, tuple[int, ...]], ...] = ()
     streams: int = 1
+    origin: Origin | None = field(default=None, compare=False, repr=False)
 
     def weights(self) -> Iterator[tuple[Weight, tuple[int, ...]]]:
-        """Every stored tensor once (tied ones too), with the layers it repeats over."""
-        seen: set[tuple[str, tuple[int, ...]]] = set()
+        """Every stored tensor once (tied ones too), with the layers it repeats over.
+
+        What several operators read in some of their layers is of the first of them.
+        """
+        seen: dict[str, set[tuple[int, ...]]] = {}
         read = ((weight, operator.layers) for operator in self.operators for weight in operator.weights)
         for weight, layers in (*read, *self.others):
-            key = (weight.name, layers)
-            if key not in seen:
-                seen.add(key)
-                yield weight, layers
+            known = seen.setdefault(weight.name, set())
+            if layers in known:
+                continue
+            fresh = tuple(x for x in layers if not any(x in others for others in known)) if known else layers
+            known.add(layers)
+            if fresh or not layers:
+                yield weight, fresh
 
     def parameters(self) -> Number:
         """Elements of all stored tensors: what ``sum(p.numel())`` of the Hugging Face module gives."""

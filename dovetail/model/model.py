@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from dovetail.core.content import ByContent
 from dovetail.core.errors import DovetailError, did_you_mean
@@ -150,7 +152,9 @@ class Model(ByContent):
             kv_dtype or self.storage.kv_dtype,
             absorb,
         )
-        return as_stored(graph, self.storage)
+        absorbed = bool(np.ndim(tokens) == 0 and tokens == 1) if absorb is None else absorb
+        origin = _Pass(self, batch, context, kv_dtype, absorbed)
+        return replace(as_stored(graph, self.storage), origin=origin)
 
     def training_graph(self, batch: Number = 1, tokens: Number = 1) -> Graph:
         """The operators of one training step, forward and backward: see `dovetail.model.training`.
@@ -222,6 +226,20 @@ class Model(ByContent):
         """Bytes that one more token adds to the KV cache, in the dtype for it, below any sliding window."""
         growing = (cache for cache in self.graph().caches if cache.grows)
         return int(sum(dtype_bytes(cache.format) * cache.elements_per_token for cache in growing))
+
+
+@dataclass(frozen=True, slots=True)
+class _Pass:
+    """What a graph was made from, but for its new tokens: `dovetail.model.graph.Origin`."""
+
+    model: Model
+    batch: Number
+    context: Number
+    kv_dtype: str | None
+    absorb: bool
+
+    def graph(self, tokens: Number, logit_tokens: Number) -> Graph:
+        return self.model.graph(self.batch, tokens, self.context, logit_tokens, self.kv_dtype, self.absorb)
 
 
 def _from_fields(name: str, fields: Mapping[str, Any], where: str, folder: Path | None = None) -> Model:

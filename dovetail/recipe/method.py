@@ -6,6 +6,8 @@ parameters a recipe may give. It has
 - ``rewrite(graph)``: the predicting face;
 - ``on_weights(checkpoint)``: the doing face, where it changes stored tensors one by one; or
 - ``on_layers(checkpoint)``: the same, where it has to see what a calibration text makes of each decoder layer's inputs;
+- ``on_decoding(loaded, folder)``: the same, where it guesses tokens while a model decodes;
+- ``guesses = True``, ``sizes``, ``sized(guesses)``: it is a method of speculation, of which a recipe has at most one;
 - ``copies(checkpoint, infos)`` (optional): the memory that it takes for a tensor, where that is more than rounding a
   matrix of a decoder layer takes: what is forecast before any work;
 - ``rounded(weights, inputs, bits, dtype)`` (optional, with parameters ``bits`` and ``layers``): the values it stores of
@@ -22,6 +24,7 @@ parameters a recipe may give. It has
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol, Self, runtime_checkable
 
 from dovetail.core.registry import Registry
@@ -34,6 +37,8 @@ if TYPE_CHECKING:
     from dovetail.recipe.layerwise.inputs import Inputs
     from dovetail.recipe.layerwise.run import OnLayer
     from dovetail.runtime.checkpoint import Checkpoint
+    from dovetail.runtime.decoding.proposal import Proposer
+    from dovetail.runtime.load import Loaded
     from dovetail.runtime.tensorfile import TensorInfo
 
 Form = Literal["dense", "packed", "any"]
@@ -77,6 +82,29 @@ class OnLayers(Protocol):
 
     def on_layers(self, checkpoint: Checkpoint) -> tuple[Checkpoint, OnLayer]:
         """The checkpoint with what this method declares of it, and what it does to each decoder layer."""
+        ...
+
+
+class Guesses(Method, Protocol):
+    """A method of speculation: a decode step verifies guesses of several tokens to come.
+
+    Its graph of a decode step is that of the pass that verifies, with what it takes to guess.
+    """
+
+    guesses: ClassVar[bool]
+    sizes: ClassVar[tuple[int, ...]]  # numbers of guesses worth a try when the best is looked for
+
+    def sized(self, guesses: int) -> Self:
+        """The same with another number of guesses a step."""
+        ...
+
+
+@runtime_checkable
+class OnDecoding(Protocol):
+    """A method of speculation that the decoder here executes."""
+
+    def on_decoding(self, loaded: Loaded, folder: Path) -> Proposer:
+        """What guesses for this model; what was learned for it lies beside the weights in `folder`."""
         ...
 
 

@@ -9,6 +9,7 @@ from typing import Any, get_type_hints
 from dovetail.core.errors import DovetailError, did_you_mean
 from dovetail.recipe.method import METHODS, Method
 from dovetail.recipe.quantising import LayerBits
+from dovetail.recipe.speculation.accuracy import Accuracies, as_accuracies
 
 
 def build(steps: Any, where: str) -> tuple[Method, ...]:
@@ -60,6 +61,8 @@ def _typed(value: Any, kind: type, where: str) -> Any:
     """`value` as `kind`: whole numbers may stand for floats, nothing else is converted."""
     if kind == LayerBits:
         return _layer_bits(value, where)
+    if kind == Accuracies:
+        return as_accuracies(value, where)
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if not isinstance(value, kind) or (kind is not bool and isinstance(value, bool)):

@@ -9,13 +9,13 @@ from dataclasses import asdict, dataclass, fields
 from functools import cache, reduce
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from dovetail.core.content import digest
 from dovetail.core.errors import DovetailError, did_you_mean
 from dovetail.core.version import __version__
 from dovetail.model.graph import Graph
-from dovetail.recipe.method import METHODS, Method, OnLayers, OnWeights
+from dovetail.recipe.method import METHODS, Guesses, Method, OnDecoding, OnLayers, OnWeights
 from dovetail.recipe.parameters import build, with_parameters
 
 if TYPE_CHECKING:
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from dovetail.recipe.layerwise.job import Job
     from dovetail.recipe.layerwise.run import OnLayer
     from dovetail.runtime.checkpoint import Checkpoint
+    from dovetail.runtime.decoding.proposal import Proposer
+    from dovetail.runtime.load import Loaded
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +45,7 @@ class Recipe:
     ------
     DovetailError
         A method needs weights in another form than the one before it leaves (quantising twice, pruning packed
-        weights), or would undo what one before it did (rotating pruned weights).
+        weights), or would undo what one before it did (rotating pruned weights); two methods guess.
     """
 
     name: str
@@ -51,6 +53,9 @@ class Recipe:
 
     def __post_init__(self) -> None:
         form, last, pruned = "dense", "the checkpoint", ""
+        if len(guess := [_name(step) for step in self.methods if getattr(step, "guesses", False)]) > 1:
+            why = f"{' and '.join(guess)} both guess the tokens to come, and a step verifies one kind of guesses"
+            raise DovetailError("two methods that guess", where=f"recipe {self.name}", why=why, hint="one of them")
         for step in self.methods:
             if (needs := getattr(step, "takes", form)) not in (form, "any"):
                 why = f"{_name(step)} needs {needs} weights, {last} leaves them {form}"
@@ -128,8 +133,10 @@ class Recipe:
         return {"name": self.name, "methods": [{_name(m): asdict(m)} for m in self.methods]}  # type: ignore[call-overload]
 
     def rewrite(self, graph: Graph) -> Graph:
-        """The graph after all methods."""
-        return reduce(lambda now, step: step.rewrite(now), self.methods, graph)
+        """The graph after all methods; what guesses does so for the model that the others leave, and comes last."""
+        guess = self.guess()
+        steps = (*self.of_weights().methods, guess) if guess is not None else self.methods
+        return reduce(lambda now, step: step.rewrite(now), steps, graph)
 
     def content(self, calibration: Calibration | None = None) -> list[Any]:
         """All that decides what it makes of given weights, for keys: parameters, calibration, version."""
@@ -138,10 +145,39 @@ class Recipe:
         text = [(calibration or Calibration()).key()] if self.calibrated else []
         return [self.to_json()["methods"], *text, __version__]
 
+    def of_weights(self) -> Recipe:
+        """The recipe without its method of speculation, which leaves weights and text as they are."""
+        return Recipe(self.name, tuple(step for step in self.methods if not getattr(step, "guesses", False)))
+
+    def guess(self) -> Guesses | None:
+        """Its method of speculation, if it has one."""
+        return next((cast("Guesses", step) for step in self.methods if getattr(step, "guesses", False)), None)
+
+    def sized(self, guesses: int) -> Recipe:
+        """The same with another number of guesses a step, where it guesses."""
+        methods = (cast("Guesses", m).sized(guesses) if getattr(m, "guesses", False) else m for m in self.methods)
+        return Recipe(f"{self.name} of {guesses}", tuple(methods))
+
     @property
     def calibrated(self) -> bool:
         """Whether a method looks at a text."""
         return any(isinstance(m, OnLayers) for m in self.methods)
+
+    def on_decoding(self, loaded: Loaded, folder: Path | None = None) -> Proposer | None:
+        """What guesses tokens for a model, of the recipe's method that does; None without one.
+
+        Parameters
+        ----------
+        folder : Path
+            Of the model that heads lie beside; by default that which `loaded` is from.
+
+        Raises
+        ------
+        DovetailError
+            Heads that are not there, or of another model.
+        """
+        found = (step for step in self.methods if isinstance(step, OnDecoding))
+        return next((step.on_decoding(loaded, folder or loaded.folder) for step in found), None)
 
     def on_weights(self, checkpoint: Checkpoint, job: Job | None = None) -> Checkpoint:
         """The checkpoint after all methods that change stored tensors.
@@ -241,6 +277,8 @@ def _told(value: Any) -> str:
     """A parameter's value; of bits by layer the first few, as a file has them."""
     if not isinstance(value, tuple):
         return str(value)
+    if value and not isinstance(value[0][0], str):
+        return f"of {len(value)} heads"
     more = f", {len(value) - _TOLD} more" if len(value) > _TOLD else ""
     return "{" + ", ".join(f"{glob}: {bits}" for glob, bits in value[:_TOLD]) + more + "}"
 

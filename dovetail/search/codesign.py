@@ -7,15 +7,19 @@ from pathlib import Path
 from typing import Any
 
 from dovetail.core.errors import DovetailError
+from dovetail.design.estimate import estimate
 from dovetail.design.evaluator import DesignEvaluator
 from dovetail.design.quality import measured_quality
+from dovetail.design.speculation import Speculation
 from dovetail.hardware import load_machine
 from dovetail.model import Model
+from dovetail.recipe.recipe import Recipe
 from dovetail.runtime.perplexity import Quality
 from dovetail.search.exact import search
-from dovetail.search.result import Result
+from dovetail.search.result import Candidate, Result
 from dovetail.search.space import Space
 from dovetail.search.study import Study
+from dovetail.workload import Workload
 
 Report = Callable[[str], None]
 
@@ -67,3 +71,15 @@ def _qualities(space: Space, report: Report) -> dict[tuple[str, str], Quality]:
         for recipe in dict.fromkeys((space.reference, *space.recipes)):
             found[name, recipe] = measured_quality(model.folder, recipe, report=report)
     return found
+
+
+def guessing(found: Result) -> tuple[Candidate, Speculation] | None:
+    """Where speculation pays, for the winner, or else the first design of the front whose recipe guesses."""
+    for candidate in (found.winner, *found.front):
+        if candidate is None or Recipe.load(candidate.structure.recipe).guess() is None:
+            continue
+        s = candidate.structure
+        prompt, output, batch = (int(float(candidate[k])) for k in ("prompt", "output", "batch"))
+        about = estimate(s.model, s.machine, Workload(prompt, output, batch), s.recipe).speculation()
+        return (candidate, about) if about is not None else None
+    return None

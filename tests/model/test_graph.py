@@ -48,7 +48,8 @@ def numbers(value: Any) -> dict[str, Any]:
         return {f"{i}.{k}": v for i, item in enumerate(value) for k, v in numbers(item).items()}
     if not is_dataclass(value):
         return {"": value} if isinstance(value, int | float | np.ndarray | np.generic) else {}
-    leaves = {f"{f.name}.{k}": v for f in fields(value) for k, v in numbers(getattr(value, f.name)).items()}
+    leaves = {f"{f.name}.{k}": v for f in fields(value) if f.compare
+              for k, v in numbers(getattr(value, f.name)).items()}  # fmt: skip
     if isinstance(value, Operator):
         leaves |= {"dense_flops": value.dense_flops, "executed_flops": value.executed_flops}
     return leaves

@@ -54,7 +54,7 @@ def keep(verb: str, data: Data, out: Path, inputs: Sequence[Path] = ()) -> Path:
 
 def report_of(verb: str, data: Data, made: Data) -> Report:
     """The report of any verb's JSON: its quantities, lists, memory, front and measurements, whichever it has."""
-    found = (_measured(data), _front(data), _crossover(data), _memory(data), _numbers(data))
+    found = (_measured(data), _front(data), _crossover(data), *_guesses(data), _memory(data), _numbers(data))
     parts = [part for part in found if part]
     named = {key: value for key, value in data.items() if not (key == "rows" and _measured(data))}
     title = f"{verb}: {data.get('model') or data.get('name') or data.get('space') or 'answer'}"
@@ -196,6 +196,33 @@ def _crossover(data: Data) -> Crossover | None:
     ]
     note = f"Ratios of {by}; the table of gains has their intervals. A gap is a design that does not fit."
     return Crossover(f"When does each recipe pay? {data['model']} on {data['on']}", "no recipe", series, note=note)
+
+
+def _guesses(data: Data) -> Iterator[Section]:
+    """Where guessing pays, and how many guesses: the map of an estimate's recipe, or of a search's winner."""
+    about = data.get("speculation")
+    rows = about.get("map") if isinstance(about, Mapping) else None
+    if not isinstance(about, Mapping) or not rows:
+        return
+    keys = dict.fromkeys((str(r["recipe"]), float(r["context"])) for r in rows)
+    each = {key: [r for r in rows if (str(r["recipe"]), float(r["context"])) == key] for key in keys}
+    series = [
+        CrossoverSeries(*key, [float(r["batch"]) for r in of], [_number(r["gain"]) for r in of])
+        for key, of in each.items()
+    ]
+    design = about.get("of") or {}  # of a search
+    place = f"{data.get('model') or design.get('model')} on {data.get('on') or design.get('machine')}"
+    note = "Modelled; acceptance from the literature unless heads of your own are named. A gap does not fit."
+    yield Crossover(f"When does guessing pay? {place}", "plain steps", series, str(about["method"]), note)
+    table = sorted({(float(r["context"]), float(r["batch"]), r["best_guesses"]) for r in rows if r["gain"]})
+    batches = list(dict.fromkeys(batch for _, batch, _ in sorted(table, key=lambda x: x[1])))
+    known = {(context, batch): words(best) for context, batch, best in table}
+    cells = [
+        (say(context), *(known.get((context, batch), "–") for batch in batches))
+        for context in dict.fromkeys(context for context, _, _ in table)
+    ]
+    header = ("context", *(f"batch {say(batch)}" for batch in batches))
+    yield Table("Best number of guesses a step", header, cells, tuple(range(1, len(header))), "0: plain steps.")
 
 
 def _lists(data: Data) -> Iterator[Section]:

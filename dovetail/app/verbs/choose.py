@@ -29,10 +29,13 @@ def search(
 ) -> None:
     """Find the exact Pareto front of a space, and its winner."""
     from dovetail.app.search_screen import search_screen
-    from dovetail.search.codesign import search_space
+    from dovetail.search.codesign import guessing, search_space
 
     found = search_space(space, study, lambda line: progress(line, quiet=quiet))
-    answer = Answer("search", found.to_json(), lambda: search_screen(found, quiet), found.exit_code)
+    guessed = guessing(found)
+    about = None if guessed is None else {"of": guessed[0].to_json(), **guessed[1].to_json()}
+    data = {**found.to_json(), "speculation": about}
+    answer = Answer("search", data, lambda: search_screen(found, quiet, guessed), found.exit_code)
     emit(answer, as_json=json, quiet=quiet, out=out, inputs=[space])
 
 

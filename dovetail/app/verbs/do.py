@@ -173,7 +173,7 @@ def run(
     def screen() -> None:
         print()
         speed, cache = found["tokens_per_s"]["value"], found["cache_bytes"]["value"]
-        steps = "" if speculate == "none" else f" ({found['tokens_per_step']:.2f} a step)"
+        steps = "" if found["tokens_per_step"] == 1 else f" ({found['tokens_per_step']:.2f} a step)"
         progress(
             f"\n{found['tokens']} tokens{steps}, {speed:,.1f} tok/s, {cache:,.0f} bytes of cache, "
             f"{found['kernels']} products",

@@ -192,7 +192,7 @@ def advise(
     batch: Annotated[str, typer.Option(metavar="A-B", help="First and last batch.")] = _BATCHES,
     prompt: Annotated[str, typer.Option(metavar="N,N", help="Contexts: tokens of each prompt.")] = _CONTEXTS,
     output: Output = 128,
-    recipe: Annotated[str, typer.Option(metavar="R,R", help="Recipes; all built-in ones by default.")] = "",
+    recipe: Annotated[str, typer.Option(metavar="R,R", help="Recipes; by default all that change weights.")] = "",
     by: Annotated[
         str, typer.Option(metavar="METRIC", help="tpot, throughput, ttft, usd_per_mtok or energy_per_token decides.")
     ] = "tpot",

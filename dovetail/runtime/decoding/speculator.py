@@ -54,14 +54,7 @@ class Speculator:
     def open(cls, folder: str | Path) -> Speculator:
         """Read a folder. Raises `DovetailError` where it is none, or broken."""
         path = Path(folder).expanduser()
-        try:
-            about = json.loads((path / ABOUT).read_text(encoding="utf-8"))
-            kind, base = str(about.pop("kind")), str(about.pop("base"))
-        except FileNotFoundError:
-            hint = "a folder that `dovetail medusa train` wrote"
-            raise DovetailError(f"no {ABOUT}", where=str(path), hint=hint) from None
-        except (OSError, ValueError, KeyError, AttributeError) as error:
-            raise DovetailError("is not a speculator's description", where=str(path / ABOUT), why=str(error)) from error
+        kind, base, about = described(path)
         tensors = {name: read_tensor(info) for name, info in read_header(path / WEIGHTS).items()}
         return cls(kind, base, tensors, about)
 
@@ -72,3 +65,15 @@ class Speculator:
             why = f"trained for weights {self.base[:12]}…, these are {sha[:12]}…"
             hint = f"dovetail medusa train {folder} --out DIR"
             raise DovetailError(f"{self.kind} heads of another model", where=str(folder), why=why, hint=hint)
+
+
+def described(folder: Path) -> tuple[str, str, dict[str, Any]]:
+    """Kind, base and all else that a folder says of itself. Raises `DovetailError` where it is no speculator's."""
+    try:
+        about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
+        return str(about.pop("kind")), str(about.pop("base")), about
+    except FileNotFoundError:
+        hint = "a folder that `dovetail medusa train` wrote"
+        raise DovetailError(f"no {ABOUT}", where=str(folder), hint=hint) from None
+    except (OSError, ValueError, KeyError, AttributeError) as error:
+        raise DovetailError("is not a speculator's description", where=str(folder / ABOUT), why=str(error)) from error
