@@ -1,11 +1,11 @@
-"""Decoding with guesses against plain decoding: is it lossless, and how much faster?
+"""Decoding with guesses against plain decoding: is it lossless, and how much faster is it.
 
     OMP_NUM_THREADS=1 python bench/decode.py [--prompts 200] [--rounds 5] [--only lossless,sampling,…]
 
 The embedded model in fp32 with its own Medusa heads; prompts of 64 tokens from the test split, which neither the model
 nor the heads were trained on. Baselines in the same process: `transformers.generate` and our own loop without guesses.
 
-- lossless: greedy texts that differ from plain decoding, batch 1 and 4; the gap of the two likeliest logits where one does.
+- lossless: greedy texts that differ from plain decoding, batch 1 and 4; the gap of the two likeliest logits there.
 - sampling: at temperature 0.8, the third token after one prompt in 100,000 texts of each mode against as many plain
   ones of other seeds: chi-square, tokens seen fewer than ten times taken together.
 - plain: our loop against `transformers.generate`, batch 1.

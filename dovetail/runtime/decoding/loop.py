@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from dovetail.runtime.decoding.cache import KVCache
+from dovetail.runtime.decoding.passes import clock_of
 from dovetail.runtime.decoding.proposal import Proposal, Proposer, Text, agreed, side_by_side
 from dovetail.runtime.decoding.runner import Runner
 from dovetail.runtime.decoding.sampling import Chooser, Sampling
@@ -112,7 +113,8 @@ class Loop:
         return texts
 
     def _step(self, cache: KVCache) -> None:
-        began = time.perf_counter()
+        clock = clock_of(self.runner.device)
+        began = clock()
         proposals = self._proposed()
         nodes, depths, visible = side_by_side(proposals, [text.tokens[-1] for text in self._texts], self.runner.device)
         positions = None if depths is None else cache.positions(depths)
@@ -133,7 +135,7 @@ class Loop:
             self._add(text, made)
             kept.append(len(made))
         if self.proposer:
-            self.proposer.learn(self._texts, kept, time.perf_counter() - began)
+            self.proposer.learn(self._texts, kept, clock() - began)
 
     def _proposed(self) -> list[Proposal]:
         """Guesses for each sequence, none beyond what is still wanted of it: that may be the end of the context."""

@@ -7,6 +7,7 @@ follow. Passes of one, four and sixteen tokens do not lie on one: they take othe
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from statistics import median
 
@@ -15,6 +16,11 @@ import torch
 from dovetail.runtime.decoding.cache import KVCache
 from dovetail.runtime.decoding.runner import Runner
 from dovetail.runtime.decoding.tree import Tree
+
+
+def clock_of(device: torch.device) -> Callable[[], float]:
+    """Seconds: of one CPU thread its own, whatever else a computer does; of more than that the wall's."""
+    return time.thread_time if device.type == "cpu" and torch.get_num_threads() == 1 else time.perf_counter
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +49,7 @@ class TimedPass:
     def _timed(self, batch: int, guesses: int) -> float:
         runner, device, tree = self.runner, self.runner.device, Tree.chain(guesses)
         cache = KVCache(len(runner.layers), batch, device=device)
-        # of one thread its own time, which does not count what else a computer does
-        clock = time.thread_time if device.type == "cpu" and torch.get_num_threads() == 1 else time.perf_counter
+        clock = clock_of(device)
         with torch.inference_mode():
             runner.forward(torch.zeros(batch, self.context, dtype=torch.long, device=device), cache)
             cache.keep([self.context] * batch)

@@ -8,17 +8,12 @@ slower than plain steps, it pauses, each time for longer.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from statistics import median
 from weakref import WeakKeyDictionary
 
-import torch
-
-from dovetail.runtime.decoding.cache import KVCache
+from dovetail.runtime.decoding.passes import TimedPass
 from dovetail.runtime.decoding.runner import Runner
-from dovetail.runtime.decoding.tree import Tree
 
 _TIMED = (1, 4, 16)  # tokens of the passes that are timed
 _REPEATS, _CONTEXT = 5, 16
@@ -43,7 +38,8 @@ class PassTime:
     def of(cls, runner: Runner) -> PassTime:
         """Measured once for each runner, in a few dozen milliseconds for a small model."""
         if (found := _MEASURED.get(runner)) is None:
-            _MEASURED[runner] = found = _fitted({tokens: _timed(runner, tokens) for tokens in _TIMED})
+            passes = TimedPass(runner, _CONTEXT, _REPEATS)
+            _MEASURED[runner] = found = _fitted({tokens: passes.seconds(1, tokens - 1) for tokens in _TIMED})
         return found
 
 
@@ -55,21 +51,6 @@ def _fitted(seconds: dict[int, float]) -> PassTime:
     few, *_, many = sorted(seconds)
     slope = max(0.0, (seconds[many] - seconds[few]) / (many - few))
     return PassTime(max(1e-9, seconds[few] - slope * few), slope)
-
-
-def _timed(runner: Runner, tokens: int) -> float:
-    cache, tree = KVCache(len(runner.layers), 1, device=runner.device), Tree.chain(tokens - 1)
-    with torch.inference_mode():
-        runner.forward(torch.zeros(1, _CONTEXT, dtype=torch.long, device=runner.device), cache)
-        cache.keep([_CONTEXT])
-        ids = torch.zeros(1, tokens, dtype=torch.long, device=runner.device)
-        found = []
-        for _ in range(_REPEATS):
-            began = time.perf_counter()
-            visible = None if tokens == 1 else tree.visible().to(runner.device)
-            runner.logits(runner.forward(ids, cache, None, visible)).argmax(-1).tolist()
-            found.append(time.perf_counter() - began)
-    return median(found)
 
 
 @dataclass(slots=True)
