@@ -637,7 +637,9 @@ def test_out_says_where_and_quiet_does_not(call: Call, tmp_path: Path) -> None:
 
 def verbs() -> dict[str, Any]:
     commands = dict(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
-    return {k: v for k, v in commands.items() if k != "recipe"} | {"recipe show": commands["recipe"].commands["show"]}
+    groups = {name: found.commands for name, found in commands.items() if hasattr(found, "commands")}
+    inner = {f"{name} {verb}": found for name, verbs in groups.items() for verb, found in verbs.items()}
+    return {name: found for name, found in commands.items() if name not in groups} | inner
 
 
 @pytest.mark.parametrize("name", verbs())
