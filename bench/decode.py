@@ -29,10 +29,13 @@ from dovetail.design.resolve import weights_of
 from dovetail.model import Model
 from dovetail.recipe.speculation.text import repetition
 from dovetail.runtime.corpus import documents
+from dovetail.runtime.decoding.drafting import DraftedPass
 from dovetail.runtime.decoding.loop import Decoded, Loop
 from dovetail.runtime.decoding.modes import Given, speculation
+from dovetail.runtime.decoding.passes import TimedPass, clock_of
+from dovetail.runtime.decoding.proposal import Text
 from dovetail.runtime.decoding.runner import runner_of
-from dovetail.runtime.decoding.sampling import Sampling
+from dovetail.runtime.decoding.sampling import Chooser, Sampling
 from dovetail.runtime.decoding.speculation import Speculation
 from dovetail.runtime.load import Loaded, load
 
@@ -70,7 +73,7 @@ def decoded(
     """Texts, seconds of decoding, and tokens a step."""
     made, seconds, steps = [], 0.0, 0
     for batch in batches(rows, size):
-        found: Decoded = Loop(runner_of(loaded), NEW, sampling, NONE, proposer=proposer).run(batch)
+        found: Decoded = Loop(runner_of(loaded), new, sampling, NONE, proposer=proposer).run(batch)
         made += found.tokens
         seconds += found.decode_s
         steps += sum(found.steps)
@@ -197,11 +200,67 @@ def gain_rows(
         print(f"{name:<22}{size:>6}  {mode:<16}{tokens[mode]:>12.2f}{middle:>7.2f}x{spread:>16}", flush=True)
 
 
+def predicted(loaded: Loaded, rounds: int) -> None:
+    """Tokens a step counted on other prompts, one at a time; passes and guesses timed by themselves at each batch."""
+    print("\npredicted: fixed numbers of guesses, greedy, 64 tokens\n")
+    print(
+        f"{'mode':<16}{'guesses':>8}{'batch':>6}{'tokens/step':>13}{'(other text)':>13}{'predicted':>11}"
+        f"{'measured':>10}{'error':>8}"
+    )
+    passes, errors = TimedPass(runner_of(loaded), GIVEN + 32), []
+    known, rows = prompts(loaded, 32, seed=7), prompts(loaded, 64, seed=8)
+    for mode, always in (("lookup", 4), ("medusa", 4), ("medusa", 10), ("medusa+lookup", 6), ("exit:2", 2)):
+        given = Given(always=always)
+        expected = decoded(loaded, known, 1, Sampling(), speculation(loaded, mode, given), 64)[2]
+        for size in BATCHES:
+            some, proposer = rows[: max(size, 16)], speculation(loaded, mode, given)
+            base = statistics.median(step_s(loaded, some, size, None) for _ in range(rounds))
+            more = passes.seconds(size, always) - passes.seconds(size, 0) + guessing_s(loaded, mode, given, size, known)
+            told = expected * base / (base + more)
+            ratios, tokens = [], 0.0
+            for _ in range(rounds):
+                plain_s = decoded(loaded, some, size, Sampling(), None, 64)[1]
+                _, seconds, tokens = decoded(loaded, some, size, Sampling(), proposer, 64)
+                ratios.append(plain_s / seconds)
+            measured = statistics.median(ratios)
+            errors.append(told / measured - 1)
+            print(
+                f"{mode:<16}{always:>8}{size:>6}{tokens:>13.2f}{expected:>13.2f}{told:>10.2f}x{measured:>9.2f}x"
+                f"{errors[-1]:>+8.0%}", flush=True,
+            )  # fmt: skip
+    print(f"median error {statistics.median(map(abs, errors)):.1%}, asked 12 %")
+
+
+def step_s(loaded: Loaded, rows: Sequence[list[int]], size: int, proposer: Speculation | None) -> float:
+    """Seconds of a step of the loop."""
+    found = Loop(runner_of(loaded), 32, Sampling(), NONE, proposer=proposer).run(rows[:size])
+    return found.decode_s / found.passes
+
+
+def guessing_s(loaded: Loaded, mode: str, given: Given, size: int, rows: Sequence[list[int]]) -> float:
+    """Seconds of asking all sources for guesses: once, or a pass of the draft for each guess."""
+    proposer = speculation(loaded, mode, given)
+    assert proposer is not None
+    if isinstance(proposer.sizing.time, DraftedPass):
+        return given.always * proposer.sizing.time.draft.seconds(size, 0)
+    hidden = loaded.model.config.hidden_size
+    texts = [
+        Text(at, list(rows[at % len(rows)]), GIVEN, Chooser(Sampling(), at), torch.randn(hidden)) for at in range(size)
+    ]
+    clock, found = clock_of(runner_of(loaded).device), []
+    with torch.inference_mode():
+        for _ in range(15):
+            began = clock()
+            proposer.propose(texts)
+            found.append(clock() - began)
+    return statistics.median(found)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--prompts", type=int, default=200)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--only", default="lossless,sampling,plain,gain")
+    parser.add_argument("--only", default="lossless,sampling,plain,gain,predicted")
     given = parser.parse_args()
     loaded = load(weights_of(Model.load("embedded")))
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads; embedded model, fp32")
@@ -214,6 +273,8 @@ def main() -> None:
         plain(loaded, given.rounds)
     if "gain" in only:
         gains(loaded, given.rounds, MODES)
+    if "predicted" in only:
+        predicted(loaded, given.rounds)
 
 
 if __name__ == "__main__":

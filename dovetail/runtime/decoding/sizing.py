@@ -20,6 +20,8 @@ _REPEATS, _CONTEXT = 5, 16
 _RECENT = 0.1  # weight of the newest step in running means
 _PAUSE, _LONGEST = 4, 256  # plain steps after speculation did not pay: the first time, and at most
 _WORTH = 1.0  # gain below which a pause begins
+_COMMON = (0.5, 0.3, 0.2)  # chances of the first guesses, before any are known
+_DOUBTED = 32  # plain steps before guesses are tried that should not pay
 _REST = -1  # the width of a step for which no guesses were asked
 
 
@@ -79,12 +81,27 @@ class Sizing:
     _pause: int = _PAUSE
 
     def resting(self, batch: int) -> bool:
-        """Whether the coming step is a plain one, without asking for guesses; the first of a batch is, to compare."""
-        if self.always or (self._left == 0 and (batch, _REST) in self._ratio):
+        """Whether the coming step is a plain one, without asking for guesses; the first of a batch is, to compare.
+
+        Where guesses of common chances would not pay at that batch, it is long before they are tried.
+        """
+        if self.always:
+            return False
+        if first := (batch, _REST) not in self._ratio:
+            self._left = 0 if self._promising(batch) else _DOUBTED
+        if not first and self._left == 0:
             return False
         self._left = max(0, self._left - 1)
         self._width, self._expected = _REST, 0.0
         return True
+
+    def _promising(self, batch: int) -> bool:
+        tokens, plain = 1.0, self.time.seconds(batch, 0)
+        for count, chance in enumerate(_COMMON, 1):
+            tokens += chance
+            if tokens * plain > self.time.seconds(batch, count):
+                return True
+        return False
 
     def width(self, chances: Sequence[float], batch: int) -> int:
         """The number of guesses for a step.
