@@ -387,3 +387,9 @@ def test_a_model_with_another_state_is_refused() -> None:
     with pytest.raises(DovetailError, match="cannot be decoded here") as caught:
         runner_of(Loaded(module, None, Path("mamba")))
     assert caught.value.exit_code == 3
+
+
+@pytest.mark.parametrize(("prompts", "most"), [([], 3), ([[1], []], 3), ([[1]], 0)])
+def test_nothing_to_decode(tiny: Loaded, prompts: list[list[int]], most: int) -> None:
+    with pytest.raises(DovetailError, match="prompts"):
+        decode(tiny, most, prompts)

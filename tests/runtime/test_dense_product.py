@@ -76,3 +76,20 @@ def test_threads_give_the_same_bits() -> None:
         assert torch.equal(product(x), alone)
     finally:
         torch.set_num_threads(threads)
+
+
+def test_the_default_dtype_does_not_matter(variant: str) -> None:
+    weight, x = torch.randn(16, 8), torch.randn(3, 8)
+    expected, before = DenseProduct(weight)(x), torch.get_default_dtype()
+    try:
+        torch.set_default_dtype(torch.float64)
+        found = DenseProduct(weight)(x)
+    finally:
+        torch.set_default_dtype(before)
+    assert found.dtype is torch.float32
+    assert torch.equal(found, expected)
+
+
+def test_matrices_without_elements() -> None:
+    for rows, columns in ((0, 5), (5, 0)):
+        assert DenseProduct(torch.empty(rows, columns))(torch.empty(2, columns)).shape == (2, rows)

@@ -24,7 +24,7 @@ from dovetail.runtime.decoding.proposal import Text
 from dovetail.runtime.decoding.runner import runner_of
 from dovetail.runtime.decoding.sampling import Chooser, Sampling
 from dovetail.runtime.decoding.sizing import PassTime, Sizing
-from dovetail.runtime.decoding.speculation import Speculation
+from dovetail.runtime.decoding.speculation import Guess, Source, Speculation
 from dovetail.runtime.decoding.speculator import Speculator
 from dovetail.runtime.decoding.tree import Tree
 from dovetail.runtime.load import Loaded
@@ -283,7 +283,7 @@ def test_chains_with_leaves() -> None:
 def test_reading_a_prompt_is_set_aside(llama: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
     """Else the first step would say for long that guesses do not pay."""
     told: list[float] = []
-    monkeypatch.setattr(Sizing, "learn", lambda self, batch, kept, seconds: told.append(seconds))
+    monkeypatch.setattr(Sizing, "learn", lambda self, batch, kept, seconds, first: told.append(seconds))
     for draft in (early_exit(llama, 1, always=2), Eagle.of(llama, layer_for(llama), always=2)):
         told.clear()
         draft.sizing.aside_s = 5.0
@@ -347,27 +347,40 @@ def test_a_draft_that_never_pays_is_left_alone(llama: Loaded) -> None:
     assert not draft._rows.texts  # not even a prompt was read
 
 
-def test_not_asking_takes_turns_with_asking() -> None:
-    sizing = DraftSizing(DraftedPass.by(PassTime(1.0, 0.0), PassTime(9.0, 0.0), 8))
-    assert sizing.resting(1)  # the first step is plain, to compare
-    sizing.learn(1, [1], 1.0)
+def test_time_that_steps_do_not_take_is_set_aside() -> None:
+    sizing = DraftSizing(PassTime(1.0, 0.0))
+    for seconds, aside in ((1.0, 0.0), (1.4, 0.4), (9.0, 8.0), (1.0, 1.2)):  # the last says nothing of a step
+        sizing.width([], 1)
+        sizing.aside_s = aside
+        sizing.learn(1, [1], seconds)
+        assert sizing.aside_s == 0
+        assert sizing.seconds(1, 0) == pytest.approx(1.0)
 
-    def steps_without(chances: list[float]) -> int:
-        assert sizing.width(chances, 1) == 0
-        steps = 0
-        while sizing.resting(1):
-            steps += 1
-        return steps
 
-    first = steps_without([0.7])
-    assert first > 0
-    assert steps_without([0.7]) == 2 * first
-    assert [steps_without([0.7]) for _ in range(10)][-1] == 256
-    assert steps_without([]) == 0  # a text that cannot be guessed says nothing of others
-    sizing.width([0.7], 1)
-    sizing.time = PassTime(1.0, 0.0)
-    assert sizing.width([0.7], 1) == 1  # another source has guesses that pay
-    assert not sizing.resting(1)
+class Knows(Source):
+    """What the second text becomes."""
+
+    def __init__(self, made: Sequence[int]) -> None:
+        self.made = made
+
+    def guess(self, texts: Sequence[Text]) -> list[Guess]:
+        return [self._after(text) if text.index == 1 else Guess() for text in texts]
+
+    def _after(self, text: Text) -> Guess:
+        rest = self.made[len(text.made) :][:6]
+        return Guess(Tree.chain(len(rest)), rest, [0.99**at for at in range(1, len(rest) + 1)])
+
+
+def test_a_draft_reads_unequal_texts_up_to_its_context() -> None:
+    """Learned positions end with the context; rows with little to read are filled up to those with more."""
+    base, draft = model("gpt2"), model("gpt2", seed=2, n_positions=40)
+    proposer = DraftModel.of(base, draft, always=6)
+    prompts = [[5] * 35, [6] * 4]
+    plain = Loop(runner_of(base), 30, Sampling()).run(prompts)
+    both = Speculation([proposer, Knows(plain.tokens[1])], proposer.sizing)
+    found = Loop(runner_of(base), 30, Sampling(), proposer=both).run(prompts)
+    assert found.tokens == plain.tokens
+    assert found.steps[1] < 8
 
 
 def test_drafts_of_another_vocabulary(llama: Loaded) -> None:

@@ -84,19 +84,42 @@ def test_sizing_takes_the_width_of_most_tokens_a_second() -> None:
     assert Sizing(PassTime(0.1, 1.0), always=3).width(chances, 9) == 3
 
 
-def test_sizing_learns_times_and_trust() -> None:
-    sizing, widths = Sizing(PassTime(1.0, 0.01)), []
+def driven(sizing: Sizing, steps: int, chances: list[float], right: float, *, batch: int = 1) -> list[int]:
+    """Widths of steps whose time is as thought, in which the share `right` of what was expected was right."""
+    widths = []
+    for _ in range(steps):
+        width = -1 if sizing.resting(batch) else sizing.width(chances, batch)
+        made = 1 + right * sum(chances[: max(0, width)])
+        first = (right * chances[0], chances[0]) if width >= 0 else (0.0, 0.0)
+        sizing.learn(batch, [made] * batch, sizing.time.seconds(batch, max(0, width)), first)  # type: ignore[list-item]
+        widths.append(width)
+    return widths
+
+
+def test_sizing_comes_back_after_bad_passages() -> None:
+    sizing, chances = Sizing(PassTime(10e-3, 1.5e-3)), [0.95**at for at in range(1, 12)]
+    assert min(driven(sizing, 300, chances, 1.0)[1:]) > 3
+    bad = driven(sizing, 300, chances, 0.0)
+    assert sum(width > 0 for width in bad[100:]) < 30
+    good = driven(sizing, 1500, chances, 1.0)
+    assert min(good[-100:]) > 3
+
+
+def test_one_hiccup_does_not_condemn_a_width() -> None:
+    sizing, chances = Sizing(PassTime(1.0, 0.02)), [0.9, 0.8, 0.7]
     assert sizing.resting(1)
-    sizing.learn(1, [1], 1.0)
-    for _ in range(40):  # a pass with more than two guesses takes three times what was thought; half of them are right
-        if sizing.resting(1):
-            sizing.learn(1, [1], 1.0)
-            continue
-        widths.append(sizing.width([0.9, 0.8, 0.7, 0.6], 1))
-        sizing.learn(1, [1 + widths[-1] // 2], 3.0 if widths[-1] > 2 else 1.02)
-    assert widths[0] == 4
-    assert widths[-1] == 2
-    assert sizing.trust < 0.8
+    sizing.learn(1, [1], 1.02)
+    width = sizing.width(chances, 1)
+    sizing.learn(1, [1 + width], 6.0)
+    widths = driven(sizing, 40, chances, 1.0)
+    assert widths[-1] == 3
+
+
+def test_where_guesses_should_not_pay_they_are_tried_late() -> None:
+    sizing = Sizing(PassTime(1e-3, 1e-3))
+    assert driven(sizing, 32, [0.5], 1.0, batch=64) == [-1] * 32
+    assert sizing.resting(63)  # a text less: nothing begins anew
+    assert Sizing(PassTime(1.0, 0.0)).resting(64)
 
 
 def test_speculation_that_does_not_pay_rests_ever_longer() -> None:

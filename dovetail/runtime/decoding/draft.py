@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -14,6 +13,7 @@ from dovetail.runtime.decoding.cache import KVCache
 from dovetail.runtime.decoding.drafting import DraftedPass, Drafter, DraftSizing, Rows, unknown
 from dovetail.runtime.decoding.llama import LlamaRunner
 from dovetail.runtime.decoding.modules import ModuleRunner
+from dovetail.runtime.decoding.passes import clock_of
 from dovetail.runtime.decoding.proposal import Text
 from dovetail.runtime.decoding.runner import Runner, runner_of
 from dovetail.runtime.decoding.sizing import PassTime
@@ -103,12 +103,13 @@ class DraftModel(Drafter):
 
     def _read(self, texts: Sequence[Text], cache: KVCache) -> None:
         """Texts but for their last tokens; its time is none that every step takes."""
-        began = time.perf_counter()
+        clock = clock_of(self.runner.device)
+        began = clock()
         while max(behind := [len(t.tokens) - n for t, n in zip(texts, cache.lengths, strict=True)]) > self._usual:
             ends = [n + min(_CHUNK, late - 1) for n, late in zip(cache.lengths, behind, strict=True)]
             pieces = [t.tokens[n:end] for t, n, end in zip(texts, cache.lengths, ends, strict=True)]
             float(self._pass(pieces, cache)[0, 0, 0])  # waits until it is done
-            self.sizing.aside_s = time.perf_counter() - began
+            self.sizing.aside_s = clock() - began
 
     @property
     def _usual(self) -> int:
@@ -119,7 +120,8 @@ class DraftModel(Drafter):
         """States (B, T, hidden) of the next tokens of texts: the shorter ones are followed by nothing of meaning."""
         width = max(map(len, pieces))
         ids = torch.tensor([piece + [0] * (width - len(piece)) for piece in pieces], device=self.runner.device)
-        states = self.runner.forward(ids, cache)
+        positions = cache.following(width).clamp_max(self.context - 1)  # of meaning none lies beyond
+        states = self.runner.forward(ids, cache, positions)
         cache.keep([len(piece) for piece in pieces])
         return states
 

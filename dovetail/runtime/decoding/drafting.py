@@ -26,7 +26,6 @@ from dovetail.runtime.decoding.tree import Tree
 _RECENT = 0.03  # weight of the newest guess in running means
 _UNKNOWN = (0.7, 0.1, 0.05, 0.03)  # how often guesses of a place are right, before any was counted
 _UNLIMITED = 1 << 30
-_LONGEST = 256  # steps of a pause at most
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,19 +100,11 @@ class DraftSizing(Sizing):
 
     aside_s: float = 0.0
 
-    def width(self, chances: Sequence[float], batch: int) -> int:
-        """As `Sizing.width`; where none pay there is a pause, since asking takes time as well."""
-        found = Sizing.width(self, chances, batch)
-        if found:
-            self._left = 0
-        elif chances:
-            self._left, self._pause = self._pause, min(2 * self._pause, _LONGEST)
-        return found
-
-    def learn(self, batch: int, kept: Sequence[int], seconds: float) -> None:
+    def learn(self, batch: int, kept: Sequence[int], seconds: float, first: tuple[float, float] = (0.0, 0.0)) -> None:
         """As `Sizing.learn`, of what a usual step takes."""
-        Sizing.learn(self, batch, kept, max(1e-9, seconds - self.aside_s))
-        self.aside_s = 0.0
+        aside, self.aside_s = self.aside_s, 0.0
+        if aside < seconds:
+            Sizing.learn(self, batch, kept, seconds - aside, first)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -139,7 +130,7 @@ class Drafter(Source):
     def guess(self, texts: Sequence[Text]) -> list[Guess]:
         """A chain with leaves for each text, with chances that were counted; nothing where guesses do not pay."""
         places = worth(self.rates)
-        width = self.sizing.width([chance for chance, _, _ in places], len(texts))
+        width = self.sizing.best([chance for chance, _, _ in places], len(texts))
         able = [text for text in texts if self.able(text) > 0]
         if not width or not able:
             return [Guess()] * len(texts)

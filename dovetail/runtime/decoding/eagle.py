@@ -7,7 +7,6 @@ state where the model has not been yet. The layer is of the Llama type whatever 
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
@@ -19,6 +18,7 @@ from torch.nn import functional
 from dovetail.core.errors import DovetailError
 from dovetail.runtime.decoding.cache import KVCache, seen
 from dovetail.runtime.decoding.drafting import DraftedPass, Drafter, DraftSizing, Rows
+from dovetail.runtime.decoding.passes import clock_of
 from dovetail.runtime.decoding.proposal import Text
 from dovetail.runtime.decoding.runner import Runner, runner_of
 from dovetail.runtime.decoding.sizing import PassTime
@@ -267,7 +267,8 @@ class Eagle(Drafter):
 
     def _read(self, waiting: list[Tensor], tokens: list[list[int]], cache: KVCache) -> Tensor:
         """Guessed states (B, hidden) after texts; shorter ones are followed by nothing of meaning."""
-        began, counts = time.perf_counter(), [len(states) for states in waiting]
+        clock, counts = clock_of(self.runner.device), [len(states) for states in waiting]
+        began = clock()
         width, found = max(counts), []
         states = nn.utils.rnn.pad_sequence(waiting, batch_first=True)
         ids = torch.tensor([row + [0] * (width - len(row)) for row in tokens], device=self.runner.device)
@@ -279,7 +280,7 @@ class Eagle(Drafter):
         state = torch.cat(found, 1)[torch.arange(len(counts), device=self.runner.device), last]
         if width > len(self.rates) + 1:  # more than a step adds
             float(state[0, 0])  # waits until it is done
-            self.sizing.aside_s = time.perf_counter() - began
+            self.sizing.aside_s = clock() - began
         return state
 
     def go_on(self, tokens: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from dovetail.core.errors import DovetailError
 from dovetail.runtime.decoding.cache import KVCache
 from dovetail.runtime.decoding.passes import clock_of
 from dovetail.runtime.decoding.proposal import Proposal, Proposer, Text, agreed, side_by_side
@@ -21,7 +22,7 @@ _CHUNK = 512  # tokens of a prompt in one pass: bounds the memory of masks and s
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """What `decode` made.
+    """What `Loop.run` made.
 
     Parameters
     ----------
@@ -73,7 +74,17 @@ class Loop:
     _texts: list[Text] = field(default_factory=list)
 
     def run(self, prompts: Sequence[Sequence[int]]) -> Decoded:
-        """Decode all prompts, each of at least one token."""
+        """Decode all prompts.
+
+        Raises
+        ------
+        DovetailError
+            No prompt, one without a token, or no token to make.
+        """
+        if not prompts or not all(prompts) or self.max_new < 1:
+            what = f"{len(prompts)} prompts, the shortest of {min(map(len, prompts), default=0)} tokens"
+            hint = "at least one prompt of at least one token, and one token to make"
+            raise DovetailError(f"{what}, {self.max_new} tokens to make", where="decoding", hint=hint)
         began = time.perf_counter()
         if self.proposer:
             self.proposer.begin()

@@ -67,8 +67,6 @@ class Proposal:
 class Proposer:
     """What guesses the tokens to come: `propose` is called before each step, the others are told of what became."""
 
-    relaxed = False  # whether tokens may differ from those of plain decoding
-
     def begin(self) -> None:
         """Called before the first token of a batch of texts."""
 
@@ -80,7 +78,10 @@ class Proposer:
         """Hidden states (n, hidden) of the next tokens of a text, as they enter the cache: prompt, then accepted."""
 
     def learn(self, texts: Sequence[Text], kept: Sequence[int], seconds: float) -> None:
-        """Told after each step: how many tokens each sequence got, and how long the step took, guessing included."""
+        """Told after each step: how many tokens each sequence got, and how long it took, guessing included.
+
+        Texts that are done may have got fewer than their guesses allowed.
+        """
 
 
 def side_by_side(

@@ -18,6 +18,8 @@ from dovetail.runtime.decoding.runner import Runner
 _TIMED = (1, 4, 16)  # tokens of the passes that are timed
 _REPEATS, _CONTEXT = 5, 16
 _RECENT = 0.1  # weight of the newest step in running means
+_SURPRISE = 1.5  # times what the nearest width suggests: what the first step of a width may say at most
+_FORGOTTEN = 0.02  # by each plain step, of what guesses were worth
 _PAUSE, _LONGEST = 4, 256  # plain steps after speculation did not pay: the first time, and at most
 _WORTH = 1.0  # gain below which a pause begins
 _COMMON = (0.5, 0.3, 0.2)  # chances of the first guesses, before any are known
@@ -81,17 +83,20 @@ class Sizing:
     _pause: int = _PAUSE
 
     def resting(self, batch: int) -> bool:
-        """Whether the coming step is a plain one, without asking for guesses; the first of a batch is, to compare.
+        """Whether the coming step is a plain one, without asking for guesses; the very first is, to compare.
 
-        Where guesses of common chances would not pay at that batch, it is long before they are tried.
+        Where guesses of common chances would not pay at a batch, it is long before they are tried.
         """
         if self.always:
             return False
-        if first := (batch, _REST) not in self._ratio:
-            self._left = 0 if self._promising(batch) else _DOUBTED
-        if not first and self._left == 0:
+        known = [(abs(size - batch), ratio) for (size, width), ratio in self._ratio.items() if width == _REST]
+        if (batch, _REST) not in self._ratio:
+            self._left = max(self._left, 0 if known else 1, 0 if self._promising(batch) else _DOUBTED)
+            if known:
+                self._ratio[batch, _REST] = min(known)[1]
+        if self._left == 0:
             return False
-        self._left = max(0, self._left - 1)
+        self._left -= 1
         self._width, self._expected = _REST, 0.0
         return True
 
@@ -104,39 +109,67 @@ class Sizing:
         return False
 
     def width(self, chances: Sequence[float], batch: int) -> int:
-        """The number of guesses for a step.
+        """The number of guesses for a step, of which `learn` will be told.
 
         Parameters
         ----------
         chances : sequence of float
             Mean over the sequences of the chance of the first guess to be right, the second, …
         """
-        chances = chances[: self.always or self.most]
+        self._width = self.best(chances, batch)
+        self._expected = sum(chances[: self._width])
+        return self._width
+
+    def best(self, chances: Sequence[float], batch: int) -> int:
+        """The number of guesses with the most tokens a second."""
         if self.always:
-            best = len(chances)
-        else:
-            tokens, rate, best = 1.0, 1.0 / self.seconds(batch, 0), 0
-            for count, chance in enumerate(chances, 1):
-                tokens += self.trust * chance
-                if (found := tokens / self.seconds(batch, count)) > rate:
-                    rate, best = found, count
-        self._width, self._expected = best, sum(chances[:best])
+            return min(self.always, len(chances))
+        tokens, rate, best = 1.0, 1.0 / self.seconds(batch, 0), 0
+        for count, chance in enumerate(chances[: self.most], 1):
+            tokens += self.trust * chance
+            if (found := tokens / self.seconds(batch, count)) > rate:
+                rate, best = found, count
         return best
 
     def seconds(self, batch: int, guesses: int) -> float:
         """Expected time of a step with so many guesses, asking for them included, from steps that were like it."""
-        known = [(abs(width - guesses), ratio) for (size, width), ratio in self._ratio.items() if size == batch]
-        return self.time.seconds(batch, guesses) * (min(known)[1] if known else 1.0)
+        return self.time.seconds(batch, guesses) * self._like(batch, guesses)
 
-    def learn(self, batch: int, kept: Sequence[int], seconds: float) -> None:
-        """Told after each step: tokens of each sequence, and how long the step took."""
+    def _knows(self, batch: int) -> bool:
+        return any(size == batch for size, _ in self._ratio)
+
+    def _like(self, batch: int, width: int) -> float:
+        """Measured over first time of the nearest width that was measured at that batch; 1 where none was."""
+        known = [(abs(width - other), ratio) for (size, other), ratio in self._ratio.items() if size == batch]
+        return min(known)[1] if known else 1.0
+
+    def learn(self, batch: int, kept: Sequence[int], seconds: float, first: tuple[float, float] = (0.0, 0.0)) -> None:
+        """Told after each step.
+
+        Parameters
+        ----------
+        kept : sequence of int
+            Tokens of each sequence that could get all that was right.
+        seconds : float
+            How long the step took.
+        first : (float, float)
+            Of the likeliest guess of each sequence: how many were right, and the chance that they had. It says what
+            chances are worth where none was verified.
+        """
         key, ratio = (batch, self._width), seconds / self.time.seconds(batch, max(0, self._width))
-        self._ratio[key] = self._mean(self._ratio.get(key, ratio), ratio)
-        if self._width == _REST or self.always:
+        if key in self._ratio:
+            self._ratio[key] = self._mean(self._ratio[key], ratio)
+        else:  # one hiccup shall not condemn a width
+            self._ratio[key] = min(ratio, _SURPRISE * self._like(*key)) if self._knows(batch) else ratio
+        if self.always:
             return
-        right = sum(kept) / len(kept) - 1
-        if self._expected > 0:
-            self.trust = min(2.0, max(0.1, self._mean(self.trust, right / self._expected)))
+        if self._width == _REST:
+            self.trust = self._mean(self.trust, 1.0, _FORGOTTEN)
+            return
+        right = sum(kept) / len(kept) - 1 if kept else 0.0
+        came, expected = (right, self._expected) if self._width else first
+        if kept and expected > 0:
+            self.trust = min(2.0, max(0.1, self._mean(self.trust, came / expected)))
         plain = self._ratio.get((batch, _REST), 1.0) * self.time.seconds(batch, 0)
         self._gain = self._mean(self._gain, (1 + right) * plain / seconds)
         if self._gain < _WORTH:
@@ -145,5 +178,5 @@ class Sizing:
             self._pause = _PAUSE
 
     @staticmethod
-    def _mean(old: float, new: float) -> float:
-        return old + _RECENT * (new - old)
+    def _mean(old: float, new: float, weight: float = _RECENT) -> float:
+        return old + weight * (new - old)

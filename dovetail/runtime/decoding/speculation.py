@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import zip_longest
 
 from torch import Tensor
@@ -61,6 +61,7 @@ class Speculation(Proposer):
 
     sources: Sequence[Source]
     sizing: Sizing
+    _asked: list[tuple[int, Guess]] = field(default_factory=list)  # for each text: its length, and the guess
 
     def begin(self) -> None:
         """Passed on to the sources; what is known of times and chances stays."""
@@ -69,11 +70,13 @@ class Speculation(Proposer):
 
     def propose(self, texts: Sequence[Text]) -> list[Proposal]:
         """A tree for each text; only the newest token where guesses do not pay."""
+        self._asked = []
         if self.sizing.resting(len(texts)):
             return [Proposal()] * len(texts)
         first, *rest = (source.guess(texts) for source in self.sources)
         found = [merged(row) for row in zip(first, *rest, strict=True)] if rest else first
         width = self.sizing.width(mean_chances([one.chances for one in found]), len(texts))
+        self._asked = [(len(text.tokens), one) for text, one in zip(texts, found, strict=True)]
         return [one.first(width) for one in found]
 
     def observe(self, text: Text, states: Tensor) -> None:
@@ -83,9 +86,16 @@ class Speculation(Proposer):
 
     def learn(self, texts: Sequence[Text], kept: Sequence[int], seconds: float) -> None:
         """Passed on to the sources and the sizing."""
-        self.sizing.learn(len(texts), kept, seconds)
+        counted = [count for text, count in zip(texts, kept, strict=True) if not text.done]
+        self.sizing.learn(len(texts), counted, seconds, self._first(texts))
         for source in self.sources:
             source.learn(texts)
+
+    def _first(self, texts: Sequence[Text]) -> tuple[float, float]:
+        """How many of the likeliest guesses were right, a sequence, and their chance."""
+        pairs = [(text, at, one) for text, (at, one) in zip(texts, self._asked, strict=False) if one.tokens]
+        right = sum(text.tokens[at] == one.tokens[0] for text, at, one in pairs)
+        return right / max(1, len(pairs)), sum(one.chances[0] for _, _, one in pairs) / max(1, len(pairs))
 
 
 def merged(guesses: Sequence[Guess]) -> Guess:

@@ -32,6 +32,7 @@ class DenseProduct:
         self.weight, self.bias = weight.detach(), None if bias is None else bias.detach()
         parts = [part for part in (self.weight, self.bias) if part is not None]
         plain = all(part.is_cpu and part.dtype is torch.float32 and part.is_contiguous() for part in parts)
+        plain = plain and weight.numel() > 0
         found = find() if plain else None
         self._most = MOST if isinstance(found, Library) else 0
         if isinstance(found, Library):
@@ -43,10 +44,11 @@ class DenseProduct:
     def __call__(self, x: Tensor) -> Tensor:
         """`x` (…, columns) to (…, rows)."""
         rows, columns = self.weight.shape
-        tokens = x.numel() // columns
-        if not 0 < tokens <= self._most or x.dtype is not torch.float32 or x.shape[-1] != columns or x.requires_grad:
+        tokens = x.numel() // max(1, columns)
+        fits = x.is_cpu and x.dtype is torch.float32 and x.shape[-1] == columns and not x.requires_grad
+        if not fits or not 0 < tokens <= self._most:
             return functional.linear(x, self.weight, self.bias)
-        x, y = x.contiguous(), torch.empty((*x.shape[:-1], rows), device="cpu")
+        x, y = x.contiguous(), torch.empty((*x.shape[:-1], rows), dtype=torch.float32, device="cpu")
         failed = self._dense(self._address, x.data_ptr(), tokens, y.data_ptr(), self._index, torch.get_num_threads())
         if failed:
             refuse_failure(failed, tokens)

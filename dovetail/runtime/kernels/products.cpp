@@ -194,8 +194,9 @@ struct Plain {
 };
 
 void dense(const Floating& m, const Variant& with, const float* x, int64_t tokens, float* y, int threads) {
-    int64_t rows = kTaskBytes * 4 / 4 / (m.columns < 1 ? 1 : m.columns) / 16 * 16;
-    rows = rows < 16 ? 16 : rows;
+    const int64_t row_bytes = m.columns * int64_t(sizeof(float));
+    int64_t rows = 4 * kTaskBytes / row_bytes / kRows * kRows;  // stays in the second cache while tokens go through
+    rows = rows < kRows ? kRows : rows;
     Plain job{&m, &with, x, tokens, y, rows};
     Threads::shared().run(threads, (m.rows + rows - 1) / rows, Plain::work, &job);
 }
