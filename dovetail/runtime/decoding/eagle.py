@@ -219,6 +219,8 @@ class Eagle(Drafter):
         Of input tokens.
     """
 
+    observes = True
+
     layer: EagleLayer
     runner: Runner
     embedding: Tensor

@@ -106,6 +106,7 @@ class Loop:
 
     def _prefill(self, prompts: Sequence[Sequence[int]], cache: KVCache) -> list[Text]:
         """Prompts side by side, padded behind: what a shorter one leaves in the cache is overwritten, never seen."""
+        observes = self.proposer is not None and self.proposer.observes
         longest, nothing = max(map(len, prompts)), torch.empty(0, device=self.runner.device)
         texts = [Text(i, list(p), len(p), Chooser(self.sampling, i), nothing) for i, p in enumerate(prompts)]
         for begin in range(0, longest, _CHUNK):
@@ -116,7 +117,7 @@ class Loop:
             for text, piece in zip(texts, pieces, strict=True):
                 if piece:
                     text.hidden = states[text.index, len(piece) - 1]
-                    if self.proposer:
+                    if observes and self.proposer:
                         self.proposer.observe(text, states[text.index, : len(piece)])
         logits = self.runner.logits(torch.stack([text.hidden for text in texts]))
         for text in texts:
@@ -126,7 +127,7 @@ class Loop:
     def _step(self, cache: KVCache) -> None:
         clock = clock_of(self.runner.device)
         began = clock()
-        proposals = self._proposed()
+        proposals, observes = self._proposed(), self.proposer is not None and self.proposer.observes
         nodes, depths, visible = side_by_side(proposals, [text.tokens[-1] for text in self._texts], self.runner.device)
         positions = None if depths is None else cache.positions(depths)
         states = self.runner.forward(nodes, cache, positions, visible)
@@ -140,7 +141,7 @@ class Loop:
             cache.keep_path(row, path)
             text.hidden = states[row, path[-1]]
             text.steps += 1
-            if self.proposer:
+            if observes and self.proposer:
                 straight = path[-1] == len(path) - 1
                 self.proposer.observe(text, states[row, : len(path)] if straight else states[row, path])
             self._add(text, made)

@@ -67,6 +67,8 @@ class Proposal:
 class Proposer:
     """What guesses the tokens to come: `propose` is called before each step, the others are told of what became."""
 
+    observes = False  # whether it wants to know hidden states
+
     def begin(self) -> None:
         """Called before the first token of a batch of texts."""
 
@@ -75,7 +77,10 @@ class Proposer:
         raise NotImplementedError
 
     def observe(self, text: Text, states: Tensor) -> None:
-        """Hidden states (n, hidden) of the next tokens of a text, as they enter the cache: prompt, then accepted."""
+        """Hidden states (n, hidden) of the next tokens of a text, as they enter the cache: prompt, then accepted.
+
+        Called where `observes`.
+        """
 
     def learn(self, texts: Sequence[Text], kept: Sequence[int], seconds: float) -> None:
         """Told after each step: how many tokens each sequence got, and how long it took, guessing included.

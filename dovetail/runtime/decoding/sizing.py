@@ -23,6 +23,7 @@ _FORGOTTEN = 0.02  # by each plain step, of what guesses were worth
 _PAUSE, _LONGEST = 4, 256  # plain steps after speculation did not pay: the first time, and at most
 _WORTH = 1.0  # gain below which a pause begins
 _COMMON = (0.5, 0.3, 0.2)  # chances of the first guesses, before any are known
+_COMPARED, _REFRESHED = 3, 48  # plain steps at the beginning; steps after which there is another, to compare with
 _DOUBTED = 32  # plain steps before guesses are tried that should not pay
 _REST = -1  # the width of a step for which no guesses were asked
 
@@ -80,20 +81,24 @@ class Sizing:
     _expected: float = 0.0
     _gain: float = 1.2
     _left: int = 0
+    _steps: int = 0
     _pause: int = _PAUSE
 
     def resting(self, batch: int) -> bool:
-        """Whether the coming step is a plain one, without asking for guesses; the very first is, to compare.
+        """Whether the coming step is a plain one, without asking for guesses: to compare, or in a pause.
 
         Where guesses of common chances would not pay at a batch, it is long before they are tried.
         """
         if self.always:
             return False
+        self._steps += 1
         known = [(abs(size - batch), ratio) for (size, width), ratio in self._ratio.items() if width == _REST]
         if (batch, _REST) not in self._ratio:
-            self._left = max(self._left, 0 if known else 1, 0 if self._promising(batch) else _DOUBTED)
+            self._left = max(self._left, 0 if known else _COMPARED, 0 if self._promising(batch) else _DOUBTED)
             if known:
                 self._ratio[batch, _REST] = min(known)[1]
+        elif self._steps % _REFRESHED == 0:
+            self._left = max(self._left, 1)
         if self._left == 0:
             return False
         self._left -= 1

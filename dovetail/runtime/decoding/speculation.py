@@ -41,6 +41,8 @@ class Guess:
 class Source:
     """Where guesses come from: heads, a smaller model, the text itself."""
 
+    observes = False  # whether it wants to know hidden states
+
     def begin(self) -> None:
         """Other texts come: what is known of the last ones is forgotten."""
 
@@ -52,7 +54,7 @@ class Source:
         """As `Proposer.observe`."""
 
     def learn(self, texts: Sequence[Text]) -> None:
-        """Told after each step, when the texts have grown; after steps without guesses too."""
+        """Told after each step for which it was asked, when the texts have grown."""
 
 
 @dataclass(slots=True)
@@ -79,17 +81,24 @@ class Speculation(Proposer):
         self._asked = [(len(text.tokens), one) for text, one in zip(texts, found, strict=True)]
         return [one.first(width) for one in found]
 
+    @property
+    def observes(self) -> bool:  # type: ignore[override]
+        """Whether a source does."""
+        return any(source.observes for source in self.sources)
+
     def observe(self, text: Text, states: Tensor) -> None:
-        """Passed on to the sources."""
+        """Passed on to the sources that observe."""
         for source in self.sources:
-            source.observe(text, states)
+            if source.observes:
+                source.observe(text, states)
 
     def learn(self, texts: Sequence[Text], kept: Sequence[int], seconds: float) -> None:
         """Passed on to the sources and the sizing."""
         counted = [count for text, count in zip(texts, kept, strict=True) if not text.done]
         self.sizing.learn(len(texts), counted, seconds, self._first(texts))
-        for source in self.sources:
-            source.learn(texts)
+        if self._asked:
+            for source in self.sources:
+                source.learn(texts)
 
     def _first(self, texts: Sequence[Text]) -> tuple[float, float]:
         """How many of the likeliest guesses were right, a sequence, and their chance."""
