@@ -12,7 +12,8 @@ nor the heads were trained on. Baselines in the same process: `transformers.gene
 - gain: against our plain loop, on all texts, and on those in which at most 20 % of 4-grams repeat.
 - predicted: tokens a step from guesses counted on other prompts, times from plain passes; against the measured gain.
 
-Times are wall seconds of decoding, prefill left out; modes take turns within a round and the median round counts.
+Times are CPU seconds of the one thread (wall seconds with more), prefill left out; modes take turns within a round and
+the median round counts.
 """
 
 from __future__ import annotations
@@ -63,19 +64,20 @@ def batches(rows: Sequence[list[int]], size: int) -> Iterator[Sequence[list[int]
 
 
 def decoded(
-    loaded: Loaded,
-    rows: Sequence[list[int]],
-    size: int,
-    sampling: Sampling,
-    proposer: Speculation | None,
+    loaded: Loaded, rows: Sequence[list[int]], size: int, sampling: Sampling, proposer: Speculation | None,
     new: int = NEW,
-) -> tuple[list[tuple[int, ...]], float, float]:
-    """Texts, seconds of decoding, and tokens a step."""
-    made, seconds, steps = [], 0.0, 0
+) -> tuple[list[tuple[int, ...]], float, float]:  # fmt: skip
+    """Texts, seconds of decoding (from the first token on), and tokens a step."""
+    made, seconds, steps, clock = [], 0.0, 0, clock_of(loaded.device)
     for batch in batches(rows, size):
-        found: Decoded = Loop(runner_of(loaded), new, sampling, NONE, proposer=proposer).run(batch)
+        first: list[float] = []
+        loop = Loop(
+            runner_of(loaded), new, sampling, NONE, proposer=proposer,
+            on_token=lambda *_, first=first: None if first else first.append(clock()),  # type: ignore[misc]
+        )  # fmt: skip
+        found: Decoded = loop.run(batch)
+        seconds += clock() - first[0]
         made += found.tokens
-        seconds += found.decode_s
         steps += sum(found.steps)
     return made, seconds, sum(len(text) - 1 for text in made) / steps
 
@@ -233,8 +235,7 @@ def predicted(loaded: Loaded, rounds: int) -> None:
 
 def step_s(loaded: Loaded, rows: Sequence[list[int]], size: int, proposer: Speculation | None) -> float:
     """Seconds of a step of the loop."""
-    found = Loop(runner_of(loaded), 32, Sampling(), NONE, proposer=proposer).run(rows[:size])
-    return found.decode_s / found.passes
+    return decoded(loaded, rows[:size], size, Sampling(), proposer, 33)[1] / 32
 
 
 def guessing_s(loaded: Loaded, mode: str, given: Given, size: int, rows: Sequence[list[int]]) -> float:

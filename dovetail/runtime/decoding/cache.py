@@ -36,6 +36,7 @@ class KVCache:
         self.lengths = [0] * batch
         self.capacity, self.device = capacity, device
         self._rows = torch.arange(batch, device=device).unsqueeze(1)
+        self._behind: Tensor | None = None  # positions (B, T) of the tokens of this pass, where lengths differ
 
     @property
     def longest(self) -> int:
@@ -62,8 +63,9 @@ class KVCache:
         return per_token * sum(self.lengths)
 
     def reserve(self, tokens: int) -> None:
-        """Make room for so many new tokens of every sequence."""
+        """Make room for so many new tokens of every sequence: before each pass."""
         needed = self.longest + tokens
+        self._behind = None if self.even else self.following(tokens)
         if needed <= self.capacity:
             return
         self.capacity = max(needed, 2 * self.capacity)
@@ -88,7 +90,7 @@ class KVCache:
         if self.even:
             store[:, :, longest : longest + tokens] = new
         else:
-            store[self._rows, :, self.following(tokens)] = new.transpose(1, 2)
+            store[self._rows, :, self._behind] = new.transpose(1, 2)
         return store[:, :, : longest + tokens]
 
     def keep(self, counts: list[int]) -> None:
