@@ -435,6 +435,23 @@ def test_keys_of_run(answer: Callable[..., Any], call: Call, workshop: Path, wei
     assert "did you mean 'lookup'" in err
 
 
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--kind", "medussa"], "did you mean 'medusa'"),
+        (["--rate", "0"], "a rate of 0.0"),
+        (["--heads", "4", "--new-tokens", "4"], "4 heads"),
+        (["--seed", "99999999999999999999"], "a seed of"),
+    ],
+)
+def test_training_that_cannot_be(call: Call, workshop: Path, weights: Path, words: list[str], says: str) -> None:
+    before = sorted(workshop.iterdir())
+    code, _, err = call("medusa", "train", weights, "--out", workshop / "heads", *words)
+    assert code == 2
+    assert says in " ".join(err.split())
+    assert sorted(workshop.iterdir()) == before
+
+
 def test_keys_of_build_and_measure(answer: Callable[..., Any], call: Call, workshop: Path, weights: Path) -> None:
     design = workshop / "design"
     words = ["build", weights, "--on", "h100-sxm", "--prompt", 64, "--output", 16, "--out", design]

@@ -264,3 +264,27 @@ def test_heads_that_ship_belong_to_the_model_that_ships(folder: Path, loaded: Lo
     assert heads.accuracy[0][0] > 0.35
     size = sum(path.stat().st_size for path in (folder / "medusa").iterdir())
     assert size <= 4e6
+
+
+@pytest.mark.parametrize("accuracy", [None, [], [[]], 3, "0.5", [[0.5], [1.5]], [[0.5], [float("nan")]], [["a"]]])
+def test_heads_that_do_not_say_how_often_they_are_right(folder: Path, loaded: Loaded, accuracy: Any) -> None:
+    stored = Speculator.open(folder / "medusa")
+    about = {**stored.about, "accuracy": accuracy}
+    with pytest.raises(DovetailError, match="no measured accuracies") as caught:
+        MedusaHeads.of(replace(stored, about=about), loaded)
+    assert caught.value.where == str(folder / "medusa")
+
+
+def test_what_is_wrong_with_heads_is_said_of_their_folder(folder: Path, loaded: Loaded) -> None:
+    stored = Speculator.open(folder / "medusa")
+    few = {**stored.about, "accuracy": stored.about["accuracy"][:3]}
+    for broken, match in [
+        (replace(stored, about=few), "accuracies of 3 heads, 4 are stored"),
+        (replace(stored, tensors={}), "holds no Medusa heads"),
+        (replace(stored, kind="eagle"), "holds no Medusa heads"),
+        (replace(stored, tensors={"heads.weight": torch.zeros(4, 8, 16)}), "256 wide"),
+        (replace(stored, base="0" * 64), "of another model"),
+    ]:
+        with pytest.raises(DovetailError, match=match) as caught:
+            MedusaHeads.of(broken, loaded)
+        assert caught.value.where == str(folder / "medusa")

@@ -422,9 +422,11 @@ def test_a_layer_is_stored_for_its_model_alone(tiny: Loaded, tmp_path: Path) -> 
         (replace(stored, kind="medusa"), "kind 'medusa'"), (replace(stored, base="0" * 64), "another model"),
         (replace(stored, tensors=wrong), "no draft layer"), (replace(stored, about={"accuracy": []}), "no draft layer"),
         (replace(stored, about={**stored.about, "shape": {"heads": 1}}), "no draft layer"),
+        (replace(stored, about={**stored.about, "accuracy": [[0.5, 0.1], [0.5]]}), "unequal ranks"),
     ]:  # fmt: skip
-        with pytest.raises(DovetailError, match=match):
+        with pytest.raises(DovetailError, match=match) as caught:
             EagleLayer.of(broken, tiny)
+        assert caught.value.where == str(folder)  # the layer is at fault, not the model
     with pytest.raises(DovetailError, match="not tried"):
         Eagle.of(tiny, replace(layer, accuracy=()))
 

@@ -57,8 +57,7 @@ class Training:
     schedule: Schedule = field(default_factory=Schedule)
 
     def __post_init__(self) -> None:
-        if self.kind not in _KINDS:
-            raise DovetailError(f"no heads of kind '{self.kind}'", hint=did_you_mean(self.kind, list(_KINDS)))
+        usual_rate(self.kind)
         if not 1 <= self.heads < self.written.new:
             why = f"a text of {self.written.new} new tokens has none that is so far ahead"
             why = "there is nothing to train" if self.heads < 1 else why
@@ -113,6 +112,14 @@ def _eagle(loaded: Loaded, training: Training) -> _Made:
 
 
 _KINDS = {"medusa": _medusa, "eagle": _eagle}
+_RATES = {"medusa": 1e-2, "eagle": 2e-3}
+
+
+def usual_rate(kind: str) -> float:
+    """The learning rate that suits a kind. Raises `DovetailError` for an unknown kind."""
+    if kind not in _RATES:
+        raise DovetailError(f"no heads of kind '{kind}'", hint=did_you_mean(kind, list(_RATES)))
+    return _RATES[kind]
 
 
 def train_speculator(
