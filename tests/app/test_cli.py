@@ -433,6 +433,18 @@ def test_keys_of_run(answer: Callable[..., Any], call: Call, workshop: Path, wei
     code, _, err = call(*words, "--speculate", "lokup")
     assert code != 0
     assert "did you mean 'lookup'" in err
+    by_recipe = answer(*words, "--recipe", "lookup:length=2")
+    assert (by_recipe["text"], by_recipe["speculate"]) == (found["text"], "lookup")
+    for options, says in (
+        (["--heads", "here"], "heads that nothing uses"),
+        (["--draft", "embedded", "--speculate", "lookup"], "a draft model that nothing uses"),
+        (["--draft", "embedded", "--recipe", "lookup"], "names its draft itself"),
+        (["--heads", "here", "--recipe", "medusa"], "names its heads itself"),
+        (["--speculate", "lookup", "--recipe", "medusa"], "guesses already"),
+    ):
+        code, _, err = call(*words, *options)
+        assert code == 2
+        assert says in " ".join(err.split())
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,7 @@ class Draft:
     def __post_init__(self) -> None:
         check_chain("draft", self.length, self.acceptance)
         if not self.model:
-            raise DovetailError("no draft is named", where="draft.model", hint="draft: {model: Qwen/Qwen3-0.6B}")
+            raise DovetailError("no draft is named", where="draft.model", hint="draft:model=Qwen/Qwen3-0.6B")
 
     @classmethod
     def examples(cls, columns: tuple[int, ...]) -> tuple[Self, ...]:
