@@ -306,6 +306,8 @@ def test_a_draft_of_another_vocabulary_is_refused() -> None:
     graph = Model.load("meta-llama/Llama-3.1-8B").graph(1, 1, 10)
     with pytest.raises(DovetailError, match="another vocabulary"):
         METHODS["draft"](model="Qwen/Qwen3-0.6B").rewrite(graph)
+    padded = Model.load("Qwen/Qwen2.5-7B").graph(1, 1, 10)  # 152,064 rows, the draft 151,936
+    assert METHODS["draft"](model="Qwen/Qwen2.5-0.5B").rewrite(padded).tokens_per_step > 1
     with pytest.raises(DovetailError, match="an exit after 32 of 32"):
         METHODS["early-exit"](layers=32, acceptance=0.5).rewrite(graph)
 
