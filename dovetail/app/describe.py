@@ -32,13 +32,14 @@ def describe(name: str) -> dict[str, Any]:
     from dovetail.hardware import machine_names, system_names
     from dovetail.hardware.load import ALIASES
     from dovetail.model import Model, find
+    from dovetail.recipe.method import METHODS
     from dovetail.recipe.recipe import Recipe
 
     if Path(name).suffix in (".yaml", ".yml"):
         return describe_recipe(name) if _holds_recipe(Path(name).expanduser()) else describe_machine(name)
     if name.lower() in {*machine_names(), *system_names(), *ALIASES, "host"} or _COUNTED.match(name):
         return describe_machine(name)
-    if name.partition(":")[0] in Recipe.names():
+    if name.partition(":")[0] in {*Recipe.names(), *METHODS}:
         return describe_recipe(name)
     try:
         find.locate(name)
@@ -177,11 +178,14 @@ def _guesses(recipe: Recipe) -> dict[str, Any]:
     guess = recipe.guess()
     if guess is None:
         return {}
-    step = guess.rewrite(Model.load(_EXAMPLE).graph(batch=1, tokens=1, context=1024))
-    words = f"{float(step.tokens_per_step):.2f} tokens a step expected, of {1 + float(step.tokens - 1):g} verified"
     runs = (
         "'dovetail run' executes it" if isinstance(guess, OnDecoding) else "predicted, not executed by 'dovetail run'"
     )
+    try:
+        step = guess.rewrite(Model.load(_EXAMPLE).graph(batch=1, tokens=1, context=1024))
+    except DovetailError:  # heads, or a draft, for another model than the example
+        return {"speculation": runs}
+    words = f"{float(step.tokens_per_step):.2f} tokens a step expected, of {1 + float(step.tokens - 1):g} verified"
     return {"speculation": f"{words}; {runs}"}
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from dovetail.core.errors import DovetailError
 from dovetail.core.files import read_text
+from dovetail.core.lazy import require
 from dovetail.core.quantity import exact
 from dovetail.design.resolve import weights_of
 from dovetail.model import Model
@@ -48,17 +49,18 @@ def run(
     Returns
     -------
     dict
-        ``text, tokens, tokens_per_s, tokens_per_step, cache_bytes``; ``kernels`` is the arithmetic, as `Loaded` has it.
+        ``text, tokens, tokens_per_s, tokens_per_step, cache_bytes``; ``speculate`` is the mode, or the method of the
+        recipe that guesses; ``kernels`` is the arithmetic, as `Loaded` has it.
 
     Raises
     ------
     DovetailError
         A prompt that is empty, not UTF-8 or beyond the context; weights that are not here; an unknown
-        `speculate`, no heads, or those of another model.
+        `speculate`, no heads or those of another model, heads or a draft that nothing uses.
     """
     found = model if isinstance(model, Model) else Model.load(model)
     how, folder, prompt = Recipe.load(recipe), weights_of(found), _prompt(prompt_file)
-    _check_guesses(how, speculate, heads)
+    _check_guesses(how, speculate, heads, draft)
     with ExitStack() as stack:
         if how.of_weights().methods:
             scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dovetail-")))
@@ -67,14 +69,11 @@ def run(
         if loaded.tokenizer is None:
             raise DovetailError("no tokenizer", where=str(folder), hint="a folder with tokenizer.json")
         ids = loaded.tokenizer(prompt).input_ids
-        from dovetail.runtime.decoding.modes import HEADS, Given, speculation
+        from dovetail.runtime.decoding.modes import Given, speculation
         from dovetail.runtime.decoding.streaming import TextStream
 
-        beside = [weights_of(found) / name for name in HEADS if name in speculate]
-        trained = heads or next((folder for folder in beside if folder.is_dir()), None)
-        small = None if draft is None else weights_of(Model.load(draft))
-        guessing = how.on_decoding(loaded, weights_of(found))
-        proposer = guessing or speculation(loaded, speculate, Given(trained, small))
+        beside, small = weights_of(found), None if draft is None else weights_of(Model.load(draft))
+        proposer = how.on_decoding(loaded, beside) or speculation(loaded, speculate, Given(heads, small, beside=beside))
         stream = TextStream(loaded.tokenizer, stop, on_text)
         made = generate(
             loaded, ids, max_new, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed, on_token=stream.add,
@@ -82,7 +81,7 @@ def run(
         )  # fmt: skip
         text = stream.close()
     return {
-        "model": found.name, "recipe": how.name, "kernels": loaded.arithmetic, "speculate": speculate,
+        "model": found.name, "recipe": how.name, "kernels": loaded.arithmetic, "speculate": how.guesser or speculate,
         "text": text,
         "tokens": len(made.tokens),
         "tokens_per_s": exact(made.tokens_per_s, "tok/s", "measured", "this run, prefill left out").to_json(),
@@ -91,15 +90,24 @@ def run(
     }  # fmt: skip
 
 
-def _check_guesses(how: Recipe, speculate: str, heads: Path | None) -> None:
+def _check_guesses(how: Recipe, speculate: str, heads: Path | None, draft: str | None) -> None:
+    """Raise `DovetailError`, before anything is loaded, for options that do not go together."""
     guess = how.guess()
-    if guess is not None and not isinstance(guess, OnDecoding):
-        hint = "--recipe lookup or medusa; 'dovetail estimate' predicts it"
+    if guess is None:
+        require("torch", "torch", to="run a model")
+        from dovetail.runtime.decoding.modes import named
+
+        named(speculate, heads=heads is not None, draft=draft is not None)
+        return
+    if not isinstance(guess, OnDecoding):
+        hint = "a method that guesses by itself; 'dovetail estimate' predicts it"
         raise DovetailError(f"recipe {how.name} is predicted, not executed", hint=hint)
-    if guess is not None and speculate != "none":
+    if speculate != "none":
         raise DovetailError(f"recipe {how.name} guesses already", hint="--speculate none")
-    if guess is not None and heads is not None:
+    if heads is not None:
         raise DovetailError(f"recipe {how.name} names its heads itself", where="--heads", hint="medusa:heads=DIR")
+    if draft is not None:
+        raise DovetailError(f"recipe {how.name} names its draft itself", where="--draft", hint="draft:model=MODEL")
 
 
 def _prompt(path: Path) -> str:

@@ -75,7 +75,8 @@ class Recipe:
     def load(cls, source: Recipe | str | Path | Sequence[Any] | Mapping[str, Any]) -> Recipe:
         """A recipe from a name, a YAML file, a list of methods, or ``{"name": …, "methods": […]}``.
 
-        A name may carry parameters: ``w4a16-rtn:group=64``. A list holds methods, names, or ``{name: parameters}``.
+        A name is that of a recipe, or of a method alone, and may carry parameters: ``w4a16-rtn:group=64``. A list holds
+        methods, names, or ``{name: parameters}``.
 
         Raises
         ------
@@ -95,11 +96,12 @@ class Recipe:
     @classmethod
     def _from_name(cls, source: str) -> Recipe:
         name, _, parameters = source.partition(":")
-        if name not in _built_in():
-            hint = "; ".join([did_you_mean(name, cls.names()), "or a YAML file"])
+        entries = _built_in().get(name, [{name: {}}] if name in METHODS else None)
+        if entries is None:
+            known = dict.fromkeys([*cls.names(), *METHODS])
+            hint = "; ".join([did_you_mean(name, list(known)), "or a YAML file"])
             raise DovetailError(f"unknown recipe '{name}'", hint=hint)
-        entries = with_parameters(_built_in()[name], parameters, source) if parameters else _built_in()[name]
-        return cls(source, build(entries, source))
+        return cls(source, build(with_parameters(entries, parameters, source) if parameters else entries, source))
 
     @classmethod
     def _from_file(cls, path: Path) -> Recipe:
@@ -152,6 +154,11 @@ class Recipe:
     def guess(self) -> Guesses | None:
         """Its method of speculation, if it has one."""
         return next((cast("Guesses", step) for step in self.methods if getattr(step, "guesses", False)), None)
+
+    @property
+    def guesser(self) -> str:
+        """The name of its method of speculation; empty without."""
+        return next((_name(step) for step in self.methods if getattr(step, "guesses", False)), "")
 
     def sized(self, guesses: int) -> Recipe:
         """The same with another number of guesses a step, where it guesses."""

@@ -433,6 +433,35 @@ def test_keys_of_run(answer: Callable[..., Any], call: Call, workshop: Path, wei
     code, _, err = call(*words, "--speculate", "lokup")
     assert code != 0
     assert "did you mean 'lookup'" in err
+    by_recipe = answer(*words, "--recipe", "lookup:length=2")
+    assert (by_recipe["text"], by_recipe["speculate"]) == (found["text"], "lookup")
+    for options, says in (
+        (["--heads", "here"], "heads that nothing uses"),
+        (["--draft", "embedded", "--speculate", "lookup"], "a draft model that nothing uses"),
+        (["--draft", "embedded", "--recipe", "lookup"], "names its draft itself"),
+        (["--heads", "here", "--recipe", "medusa"], "names its heads itself"),
+        (["--speculate", "lookup", "--recipe", "medusa"], "guesses already"),
+    ):
+        code, _, err = call(*words, *options)
+        assert code == 2
+        assert says in " ".join(err.split())
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--kind", "medussa"], "did you mean 'medusa'"),
+        (["--rate", "0"], "a rate of 0.0"),
+        (["--heads", "4", "--new-tokens", "4"], "4 heads"),
+        (["--seed", "99999999999999999999"], "a seed of"),
+    ],
+)
+def test_training_that_cannot_be(call: Call, workshop: Path, weights: Path, words: list[str], says: str) -> None:
+    before = sorted(workshop.iterdir())
+    code, _, err = call("medusa", "train", weights, "--out", workshop / "heads", *words)
+    assert code == 2
+    assert says in " ".join(err.split())
+    assert sorted(workshop.iterdir()) == before
 
 
 def test_keys_of_build_and_measure(answer: Callable[..., Any], call: Call, workshop: Path, weights: Path) -> None:

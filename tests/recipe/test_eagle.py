@@ -145,7 +145,7 @@ def test_acceptance_is_what_chains_of_a_draft_do(base: Loaded) -> None:
 
 
 def test_training_makes_guesses_right(base: Loaded, text: Written, tmp_path: Path) -> None:
-    train, held_out = text.parted(16)
+    train, held_out = Written(text.ids[:-16], _PROMPT), Written(text.ids[-16:], _PROMPT)
     runner, fresh = runner_of(base), EagleLayer.new(EagleShape.of(base.model.config))
     before = acceptance(fresh, base.model, runner.logits, held_out)
     trainer = EagleLearner(fresh, embedding_of(base), runner.logits, steps=2)

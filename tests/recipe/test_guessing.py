@@ -4,6 +4,7 @@ import csv
 import os
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -20,12 +21,14 @@ from dovetail.design.resolve import weights_of
 from dovetail.model import Model
 from dovetail.model.graph import Attention, Graph, Linear
 from dovetail.recipe.method import METHODS, OnDecoding
+from dovetail.recipe.methods.eagle import Eagle
 from dovetail.recipe.methods.medusa import Medusa
 from dovetail.recipe.recipe import Recipe
 from dovetail.recipe.speculation.accuracy import as_accuracies, by_rank, tokens_per_step
 from dovetail.recipe.speculation.guessing import chain_tokens
 from dovetail.runtime.checkpoint import Checkpoint, payload
 from dovetail.runtime.decoding.cache import KVCache
+from dovetail.runtime.decoding.eagle import EagleLayer, EagleShape
 from dovetail.runtime.decoding.lookup import PromptLookup
 from dovetail.runtime.decoding.loop import Loop
 from dovetail.runtime.decoding.medusa import MedusaHeads
@@ -57,6 +60,8 @@ def graph_of(folder: Path, recipe: Recipe, *, context: int = CONTEXT) -> Graph:
 
 def with_heads(example: Any, folder: Path, out: Path) -> Any:
     """The example with heads that guess what the model says next, stored in `out`."""
+    if isinstance(example, Eagle):
+        return replace(example, heads=str(with_layer(folder, out)))
     if not isinstance(example, Medusa):
         return example
     hidden = Model.load(str(folder)).architecture.hidden
@@ -66,6 +71,13 @@ def with_heads(example: Any, folder: Path, out: Path) -> Any:
     about = {"accuracy": [list(row) for row in accuracy]}
     Speculator("medusa", base, {"heads.weight": heads.weight}, about).save(out, "heads")
     return Medusa(example.nodes, heads=str(out))
+
+
+def with_layer(folder: Path, out: Path) -> Path:
+    """A draft layer that was right at 0.5, 0.4 and 0.25 of the places that it could be."""
+    layer = EagleLayer.new(EagleShape.of(load(folder).model.config))
+    layer = replace(layer, accuracy=((0.5, 0.1), (0.4, 0.1), (0.25, 0.1)))
+    return layer.stored(Checkpoint.open(folder).sha256()).save(out, "a card\n")
 
 
 def products(graph: Graph) -> float:
@@ -104,9 +116,12 @@ def test_executed_flops_of_a_step_are_as_predicted(
         states = runner.forward(torch.tensor([prompt] * BATCH), cache)
         cache.keep([CONTEXT] * BATCH)
         texts = [Text(i, list(prompt), CONTEXT, Chooser(Sampling(), i), states[i, -1]) for i in range(BATCH)]
+        for text in texts:
+            proposer.observe(text, states[text.index, :-1])
         read = proposer.propose(texts)  # what drafts reads the prompt
         for text, guess in zip(texts, read, strict=True):
             text.tokens.append(guess.tokens[0] if guess.tokens else 5)
+            proposer.observe(text, states[text.index, -1:])
         with FlopCounterMode(display=False) as counter:
             proposals = proposer.propose(texts)
             nodes, depths, visible = side_by_side(proposals, [5] * BATCH, runner.device)
@@ -291,6 +306,8 @@ def test_a_draft_of_another_vocabulary_is_refused() -> None:
     graph = Model.load("meta-llama/Llama-3.1-8B").graph(1, 1, 10)
     with pytest.raises(DovetailError, match="another vocabulary"):
         METHODS["draft"](model="Qwen/Qwen3-0.6B").rewrite(graph)
+    padded = Model.load("Qwen/Qwen2.5-7B").graph(1, 1, 10)  # 152,064 rows, the draft 151,936
+    assert METHODS["draft"](model="Qwen/Qwen2.5-0.5B").rewrite(padded).tokens_per_step > 1
     with pytest.raises(DovetailError, match="an exit after 32 of 32"):
         METHODS["early-exit"](layers=32, acceptance=0.5).rewrite(graph)
 
@@ -303,6 +320,49 @@ def test_medusa_without_heads_says_how_to_make_them(model_folder: Callable[[str]
     with pytest.raises(DovetailError, match="speculator"):
         Recipe.load([{"medusa": {"heads": str(tmp_path)}}]).rewrite(Model.load(str(folder)).graph())
     assert Recipe.load("none").on_decoding(loaded) is None
+
+
+def test_eagle_is_as_right_as_its_layer_was(model_folder: Callable[[str], Path], tmp_path: Path) -> None:
+    folder = model_folder("llama")
+    loaded, heads = load(folder), with_layer(folder, tmp_path / "eagle")
+    recipe = Recipe.load(f"eagle:length=4,heads={heads}")
+    assert float(graph_of(folder, recipe).tokens_per_step) == pytest.approx(1 + 0.5 + 0.2 + 0.05 + 0.0125)
+    proposer = recipe.on_decoding(loaded)
+    assert isinstance(proposer, Speculation)
+    proposer.sizing.always = 4
+    prompts = [[5, 6, 7, 8], [9, 10]]
+    made, plain = (Loop(runner_of(loaded), 20, Sampling(), proposer=p).run(prompts) for p in (proposer, None))
+    assert made.tokens == plain.tokens
+    with pytest.raises(DovetailError, match="--kind eagle"):
+        Recipe.load("eagle").on_decoding(loaded)
+    assert Recipe.load("eagle").on_decoding(loaded, tmp_path)  # beside other weights
+    with pytest.raises(DovetailError, match="of kind 'eagle'"):
+        Recipe.load(f"medusa:heads={heads}").rewrite(Model.load(str(folder)).graph())
+
+
+@pytest.mark.parametrize("kind", ["medusa", "eagle"])
+def test_heads_of_a_model_of_another_width(
+    model_folder: Callable[[str], Path], tmp_path: Path, kind: str
+) -> None:  # fmt: skip
+    folder, method = model_folder("llama"), METHODS[kind]()
+    recipe = Recipe("one", (with_heads(method, folder, tmp_path / "heads"),))
+    assert float(graph_of(folder, recipe).tokens_per_step) > 1
+    with pytest.raises(DovetailError, match="the model 4096 wide") as caught:
+        recipe.rewrite(Model.load("meta-llama/Llama-3.1-8B").graph(1, 1, 10))
+    assert caught.value.where == str(tmp_path / "heads")
+
+
+def test_a_method_is_a_recipe_by_its_name() -> None:
+    """With the parameters it has; those that it needs are asked for."""
+    assert Recipe.load("eagle:length=3").methods == (Eagle(3),)
+    assert Recipe.load("eagle").methods == Recipe.load(["eagle"]).methods
+    assert Recipe.load("early-exit:layers=2,acceptance=0.5").methods == (METHODS["early-exit"](2, acceptance=0.5),)
+    assert Recipe.load("draft:model=Qwen/Qwen3-0.6B").guesser == "draft"
+    assert Recipe.load("w4a16-rtn").guesser == ""
+    assert not set(METHODS) & set(Recipe.names()) - {"medusa", "lookup", "fp8", "nvfp4", "nvfp4a16", "mxfp4"}
+    for name, says in (("egale", "did you mean 'eagle'"), ("draft", "draft:model="), ("early-exit", "acceptance=0.6")):
+        with pytest.raises(DovetailError, match=says):
+            Recipe.load(name)
 
 
 def test_accuracies_survive_being_written_and_read() -> None:

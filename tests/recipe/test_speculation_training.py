@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,9 +15,10 @@ import dovetail.recipe.speculation.train as training_module
 from dovetail.core.errors import DovetailError
 from dovetail.design.resolve import weights_of
 from dovetail.model import Model
+from dovetail.recipe.speculation.beginnings import Beginnings
 from dovetail.recipe.speculation.learner import Schedule, fit
 from dovetail.recipe.speculation.medusa import MedusaLearner, accuracies, aligned
-from dovetail.recipe.speculation.text import SelfText, repetition, written
+from dovetail.recipe.speculation.text import SelfText, parts, repetition, starts, written
 from dovetail.recipe.speculation.train import Training, train_speculator
 from dovetail.runtime.decoding.loop import Loop
 from dovetail.runtime.decoding.medusa import MedusaHeads
@@ -51,15 +54,17 @@ def training(tmp_path: Path) -> Training:
 
 def test_texts_are_what_the_model_goes_on_with(loaded: Loaded, tmp_path: Path) -> None:
     how = replace(SMALL.written, repeated=1.0)
-    found = written(loaded, [WORDS], how, tmp_path, lambda _: None)
-    assert found.ids.shape == (12, 28)
     ids = loaded.tokenizer(WORDS, add_special_tokens=False).input_ids
-    starts = {tuple(ids[at : at + 16]) for at in range(len(ids) - 15)}
+    found = written(loaded, [ids], how, tmp_path, lambda _: None)
+    assert found.ids.shape == (12, 28)
+    windows = {tuple(ids[at : at + 16]) for at in range(len(ids) - 15)}
     prompts = [row[:16].tolist() for row in found.ids]
-    assert {tuple(prompt) for prompt in prompts} <= starts
-    plain = Loop(runner_of(loaded), 12, Sampling()).run(prompts[:6])  # the first batch is greedy
-    assert [row[16:].tolist() for row in found.ids[:6]] == [list(made) for made in plain.tokens]
-    again = written(loaded, [WORDS], how, tmp_path, lambda _: None)  # from what was kept
+    assert {tuple(prompt) for prompt in prompts} <= windows
+    first = [list(start) for start in dict.fromkeys(map(tuple, starts([ids], how, 0)))]  # the first batch is greedy
+    assert prompts[: len(first)] == first
+    plain = Loop(runner_of(loaded), 12, Sampling()).run(first)
+    assert [row[16:].tolist() for row in found.ids[: len(first)]] == [list(made) for made in plain.tokens]
+    again = written(loaded, [ids], how, tmp_path, lambda _: None)  # from what was kept
     assert torch.equal(again.ids, found.ids)
 
 
@@ -81,7 +86,8 @@ def test_heads_are_taught_the_tokens_that_came() -> None:
 
 def test_training_lowers_the_loss_and_raises_accuracy(loaded: Loaded, tmp_path: Path) -> None:
     how = replace(SMALL.written, rows=16, temperatures=(0.8,))
-    text = written(loaded, [WORDS], how, tmp_path, lambda _: None)
+    ids = loaded.tokenizer(WORDS, add_special_tokens=False).input_ids
+    text = written(loaded, [ids], how, tmp_path, lambda _: None)
     embedding, logits = loaded.model.get_input_embeddings().weight, runner_of(loaded).logits
     learner = MedusaLearner(MedusaHeads.new(2, 256), embedding, logits)
     with torch.enable_grad():
@@ -149,8 +155,17 @@ def test_what_was_trained_decodes_without_another_token(
 def test_what_cannot_be_trained(folder: Path, training: Training, tmp_path: Path) -> None:
     with pytest.raises(DovetailError, match="no heads of kind 'hydra'"):
         replace(training, kind="hydra")
-    with pytest.raises(DovetailError, match="0 heads"):
-        train_speculator(folder, tmp_path / "out", replace(training, heads=0))
+    with pytest.raises(DovetailError, match="one text"):
+        replace(training, written=replace(training.written, rows=1))
+    for heads in (0, 12, 13):  # of texts that go on for 12 tokens
+        with pytest.raises(DovetailError, match=f"{heads} heads"):
+            replace(training, heads=heads)
+    with pytest.raises(DovetailError, match="a seed of"):
+        replace(training.written, seed=2**32)
+    with pytest.raises(DovetailError, match="a seed of"):
+        replace(training.schedule, seed=-1)
+    with pytest.raises(DovetailError, match="beyond the model's context"):
+        train_speculator(folder, tmp_path / "out", replace(training, written=replace(training.written, prompt=1 << 20)))
     (tmp_path / "short.txt").write_text("too short")
     with pytest.raises(DovetailError, match="is too short"):
         train_speculator(folder, tmp_path / "out", replace(training, text=tmp_path / "short.txt"))
@@ -163,6 +178,82 @@ def test_what_cannot_be_trained(folder: Path, training: Training, tmp_path: Path
         train_speculator(folder, tmp_path / "foreign", training)
     with pytest.raises(DovetailError, match="cannot train"):
         Schedule(0)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bytes.txt", "foreign", "short.txt", "words.txt"]
+
+
+@pytest.mark.parametrize("kind", ["medusa", "eagle"])
+def test_as_many_heads_as_texts_allow(kind: str, folder: Path, training: Training, tmp_path: Path) -> None:
+    """One place is left for the last of them: its accuracy is a share of something."""
+    how = replace(training, kind=kind, heads=3, written=replace(training.written, prompt=1, new=4))
+    found = train_speculator(folder, tmp_path / "out", how)
+    assert len(found["accuracy"]) == 3
+    assert 0 < found["loss"] < math.inf
+
+
+@pytest.mark.parametrize("count", [1, 3, 60])
+def test_what_is_checked_with_is_apart_from_what_is_learned(count: int) -> None:
+    documents = [" ".join(f"{name}.{place}" for place in range(400)) for name in range(count)]
+    found = Beginnings.of(Words(), [*documents, documents[0], "short"], 16)
+    learned, checked = ({t for part in parts for t in part} for parts in (found.learned, found.checked))
+    assert not learned & checked
+    assert len(learned | checked) == 400 * count
+    assert len(checked) == (32 * count if count < 40 else 3 * 400)
+    assert all(len(part) >= 16 for part in (*found.learned, *found.checked))
+    assert found.apart == {1: "the end of the document", 3: "the end of each of 3 documents"}.get(
+        count, "3 whole documents of 60"
+    )
+    with pytest.raises(DovetailError, match="is too short"):
+        Beginnings.of(Words(), [" ".join(documents[0].split()[:47])], 16)
+
+
+class Words:
+    """A tokenizer of words that gives each its own number."""
+
+    def __init__(self) -> None:
+        self.known: dict[str, int] = {}
+
+    def __call__(self, text: str, **_: Any) -> Any:
+        return SimpleNamespace(input_ids=[self.known.setdefault(word, len(self.known)) for word in text.split()])
+
+
+def test_no_text_is_there_twice_and_none_checked_begins_as_one_learned(loaded: Loaded, tmp_path: Path) -> None:
+    """Of a document that repeats, so that there are few beginnings, most of them on both sides."""
+    ids = loaded.tokenizer(WORDS, add_special_tokens=False).input_ids
+    how = SelfText(rows=40, prompt=16, new=6, batch=8, repeated=1.0)
+    learn, check = parts(loaded, Beginnings([ids[:200]], [ids[200:]], ""), how, tmp_path, lambda _: None)
+    assert (len(learn.ids), len(check.ids)) == (38, 2)
+    rows = [tuple(row) for row in (*learn.ids.tolist(), *check.ids.tolist())]
+    assert len(set(rows)) == 40
+    assert not {row[:16] for row in rows[:38]} & {row[:16] for row in rows[38:]}
+    again = parts(loaded, Beginnings([ids[:200]], [ids[200:]], ""), how, tmp_path, lambda _: None)
+    assert torch.equal(again[0].ids, learn.ids)
+    assert torch.equal(again[1].ids, check.ids)
+    (tmp_path / "one").mkdir()
+    with pytest.raises(DovetailError, match="the same again"):  # greedy, from one beginning
+        written(loaded, [ids[:16]], replace(how, temperatures=(0.0,)), tmp_path / "one", lambda _: None)
+
+
+def test_unfinished_work_is_named_and_is_of_this_version(
+    folder: Path, training: Training, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines: list[str] = []
+
+    def failed(*_: Any) -> float:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(training_module, "fit", failed)
+    for version in ("1", "2"):
+        monkeypatch.setattr(training_module, "__version__", version)
+        with pytest.raises(KeyboardInterrupt):
+            train_speculator(folder, tmp_path / "out", training, lines.append)
+    kept = sorted(str(path) for path in tmp_path.glob(".out.training-*"))
+    assert len(kept) == 2
+    assert all(any(path in line and "the same command goes on" in line for line in lines) for path in kept)
+    assert any("not finished" in line for line in lines)
+    monkeypatch.setattr(training_module, "parts", failed)
+    with pytest.raises(KeyboardInterrupt):
+        train_speculator(folder, tmp_path / "nothing", training)
+    assert not list(tmp_path.glob(".nothing*"))
 
 
 def test_heads_that_ship_belong_to_the_model_that_ships(folder: Path, loaded: Loaded) -> None:
@@ -173,3 +264,27 @@ def test_heads_that_ship_belong_to_the_model_that_ships(folder: Path, loaded: Lo
     assert heads.accuracy[0][0] > 0.35
     size = sum(path.stat().st_size for path in (folder / "medusa").iterdir())
     assert size <= 4e6
+
+
+@pytest.mark.parametrize("accuracy", [None, [], [[]], 3, "0.5", [[0.5], [1.5]], [[0.5], [float("nan")]], [["a"]]])
+def test_heads_that_do_not_say_how_often_they_are_right(folder: Path, loaded: Loaded, accuracy: Any) -> None:
+    stored = Speculator.open(folder / "medusa")
+    about = {**stored.about, "accuracy": accuracy}
+    with pytest.raises(DovetailError, match="no measured accuracies") as caught:
+        MedusaHeads.of(replace(stored, about=about), loaded)
+    assert caught.value.where == str(folder / "medusa")
+
+
+def test_what_is_wrong_with_heads_is_said_of_their_folder(folder: Path, loaded: Loaded) -> None:
+    stored = Speculator.open(folder / "medusa")
+    few = {**stored.about, "accuracy": stored.about["accuracy"][:3]}
+    for broken, match in [
+        (replace(stored, about=few), "accuracies of 3 heads, 4 are stored"),
+        (replace(stored, tensors={}), "holds no Medusa heads"),
+        (replace(stored, kind="eagle"), "holds no Medusa heads"),
+        (replace(stored, tensors={"heads.weight": torch.zeros(4, 8, 16)}), "256 wide"),
+        (replace(stored, base="0" * 64), "of another model"),
+    ]:
+        with pytest.raises(DovetailError, match=match) as caught:
+            MedusaHeads.of(broken, loaded)
+        assert caught.value.where == str(folder / "medusa")

@@ -278,9 +278,22 @@ def _chances(logits: np.ndarray, sampling: Sampling) -> np.ndarray:
     return kept / kept.sum()
 
 
+@pytest.mark.parametrize("temperature", [1e-310, 5e-324, 1e300])
+def test_extreme_temperatures_give_chances(temperature: float) -> None:
+    """Next to 0 the likeliest is certain, and ties are even; next to infinity all are alike."""
+    found = Sampling(temperature, seed=-(2**63)).chances(torch.tensor([[3.0, -500.0, 700.0, 700.0]]))
+    expected = [[0.25] * 4] if temperature > 1 else [[0.0, 0.0, 0.5, 0.5]]
+    torch.testing.assert_close(found, torch.tensor(expected, dtype=torch.float64), rtol=0, atol=1e-12)
+    assert Chooser(Sampling(temperature, seed=2**63 - 1), 999)(torch.tensor([3.0, -500.0, 700.0])) in range(3)
+
+
 @pytest.mark.parametrize(
-    "wrong", [{"temperature": -0.1}, {"temperature": float("nan")}, {"top_k": -1}, {"top_p": 0.0}, {"top_p": 1.5}]
-)
+    "wrong",
+    [
+        {"temperature": -0.1}, {"temperature": float("nan")}, {"top_k": -1}, {"top_p": 0.0}, {"top_p": 1.5},
+        {"seed": 99999999999999999999}, {"seed": 2**63}, {"seed": -(2**63) - 1},
+    ],
+)  # fmt: skip
 def test_sampling_that_cannot_be(wrong: dict[str, float]) -> None:
     with pytest.raises(DovetailError):
         Sampling(**wrong)  # type: ignore[arg-type]

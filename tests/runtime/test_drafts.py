@@ -394,6 +394,39 @@ def test_drafts_of_another_vocabulary(llama: Loaded) -> None:
     assert "token 1" in str(caught.value)
 
 
+@pytest.mark.parametrize("sampling", SAMPLINGS, ids=["greedy", "sampled"])
+@pytest.mark.parametrize("rows", [64, 96, 128])
+def test_a_draft_may_have_other_rows_of_the_same_tokens(rows: int, sampling: Sampling) -> None:
+    """Fewer and more: the model itself with other padding is always right, and its noise stays that of the tokens."""
+    tokenizer = SimpleNamespace(get_vocab=lambda: {str(token): token for token in range(61)})
+    base, small = (replace(model("llama", vocab_size=size), tokenizer=tokenizer) for size in (96, rows))
+    state = {name: tensor.clone() for name, tensor in base.model.state_dict().items()}
+    for name in ("model.embed_tokens.weight", "lm_head.weight"):
+        state[name][61:] = -0.05 * state[name][:61].sum(0)  # rows of padding
+        state[name] = functional.pad(state[name], (0, 0, 0, max(0, rows - 96)))[:rows]
+        base.model.state_dict()[name][61:] = -0.05 * base.model.state_dict()[name][:61].sum(0)
+    with torch.no_grad():
+        base.model.lm_head.weight[61:] = 0
+        state["lm_head.weight"][61:] = 0
+    small.model.load_state_dict(state)
+    few = Sampling(sampling.temperature, top_k=min(sampling.top_k, 8), seed=sampling.seed)
+    draft = DraftModel.of(base, small, always=4)
+    made, plain = decode(base, draft, sampling=few), decode(base, sampling=few)
+    assert made.tokens == plain.tokens
+    assert max(token for text in plain.tokens for token in text) < 61
+    assert made.tokens_per_step > 4.5
+
+
+def test_a_token_that_a_draft_has_no_row_for_is_read(llama: Loaded) -> None:
+    tokenizer = SimpleNamespace(get_vocab=lambda: {"a": 0})
+    base, small = replace(llama, tokenizer=tokenizer), replace(model("gpt2", vocab_size=64), tokenizer=tokenizer)
+    prompts = [[5, 95, 7], [80, 63, 64]]
+    made = decode(base, DraftModel.of(base, small, always=4), prompts=prompts)
+    assert made.tokens == decode(base, prompts=prompts).tokens
+    with pytest.raises(DovetailError, match="another vocabulary"):  # a token of both that one has no row for
+        DraftModel.of(*(replace(one, tokenizer=SimpleNamespace(get_vocab=lambda: {"a": 70})) for one in (base, small)))
+
+
 @pytest.mark.parametrize("layers", [0, -1, 4])
 def test_exits_that_are_none(llama: Loaded, layers: int) -> None:
     with pytest.raises(DovetailError, match="of 3 layers"):
@@ -422,9 +455,11 @@ def test_a_layer_is_stored_for_its_model_alone(tiny: Loaded, tmp_path: Path) -> 
         (replace(stored, kind="medusa"), "kind 'medusa'"), (replace(stored, base="0" * 64), "another model"),
         (replace(stored, tensors=wrong), "no draft layer"), (replace(stored, about={"accuracy": []}), "no draft layer"),
         (replace(stored, about={**stored.about, "shape": {"heads": 1}}), "no draft layer"),
+        (replace(stored, about={**stored.about, "accuracy": [[0.5, 0.1], [0.5]]}), "unequal ranks"),
     ]:  # fmt: skip
-        with pytest.raises(DovetailError, match=match):
+        with pytest.raises(DovetailError, match=match) as caught:
             EagleLayer.of(broken, tiny)
+        assert caught.value.where == str(folder)  # the layer is at fault, not the model
     with pytest.raises(DovetailError, match="not tried"):
         Eagle.of(tiny, replace(layer, accuracy=()))
 

@@ -212,6 +212,37 @@ def test_modes_by_name(tiny: Loaded, tmp_path: Path) -> None:
         speculation(tiny, "medusa", Given(heads=tmp_path))
 
 
+@pytest.mark.parametrize(
+    ("mode", "given", "says"),
+    [
+        ("lookup:99", {}, "'lookup:99' has a parameter"),
+        ("lookup+medusa:", {}, "'medusa:' has a parameter"),
+        ("none:1", {}, "no speculation 'none'"),
+        ("none", {"heads": Path("heads")}, "heads that nothing uses"),
+        ("lookup+exit:1", {"heads": Path("heads")}, "heads that nothing uses"),
+        ("medusa+eagle", {"heads": Path("heads")}, "one folder of heads for two kinds"),
+        ("none", {"draft": Path("small")}, "a draft model that nothing uses"),
+        ("exit:1", {"draft": Path("small")}, "a draft model that nothing uses"),
+        ("draft", {}, "no draft model"),
+        ("exit", {}, "no layer to leave after"),
+    ],
+)
+def test_modes_and_what_is_given_with_them(tiny: Loaded, mode: str, given: dict[str, Path], says: str) -> None:
+    with pytest.raises(DovetailError, match=says):
+        speculation(tiny, mode, Given(**given))  # type: ignore[arg-type]
+
+
+def test_each_kind_has_its_folder_beside_the_weights(tiny: Loaded, tmp_path: Path) -> None:
+    """Not that of the model as a recipe left it, and none of another kind."""
+    with pytest.raises(DovetailError, match="no medusa heads") as caught:
+        speculation(tiny, "medusa+eagle", Given(beside=tmp_path))
+    assert caught.value.where == str(tmp_path / "medusa")
+    (tmp_path / "eagle").mkdir()
+    with pytest.raises(DovetailError, match="a folder that") as caught:
+        speculation(tiny, "eagle", Given(beside=tmp_path))
+    assert caught.value.where == str(tmp_path / "eagle")
+
+
 class Bytes:
     """A tokenizer of bytes."""
 

@@ -12,8 +12,6 @@ from dovetail.app.output import Answer, Json, Quiet, command, emit, progress
 from dovetail.app.question import ModelName
 from dovetail.app.table import table
 
-_RATES = {"medusa": 1e-2, "eagle": 2e-3}
-
 
 def add_to(app: typer.Typer) -> None:
     """Add these verbs to the command line."""
@@ -59,10 +57,10 @@ def train(
     from dovetail.model import Model
     from dovetail.recipe.speculation.learner import Schedule
     from dovetail.recipe.speculation.text import SelfText
-    from dovetail.recipe.speculation.train import Training, train_speculator
+    from dovetail.recipe.speculation.train import Training, train_speculator, usual_rate
 
     folder = weights_of(Model.load(model))
-    schedule = Schedule(steps, rows, rate or _RATES.get(kind, 0.0), seed)
+    schedule = Schedule(steps, rows, usual_rate(kind) if rate is None else rate, seed)
     how = Training(kind, heads, text, SelfText(texts, prompt_tokens, new_tokens, seed=seed), schedule)
     found = train_speculator(folder, out, how, lambda line: progress(line, quiet=quiet))
     emit(Answer("medusa train", found, lambda: _screen(model, found, quiet)), as_json=json, quiet=quiet)

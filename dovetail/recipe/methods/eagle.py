@@ -2,18 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import ClassVar, Self
+from itertools import accumulate
+from operator import mul
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Self, TypeVar
+
+import numpy as np
 
 from dovetail.core.errors import INFEASIBLE, DovetailError
 from dovetail.core.formats import plain
 from dovetail.model import Model
 from dovetail.model.graph import Attention, Graph, Linear, Weight
 from dovetail.recipe.method import method
+from dovetail.recipe.speculation.accuracy import check_width, measured
 from dovetail.recipe.speculation.chain import SIZES, check_chain
 from dovetail.recipe.speculation.drafting import behind, drafted
-from dovetail.recipe.speculation.guessing import Guessing, chain_tokens, head_operator, logits, owned, verifying
+from dovetail.recipe.speculation.guessing import (
+    Guessing,
+    chain_tokens,
+    head_operator,
+    is_decode,
+    logits,
+    owned,
+    verifying,
+)
+
+if TYPE_CHECKING:
+    from dovetail.runtime.decoding.proposal import Proposer
+    from dovetail.runtime.load import Loaded
+
+T = TypeVar("T")
 
 
 @method("eagle")
@@ -21,13 +42,16 @@ from dovetail.recipe.speculation.guessing import Guessing, chain_tokens, head_op
 class Eagle:
     """A layer of the Llama type, as wide as the model, guesses `length` tokens in a row by their hidden states.
 
-    It reads hidden states beside tokens, has a cache of its own, and shares the model's output head.
+    It reads hidden states beside tokens, has a cache of its own, and shares the model's output head. How often it is
+    right is its own where `heads` is a folder of a trained one, else `acceptance`. Decoding takes the layer in the
+    folder `eagle` beside the weights where none is named.
     """
 
     length: int = 4  # guesses of a step
     # chance of a guess to be right if those before it are: 1 - 1 / 3.61 tokens a step, which EAGLE reaches with trees
     # (Vicuna-7B, Spec-Bench, 2024)
     acceptance: float = 0.72
+    heads: str = ""  # a folder that `dovetail medusa train --kind eagle` wrote
 
     guesses: ClassVar[bool] = True
     sizes: ClassVar[tuple[int, ...]] = SIZES
@@ -43,8 +67,17 @@ class Eagle:
         return replace(self, length=guesses)
 
     def rewrite(self, graph: Graph) -> Graph:
-        tokens = chain_tokens(self.acceptance, self.length)
-        return verifying(graph, self.length, tokens, self._guessing(graph))
+        expected = self.expected()
+        if self.heads:
+            check_width("eagle", self.heads, "enter.weight", graph)
+        return verifying(graph, self.length, expected, self._guessing(graph))
+
+    def expected(self) -> float:
+        """Tokens of a step: of a chain whose guesses are each right as they were found to be, if those before are."""
+        if not self.heads:
+            return float(chain_tokens(self.acceptance, self.length))
+        first = [row[0] for row in measured(self.heads, "eagle")]
+        return 1.0 + sum(accumulate(_as_long(first, self.length), mul))
 
     def _guessing(self, graph: Graph) -> Guessing:
         head, hidden = head_operator(graph), graph.hidden
@@ -57,6 +90,24 @@ class Eagle:
         enter = Linear("enter", (), (weight,), rows, 2 * hidden, hidden, head.act, split="whole")
         last = replace(logits(graph, graph.batch, "eagle"), name="lm_head")  # drafted() names it
         return drafted(graph, (enter, *operators, last), caches, self.length, "eagle")
+
+    def on_decoding(self, loaded: Loaded, folder: Path) -> Proposer:
+        from dovetail.runtime.decoding.eagle import Eagle as Drafting
+        from dovetail.runtime.decoding.eagle import EagleLayer
+        from dovetail.runtime.decoding.speculator import ABOUT, Speculator
+
+        place = Path(self.heads).expanduser() if self.heads else folder / "eagle"
+        if not self.heads and not (place / ABOUT).is_file():
+            hint = f"dovetail medusa train {folder} --kind eagle --out HEADS, then eagle:heads=HEADS"
+            raise DovetailError("no draft layer for this model", where=str(place), hint=hint)
+        layer = EagleLayer.of(Speculator.open(place), loaded)
+        chain = tuple(row[:1] for row in _as_long(layer.accuracy, self.length))
+        return Drafting.of(loaded, replace(layer, accuracy=chain)).alone()
+
+
+def _as_long(rows: Sequence[T], length: int) -> list[T]:
+    """The first rows; the last again where there are fewer."""
+    return [rows[min(place, len(rows) - 1)] for place in range(length)]
 
 
 def _layer(graph: Graph) -> Graph:
@@ -72,7 +123,8 @@ def _layer(graph: Graph) -> Graph:
         "intermediate_size": inner, "num_attention_heads": attention.heads, "num_key_value_heads": attention.kv_heads,
         "head_dim": attention.head_dim, "torch_dtype": _DTYPES.get(head_operator(graph).act, "bfloat16"),
     }  # fmt: skip
-    return Model.load(config).graph(graph.batch, graph.tokens, graph.context)
+    before = np.maximum(graph.context - 1, 0) if is_decode(graph) else graph.context  # the first token has no state
+    return Model.load(config).graph(graph.batch, graph.tokens, before)
 
 
 _DTYPES = {"fp32": "float32", "fp16": "float16"}

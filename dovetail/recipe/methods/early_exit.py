@@ -37,7 +37,7 @@ class EarlyExit:
     def __post_init__(self) -> None:
         if self.acceptance == -1.0:
             why = "it depends on the model and how it was trained; nothing is assumed"
-            hint = "early-exit: {layers: 8, acceptance: 0.6}"
+            hint = "early-exit:layers=8,acceptance=0.6"
             raise DovetailError("no acceptance is given", where="early-exit.acceptance", why=why, hint=hint)
         check_chain("early-exit", self.length, self.acceptance)
         if self.layers < 1:

@@ -12,7 +12,14 @@ from dovetail.core.formats import Format, plain
 from dovetail.model.graph import Graph, Linear, Operator, Scan, Weight
 from dovetail.model.step import ACTIVATION_FLOPS
 from dovetail.recipe.method import method
-from dovetail.recipe.speculation.accuracy import PUBLISHED, Accuracies, as_accuracies, measured, tokens_per_step
+from dovetail.recipe.speculation.accuracy import (
+    PUBLISHED,
+    Accuracies,
+    as_accuracies,
+    check_width,
+    measured,
+    tokens_per_step,
+)
 from dovetail.recipe.speculation.guessing import Guessing, head_operator, logits, pointwise, verifying
 
 if TYPE_CHECKING:
@@ -68,6 +75,8 @@ class Medusa:
             what = "a tree of guesses needs a state of the model's recurrence for every branch"
             raise DovetailError(what, where="medusa", hint="lookup: a chain", exit_code=INFEASIBLE)
         expected = self.expected()
+        if self.heads:
+            check_width("medusa", self.heads, "heads.weight", graph)
         return verifying(graph, len(expected) - 1, expected[-1], self.guessing(graph))
 
     def guessing(self, graph: Graph) -> Guessing:

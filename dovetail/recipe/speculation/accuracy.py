@@ -8,8 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from dovetail.core.errors import DovetailError
+from dovetail.model.graph import Graph
+from dovetail.runtime.checkpoint import WEIGHTS
 from dovetail.runtime.decoding.likeliest import likeliest
 from dovetail.runtime.decoding.speculator import ABOUT, described
+from dovetail.runtime.tensorfile import read_header
 
 Accuracies = tuple[tuple[float, ...], ...]  # chance of each rank to be right, for each head
 
@@ -59,15 +62,27 @@ def _is_chance(value: Any) -> bool:
     return number and math.isfinite(value) and 0.0 <= value <= 1.0
 
 
-def measured(folder: str) -> Accuracies:
+def measured(folder: str, kind: str = "medusa") -> Accuracies:
     """Those that a folder of heads says of itself. Raises `DovetailError` where it is none, or says nothing of them."""
-    kind, _, about = described(Path(folder).expanduser())
-    return of_description(kind, about, folder)
+    found, _, about = described(Path(folder).expanduser())
+    return of_description(found, about, folder, kind)
 
 
-def of_description(kind: str, about: Mapping[str, Any], folder: str) -> Accuracies:
-    """The accuracies in a description of Medusa heads."""
+def of_description(found: str, about: Mapping[str, Any], folder: str, kind: str = "medusa") -> Accuracies:
+    """The accuracies in a description of heads. Raises `DovetailError` for another kind, or none."""
     where = str(Path(folder) / ABOUT)
-    if kind != "medusa":
-        raise DovetailError(f"holds a draft of kind '{kind}', no Medusa heads", where=where)
-    return as_accuracies(about.get("accuracy"), where)
+    if found != kind:
+        raise DovetailError(f"holds heads of kind '{found}'", where=where, hint=f"those of kind '{kind}'")
+    if not (rows := as_accuracies(about.get("accuracy"), where)):
+        raise DovetailError("no measured accuracies", where=where, hint="dovetail medusa train")
+    return rows
+
+
+def check_width(kind: str, folder: str, tensor: str, graph: Graph) -> None:
+    """Raise `DovetailError` unless the stored `tensor` (…, hidden, 2 hidden) is as wide as the model of a graph."""
+    header = read_header(Path(folder).expanduser() / WEIGHTS)
+    shape = header[tensor].shape if tensor in header else ()
+    if tuple(shape[-2:]) != (graph.hidden, 2 * graph.hidden):
+        why = f"{tensor} is {' x '.join(map(str, shape)) or 'not there'}, the model {graph.hidden} wide"
+        hint = "heads that were trained for this model"
+        raise DovetailError(f"{kind} heads of another model", where=folder, why=why, hint=hint)

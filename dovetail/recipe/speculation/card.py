@@ -12,7 +12,7 @@ made with it is the text made without.
 - base: {base}, SHA-256 of its safetensors files {sha256}; other weights are refused
 - trained in {steps:,} steps on {texts:,} texts that the model wrote itself
 - their beginnings: {text}; temperatures {temperatures}
-- measured on {held_out:,} further texts of its own begun in the same documents
+- measured on {held_out:,} further texts of its own, begun where none was that it learned from: in {apart}
 
 | tokens after the newest | right at once | among the likeliest 3 |
 |---|---|---|
@@ -31,6 +31,6 @@ def card(stored: Speculator) -> str:
     return _CARD.format(
         kind=stored.kind, what=_WHAT[stored.kind], base=about["base_name"], sha256=stored.base, texts=how["texts"],
         temperatures=" and ".join(map(str, how["temperatures"])), text=about["text"], steps=how["steps"],
-        held_out=how["held_out"], rows="\n".join(rows), version=about["versions"]["dovetail"],
+        held_out=how["held_out"], apart=how["apart"], rows="\n".join(rows), version=about["versions"]["dovetail"],
         steps_of=", ".join(f"{tokens:.2f} with {nodes} guesses" for nodes, tokens in about["tokens_per_step"].items()),
     )  # fmt: skip

@@ -27,10 +27,6 @@ class Written:
     ids: Tensor
     prompt: int
 
-    def parted(self, held_out: int) -> tuple[Written, Written]:
-        """All but the last `held_out` rows, and those."""
-        return Written(self.ids[:-held_out], self.prompt), Written(self.ids[-held_out:], self.prompt)
-
 
 class Learner(Protocol):
     """Parameters that learn to guess."""
@@ -69,11 +65,18 @@ class Schedule:
         if self.steps < 1 or self.rows < 1 or not 0 < self.rate < math.inf:
             what = f"{self.steps} steps of {self.rows} texts at a rate of {self.rate}"
             raise DovetailError(f"cannot train {what}", where="training", hint="2000 steps of 8 texts at 0.01")
+        check_seed(self.seed)
 
     def rate_of(self, step: int) -> float:
         """Learning rate of a step, counted from 0."""
         warm = min(1.0, (step + 1) / _WARM_UP)
         return self.rate * warm * (_END + (1 - _END) * 0.5 * (1 + math.cos(math.pi * step / self.steps)))
+
+
+def check_seed(seed: int) -> None:
+    """Raise `DovetailError` for a seed that has no 32 bits: steps and batches make more of each."""
+    if not 0 <= seed < 2**32:
+        raise DovetailError(f"a seed of {seed}", where="--seed", hint="0: below 2**32")
 
 
 def fit(

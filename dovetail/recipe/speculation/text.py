@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from dovetail.core.errors import DovetailError
-from dovetail.recipe.speculation.learner import Written
+from dovetail.recipe.speculation.beginnings import HELD_OUT, Beginnings, Tokens
+from dovetail.recipe.speculation.learner import Written, check_seed
 from dovetail.runtime.decode import end_tokens
 from dovetail.runtime.decoding.loop import Loop
 from dovetail.runtime.decoding.runner import runner_of
@@ -22,6 +23,8 @@ from dovetail.runtime.pace import Pace
 from dovetail.runtime.tensorfile import TensorWriter, describe, read_header, read_tensor
 
 _NGRAM = 4
+_TRIES = 20  # texts that are written for each that is wanted, at most
+_CHECKED = 1_000_000  # number of the first batch to check with: of other draws
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +57,7 @@ class SelfText:
         if min(self.rows, self.prompt, self.batch) < 1 or self.new < 2 or not self.temperatures:
             what = f"{self.rows} texts of {self.prompt} and {self.new} tokens"
             raise DovetailError(what, where="self-written text", hint="4096 texts of 64 and 40 tokens")
+        check_seed(self.seed)
 
 
 def repetition(tokens: Sequence[int]) -> float:
@@ -63,37 +67,74 @@ def repetition(tokens: Sequence[int]) -> float:
 
 
 def written(
-    loaded: Loaded, documents: Sequence[str], how: SelfText, kept: Path, report: Callable[[str], None]
-) -> Written:
-    """Texts that begin in `documents` and that the model went on with.
+    loaded: Loaded, documents: Sequence[Tokens], how: SelfText, kept: Path, report: Callable[[str], None],
+    known: Written | None = None,
+) -> Written:  # fmt: skip
+    """Texts that begin in `documents` and that the model went on with, no two the same.
 
     Finished batches are kept in the folder `kept`; the same call goes on after them.
+
+    Parameters
+    ----------
+    documents : sequence of sequence of int
+        Tokens of each.
+    known : Written or None
+        Texts that others were learned from: what is written now is to check with, and begins as none of them.
 
     Raises
     ------
     DovetailError
-        Documents too short to begin in, or a model that goes round in nearly all that it writes.
+        A model that goes round in nearly all that it writes, or documents with few places to begin at.
     """
-    starts = _Starts(loaded.tokenizer, documents, how)
-    batches, have = sorted(kept.glob("text-*.safetensors")), 0
-    rows: list[Tensor] = [read_tensor(read_header(path)["ids"]) for path in batches]
-    have, tried = sum(map(len, rows)), len(rows)
-    pace = Pace(how.rows, "text", report, done=min(have, how.rows))
+    name, first = ("text", 0) if known is None else ("check", _CHECKED)
+    seen = set() if known is None else {tuple(row) for row in known.ids[:, : how.prompt].tolist()}
+    rows: list[Tensor] = []
+    have = number = 0
+    pace: Pace | None = None
     while have < how.rows:
-        if tried * how.batch > 20 * how.rows:
-            why = f"{have} of {tried * how.batch} texts repeat little enough"
-            raise DovetailError("the model repeats itself", where=str(loaded.folder), why=why, hint="a larger model")
-        found = _batch(loaded, starts.batch(tried), how, tried)
-        _save(kept / f"text-{tried:06d}.safetensors", found)
-        rows.append(found)
-        tried += 1
-        for _ in range(min(len(found), how.rows - have)):
-            pace.step()
-        have += len(found)
+        path = kept / f"{name}-{number:06d}.safetensors"
+        if not path.is_file():
+            if number * how.batch >= _TRIES * max(how.rows, how.batch):
+                raise _too_few(loaded, have, number * how.batch)
+            pace = pace or Pace(how.rows, name, report, done=have)
+            _save(path, _batch(loaded, starts(documents, how, first + number), how, first + number))
+        new = _new(read_tensor(read_header(path)["ids"]), seen, how.prompt, whole=known is None)
+        for _ in range(min(len(new), how.rows - have)):
+            if pace:
+                pace.step()
+        rows.append(new)
+        have, number = have + len(new), number + 1
     return Written(torch.cat(rows)[: how.rows], how.prompt)
 
 
-def _batch(loaded: Loaded, prompts: list[list[int]], how: SelfText, number: int) -> Tensor:
+def parts(
+    loaded: Loaded, begin: Beginnings, how: SelfText, kept: Path, report: Callable[[str], None]
+) -> tuple[Written, Written]:  # fmt: skip
+    """Texts to learn from, and texts to check with: a twentieth, at every temperature, from documents kept apart."""
+    held = max(1, round(HELD_OUT * how.rows))
+    learn = written(loaded, begin.learned, replace(how, rows=how.rows - held), kept, report)
+    turns = replace(how, rows=held, batch=min(how.batch, math.ceil(held / len(how.temperatures))))
+    return learn, written(loaded, begin.checked, turns, kept, report, learn)
+
+
+def _new(found: Tensor, seen: set[tuple[int, ...]], prompt: int, whole: bool) -> Tensor:
+    """Texts that were not seen, or whose beginnings were not; whole texts are seen from now on."""
+    kept = []
+    for place, row in enumerate(map(tuple, found.tolist())):
+        if row in seen or (not whole and row[:prompt] in seen):
+            continue
+        seen.add(row)
+        kept.append(place)
+    return found[kept]
+
+
+def _too_few(loaded: Loaded, have: int, tried: int) -> DovetailError:
+    why = f"{have} of {tried}: others go round, end early, or are the same again"
+    hint = "more text to begin in, fewer --texts, or a larger model"
+    return DovetailError("the model repeats itself", where=str(loaded.folder), why=why, hint=hint)
+
+
+def _batch(loaded: Loaded, prompts: list[Tokens], how: SelfText, number: int) -> Tensor:
     """Texts (n, prompt + new) that reached their length and repeat little."""
     sampling = Sampling(how.temperatures[number % len(how.temperatures)], seed=how.seed * 1_000_003 + number)
     made = Loop(runner_of(loaded), how.new, sampling, end_tokens(loaded)).run(prompts).tokens
@@ -102,27 +143,15 @@ def _batch(loaded: Loaded, prompts: list[list[int]], how: SelfText, number: int)
     return torch.tensor(good, dtype=torch.int32).reshape(-1, how.prompt + how.new)
 
 
-class _Starts:
-    """Beginnings drawn from documents, longer ones more often: the same for a number of a batch."""
-
-    def __init__(self, tokenizer: Any, documents: Sequence[str], how: SelfText) -> None:
-        ids = (tokenizer(text, add_special_tokens=False, verbose=False).input_ids for text in documents)
-        self.documents = [found for found in ids if len(found) >= how.prompt]
-        self.how = how
-        if not self.documents:
-            why = f"no document has {how.prompt} tokens"
-            raise DovetailError(
-                "is too short", where="the training text", why=why, hint="more text, or --prompt-tokens"
-            )
-
-    def batch(self, number: int) -> list[list[int]]:
-        source = random.Random(f"{self.how.seed}-{number}")
-        weights = [len(document) for document in self.documents]
-        found = []
-        for document in source.choices(self.documents, weights, k=self.how.batch):
-            begin = source.randrange(len(document) - self.how.prompt + 1)
-            found.append(document[begin : begin + self.how.prompt])
-        return found
+def starts(documents: Sequence[Tokens], how: SelfText, number: int) -> list[Tokens]:
+    """Beginnings drawn from documents, by the places they have: the same for a number of a batch."""
+    source = random.Random(f"{how.seed}-{number}")
+    places = [len(document) - how.prompt + 1 for document in documents]
+    found = []
+    for document in source.choices(documents, places, k=how.batch):
+        begin = source.randrange(len(document) - how.prompt + 1)
+        found.append(document[begin : begin + how.prompt])
+    return found
 
 
 def _save(path: Path, ids: Tensor) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import glob
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,11 +16,13 @@ from dovetail.core.content import digest
 from dovetail.core.errors import DovetailError, did_you_mean
 from dovetail.core.files import check_apart, check_ours, held, read_text
 from dovetail.core.manifest import versions
+from dovetail.core.version import __version__
+from dovetail.recipe.speculation.beginnings import Beginnings
 from dovetail.recipe.speculation.card import card
 from dovetail.recipe.speculation.eagle import EagleLearner, acceptance
 from dovetail.recipe.speculation.learner import Learner, Schedule, Written, fit
 from dovetail.recipe.speculation.medusa import MedusaLearner, accuracies
-from dovetail.recipe.speculation.text import SelfText, written
+from dovetail.recipe.speculation.text import SelfText, parts
 from dovetail.runtime.checkpoint import Checkpoint
 from dovetail.runtime.corpus import documents
 from dovetail.runtime.decoding.drafting import worth
@@ -29,7 +33,6 @@ from dovetail.runtime.decoding.runner import runner_of
 from dovetail.runtime.decoding.speculator import ABOUT, Speculator
 from dovetail.runtime.load import Loaded, load
 
-_HELD_OUT = 0.05  # of the texts: accuracies are measured on them
 _NODES = (4, 8, 16, 63)
 
 
@@ -54,8 +57,14 @@ class Training:
     schedule: Schedule = field(default_factory=Schedule)
 
     def __post_init__(self) -> None:
-        if self.kind not in _KINDS:
-            raise DovetailError(f"no heads of kind '{self.kind}'", hint=did_you_mean(self.kind, list(_KINDS)))
+        usual_rate(self.kind)
+        if not 1 <= self.heads < self.written.new:
+            why = f"a text of {self.written.new} new tokens has none that is so far ahead"
+            why = "there is nothing to train" if self.heads < 1 else why
+            hint = f"--heads 4, and --new-tokens of {max(self.heads, 4) + 1} or more"
+            raise DovetailError(f"{self.heads} heads", where="training", why=why, hint=hint)
+        if self.written.rows < 2:
+            raise DovetailError("one text", where="training", why="others are to check with", hint="--texts 4096")
 
     def beginnings(self) -> list[str]:
         """The documents that texts begin in."""
@@ -103,6 +112,14 @@ def _eagle(loaded: Loaded, training: Training) -> _Made:
 
 
 _KINDS = {"medusa": _medusa, "eagle": _eagle}
+_RATES = {"medusa": 1e-2, "eagle": 2e-3}
+
+
+def usual_rate(kind: str) -> float:
+    """The learning rate that suits a kind. Raises `DovetailError` for an unknown kind."""
+    if kind not in _RATES:
+        raise DovetailError(f"no heads of kind '{kind}'", hint=did_you_mean(kind, list(_RATES)))
+    return _RATES[kind]
 
 
 def train_speculator(
@@ -110,8 +127,8 @@ def train_speculator(
 ) -> dict[str, Any]:
     """Train heads or a draft layer for the model in `folder` and write them to the folder `out`.
 
-    Until they are written, the text and the state of the training are kept in a hidden folder beside `out`: the same
-    call goes on after a stop, to the same weights.
+    Until they are written, the text and the state of the training are kept in a hidden folder beside `out`, which is
+    reported: the same call goes on after a stop, to the same weights.
 
     Returns
     -------
@@ -121,7 +138,8 @@ def train_speculator(
     Raises
     ------
     DovetailError
-        A model that cannot be decoded or has no tokenizer, a text too short, a foreign `out`.
+        A model that cannot be decoded or has no tokenizer, texts beyond its context, too little text to begin in, a
+        foreign `out`.
     """
     target = Path(out).expanduser()
     check_apart(Path(folder), target)
@@ -129,35 +147,59 @@ def train_speculator(
     loaded = load(folder)
     if loaded.tokenizer is None:
         raise DovetailError("no tokenizer", where=str(folder), hint="a folder with tokenizer.json")
+    _check_context(loaded, training.written)
     loaded.model.requires_grad_(False)
-    base, begin = Checkpoint.open(folder), training.beginnings()
-    key = digest([base.content(), begin, training.kind, training.heads, training.written, training.schedule])
-    kept = target.parent / f".{target.name}.training-{key[:12]}"
-    kept.mkdir(parents=True, exist_ok=True)
-    with held(kept) as ours:
-        if not ours:
-            raise DovetailError("another process is at work here", where=str(kept), hint="wait, or another --out")
-        text = written(loaded, begin, training.written, kept, report)
-        learn, check = text.parted(max(1, round(_HELD_OUT * len(text.ids))))
-        made = _KINDS[training.kind](loaded, training)
+    base, made, texts = Checkpoint.open(folder), _KINDS[training.kind](loaded, training), training.beginnings()
+    begin = Beginnings.of(loaded.tokenizer, texts, training.written.prompt)
+    key = digest(
+        [__version__, base.content(), texts, training.kind, training.heads, training.written, training.schedule]
+    )
+    with _kept(target, key, report) as kept:
+        learn, check = parts(loaded, begin, training.written, kept, report)
         loss = fit(made.learner, loaded.model, learn, training.schedule, kept / "state.pt", report)
         tensors, about = made.judged(check)
         about |= {
             "loss": loss, "base_name": base.folder.name,
             "text": "train split of the standard library" if training.text is None else training.text.name,
-            "training": {"texts": len(learn.ids), "held_out": len(check.ids), "steps": training.schedule.steps,
-                         "seed": training.schedule.seed, "temperatures": training.written.temperatures},
+            "training": {"texts": len(learn.ids), "held_out": len(check.ids), "apart": begin.apart,
+                         "steps": training.schedule.steps, "seed": training.schedule.seed,
+                         "temperatures": training.written.temperatures},
             "versions": versions(),
         }  # fmt: skip
         stored = Speculator(training.kind, base.sha256(), tensors, about)
         stored.save(target, card(stored))
-    _remove(kept)
+        _remove(kept)
     parameters = sum(tensor.numel() for tensor in tensors.values())
     return {"path": str(target), "kind": training.kind, "parameters": parameters, **about}
 
 
+def _check_context(loaded: Loaded, how: SelfText) -> None:
+    if (asked := how.prompt + how.new) > (held := loaded.max_context):
+        why = f"{how.prompt} and {how.new} new are {asked} tokens, the model holds {held}"
+        hint = f"--prompt-tokens {held // 2} --new-tokens {held - held // 2}"
+        raise DovetailError("texts beyond the model's context", where=str(loaded.folder), why=why, hint=hint)
+
+
+@contextmanager
+def _kept(target: Path, key: str, report: Callable[[str], None]) -> Iterator[Path]:
+    """The folder of unfinished work beside `target`, for this process alone; gone again where nothing is in it."""
+    kept = target.parent / f".{target.name}.training-{key[:12]}"
+    for other in sorted(target.parent.glob(f".{glob.escape(target.name)}.training-*")):
+        if other != kept:
+            report(f"left by another training that was not finished: {other}")
+    kept.mkdir(parents=True, exist_ok=True)
+    with held(kept) as ours:
+        if not ours:
+            raise DovetailError("another process is at work here", where=str(kept), hint="wait, or another --out")
+        try:
+            yield kept
+        finally:
+            if any(kept.iterdir()):
+                report(f"what is done is kept in {kept}; the same command goes on")
+            else:
+                kept.rmdir()
+
+
 def _remove(kept: Path) -> None:
-    for file in (*kept.glob("text-*.safetensors"), kept / "state.pt"):
+    for file in (*kept.glob("text-*"), *kept.glob("check-*"), *kept.glob("*state.pt*")):
         file.unlink(missing_ok=True)
-    if not any(kept.iterdir()):
-        kept.rmdir()

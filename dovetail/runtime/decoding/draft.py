@@ -13,6 +13,7 @@ from dovetail.runtime.decoding.cache import KVCache
 from dovetail.runtime.decoding.drafting import DraftedPass, Drafter, DraftSizing, Rows, unknown
 from dovetail.runtime.decoding.llama import LlamaRunner
 from dovetail.runtime.decoding.modules import ModuleRunner
+from dovetail.runtime.decoding.padded import PaddedRunner
 from dovetail.runtime.decoding.passes import clock_of
 from dovetail.runtime.decoding.proposal import Text
 from dovetail.runtime.decoding.runner import Runner, runner_of
@@ -69,7 +70,10 @@ class DraftModel(Drafter):
             A draft of another vocabulary; a model that cannot be decoded here.
         """
         _check_vocabulary(base, draft)
-        return cls._sized(base, runner_of(draft), draft.max_context, max(deepest, always), ranks, always)
+        runner = runner_of(draft)
+        if draft.vocabulary != base.vocabulary:
+            runner = PaddedRunner(runner, draft.vocabulary, base.vocabulary)
+        return cls._sized(base, runner, draft.max_context, max(deepest, always), ranks, always)
 
     @classmethod
     def _sized(
@@ -159,16 +163,19 @@ def early_exit(
 
 
 def _check_vocabulary(base: Loaded, draft: Loaded) -> None:
+    """Raise `DovetailError` for other tokens; of the same ones, models may have other numbers of rows."""
     where, hint = str(draft.folder), "a draft of the same family, with the same tokenizer"
-    if base.vocabulary != draft.vocabulary:
-        why = f"{draft.vocabulary} tokens, those of {base.folder} are {base.vocabulary}"
-        raise DovetailError("a draft with another vocabulary", where=where, why=why, hint=hint)
     if base.tokenizer is not None and draft.tokenizer is not None:
         mine, other = base.tokenizer.get_vocab(), draft.tokenizer.get_vocab()
         if mine != other:
             token = min(mine.items() ^ other.items(), key=lambda item: (item[1], item[0]))
             why = f"token {token[1]} is not the same in both"
             raise DovetailError("a draft with another tokenizer", where=where, why=why, hint=hint)
+        if max(mine.values(), default=0) < min(base.vocabulary, draft.vocabulary):
+            return
+    if base.vocabulary != draft.vocabulary:
+        why = f"{draft.vocabulary} tokens, those of {base.folder} are {base.vocabulary}"
+        raise DovetailError("a draft with another vocabulary", where=where, why=why, hint=hint)
 
 
 def _alike(held: Sequence[int], tokens: Sequence[int]) -> int:

@@ -116,18 +116,17 @@ class EagleLayer:
     def of(cls, stored: Speculator, loaded: Loaded) -> EagleLayer:
         """The layer of a folder, for a model. Raises `DovetailError` for one of another model, or another kind."""
         if stored.kind != "eagle":
-            raise DovetailError(f"holds a draft of kind '{stored.kind}'", where=str(loaded.folder), hint=_HINT)
+            raise DovetailError(f"holds a draft of kind '{stored.kind}'", where=stored.where, hint=_HINT)
         stored.check(loaded.folder)
         try:
             shape = EagleShape(**stored.about["shape"])
-            accuracy = tuple(tuple(map(float, row)) for row in stored.about["accuracy"])
-        except (KeyError, TypeError, ValueError) as error:
-            raise DovetailError("is no draft layer", where=str(loaded.folder), why=str(error), hint=_HINT) from error
+        except (KeyError, TypeError) as error:
+            raise DovetailError("is no draft layer", where=stored.where, why=str(error), hint=_HINT) from error
         sizes = {name: tuple(tensor.shape) for name, tensor in stored.tensors.items()}
         if sizes != shape.tensors() or shape.hidden != loaded.model.config.hidden_size:
             why = "its weights have other shapes than it says, or than the model has"
-            raise DovetailError("is no draft layer", where=str(loaded.folder), why=why, hint=_HINT)
-        return cls(shape, stored.tensors, accuracy).to(loaded.device, loaded.model.dtype)
+            raise DovetailError("is no draft layer", where=stored.where, why=why, hint=_HINT)
+        return cls(shape, stored.tensors, stored.accuracy()).to(loaded.device, loaded.model.dtype)
 
     def to(self, device: torch.device | str, dtype: torch.dtype = torch.float32) -> EagleLayer:
         """The layer elsewhere: new layers are on the CPU."""

@@ -76,8 +76,12 @@ class MedusaHeads:
         stored.check(loaded.folder)
         weight, hidden = stored.tensors.get("heads.weight"), loaded.model.config.hidden_size
         if stored.kind != "medusa" or weight is None or weight.shape[1:] != (hidden, 2 * hidden):
-            raise DovetailError("does not hold Medusa heads", where=str(loaded.folder), hint="dovetail medusa train")
-        accuracy = tuple(tuple(map(float, row)) for row in stored.about["accuracy"])
+            what, why = "holds no Medusa heads", f"kind '{stored.kind}'"
+            if weight is not None:
+                why += f", weights {tuple(weight.shape)}; the model is {hidden} wide"
+            raise DovetailError(what, where=stored.where, why=why, hint="dovetail medusa train")
+        if len(accuracy := stored.accuracy()) != len(weight):
+            raise DovetailError(f"accuracies of {len(accuracy)} heads, {len(weight)} are stored", where=stored.where)
         weight = weight.to(loaded.device, loaded.model.dtype)
         return cls(weight, accuracy, DenseProduct(weight.flatten(0, 1)))
 

@@ -30,7 +30,9 @@ class Given:
     Parameters
     ----------
     heads : Path or None
-        Folder of trained heads or a draft layer.
+        Folder of trained heads or a draft layer, for a mode with one of them.
+    beside : Path or None
+        Folder that heads lie in where `heads` is None, by kind; by default that of the model.
     draft : Path or None
         Folder of a smaller model of the same vocabulary.
     always : int
@@ -40,6 +42,40 @@ class Given:
     heads: Path | None = None
     draft: Path | None = None
     always: int = 0
+    beside: Path | None = None
+
+
+def named(mode: str, *, heads: bool = False, draft: bool = False) -> list[tuple[str, str]]:
+    """Kinds of a mode, each with its parameter; none for ``none``.
+
+    Parameters
+    ----------
+    heads, draft : bool
+        Whether a folder of heads, or a smaller model, is given beside the mode.
+
+    Raises
+    ------
+    DovetailError
+        An unknown kind, two of a kind, a parameter that a kind has not; something given that no kind, or more than
+        one, would use.
+    """
+    found = [] if mode == "none" else [(kind, rest) for kind, _, rest in (n.partition(":") for n in mode.split("+"))]
+    kinds = [kind for kind, _ in found]
+    if unknown := [kind for kind in kinds if kind not in _SOURCES]:
+        raise DovetailError(f"no speculation '{unknown[0]}'", hint=did_you_mean(unknown[0], ["none", *_SOURCES]))
+    if len(set(kinds)) < len(kinds) or sum(kind in _DRAFTS for kind in kinds) > 1:
+        raise DovetailError(f"'{mode}' names two of a kind", where="speculation", hint="medusa+lookup, or draft+lookup")
+    for name, (kind, _) in zip(mode.split("+"), found, strict=False):
+        if ":" in name and kind != "exit":
+            raise DovetailError(f"'{name}' has a parameter", where="speculation", hint=f"{kind}; exit:N has one")
+    if heads and (users := sum(kind in HEADS for kind in kinds)) != 1:
+        what = "one folder of heads for two kinds" if users else "heads that nothing uses"
+        hint = "folders medusa and eagle beside the weights" if users else "--speculate medusa, or eagle"
+        raise DovetailError(what, where="--heads", why=f"the mode is '{mode}'", hint=hint)
+    if draft and "draft" not in kinds:
+        why = f"the mode is '{mode}'"
+        raise DovetailError("a draft model that nothing uses", where="--draft", why=why, hint="--speculate draft")
+    return found
 
 
 def speculation(loaded: Loaded, mode: str, given: Given | None = None) -> Speculation | None:
@@ -55,25 +91,21 @@ def speculation(loaded: Loaded, mode: str, given: Given | None = None) -> Specul
     Raises
     ------
     DovetailError
-        An unknown mode, no heads, heads of another model, a draft of another vocabulary.
+        As of `named`; no heads, heads of another model, a draft of another vocabulary.
     """
-    if mode == "none":
+    given = given or Given()
+    if not (names := named(mode, heads=given.heads is not None, draft=given.draft is not None)):
         return None
-    given, names = given or Given(), mode.split("+")
-    kinds = [name.partition(":")[0] for name in names]
-    if unknown := [kind for kind in kinds if kind not in _SOURCES]:
-        raise DovetailError(f"no speculation '{unknown[0]}'", hint=did_you_mean(unknown[0], ["none", *_SOURCES]))
-    if len(set(kinds)) < len(kinds) or sum(kind in _DRAFTS for kind in kinds) > 1:
-        raise DovetailError(f"'{mode}' names two of a kind", where="speculation", hint="medusa+lookup, or draft+lookup")
-    sources = [_SOURCES[kind](loaded, name.partition(":")[2], given) for kind, name in zip(kinds, names, strict=True)]
+    sources = [_SOURCES[kind](loaded, parameter, given) for kind, parameter in names]
     drafts = [source.sizing for source in sources if isinstance(source, Drafter)]
     return Speculation(sources, drafts[0] if drafts else Sizing(PassTime.of(runner_of(loaded)), always=given.always))
 
 
 def _folder(loaded: Loaded, kind: str, given: Given) -> Path:
-    folder = given.heads or loaded.folder / kind
+    beside = given.beside or loaded.folder
+    folder = given.heads or beside / kind
     if given.heads is None and not folder.is_dir():
-        hint = f"dovetail medusa train {loaded.folder} --kind {kind} --out HEADS, then --heads HEADS"
+        hint = f"dovetail medusa train {beside} --kind {kind} --out HEADS, then --heads HEADS"
         raise DovetailError(f"no {kind} heads for this model", where=str(folder), hint=hint)
     return folder
 

@@ -41,6 +41,8 @@ class Sampling:
             raise DovetailError(f"the likeliest {self.top_k} tokens", where="top_k", hint="0 (all) or above")
         if not 0 < self.top_p <= 1:
             raise DovetailError(f"tokens of {self.top_p} of the chances", where="top_p", hint="above 0, at most 1")
+        if not -(2**63) <= self.seed < 2**63:
+            raise DovetailError(f"a seed of {self.seed}", where="seed", hint="0: a whole number of 64 bits")
 
     @property
     def greedy(self) -> bool:
@@ -48,7 +50,8 @@ class Sampling:
 
     def chances(self, logits: Tensor) -> Tensor:
         """Probabilities (…, vocabulary) in float64 that tokens are drawn with."""
-        scores = logits.double() / self.temperature
+        scores = logits.double()
+        scores = (scores - scores.amax(-1, keepdim=True)) / self.temperature  # no overflow at small temperatures
         if self.top_k and self.top_k < scores.shape[-1]:
             least = scores.topk(self.top_k, -1).values[..., -1:]
             scores = scores.masked_fill(scores < least, float("-inf"))

@@ -32,12 +32,20 @@ class Speculator:
     tensors : mapping of str to Tensor
     about : mapping
         What else is known: shapes, measured accuracies, how it was trained.
+    folder : Path or None
+        Where it was read from.
     """
 
     kind: str
     base: str
     tensors: Mapping[str, Tensor]
     about: Mapping[str, Any]
+    folder: Path | None = None
+
+    @property
+    def where(self) -> str:
+        """Its folder, for messages."""
+        return str(self.folder or f"{self.kind} heads")
 
     def save(self, out: str | Path, card: str) -> Path:
         """Write a folder that appears whole or not at all; one that dovetail wrote before is replaced."""
@@ -56,15 +64,31 @@ class Speculator:
         path = Path(folder).expanduser()
         kind, base, about = described(path)
         tensors = {name: read_tensor(info) for name, info in read_header(path / WEIGHTS).items()}
-        return cls(kind, base, tensors, about)
+        return cls(kind, base, tensors, about, path)
+
+    def accuracy(self) -> tuple[tuple[float, ...], ...]:
+        """How often guesses were right: for each token ahead, by rank. Raises `DovetailError` where it does not say."""
+        rows = self.about.get("accuracy")
+        if not isinstance(rows, list | tuple) or not rows or not all(map(_are_chances, rows)):
+            why = f"accuracy is {rows!r}"[:80]
+            hint = "lists of chances from 0 to 1, for each token ahead"
+            raise DovetailError("no measured accuracies", where=self.where, why=why, hint=hint)
+        if len({len(row) for row in rows}) > 1:
+            raise DovetailError("accuracies of unequal ranks", where=self.where, hint="lists that are all as long")
+        return tuple(tuple(map(float, row)) for row in rows)
 
     def check(self, folder: Path) -> None:
         """Raise `DovetailError` for another model than that of the training, or one that a recipe made of it."""
         made = record(folder) or {}
         if self.base not in (sha := Checkpoint.open(folder).sha256(), made.get("base", {}).get("sha256")):
-            why = f"trained for weights {self.base[:12]}…, these are {sha[:12]}…"
-            hint = f"dovetail medusa train {folder} --out DIR"
-            raise DovetailError(f"{self.kind} heads of another model", where=str(folder), why=why, hint=hint)
+            why = f"trained for weights {self.base[:12]}…, those of {folder} are {sha[:12]}…"
+            hint = f"dovetail medusa train {folder} --kind {self.kind} --out DIR"
+            raise DovetailError(f"{self.kind} heads of another model", where=self.where, why=why, hint=hint)
+
+
+def _are_chances(row: Any) -> bool:
+    numbers = isinstance(row, list | tuple) and bool(row)
+    return numbers and all(type(x) in (int, float) and 0 <= x <= 1 for x in row)
 
 
 def described(folder: Path) -> tuple[str, str, dict[str, Any]]:
