@@ -104,6 +104,7 @@ def test_executed_flops_of_a_step_are_as_predicted(
     """A step of the decoder, guessing included, by torch's counter."""
     monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", eager)
     monkeypatch.setattr("dovetail.runtime.kernels.dense.MOST", 0)  # the counter does not see kernels of ours
+    monkeypatch.setattr("dovetail.runtime.decoding.medusa.rough_head", lambda _: None)
     folder = model_folder(model)
     example = with_heads(example, folder, tmp_path / "heads")
     graph, loaded = graph_of(folder, Recipe("one", (example,))), load(folder, attention="eager")

@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from dovetail.core.errors import DovetailError
@@ -23,10 +24,15 @@ from dovetail.runtime.decoding.sampling import Chooser
 from dovetail.runtime.decoding.speculation import Guess, Source
 from dovetail.runtime.decoding.speculator import Speculator
 from dovetail.runtime.kernels.dense import DenseProduct
+from dovetail.runtime.kernels.library import Library, find
+from dovetail.runtime.kernels.linear import PackedLinear
+from dovetail.runtime.kernels.model import rounded
 from dovetail.runtime.load import Loaded
 
+MOST = 12  # guesses of one sequence in a step: more are rarely worth the time to rank them
 RANKS = 8  # guesses of one head that a tree may take
 _EPSILON = 1e-6
+_GROUP = 128  # columns that share a scale of the head in 8 bits
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +96,18 @@ def _by_torch(weight: Tensor) -> Callable[[Tensor], Tensor]:
     return lambda x: functional.linear(x, weight.flatten(0, 1))
 
 
+def rough_head(model: Any) -> Callable[[Tensor], Tensor] | None:
+    """A model's output head in 8 bits, read in a quarter of the time; None where that would not be its logits."""
+    head, config = model.get_output_embeddings(), model.config
+    capped = getattr(config, "final_logit_softcapping", None)
+    plain = type(head) is nn.Linear and head.weight.is_cpu and head.weight.dtype is torch.float32
+    if capped or not plain or not isinstance(find(), Library):
+        return None
+    steps, scale = rounded(head.weight.detach(), _GROUP)
+    bias = None if head.bias is None else head.bias.detach()
+    return PackedLinear(steps, scale, 8, _GROUP, bias, arithmetic="exact")
+
+
 @dataclass(slots=True)
 class Medusa(Source):
     """A tree of what the heads hold likely.
@@ -98,6 +116,8 @@ class Medusa(Source):
     ----------
     embedding : Tensor (vocabulary, hidden)
         Of input tokens.
+    logits : callable or None
+        The output head for guesses; the runner's by default. They need not be exact: the model checks them.
     most : int
         Guesses in a tree.
     fixed : bool
@@ -108,21 +128,23 @@ class Medusa(Source):
     heads: MedusaHeads
     runner: Runner
     embedding: Tensor
-    most: int = 32
+    logits: Callable[[Tensor], Tensor] | None = None
+    most: int = MOST
     fixed: bool = False
     _tree: Grown | None = None
 
     @classmethod
-    def of(cls, folder: str | Path, loaded: Loaded, *, most: int = 32, fixed: bool = False) -> Medusa:
+    def of(cls, folder: str | Path, loaded: Loaded, *, most: int = MOST, fixed: bool = False) -> Medusa:
         """With the heads of a folder. Raises `DovetailError` for those of another model."""
         heads = MedusaHeads.of(Speculator.open(folder), loaded)
-        return cls(heads, runner_of(loaded), loaded.model.get_input_embeddings().weight, most, fixed)
+        embedding = loaded.model.get_input_embeddings().weight
+        return cls(heads, runner_of(loaded), embedding, rough_head(loaded.model), most, fixed)
 
     def guess(self, texts: Sequence[Text]) -> list[Guess]:
         """A tree for each text."""
         newest = torch.tensor([text.tokens[-1] for text in texts], device=self.runner.device)
         states = self.heads.states(torch.stack([text.hidden for text in texts]), self.embedding[newest])
-        logits = self.runner.logits(states).float()
+        logits = (self.logits or self.runner.logits)(states).float()
         chances, tokens = likely(logits, [text.choose for text in texts])
         if self.fixed:
             self._tree = self._tree or grown(self.heads.accuracy, self.most)

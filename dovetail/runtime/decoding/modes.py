@@ -11,7 +11,7 @@ from dovetail.runtime.decoding.draft import DraftModel, early_exit
 from dovetail.runtime.decoding.drafting import Drafter
 from dovetail.runtime.decoding.eagle import Eagle, EagleLayer
 from dovetail.runtime.decoding.lookup import PromptLookup
-from dovetail.runtime.decoding.medusa import Medusa
+from dovetail.runtime.decoding.medusa import MOST, Medusa
 from dovetail.runtime.decoding.runner import runner_of
 from dovetail.runtime.decoding.sizing import PassTime, Sizing
 from dovetail.runtime.decoding.speculation import Source, Speculation
@@ -111,7 +111,7 @@ def _folder(loaded: Loaded, kind: str, given: Given) -> Path:
 
 
 def _medusa(loaded: Loaded, _: str, given: Given) -> Source:
-    return Medusa.of(_folder(loaded, "medusa", given), loaded)
+    return Medusa.of(_folder(loaded, "medusa", given), loaded, most=given.always or MOST)
 
 
 def _eagle(loaded: Loaded, _: str, given: Given) -> Source:

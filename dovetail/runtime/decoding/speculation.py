@@ -123,4 +123,6 @@ def merged(guesses: Sequence[Guess]) -> Guess:
 
 def mean_chances(rows: Sequence[Sequence[float]]) -> list[float]:
     """Mean over sequences of the chance of their first guess, their second and so on."""
+    if len(rows) == 1:
+        return list(rows[0])
     return [sum(column) / len(rows) for column in zip_longest(*rows, fillvalue=0.0)]

@@ -77,7 +77,7 @@ def pack_head(model: Any, arithmetic: str) -> None:
     head = model.get_output_embeddings()
     if not isinstance(head, nn.Linear):
         raise DovetailError("no output head to pack", where=type(model).__name__, hint="head_bits=None")
-    steps, scale = _rounded(head.weight.detach().float(), _HEAD_GROUP)
+    steps, scale = rounded(head.weight.detach().float(), _HEAD_GROUP)
     bias = None if head.bias is None else head.bias.detach()
     model.requires_grad_(False)
     model.set_output_embeddings(PackedLinear(steps, scale, 8, _HEAD_GROUP, bias, arithmetic=arithmetic))
@@ -90,12 +90,12 @@ def pack_linears(model: Any, bits: int, group: int, arithmetic: str) -> None:
     """
     model.requires_grad_(False)
     for name, layer in [found for found in model.named_modules() if isinstance(found[1], nn.Linear)]:
-        steps, scale = _rounded(layer.weight.detach().float(), group, bits)
+        steps, scale = rounded(layer.weight.detach().float(), group, bits)
         _put(model, name, PackedLinear(steps, scale, bits, group, layer.bias, arithmetic=arithmetic))
     fuse(model)
 
 
-def _rounded(weight: Tensor, group: int, bits: int = 8) -> tuple[Tensor, Tensor]:
+def rounded(weight: Tensor, group: int, bits: int = 8) -> tuple[Tensor, Tensor]:
     """Integers of `bits` around 0 and the scale of each group of a row, the last of which may be shorter."""
     rows, cols = weight.shape
     blocks = nn.functional.pad(weight, (0, -cols % group)).reshape(rows, -1, group)
