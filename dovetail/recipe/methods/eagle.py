@@ -77,7 +77,7 @@ class Eagle:
         if not self.heads:
             return float(chain_tokens(self.acceptance, self.length))
         first = [row[0] for row in measured(self.heads, "eagle")]
-        return 1.0 + float(sum(accumulate(_as_long(first, self.length), mul)))
+        return sum(accumulate(_as_long(first, self.length), mul), start=1.0)
 
     def _guessing(self, graph: Graph) -> Guessing:
         head, hidden = head_operator(graph), graph.hidden
