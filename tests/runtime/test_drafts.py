@@ -283,7 +283,7 @@ def test_chains_with_leaves() -> None:
 def test_reading_a_prompt_is_set_aside(llama: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
     """Else the first step would say for long that guesses do not pay."""
     told: list[float] = []
-    monkeypatch.setattr(Sizing, "learn", lambda self, batch, kept, seconds, first: told.append(seconds))
+    monkeypatch.setattr(Sizing, "learn", lambda self, batch, kept, seconds, *_: told.append(seconds))
     for draft in (early_exit(llama, 1, always=2), Eagle.of(llama, layer_for(llama), always=2)):
         told.clear()
         draft.sizing.aside_s = 5.0

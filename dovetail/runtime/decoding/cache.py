@@ -13,6 +13,8 @@ _LEAST = 64  # positions to begin with
 class KVCache:
     """Keys and values of all layers of `batch` sequences.
 
+    Memory is laid out as (B, positions, heads, channels): a token is one stretch of it.
+
     A forward pass writes its tokens behind the `lengths` of their sequences; only what is then kept counts. Memory for
     keys and values is made at the first write, and doubled when it is full.
 
@@ -36,7 +38,7 @@ class KVCache:
         self.lengths = [0] * batch
         self.capacity, self.device = capacity, device
         self._rows = torch.arange(batch, device=device).unsqueeze(1)
-        self._behind: Tensor | None = None  # positions (B, T) of the tokens of this pass, where lengths differ
+        self._behind = torch.empty(0, device=device)  # where the tokens of this pass lie in memory, if lengths differ
 
     @property
     def longest(self) -> int:
@@ -59,39 +61,41 @@ class KVCache:
     @property
     def bytes(self) -> int:
         """What the keys and values held take, unused positions aside."""
-        per_token = sum(t.shape[1] * t.shape[3] * t.element_size() for t in (*self.keys, *self.values) if t is not None)
+        per_token = sum(t.shape[2] * t.shape[3] * t.element_size() for t in (*self.keys, *self.values) if t is not None)
         return per_token * sum(self.lengths)
 
     def reserve(self, tokens: int) -> None:
         """Make room for so many new tokens of every sequence: before each pass."""
         needed = self.longest + tokens
-        self._behind = None if self.even else self.following(tokens)
-        if needed <= self.capacity:
-            return
-        self.capacity = max(needed, 2 * self.capacity)
-        for store in (self.keys, self.values):
-            for layer, old in enumerate(store):
-                if old is not None:
-                    store[layer] = wider = self._empty(old)
-                    wider[:, :, : old.shape[2]] = old
+        if needed > self.capacity:
+            self.capacity = max(needed, 2 * self.capacity)
+            for store in (self.keys, self.values):
+                for layer, old in enumerate(store):
+                    if old is not None:
+                        store[layer] = wider = self._empty(old)
+                        wider[:, : old.shape[1]] = old
+        if not self.even:
+            behind = self.following(tokens) + self._rows * self.capacity
+            self._behind = behind.flatten()
 
     def write(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         """Put new keys and values (B, heads, T, channels) behind those held, and give all: (B, heads, longest + T, …).
 
         Beyond a sequence's own tokens lies what was there before: a mask has to leave it out.
         """
-        found = [self._written(store, layer, new) for store, new in ((self.keys, keys), (self.values, values))]
+        pairs = ((self.keys, keys.transpose(1, 2)), (self.values, values.transpose(1, 2)))
+        found = [self._written(store, layer, new) for store, new in pairs]
         return found[0], found[1]
 
     def _written(self, stores: list[Tensor | None], layer: int, new: Tensor) -> Tensor:
-        """One layer's keys or values with new ones behind them."""
+        """One layer's keys or values with new ones (B, T, heads, channels) behind them."""
         stores[layer] = store = self._empty(new) if (held := stores[layer]) is None else held
-        tokens, longest = new.shape[2], self.longest
+        tokens, longest = new.shape[1], self.longest
         if self.even:
-            store[:, :, longest : longest + tokens] = new
+            store[:, longest : longest + tokens] = new
         else:
-            store[self._rows, :, self._behind] = new.transpose(1, 2)
-        return store[:, :, : longest + tokens]
+            store.flatten(0, 1).index_copy_(0, self._behind, new.flatten(0, 1))
+        return store[:, : longest + tokens].transpose(1, 2)
 
     def keep(self, counts: list[int]) -> None:
         """The first `counts` tokens of the last pass belong to their sequences."""
@@ -105,8 +109,7 @@ class KVCache:
             source = torch.tensor(path[moved:], device=self.device) + begin
             for store in (*self.keys, *self.values):
                 if store is not None:
-                    kept = store[sequence].index_select(1, source)
-                    store[sequence, :, begin + moved : begin + count] = kept
+                    store[sequence, begin + moved : begin + count] = store[sequence].index_select(0, source)
         self.lengths[sequence] += count
 
     def shorten(self, lengths: list[int]) -> None:
@@ -123,8 +126,8 @@ class KVCache:
         self._rows = torch.arange(len(kept), device=self.device).unsqueeze(1)
 
     def _empty(self, like: Tensor) -> Tensor:
-        batch, heads, _, channels = like.shape
-        return torch.zeros(batch, heads, self.capacity, channels, dtype=like.dtype, device=like.device)
+        batch, _, heads, channels = like.shape
+        return torch.zeros(batch, self.capacity, heads, channels, dtype=like.dtype, device=like.device)
 
 
 def seen(cache: KVCache, tokens: int, visible: Tensor | None, positions: Tensor, window: int | None) -> Tensor | None:
@@ -164,6 +167,8 @@ def _even(cache: KVCache, tokens: int, new: Tensor) -> Tensor:
 def _ragged(cache: KVCache, tokens: int, new: Tensor) -> Tensor:
     """(B, tokens, longest + tokens): what each sequence holds, and what is `new` right behind it."""
     lengths = torch.tensor(cache.lengths, device=cache.device).unsqueeze(1)
+    if tokens == 1:
+        return (torch.arange(cache.longest + 1, device=cache.device) <= lengths).unsqueeze(1)
     offset = torch.arange(cache.longest + tokens, device=cache.device) - lengths  # (B, all): which new token lies there
     inside = ((offset >= 0) & (offset < tokens)).unsqueeze(1)
     every = new.expand(len(offset), -1, -1)

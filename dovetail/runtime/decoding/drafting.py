@@ -100,11 +100,14 @@ class DraftSizing(Sizing):
 
     aside_s: float = 0.0
 
-    def learn(self, batch: int, kept: Sequence[int], seconds: float, first: tuple[float, float] = (0.0, 0.0)) -> None:
+    def learn(
+        self, batch: int, kept: Sequence[int], seconds: float, first: tuple[float, float] = (0.0, 0.0),
+        slowest: float = 1.0,
+    ) -> None:  # fmt: skip
         """As `Sizing.learn`, of what a usual step takes."""
         aside, self.aside_s = self.aside_s, 0.0
         if aside < seconds:
-            Sizing.learn(self, batch, kept, seconds - aside, first)
+            Sizing.learn(self, batch, kept, seconds - aside, first, slowest)
 
 
 @dataclass(slots=True, kw_only=True)

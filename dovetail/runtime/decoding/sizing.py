@@ -148,7 +148,10 @@ class Sizing:
         known = [(abs(width - other), ratio) for (size, other), ratio in self._ratio.items() if size == batch]
         return min(known)[1] if known else 1.0
 
-    def learn(self, batch: int, kept: Sequence[int], seconds: float, first: tuple[float, float] = (0.0, 0.0)) -> None:
+    def learn(
+        self, batch: int, kept: Sequence[int], seconds: float, first: tuple[float, float] = (0.0, 0.0),
+        slowest: float = 1.0,
+    ) -> None:  # fmt: skip
         """Told after each step.
 
         Parameters
@@ -160,6 +163,9 @@ class Sizing:
         first : (float, float)
             Of the likeliest guess of each sequence: how many were right, and the chance that they had. It says what
             chances are worth where none was verified.
+        slowest : float
+            Tokens a step of the slowest text, over the mean of all. A batch ends with its slowest text: what a pass
+            costs whatever its size is saved at that pace only.
         """
         key, ratio = (batch, self._width), seconds / self.time.seconds(batch, max(0, self._width))
         if key in self._ratio:
@@ -176,7 +182,9 @@ class Sizing:
         if kept and expected > 0:
             self.trust = min(2.0, max(0.1, self._mean(self.trust, came / expected)))
         plain = self._ratio.get((batch, _REST), 1.0) * self.time.seconds(batch, 0)
-        self._gain = self._mean(self._gain, (1 + right) * plain / seconds)
+        fixed = self.time.fixed_s / self.time.seconds(batch, self._width)
+        tokens = (1 + right) / (fixed / slowest + 1 - fixed)
+        self._gain = self._mean(self._gain, tokens * plain / seconds)
         if self._gain < _WORTH:
             self._left, self._pause, self._gain = self._pause, min(2 * self._pause, _LONGEST), _WORTH
         elif self._gain > 1.1 * _WORTH:

@@ -95,7 +95,7 @@ class Speculation(Proposer):
     def learn(self, texts: Sequence[Text], kept: Sequence[int], seconds: float) -> None:
         """Passed on to the sources and the sizing."""
         counted = [count for text, count in zip(texts, kept, strict=True) if not text.done]
-        self.sizing.learn(len(texts), counted, seconds, self._first(texts))
+        self.sizing.learn(len(texts), counted, seconds, self._first(texts), slowest(texts))
         if self._asked:
             for source in self.sources:
                 source.learn(texts)
@@ -105,6 +105,12 @@ class Speculation(Proposer):
         pairs = [(text, at, one) for text, (at, one) in zip(texts, self._asked, strict=False) if one.tokens]
         right = sum(text.tokens[at] == one.tokens[0] for text, at, one in pairs)
         return right / max(1, len(pairs)), sum(one.chances[0] for _, _, one in pairs) / max(1, len(pairs))
+
+
+def slowest(texts: Sequence[Text]) -> float:
+    """Tokens a step of the slowest text over the mean of all that go on."""
+    paces = [(len(text.tokens) - text.prompt - 1) / text.steps for text in texts if text.steps and not text.done]
+    return min(paces) * len(paces) / sum(paces) if paces else 1.0
 
 
 def merged(guesses: Sequence[Guess]) -> Guess:
