@@ -18,6 +18,7 @@ from dovetail.runtime.decoding.runner import Runner
 _TIMED = (1, 4, 16)  # tokens of the passes that are timed
 _REPEATS, _CONTEXT = 5, 16
 _RECENT = 0.1  # weight of the newest step in running means
+_FASTER = 0.5  # and where it took less time than was known
 _SURPRISE = 1.5  # times what the nearest width suggests: what the first step of a width may say at most
 _FORGOTTEN = 0.02  # by each plain step, of what guesses were worth
 _PAUSE, _LONGEST = 4, 256  # plain steps after speculation did not pay: the first time, and at most
@@ -168,8 +169,8 @@ class Sizing:
             costs whatever its size is saved at that pace only.
         """
         key, ratio = (batch, self._width), seconds / self.time.seconds(batch, max(0, self._width))
-        if key in self._ratio:
-            self._ratio[key] = self._mean(self._ratio[key], ratio)
+        if (known := self._ratio.get(key)) is not None:  # what disturbs a step makes it slower
+            self._ratio[key] = self._mean(known, ratio, _FASTER if ratio < known else _RECENT)
         else:  # one hiccup shall not condemn a width
             self._ratio[key] = min(ratio, _SURPRISE * self._like(*key)) if self._knows(batch) else ratio
         if self.always:
