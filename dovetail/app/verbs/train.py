@@ -21,7 +21,7 @@ def add_to(app: typer.Typer) -> None:
     add(
         medusa, "Commands", train,
         ["dovetail medusa train ./my-model --text texts.txt --out ./my-heads",
-         "dovetail run ./my-model --prompt-file prompt.txt --speculate medusa --heads ./my-heads"],
+         "dovetail medusa train ./my-model --kind eagle --out ./my-draft"],
     )  # fmt: skip
     app.add_typer(medusa, name="medusa", rich_help_panel="Do")
 
