@@ -208,7 +208,10 @@ def gain_rows(
 
 
 def predicted(loaded: Loaded, rounds: int) -> None:
-    """Tokens a step counted on other prompts, one at a time; passes and guesses timed by themselves at each batch."""
+    """Tokens a step counted on other prompts, one at a time; passes and guesses timed by themselves at each batch.
+
+    A batch needs the passes of its slowest text, and gets cheaper as texts end.
+    """
     print("\npredicted: fixed numbers of guesses, greedy, 64 tokens\n")
     print(
         f"{'mode':<16}{'guesses':>8}{'batch':>6}{'tokens/step':>13}{'(other text)':>13}{'predicted':>11}"
@@ -218,12 +221,15 @@ def predicted(loaded: Loaded, rounds: int) -> None:
     known, rows = prompts(loaded, 32, seed=7), prompts(loaded, 64, seed=8)
     for mode, always in (("lookup", 4), ("medusa", 4), ("medusa", 10), ("medusa+lookup", 6), ("exit:2", 2)):
         given = Given(always=always)
-        expected = decoded(loaded, known, 1, Sampling(), speculation(loaded, mode, given), 64)[2]
+        paces = [decoded(loaded, [row], 1, Sampling(), speculation(loaded, mode, given), 64)[2] for row in known]
+        expected = len(paces) / sum(1 / pace for pace in paces)
         for size in BATCHES:
             some, proposer = rows[: max(size, 16)], speculation(loaded, mode, given)
             base = statistics.median(step_s(loaded, some, size, None) for _ in range(rounds))
-            more = passes.seconds(size, always) - passes.seconds(size, 0) + guessing_s(loaded, mode, given, size, known)
-            told = expected * base / (base + more)
+            step, alone = (passes.seconds(n, always) + guessing_s(loaded, mode, given, n, known) for n in (size, 1))
+            step, alone = (base - passes.seconds(size, 0) + one for one in (step, alone))  # what the loop takes besides
+            each = (step - alone) / max(1, size - 1)  # of a sequence more
+            told = base / ((alone - each) / slowest(paces, size) + each * size / expected)
             ratios, tokens = [], 0.0
             for _ in range(rounds):
                 plain_s = decoded(loaded, some, size, Sampling(), None, 64)[1]
@@ -236,6 +242,13 @@ def predicted(loaded: Loaded, rounds: int) -> None:
                 f"{errors[-1]:>+8.0%}", flush=True,
             )  # fmt: skip
     print(f"median error {statistics.median(map(abs, errors)):.1%}, asked 12 %")
+
+
+def slowest(paces: Sequence[float], size: int) -> float:
+    """Tokens a step of the slowest of `size` texts, expected: a batch has as many passes as that needs."""
+    source = random.Random(0)
+    most = [max(1 / pace for pace in source.choices(paces, k=size)) for _ in range(2000)]
+    return len(most) / sum(most)
 
 
 def step_s(loaded: Loaded, rows: Sequence[list[int]], size: int, proposer: Speculation | None) -> float:
