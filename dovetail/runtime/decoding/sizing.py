@@ -93,8 +93,8 @@ class Sizing:
         if self.always:
             return False
         self._steps += 1
-        known = [(abs(size - batch), ratio) for (size, width), ratio in self._ratio.items() if width == _REST]
         if (batch, _REST) not in self._ratio:
+            known = [(abs(size - batch), ratio) for (size, width), ratio in self._ratio.items() if width == _REST]
             self._left = max(self._left, 0 if known else _COMPARED, 0 if self._promising(batch) else _DOUBTED)
             if known:
                 self._ratio[batch, _REST] = min(known)[1]

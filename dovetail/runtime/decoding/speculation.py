@@ -94,11 +94,13 @@ class Speculation(Proposer):
 
     def learn(self, texts: Sequence[Text], kept: Sequence[int], seconds: float) -> None:
         """Passed on to the sources and the sizing."""
+        if not self._asked:
+            self.sizing.learn(len(texts), kept, seconds)
+            return
         counted = [count for text, count in zip(texts, kept, strict=True) if not text.done]
         self.sizing.learn(len(texts), counted, seconds, self._first(texts), slowest(texts))
-        if self._asked:
-            for source in self.sources:
-                source.learn(texts)
+        for source in self.sources:
+            source.learn(texts)
 
     def _first(self, texts: Sequence[Text]) -> tuple[float, float]:
         """How many of the likeliest guesses were right, a sequence, and their chance."""
