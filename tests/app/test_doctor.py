@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 import tomllib
@@ -59,7 +60,7 @@ def test_kernels_are_there_or_said_not_to_be(tmp_path: Path, monkeypatch: pytest
     monkeypatch.delenv("DOVETAIL_KERNELS", raising=False)
     monkeypatch.setattr(library, "BUILT", tmp_path / "none")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setenv("CXX", sys.executable)
+    monkeypatch.setenv("CXX", shlex.quote(sys.executable))
     later = row(checkup(), "machine", "kernels")
     assert later["status"] == "limited"
     assert sys.executable in later["found"]
