@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dovetail.core.errors import DovetailError
 from dovetail.core.files import read_text
@@ -17,7 +17,11 @@ from dovetail.model import Model
 from dovetail.recipe.method import OnDecoding
 from dovetail.recipe.recipe import Recipe
 from dovetail.runtime.decode import generate
-from dovetail.runtime.load import load
+from dovetail.runtime.decoding.streaming import TextStream
+from dovetail.runtime.load import Loaded, load
+
+if TYPE_CHECKING:
+    from dovetail.runtime.decoding.proposal import Proposer
 
 
 def run(
@@ -68,26 +72,30 @@ def run(
         loaded = load(folder, kernels=kernels, head_bits=head_bits)
         if loaded.tokenizer is None:
             raise DovetailError("no tokenizer", where=str(folder), hint="a folder with tokenizer.json")
-        ids = loaded.tokenizer(prompt).input_ids
-        from dovetail.runtime.decoding.modes import Given, speculation
-        from dovetail.runtime.decoding.streaming import TextStream
-
-        beside, small = weights_of(found), None if draft is None else weights_of(Model.load(draft))
-        proposer = how.on_decoding(loaded, beside) or speculation(loaded, speculate, Given(heads, small, beside=beside))
+        proposer = _proposer(how, loaded, weights_of(found), speculate, heads, draft)
         stream = TextStream(loaded.tokenizer, stop, on_text)
         made = generate(
-            loaded, ids, max_new, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed, on_token=stream.add,
-            ended=lambda: stream.stopped, proposer=proposer,
+            loaded, loaded.tokenizer(prompt).input_ids, max_new, temperature=temperature, top_k=top_k, top_p=top_p,
+            seed=seed, on_token=stream.add, ended=lambda: stream.stopped, proposer=proposer,
         )  # fmt: skip
-        text = stream.close()
     return {
         "model": found.name, "recipe": how.name, "kernels": loaded.arithmetic, "speculate": how.guesser or speculate,
-        "text": text,
+        "text": stream.close(),
         "tokens": len(made.tokens),
         "tokens_per_s": exact(made.tokens_per_s, "tok/s", "measured", "this run, prefill left out").to_json(),
         "tokens_per_step": made.tokens_per_step,
         "cache_bytes": exact(made.cache_bytes, "byte", "measured", "tensors of the KV cache at the end").to_json(),
     }  # fmt: skip
+
+
+def _proposer(
+    how: Recipe, loaded: Loaded, beside: Path, speculate: str, heads: Path | None, draft: str | None
+) -> Proposer | None:
+    """What guesses tokens: the recipe's method, or what the mode names."""
+    from dovetail.runtime.decoding.modes import Given, speculation
+
+    small = None if draft is None else weights_of(Model.load(draft))
+    return how.on_decoding(loaded, beside) or speculation(loaded, speculate, Given(heads, small, beside=beside))
 
 
 def _check_guesses(how: Recipe, speculate: str, heads: Path | None, draft: str | None) -> None:

@@ -238,7 +238,7 @@ def test_each_kind_has_its_folder_beside_the_weights(tiny: Loaded, tmp_path: Pat
         speculation(tiny, "medusa+eagle", Given(beside=tmp_path))
     assert caught.value.where == str(tmp_path / "medusa")
     (tmp_path / "eagle").mkdir()
-    with pytest.raises(DovetailError, match="a folder that") as caught:
+    with pytest.raises(DovetailError, match="no eagle heads") as caught:
         speculation(tiny, "eagle", Given(beside=tmp_path))
     assert caught.value.where == str(tmp_path / "eagle")
 
@@ -274,3 +274,18 @@ def test_text_ends_before_a_stop_string() -> None:
         assert "".join(pieces) == expected
     with pytest.raises(DovetailError, match="empty"):
         TextStream(Bytes(), [""])
+
+
+@pytest.mark.parametrize("sampling", [Sampling(), Sampling(0.8, seed=1)], ids=["greedy", "sampled"])
+def test_one_tree_for_all_steps_changes_no_token(tiny: Loaded, sampling: Sampling) -> None:
+    """Grown from measured accuracies: its first guesses are those of the head that is right most often."""
+    runner, accuracy = runner_of(tiny), ((0.6, 0.2, 0.1), (0.5, 0.1, 0.1))
+    heads = MedusaHeads(torch.randn(2, 64, 128, generator=torch.Generator().manual_seed(0)) * 0.3, accuracy)
+    source = Medusa(heads, runner, tiny.model.get_input_embeddings().weight, most=4, fixed=True)
+    plain = Loop(runner, 40, sampling).run(PROMPTS)
+    proposer = Speculation([source], Sizing(PassTime(1.0, 0.0), always=4))
+    assert Loop(runner, 40, sampling, proposer=proposer).run(PROMPTS).tokens == plain.tokens
+    text = Text(0, [5, 6], 1, Chooser(sampling, 0), torch.randn(64))
+    [guess] = source.guess([text])
+    assert guess.tree == grown(accuracy, 4).tree
+    assert list(guess.chances) == pytest.approx([0.6, 0.3, 0.2, 0.1])

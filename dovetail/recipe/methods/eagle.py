@@ -94,12 +94,10 @@ class Eagle:
     def on_decoding(self, loaded: Loaded, folder: Path) -> Proposer:
         from dovetail.runtime.decoding.eagle import Eagle as Drafting
         from dovetail.runtime.decoding.eagle import EagleLayer
-        from dovetail.runtime.decoding.speculator import ABOUT, Speculator
+        from dovetail.runtime.decoding.speculator import Speculator, trained
 
-        place = Path(self.heads).expanduser() if self.heads else folder / "eagle"
-        if not self.heads and not (place / ABOUT).is_file():
-            hint = f"dovetail medusa train {folder} --kind eagle --out HEADS, then eagle:heads=HEADS"
-            raise DovetailError("no draft layer for this model", where=str(place), hint=hint)
+        named = Path(self.heads).expanduser() if self.heads else None
+        place = trained("eagle", named, folder, "eagle:heads=HEADS")
         layer = EagleLayer.of(Speculator.open(place), loaded)
         chain = tuple(row[:1] for row in _as_long(layer.accuracy, self.length))
         return Drafting.of(loaded, replace(layer, accuracy=chain)).alone()

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 MOST = 256  # guesses of one sequence in a step
 _STORED = {"F32": "fp32", "BF16": "bf16", "F16": "fp16"}
-FOLDER = "medusa"  # beside the weights
 
 
 @method("medusa")
@@ -119,14 +118,12 @@ class Medusa:
         from dovetail.runtime.decoding.runner import runner_of
         from dovetail.runtime.decoding.sizing import PassTime, Sizing
         from dovetail.runtime.decoding.speculation import Speculation
-        from dovetail.runtime.decoding.speculator import ABOUT
+        from dovetail.runtime.decoding.speculator import trained
 
         if not self.shared:
             raise DovetailError("heads with output heads of their own are only predicted", where="medusa.shared")
-        place = Path(self.heads).expanduser() if self.heads else folder / FOLDER
-        if not self.heads and not (place / ABOUT).is_file():
-            hint = f"dovetail medusa train {folder} --out HEADS, then medusa:heads=HEADS"
-            raise DovetailError("no heads for this model", where=str(place), hint=hint)
+        named = Path(self.heads).expanduser() if self.heads else None
+        place = trained("medusa", named, folder, "medusa:heads=HEADS")
         source = Heads.of(place, loaded, most=self.nodes)
         return Speculation([source], Sizing(PassTime.of(runner_of(loaded)), most=self.nodes))
 

@@ -15,7 +15,7 @@ from dovetail.runtime.decoding.medusa import MOST, Medusa
 from dovetail.runtime.decoding.runner import runner_of
 from dovetail.runtime.decoding.sizing import PassTime, Sizing
 from dovetail.runtime.decoding.speculation import Source, Speculation
-from dovetail.runtime.decoding.speculator import Speculator
+from dovetail.runtime.decoding.speculator import Speculator, trained
 from dovetail.runtime.load import Loaded, load
 
 HEADS = ("medusa", "eagle")  # what is trained: folders of these names beside the weights, where no other is given
@@ -66,8 +66,9 @@ def named(mode: str, *, heads: bool = False, draft: bool = False) -> list[tuple[
     if len(set(kinds)) < len(kinds) or sum(kind in _DRAFTS for kind in kinds) > 1:
         raise DovetailError(f"'{mode}' names two of a kind", where="speculation", hint="medusa+lookup, or draft+lookup")
     for name, (kind, _) in zip(mode.split("+"), found, strict=False):
-        if ":" in name and kind != "exit":
-            raise DovetailError(f"'{name}' has a parameter", where="speculation", hint=f"{kind}; exit:N has one")
+        if ":" in name and kind != "exit" and name != "medusa:fixed":
+            hint = f"{kind}; exit:N and medusa:fixed have one"
+            raise DovetailError(f"'{name}' has a parameter", where="speculation", hint=hint)
     if heads and (users := sum(kind in HEADS for kind in kinds)) != 1:
         what = "one folder of heads for two kinds" if users else "heads that nothing uses"
         hint = "folders medusa and eagle beside the weights" if users else "--speculate medusa, or eagle"
@@ -84,7 +85,8 @@ def speculation(loaded: Loaded, mode: str, given: Given | None = None) -> Specul
     Parameters
     ----------
     mode : str
-        ``medusa``: heads that were trained for the model; ``eagle``: a draft layer that was; ``draft``: a smaller
+        ``medusa``: heads that were trained for the model, in a tree for each step; ``medusa:fixed``: in one tree, grown
+        from their measured accuracies, as the paper has it; ``eagle``: a draft layer that was; ``draft``: a smaller
         model; ``exit:N``: the first N layers; ``lookup``: what followed the newest tokens before. ``medusa+lookup``:
         both in one tree.
 
@@ -102,16 +104,16 @@ def speculation(loaded: Loaded, mode: str, given: Given | None = None) -> Specul
 
 
 def _folder(loaded: Loaded, kind: str, given: Given) -> Path:
-    beside = given.beside or loaded.folder
-    folder = given.heads or beside / kind
-    if given.heads is None and not folder.is_dir():
-        hint = f"dovetail medusa train {beside} --kind {kind} --out HEADS, then --heads HEADS"
-        raise DovetailError(f"no {kind} heads for this model", where=str(folder), hint=hint)
-    return folder
+    return trained(kind, given.heads, given.beside or loaded.folder, "--heads HEADS")
 
 
-def _medusa(loaded: Loaded, _: str, given: Given) -> Source:
-    return Medusa.of(_folder(loaded, "medusa", given), loaded, most=given.always or MOST)
+def _medusa(loaded: Loaded, parameter: str, given: Given) -> Source:
+    if parameter not in ("", "fixed"):
+        raise DovetailError(
+            f"no Medusa '{parameter}'", where="speculation", hint="medusa, or medusa:fixed for one tree"
+        )
+    fixed = parameter == "fixed"
+    return Medusa.of(_folder(loaded, "medusa", given), loaded, most=given.always or MOST, fixed=fixed)
 
 
 def _eagle(loaded: Loaded, _: str, given: Given) -> Source:

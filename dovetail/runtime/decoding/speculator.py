@@ -101,3 +101,18 @@ def described(folder: Path) -> tuple[str, str, dict[str, Any]]:
         raise DovetailError(f"no {ABOUT}", where=str(folder), hint=hint) from None
     except (OSError, ValueError, KeyError, AttributeError) as error:
         raise DovetailError("is not a speculator's description", where=str(folder / ABOUT), why=str(error)) from error
+
+
+def trained(kind: str, given: Path | None, beside: Path, use: str) -> Path:
+    """The folder of what was trained: `given`, or that named as the kind beside a model's weights.
+
+    Raises
+    ------
+    DovetailError
+        None is given and none lies there; `use` says how to name one.
+    """
+    place = given or beside / kind
+    if given is None and not (place / ABOUT).is_file():
+        hint = f"dovetail medusa train {beside} --kind {kind} --out HEADS, then {use}"
+        raise DovetailError(f"no {kind} heads for this model", where=str(place), hint=hint)
+    return place
