@@ -5,6 +5,7 @@
 The embedded model in fp32 with its own Medusa heads; prompts of 64 tokens from the test split, which neither the model
 nor the heads were trained on. Baselines in the same process: `transformers.generate` and our own loop without guesses.
 
+- products: those of a pass with few tokens, by torch and by our kernels.
 - lossless: greedy texts that differ from plain decoding, batch 1 and 4; the gap of the two likeliest logits there.
 - sampling: at temperature 0.8, four tokens in 25,000 texts of each mode against as many plain ones of other seeds:
   chi-square at each place, tokens seen fewer than ten times taken together; asked of the least of four: p > 0.01 / 4.
@@ -38,6 +39,7 @@ from dovetail.runtime.decoding.proposal import Text
 from dovetail.runtime.decoding.runner import runner_of
 from dovetail.runtime.decoding.sampling import Chooser, Sampling
 from dovetail.runtime.decoding.speculation import Speculation
+from dovetail.runtime.kernels.dense import DenseProduct
 from dovetail.runtime.load import Loaded, load
 
 MODES = ("lookup", "medusa", "medusa+lookup", "exit:2")
@@ -275,15 +277,43 @@ def guessing_s(loaded: Loaded, mode: str, given: Given, size: int, rows: Sequenc
     return statistics.median(found)
 
 
+def products(loaded: Loaded) -> None:
+    """All products of a pass, by torch and by the kernels for few tokens."""
+    weights = [part.weight for part in loaded.model.modules() if type(part) is torch.nn.Linear]
+    ours = [DenseProduct(weight) for weight in weights]
+    clock = clock_of(loaded.device)
+    print("\nproducts: all of a pass, one by one, milliseconds\n")
+    print(f"{'tokens':>8}{'torch':>9}{'ours':>9}")
+    for tokens in (1, 2, 3, 4, 6, 8, 16, 32, 64):
+        inputs = [torch.randn(tokens, weight.shape[1]) for weight in weights]
+        times: tuple[list[float], list[float]] = ([], [])
+        with torch.inference_mode():
+            for _ in range(100):
+                marks = [clock()]
+                for x, weight in zip(inputs, weights, strict=True):
+                    torch.nn.functional.linear(x, weight)
+                marks.append(clock())
+                for x, product in zip(inputs, ours, strict=True):
+                    product(x)
+                marks.append(clock())
+                for found, began, ended in zip(times, marks, marks[1:], strict=False):
+                    found.append(ended - began)
+        print(
+            f"{tokens:>8}{statistics.median(times[0]) * 1e3:>9.3f}{statistics.median(times[1]) * 1e3:>9.3f}", flush=True
+        )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--prompts", type=int, default=200)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--only", default="lossless,sampling,plain,gain,predicted")
+    parser.add_argument("--only", default="products,lossless,sampling,plain,gain,predicted")
     given = parser.parse_args()
     loaded = load(weights_of(Model.load("embedded")))
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads; embedded model, fp32")
     only = given.only.split(",")
+    if "products" in only:
+        products(loaded)
     if "lossless" in only:
         lossless(loaded, given.prompts)
     if "sampling" in only:
