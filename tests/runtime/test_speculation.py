@@ -118,6 +118,15 @@ def test_one_hiccup_does_not_condemn_a_width() -> None:
     assert max(widths[-3:]) == 3
 
 
+def test_the_end_of_texts_says_nothing_of_guesses() -> None:
+    sizing, chances = Sizing(PassTime(1.0, 0.02)), [0.9, 0.8, 0.7]
+    assert statistics.median(driven(sizing, 40, chances, 1.0)) == 3
+    for _ in range(30):  # texts of one step
+        if not sizing.resting(1):
+            sizing.learn(1, [], sizing.time.seconds(1, sizing.width(chances, 1)))
+    assert statistics.median(driven(sizing, 10, chances, 1.0)) == 3
+
+
 def test_where_guesses_should_not_pay_they_are_tried_late() -> None:
     sizing = Sizing(PassTime(1e-3, 1e-3))
     assert driven(sizing, 32, [0.5], 1.0, batch=64) == [-1] * 32

@@ -178,9 +178,11 @@ class Sizing:
         if self._width == _REST:
             self.trust = self._mean(self.trust, 1.0, _FORGOTTEN)
             return
-        right = sum(kept) / len(kept) - 1 if kept else 0.0
+        if not kept:  # all texts ended: what else was right is not known
+            return
+        right = sum(kept) / len(kept) - 1
         came, expected = (right, self._expected) if self._width else first
-        if kept and expected > 0:
+        if expected > 0:
             self.trust = min(2.0, max(0.1, self._mean(self.trust, came / expected)))
         plain = self._ratio.get((batch, _REST), 1.0) * self.time.seconds(batch, 0)
         fixed = self.time.fixed_s / self.time.seconds(batch, self._width)
