@@ -101,10 +101,10 @@ def test_peak_memory_sees_what_was_freed_again() -> None:
         pytest.skip("this kernel has no /proc/self/status")
     size = 64 << 20
     for _ in range(5):  # a kernel that takes back idle pages meanwhile hides as much of the rise
-        with PeakMemory() as peak:
-            with mmap.mmap(-1, size) as block:  # new pages: an allocator may hand out some that are resident already
-                for _ in range(size >> 20):
-                    block.write(b"1" * (1 << 20))
+        # new pages: an allocator may hand out some that are resident already
+        with PeakMemory() as peak, mmap.mmap(-1, size) as block:
+            for _ in range(size >> 20):
+                block.write(b"1" * (1 << 20))
         assert peak.bytes is not None
         if peak.bytes >= size * 0.9:
             break
