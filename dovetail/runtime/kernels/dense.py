@@ -1,6 +1,6 @@
 """Products of plain float weights with few tokens: what trees of guesses and small batches need.
 
-Matrix libraries are made for many tokens: with the one that torch brings, two cost nearly twice what one does. These
+Matrix libraries are made for many tokens: with the one that torch brings, two cost 1.6 times what one does. These
 kernels read each weight once for four tokens, so a few cost little more than one.
 """
 
