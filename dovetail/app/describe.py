@@ -181,6 +181,7 @@ def _guesses(recipe: Recipe) -> dict[str, Any]:
     runs = (
         "'dovetail run' executes it" if isinstance(guess, OnDecoding) else "predicted, not executed by 'dovetail run'"
     )
+    runs += "; relaxed: it keeps guesses that the model would not have chosen" if recipe.relaxed else ""
     try:
         step = guess.rewrite(Model.load(_EXAMPLE).graph(batch=1, tokens=1, context=1024))
     except DovetailError:  # heads, or a draft, for another model than the example

@@ -47,24 +47,28 @@ def run(
     Packed weights stay packed where kernels for them run here; `kernels` and `head_bits` are those of `load`.
     `temperature`, `top_k`, `top_p` and `seed` are those of `Sampling`. `stop` are strings that end the text, and are
     left out of it. `speculate` is a mode of `decoding.modes`, such as ``medusa+lookup``: tokens are guessed and tried
-    several in a step; the text is the same. `heads` is the folder of Medusa heads or a draft layer, by default that
-    beside the weights; `draft` is a smaller model. `on_text` is given the text in pieces as it comes.
+    several in a step; the text is the same, but for ``medusa:relaxed``. `heads` is the folder of Medusa heads or a
+    draft layer, by default that beside the weights; `draft` is a smaller model. `on_text` is given the text in pieces
+    as it comes.
 
     Returns
     -------
     dict
         ``text, tokens, tokens_per_s, tokens_per_step, cache_bytes``; ``speculate`` is the mode, or the method of the
-        recipe that guesses; ``kernels`` is the arithmetic, as `Loaded` has it.
+        recipe that guesses; ``acceptance`` is ``relaxed`` where guesses are kept that the model would not have chosen,
+        else ``lossless``; ``kernels`` is the arithmetic, as `Loaded` has it.
 
     Raises
     ------
     DovetailError
         A prompt that is empty, not UTF-8 or beyond the context; weights that are not here; an unknown
-        `speculate`, no heads or those of another model, heads or a draft that nothing uses.
+        `speculate`, no heads or those of another model, heads or a draft that nothing uses; relaxed acceptance where
+        the likeliest token is taken.
     """
     found = model if isinstance(model, Model) else Model.load(model)
     how, folder, prompt = Recipe.load(recipe), weights_of(found), _prompt(prompt_file)
     _check_guesses(how, speculate, heads, draft)
+    relaxed = _check_relaxed(how, speculate, temperature)
     with ExitStack() as stack:
         if how.of_weights().methods:
             scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dovetail-")))
@@ -80,6 +84,7 @@ def run(
         )  # fmt: skip
     return {
         "model": found.name, "recipe": how.name, "kernels": loaded.arithmetic, "speculate": how.guesser or speculate,
+        "acceptance": "relaxed" if relaxed else "lossless",
         "text": stream.close(),
         "tokens": len(made.tokens),
         "tokens_per_s": exact(made.tokens_per_s, "tok/s", "measured", "this run, prefill left out").to_json(),
@@ -101,8 +106,8 @@ def _proposer(
 def _check_guesses(how: Recipe, speculate: str, heads: Path | None, draft: str | None) -> None:
     """Raise `DovetailError`, before anything is loaded, for options that do not go together."""
     guess = how.guess()
+    require("torch", "torch", to="run a model")
     if guess is None:
-        require("torch", "torch", to="run a model")
         from dovetail.runtime.decoding.modes import named
 
         named(speculate, heads=heads is not None, draft=draft is not None)
@@ -116,6 +121,17 @@ def _check_guesses(how: Recipe, speculate: str, heads: Path | None, draft: str |
         raise DovetailError(f"recipe {how.name} names its heads itself", where="--heads", hint="medusa:heads=DIR")
     if draft is not None:
         raise DovetailError(f"recipe {how.name} names its draft itself", where="--draft", hint="draft:model=MODEL")
+
+
+def _check_relaxed(how: Recipe, speculate: str, temperature: float) -> bool:
+    """Whether acceptance is relaxed. Raises `DovetailError` where that means nothing."""
+    from dovetail.runtime.decoding.modes import relaxes
+    from dovetail.runtime.decoding.sampling import Sampling
+    from dovetail.runtime.decoding.typical import Typical
+
+    if relaxed := how.relaxed or relaxes(speculate):
+        Typical.check(Sampling(temperature))
+    return relaxed
 
 
 def _prompt(path: Path) -> str:

@@ -59,6 +59,8 @@ class Speculation:
         At each context over batches: of the recipe as it is, and of the best number of guesses there.
     best_map : tuple of (int, array)
         Contexts, and the best numbers of guesses over batches.
+    relaxed : bool
+        Whether guesses are kept that the model would not have chosen; tokens of a step are those of exact acceptance.
     """
 
     name: str
@@ -71,11 +73,13 @@ class Speculation:
     best_gain: float
     map: tuple[Gain, ...] = ()
     best_map: tuple[tuple[int, np.ndarray], ...] = ()
+    relaxed: bool = False
 
     def words(self) -> str:
         """In a line."""
         best = f"best {self.best} guesses here ({self.best_gain:.2f}x)" if self.best else "best no guesses here"
         made = f"{self.tokens_per_step:.2f} tokens a step with {self.guesses:g} guesses"
+        made += " (relaxed: another text; chances are those of exact acceptance)" if self.relaxed else ""
         if self.gain is None:
             return f"{made}; {self._pays()}"
         found = self.gain
@@ -92,7 +96,8 @@ class Speculation:
     def to_json(self) -> dict[str, Any]:
         """Names of quantities as in the answer of ``estimate``; the map has a row for each context and batch."""
         return {
-            "method": self.name, "guesses": self.guesses, "tokens_per_step": self.tokens_per_step,
+            "method": self.name, "acceptance": "relaxed" if self.relaxed else "lossless",
+            "guesses": self.guesses, "tokens_per_step": self.tokens_per_step,
             "gain": self.gain.to_json() if self.gain else None,
             "pays": [list(range_) for range_ in self.pays], "fits": self.fits,
             "best_guesses": self.best, "best_gain": _finite(self.best_gain), "map": list(self._rows()),
@@ -131,6 +136,7 @@ def speculation(
     part = Speculation(
         recipe.name, float(graph.tokens - 1), float(graph.tokens_per_step), shown,
         _ranges(line), int(fits[-1]) if fits.size else 0, int(best[0, 0]), float(most[0, 0]),
+        relaxed=recipe.relaxed,
     )  # fmt: skip
     return _mapped(part, model, machine, recipe, plan) if full else part
 

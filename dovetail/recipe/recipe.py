@@ -53,6 +53,8 @@ class Recipe:
 
     def __post_init__(self) -> None:
         form, last, pruned = "dense", "the checkpoint", ""
+        if self.relaxed and "relaxed" not in self.name:
+            object.__setattr__(self, "name", f"{self.name} (relaxed)")  # wherever it is named, that is said
         if len(guess := [_name(step) for step in self.methods if getattr(step, "guesses", False)]) > 1:
             why = f"{' and '.join(guess)} both guess the tokens to come, and a step verifies one kind of guesses"
             raise DovetailError("two methods that guess", where=f"recipe {self.name}", why=why, hint="one of them")
@@ -157,8 +159,14 @@ class Recipe:
 
     @property
     def guesser(self) -> str:
-        """The name of its method of speculation; empty without."""
-        return next((_name(step) for step in self.methods if getattr(step, "guesses", False)), "")
+        """The name of its method of speculation, ``medusa:relaxed`` of one that is not lossless; empty without."""
+        name = next((_name(step) for step in self.methods if getattr(step, "guesses", False)), "")
+        return f"{name}:relaxed" if self.relaxed else name
+
+    @property
+    def relaxed(self) -> bool:
+        """Whether it keeps guesses that the model would not have chosen: the text is not that of the other methods."""
+        return any(getattr(step, "relaxed", False) for step in self.methods)
 
     def sized(self, guesses: int) -> Recipe:
         """The same with another number of guesses a step, where it guesses."""

@@ -435,8 +435,10 @@ def test_keys_of_run(answer: Callable[..., Any], call: Call, workshop: Path, wei
     assert "did you mean 'lookup'" in err
     by_recipe = answer(*words, "--recipe", "lookup:length=2")
     assert (by_recipe["text"], by_recipe["speculate"]) == (found["text"], "lookup")
+    assert found["acceptance"] == looked["acceptance"] == by_recipe["acceptance"] == "lossless"
     for options, says in (
         (["--heads", "here"], "heads that nothing uses"),
+        (["--speculate", "medusa:relaxed"], "relaxed acceptance without drawing"),
         (["--draft", "embedded", "--speculate", "lookup"], "a draft model that nothing uses"),
         (["--draft", "embedded", "--recipe", "lookup"], "names its draft itself"),
         (["--heads", "here", "--recipe", "medusa"], "names its heads itself"),
@@ -445,6 +447,15 @@ def test_keys_of_run(answer: Callable[..., Any], call: Call, workshop: Path, wei
         code, _, err = call(*words, *options)
         assert code == 2
         assert says in " ".join(err.split())
+
+
+def test_relaxed_runs_say_so(answer: Callable[..., Any], call: Call, workshop: Path) -> None:
+    words = ["run", "embedded", "--prompt-file", workshop / "text.txt", "--max-new", 8, "--temperature", 0.8]
+    found = answer(*words, "--speculate", "medusa:relaxed")
+    assert (found["speculate"], found["acceptance"]) == ("medusa:relaxed", "relaxed")
+    assert "relaxed" in call(*words, "--recipe", "medusa:relaxed=true")[2]
+    assert "relaxed" not in call(*words, "--speculate", "medusa")[2]
+    assert "relaxed" in answer("recipe", "show", "medusa:relaxed=true")["speculation"]
 
 
 @pytest.mark.parametrize(

@@ -213,6 +213,8 @@ def _guesses(data: Data) -> Iterator[Section]:
     design = about.get("of") or {}  # of a search
     place = f"{data.get('model') or design.get('model')} on {data.get('on') or design.get('machine')}"
     note = "Modelled; acceptance from the literature unless heads of your own are named. A gap does not fit."
+    if about.get("acceptance") == "relaxed":
+        note += " Relaxed: typical acceptance makes another text; chances here are those of exact acceptance."
     yield Crossover(f"When does guessing pay? {place}", "plain steps", series, str(about["method"]), note)
     table = sorted({(float(r["context"]), float(r["batch"]), r["best_guesses"]) for r in rows if r["gain"]})
     batches = list(dict.fromkeys(batch for _, batch, _ in sorted(table, key=lambda x: x[1])))

@@ -146,7 +146,10 @@ def run(
     ] = None,
     speculate: Annotated[
         str,
-        typer.Option(metavar="HOW", help="none, lookup, medusa, eagle, draft, exit:N, medusa+lookup; the same text."),
+        typer.Option(
+            metavar="HOW",
+            help="none, lookup, medusa, eagle, draft, exit:N, medusa+lookup: the same text; medusa:relaxed: another.",
+        ),
     ] = "none",
     heads: Annotated[
         Path | None, typer.Option("--heads", metavar="DIR", help="Trained heads; else those beside the weights.")
@@ -174,6 +177,7 @@ def run(
         print()
         speed, cache = found["tokens_per_s"]["value"], found["cache_bytes"]["value"]
         steps = "" if found["tokens_per_step"] == 1 else f" ({found['tokens_per_step']:.2f} a step)"
+        steps += ", relaxed acceptance: not the model's own text" if found["acceptance"] == "relaxed" else ""
         progress(
             f"\n{found['tokens']} tokens{steps}, {speed:,.1f} tok/s, {cache:,.0f} bytes of cache, "
             f"{found['kernels']} products",

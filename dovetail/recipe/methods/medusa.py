@@ -33,7 +33,9 @@ _STORED = {"F32": "fp32", "BF16": "bf16", "F16": "fp16"}
 @method("medusa")
 @dataclass(frozen=True, slots=True)
 class Medusa:
-    """Verify a tree of up to `nodes` guesses a step, grown from what heads hold likely; the text stays the same.
+    """Verify a tree of up to `nodes` guesses a step, grown from what heads hold likely; the text stays the same,
+    unless it is `relaxed`: typical acceptance keeps guesses that are likely enough, and is predicted with the chances
+    of exact ones.
 
     How often heads are right is theirs where `heads` is a folder of trained ones, else `accuracy`, else as published
     for Vicuna-7B. Decoding takes the heads in the folder `medusa` beside the weights where none is named.
@@ -45,6 +47,7 @@ class Medusa:
     shared: bool = (
         True  # heads share the model's output head; false: each has its own, as in the paper (predicted only)
     )
+    relaxed: bool = False  # typical acceptance, where tokens are drawn: not the model's distribution
 
     guesses: ClassVar[bool] = True
     sizes: ClassVar[tuple[int, ...]] = (1, 2, 3, 4, 6, 8, 12, 16, 20, 24, 32, 48, 64)
@@ -119,13 +122,15 @@ class Medusa:
         from dovetail.runtime.decoding.sizing import PassTime, Sizing
         from dovetail.runtime.decoding.speculation import Speculation
         from dovetail.runtime.decoding.speculator import trained
+        from dovetail.runtime.decoding.typical import Typical
 
         if not self.shared:
             raise DovetailError("heads with output heads of their own are only predicted", where="medusa.shared")
         named = Path(self.heads).expanduser() if self.heads else None
         place = trained("medusa", named, folder, "medusa:heads=HEADS")
         source = Heads.of(place, loaded, most=self.nodes)
-        return Speculation([source], Sizing(PassTime.of(runner_of(loaded)), most=self.nodes))
+        sizing = Sizing(PassTime.of(runner_of(loaded)), most=self.nodes)
+        return Speculation([source], sizing, Typical() if self.relaxed else None)
 
 
 def _states(elements: object, act: str) -> Operator:

@@ -79,7 +79,7 @@ class Loop:
         Raises
         ------
         DovetailError
-            No prompt, one without a token, or no token to make.
+            No prompt, one without a token, or no token to make; relaxed acceptance where the likeliest token is taken.
         """
         if not prompts or not all(prompts) or self.max_new < 1:
             what = f"{len(prompts)} prompts, the shortest of {min(map(len, prompts), default=0)} tokens"
@@ -87,6 +87,8 @@ class Loop:
             raise DovetailError(f"{what}, {self.max_new} tokens to make", where="decoding", hint=hint)
         began = time.perf_counter()
         if self.proposer:
+            if self.proposer.relaxed is not None:
+                self.proposer.relaxed.check(self.sampling)
             self.proposer.begin()
         with torch.inference_mode():
             longest, layers = max(map(len, prompts)) + self.max_new, len(self.runner.layers)
@@ -133,9 +135,12 @@ class Loop:
         states = self.runner.forward(nodes, cache, positions, visible)
         logits, kept = self.runner.logits(states), []
         likeliest = logits.argmax(-1).tolist() if self.sampling.greedy else None
+        relaxed = self.proposer.relaxed if self.proposer else None
         for row, (text, proposal) in enumerate(zip(self._texts, proposals, strict=True)):
             if likeliest is not None:
                 path, made = agreed(proposal, likeliest[row].__getitem__)
+            elif relaxed is not None:
+                path, made = relaxed.accepted(proposal, logits[row], text.choose)
             else:
                 path, made = agreed(proposal, lambda node, row=row, text=text: text.choose(logits[row, node]))  # type: ignore[misc]
             cache.keep_path(row, path)

@@ -16,9 +16,11 @@ from dovetail.runtime.decoding.runner import runner_of
 from dovetail.runtime.decoding.sizing import PassTime, Sizing
 from dovetail.runtime.decoding.speculation import Source, Speculation
 from dovetail.runtime.decoding.speculator import Speculator, trained
+from dovetail.runtime.decoding.typical import Typical
 from dovetail.runtime.load import Loaded, load
 
 HEADS = ("medusa", "eagle")  # what is trained: folders of these names beside the weights, where no other is given
+_MEDUSA = {"fixed", "relaxed"}  # what may follow its name
 _RANKS = 4  # guesses of each place of a draft
 _DEEPEST = 6
 
@@ -66,8 +68,8 @@ def named(mode: str, *, heads: bool = False, draft: bool = False) -> list[tuple[
     if len(set(kinds)) < len(kinds) or sum(kind in _DRAFTS for kind in kinds) > 1:
         raise DovetailError(f"'{mode}' names two of a kind", where="speculation", hint="medusa+lookup, or draft+lookup")
     for name, (kind, _) in zip(mode.split("+"), found, strict=False):
-        if ":" in name and kind != "exit" and name != "medusa:fixed":
-            hint = f"{kind}; exit:N and medusa:fixed have one"
+        if ":" in name and kind != "exit" and not (kind == "medusa" and _words(name)):
+            hint = f"{kind}; exit:N, medusa:fixed and medusa:relaxed have one"
             raise DovetailError(f"'{name}' has a parameter", where="speculation", hint=hint)
     if heads and (users := sum(kind in HEADS for kind in kinds)) != 1:
         what = "one folder of heads for two kinds" if users else "heads that nothing uses"
@@ -79,6 +81,17 @@ def named(mode: str, *, heads: bool = False, draft: bool = False) -> list[tuple[
     return found
 
 
+def relaxes(mode: str) -> bool:
+    """Whether a mode keeps guesses that the model would not have chosen: its text is not the one without guesses."""
+    return any(kind == "medusa" and "relaxed" in rest.split(":") for kind, rest in named(mode))
+
+
+def _words(name: str) -> bool:
+    """Whether ``medusa:…`` is followed by words that it has, none twice."""
+    words = name.split(":")[1:]
+    return set(words) <= _MEDUSA and len(set(words)) == len(words)
+
+
 def speculation(loaded: Loaded, mode: str, given: Given | None = None) -> Speculation | None:
     """What proposes tokens in a mode: names joined by ``+``, or ``none``.
 
@@ -86,8 +99,10 @@ def speculation(loaded: Loaded, mode: str, given: Given | None = None) -> Specul
     ----------
     mode : str
         ``medusa``: heads that were trained for the model, in a tree for each step; ``medusa:fixed``: in one tree, grown
-        from their measured accuracies, as the paper has it; ``eagle``: a draft layer that was; ``draft``: a smaller
-        model; ``exit:N``: the first N layers; ``lookup``: what followed the newest tokens before. ``medusa+lookup``:
+        from their measured accuracies, as the paper has it; ``medusa:relaxed``: with typical acceptance of all guesses
+        of the tree, which is not lossless (``medusa:fixed:relaxed`` is the paper's); ``eagle``: a draft layer that was
+        trained; ``draft``: a smaller model; ``exit:N``: the first N layers; ``lookup``: what followed the newest tokens
+        before. ``medusa+lookup``:
         both in one tree.
 
     Raises
@@ -100,7 +115,8 @@ def speculation(loaded: Loaded, mode: str, given: Given | None = None) -> Specul
         return None
     sources = [_SOURCES[kind](loaded, parameter, given) for kind, parameter in names]
     drafts = [source.sizing for source in sources if isinstance(source, Drafter)]
-    return Speculation(sources, drafts[0] if drafts else Sizing(PassTime.of(runner_of(loaded)), always=given.always))
+    sizing = drafts[0] if drafts else Sizing(PassTime.of(runner_of(loaded)), always=given.always)
+    return Speculation(sources, sizing, Typical() if relaxes(mode) else None)
 
 
 def _folder(loaded: Loaded, kind: str, given: Given) -> Path:
@@ -108,11 +124,7 @@ def _folder(loaded: Loaded, kind: str, given: Given) -> Path:
 
 
 def _medusa(loaded: Loaded, parameter: str, given: Given) -> Source:
-    if parameter not in ("", "fixed"):
-        raise DovetailError(
-            f"no Medusa '{parameter}'", where="speculation", hint="medusa, or medusa:fixed for one tree"
-        )
-    fixed = parameter == "fixed"
+    fixed = "fixed" in parameter.split(":")
     return Medusa.of(_folder(loaded, "medusa", given), loaded, most=given.always or MOST, fixed=fixed)
 
 

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from dovetail.runtime.decoding.sampling import Chooser
 from dovetail.runtime.decoding.tree import ROOT, Tree
+
+if TYPE_CHECKING:
+    from dovetail.runtime.decoding.typical import Typical
 
 
 @dataclass(slots=True)
@@ -68,6 +72,7 @@ class Proposer:
     """What guesses the tokens to come: `propose` is called before each step, the others are told of what became."""
 
     observes = False  # whether it wants to know hidden states
+    relaxed: Typical | None = None  # keeps guesses that are likely enough; None: those that the model itself chooses
 
     def begin(self) -> None:
         """Called before the first token of a batch of texts."""

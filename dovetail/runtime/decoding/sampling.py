@@ -93,7 +93,15 @@ class Chooser:
         """
         if self.sampling.greedy:
             return logits
-        while len(self._noise) <= ahead:
-            noise = torch.empty(logits.shape[-1], dtype=torch.float64, device="cpu")
-            self._noise.append(noise.exponential_(generator=self._source))
+        self._fill(ahead, logits.shape[-1])
         return self.sampling.chances(logits.cpu()) / self._noise[ahead]
+
+    def skip(self, vocabulary: int) -> None:
+        """The next token is decided by others: its noise is used up."""
+        self._fill(0, vocabulary)
+        self._noise.popleft()
+
+    def _fill(self, ahead: int, vocabulary: int) -> None:
+        while len(self._noise) <= ahead:
+            noise = torch.empty(vocabulary, dtype=torch.float64, device="cpu")
+            self._noise.append(noise.exponential_(generator=self._source))

@@ -11,6 +11,7 @@ from torch import Tensor
 from dovetail.runtime.decoding.proposal import Proposal, Proposer, Text
 from dovetail.runtime.decoding.sizing import Sizing
 from dovetail.runtime.decoding.tree import ROOT, Tree
+from dovetail.runtime.decoding.typical import Typical
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +60,11 @@ class Source:
 
 @dataclass(slots=True)
 class Speculation(Proposer):
-    """Proposes the guesses of all `sources` that pay by `sizing`."""
+    """Proposes the guesses of all `sources` that pay by `sizing`; `relaxed` where not only exact ones are kept."""
 
     sources: Sequence[Source]
     sizing: Sizing
+    relaxed: Typical | None = None
     _asked: list[tuple[int, Guess]] = field(default_factory=list)  # for each text: its length, and the guess
 
     def begin(self) -> None:
