@@ -1,16 +1,20 @@
-"""``medusa train``: heads that make a model's decoding faster."""
+"""``medusa train``: heads that make a model's decoding faster, beside the model or together with it."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from dovetail.app.help import Verbs, add
 from dovetail.app.output import Answer, Json, Quiet, command, emit, progress
 from dovetail.app.question import ModelName
-from dovetail.app.table import table
+from dovetail.app.table import folded, table
+from dovetail.core.errors import DovetailError
+
+if TYPE_CHECKING:
+    from dovetail.recipe.speculation.joint import Joint
 
 
 def add_to(app: typer.Typer) -> None:
@@ -21,7 +25,8 @@ def add_to(app: typer.Typer) -> None:
     add(
         medusa, "Commands", train,
         ["dovetail medusa train ./my-model --text texts.txt --out ./my-heads",
-         "dovetail medusa train ./my-model --kind eagle --out ./my-draft"],
+         "dovetail medusa train ./my-model --kind eagle --out ./my-draft",
+         "dovetail medusa train ./my-model --text texts.txt --joint --out ./my-faster-model"],
     )  # fmt: skip
     app.add_typer(medusa, name="medusa", rich_help_panel="Do")
 
@@ -45,12 +50,28 @@ def train(
         float | None, typer.Option(metavar="R", help="Learning rate at the start; 0.01 for heads, 0.002 for a layer.")
     ] = None,
     seed: Annotated[int, typer.Option(metavar="N", help="Seed of texts and steps.")] = 0,
+    joint: Annotated[
+        bool, typer.Option("--joint", help="Then train a copy of the model together with them: --out holds both.")
+    ] = False,
+    joint_steps: Annotated[
+        int | None, typer.Option("--joint-steps", metavar="N", help="Steps of that stage; 1000.", min=1)
+    ] = None,
+    backbone_rate: Annotated[
+        float | None, typer.Option("--backbone-rate", metavar="R", help="Learning rate of the model in it; 0.00001.")
+    ] = None,
+    head_weight: Annotated[
+        float | None, typer.Option("--head-weight", metavar="W", help="The heads' loss in it, against its own; 0.2.")
+    ] = None,
+    distil: Annotated[
+        float | None,
+        typer.Option(metavar="S", help="1: its own loss holds it to what it said; less: it learns the text, too."),
+    ] = None,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Train Medusa heads, or a draft layer, on text that the model writes itself.
 
-    The model stays as it is. A stop loses little: the same command goes on. What is learned belongs to these weights,
+    The model stays as it is; with --joint a copy of it learns, too. A stop loses little: the same command goes on. What is learned belongs to these weights,
     and to what recipes make of them; other models refuse it.
     """
     from dovetail.design.resolve import weights_of
@@ -59,11 +80,50 @@ def train(
     from dovetail.recipe.speculation.text import SelfText
     from dovetail.recipe.speculation.train import Training, train_speculator, usual_rate
 
+    together = _joint(joint, {"steps": joint_steps, "rate": backbone_rate, "weight": head_weight, "distil": distil})
     folder = weights_of(Model.load(model))
     schedule = Schedule(steps, rows, usual_rate(kind) if rate is None else rate, seed)
     how = Training(kind, heads, text, SelfText(texts, prompt_tokens, new_tokens, seed=seed), schedule)
-    found = train_speculator(folder, out, how, lambda line: progress(line, quiet=quiet))
-    emit(Answer("medusa train", found, lambda: _screen(model, found, quiet)), as_json=json, quiet=quiet)
+
+    def told(line: str) -> None:
+        progress(line, quiet=quiet)
+
+    if together is None:
+        found = train_speculator(folder, out, how, told)
+        answer = Answer("medusa train", found, lambda: _screen(model, found, quiet))
+    else:
+        from dovetail.recipe.speculation.backbone import train_jointly
+
+        found = train_jointly(folder, out, how, together, told)
+        answer = Answer("medusa train", found, lambda: _joint_screen(found, quiet))
+    emit(answer, as_json=json, quiet=quiet)
+
+
+def _joint(asked: bool, given: dict[str, Any]) -> Joint | None:
+    """How both are trained together; None for heads alone."""
+    from dovetail.recipe.speculation.joint import Joint
+
+    known = {name: value for name, value in given.items() if value is not None}
+    if known and not asked:
+        what = f"'{next(iter(known))}' of a joint training that is not asked for"
+        raise DovetailError(what, where="medusa train", hint="--joint")
+    return Joint(**known) if asked else None
+
+
+def _joint_screen(found: dict[str, Any], quiet: bool) -> None:
+    print(f"wrote {found['path']}: the model, and in it medusa, {found['parameters']:,} parameters")
+    if quiet:
+        return
+    alone, now = found["alone"], found["tokens_per_step"]
+    pairs = zip(alone["accuracy"], found["accuracy"], strict=True)
+    rows = [[str(head), f"{before[0]:.1%}", f"{after[0]:.1%}"] for head, (before, after) in enumerate(pairs, 1)]
+    table(["tokens ahead", "right at once, heads alone", "jointly"], rows)
+    steps = ", ".join(f"{alone['tokens_per_step'][n]:.2f} → {now[n]:.2f} with {n}" for n in now)
+    print(f"tokens a step, expected, by guesses: {steps}")
+    before, after = (found[f"perplexity_{when}"] for when in ("before", "after"))
+    shown = f"{after['value']:.3f} [{after['low']:.3f} – {after['high']:.3f}]"
+    print(folded(f"perplexity {before['value']:.3f} → {shown}, {after['source']}"))
+    print(command(["dovetail", "run", found["path"], "--prompt-file", "FILE", "--speculate", "medusa"]))
 
 
 def _screen(model: str, found: dict[str, Any], quiet: bool) -> None:

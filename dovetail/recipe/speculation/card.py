@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from dovetail.runtime.decoding.speculator import Speculator
 
 _CARD = """# {what} for {base}
@@ -10,7 +13,7 @@ Trained by dovetail {version}. What is guessed here is checked by the model: tex
 made with it is the text made without.
 
 - base: {base}, SHA-256 of its safetensors files {sha256}; other weights are refused
-- trained in {steps:,} steps on {texts:,} texts that the model wrote itself
+- trained in {steps:,} steps on {texts:,} texts that the model wrote itself{joint}
 - their beginnings: {text}; temperatures {temperatures}
 - measured on {held_out:,} further texts of its own, begun where none was that it learned from: in {apart}
 
@@ -31,6 +34,17 @@ def card(stored: Speculator) -> str:
     return _CARD.format(
         kind=stored.kind, what=_WHAT[stored.kind], base=about["base_name"], sha256=stored.base, texts=how["texts"],
         temperatures=" and ".join(map(str, how["temperatures"])), text=about["text"], steps=how["steps"],
+        joint=_joint(how.get("joint")),
         held_out=how["held_out"], apart=how["apart"], rows="\n".join(rows), version=about["versions"]["dovetail"],
         steps_of=", ".join(f"{tokens:.2f} with {nodes} guesses" for nodes, tokens in about["tokens_per_step"].items()),
     )  # fmt: skip
+
+
+def _joint(how: Mapping[str, Any] | None) -> str:
+    """What a second stage did, in which the model learned, too."""
+    if not how:
+        return ""
+    return (
+        f";\n  then in {how['steps']:,} steps together with the model, at a rate of {how['rate']:g}: heads weigh "
+        f"{how['weight']:g},\n  and the model is held to what it said before ({how['distil']:g} of its own loss)"
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -91,36 +91,72 @@ def fit(
     DovetailError
         A loss that is not finite.
     """
-    parameters = list(learner.parameters())
-    optimizer = torch.optim.AdamW(parameters, lr=schedule.rate, betas=(0.9, 0.98), weight_decay=0.0)
-    done, losses = _resumed(kept, parameters, optimizer)
-    pace = Pace(schedule.steps, "step", report, done=done)
-    if done:
-        report(f"going on after step {done} of {schedule.steps}")
-    saved = time.monotonic()
-    for step in range(done, schedule.steps):
-        source = torch.Generator().manual_seed(schedule.seed * 1_000_003 + step)
-        ids = text.ids[torch.randint(len(text.ids), (schedule.rows,), generator=source)].long().to(model.device)
-        for group in optimizer.param_groups:
-            group["lr"] = schedule.rate_of(step)
+
+    def loss(ids: Tensor) -> Tensor:
         with torch.no_grad():
             hidden = model.base_model(input_ids=ids, use_cache=False).last_hidden_state
-        loss = float(learner.loss(ids, hidden, text.prompt))
-        if not math.isfinite(loss):
-            raise DovetailError(f"the loss is {loss} at step {step}", where="training", hint="a smaller rate")
+        return learner.loss(ids, hidden, text.prompt)
+
+    part = Part(list(learner.parameters()), schedule.rate)
+    return ends(descend([part], loss, text, schedule, model.device, kept, report))[0][1]
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Parameters that share a learning rate: that of the start."""
+
+    parameters: list[Tensor]
+    rate: float
+
+
+def descend(
+    parts: Sequence[Part], loss: Callable[[Tensor], Tensor], text: Written, schedule: Schedule, device: torch.device,
+    kept: Path, report: Callable[[str], None],
+) -> list[list[float]]:  # fmt: skip
+    """The steps of `fit`, for several parts and a loss of several terms: those of each step are returned.
+
+    Parameters
+    ----------
+    loss : callable
+        From texts (B, T) to a loss, or some (n,); leaves gradients in the parameters.
+    schedule : Schedule
+        Its rate is that of a part whose own is the same; others rise and fall in proportion.
+    """
+    parameters = [one for part in parts for one in part.parameters]
+    groups = [{"params": part.parameters, "share": part.rate / schedule.rate} for part in parts]
+    optimizer = torch.optim.AdamW(groups, lr=schedule.rate, betas=(0.9, 0.98), weight_decay=0.0)
+    losses = _resumed(kept, parameters, optimizer)
+    pace = Pace(schedule.steps, "step", report, done=len(losses))
+    if losses:
+        report(f"going on after step {len(losses)} of {schedule.steps}")
+    saved = time.monotonic()
+    for step in range(len(losses), schedule.steps):
+        source = torch.Generator().manual_seed(schedule.seed * 1_000_003 + step)
+        ids = text.ids[torch.randint(len(text.ids), (schedule.rows,), generator=source)].long().to(device)
+        for group in optimizer.param_groups:
+            group["lr"] = schedule.rate_of(step) * group["share"]
+        losses.append(loss(ids).reshape(-1).tolist())
+        if not all(map(math.isfinite, losses[-1])):
+            what = f"the loss is {sum(losses[-1])} at step {step}"
+            raise DovetailError(what, where="training", hint="a smaller rate")
         optimizer.step()
         optimizer.zero_grad()
-        losses.append(loss)
         pace.step()
         if time.monotonic() - saved > _KEPT_EVERY_S:
             _keep(kept, parameters, optimizer, losses)
             saved = time.monotonic()
     _keep(kept, parameters, optimizer, losses)
-    last = losses[-max(1, schedule.steps // 10) :]
-    return sum(last) / len(last)
+    return losses
 
 
-def _keep(path: Path, parameters: list[Tensor], optimizer: torch.optim.Optimizer, losses: list[float]) -> None:
+def ends(losses: Sequence[Sequence[float]]) -> list[tuple[float, float]]:
+    """Of each term the mean over the first tenth of the steps, and over the last."""
+    tenth = max(1, len(losses) // 10)
+    first, last = (zip(*part, strict=True) for part in (losses[:tenth], losses[-tenth:]))
+    return [(sum(a) / tenth, sum(b) / tenth) for a, b in zip(first, last, strict=True)]
+
+
+def _keep(path: Path, parameters: list[Tensor], optimizer: torch.optim.Optimizer, losses: list[list[float]]) -> None:
     from io import BytesIO
 
     sink = BytesIO()
@@ -128,12 +164,12 @@ def _keep(path: Path, parameters: list[Tensor], optimizer: torch.optim.Optimizer
     write_bytes(path, sink.getvalue())
 
 
-def _resumed(path: Path, parameters: list[Tensor], optimizer: torch.optim.Optimizer) -> tuple[int, list[float]]:
+def _resumed(path: Path, parameters: list[Tensor], optimizer: torch.optim.Optimizer) -> list[list[float]]:
     if not path.is_file():
-        return 0, []
+        return []
     state = torch.load(path, weights_only=True)
     with torch.no_grad():
         for mine, stored in zip(parameters, state["parameters"], strict=True):
             mine.copy_(stored)
     optimizer.load_state_dict(state["optimizer"])
-    return len(state["losses"]), list(state["losses"])
+    return list(state["losses"])

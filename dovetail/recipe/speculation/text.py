@@ -113,8 +113,16 @@ def parts(
     """Texts to learn from, and texts to check with: a twentieth, at every temperature, from documents kept apart."""
     held = max(1, round(HELD_OUT * how.rows))
     learn = written(loaded, begin.learned, replace(how, rows=how.rows - held), kept, report)
+    return learn, to_check(loaded, begin, how, kept, report, learn)
+
+
+def to_check(
+    loaded: Loaded, begin: Beginnings, how: SelfText, kept: Path, report: Callable[[str], None], learn: Written
+) -> Written:  # fmt: skip
+    """The second of `parts`, beside the first."""
+    held = max(1, round(HELD_OUT * how.rows))
     turns = replace(how, rows=held, batch=min(how.batch, math.ceil(held / len(how.temperatures))))
-    return learn, written(loaded, begin.checked, turns, kept, report, learn)
+    return written(loaded, begin.checked, turns, kept, report, learn)
 
 
 def _new(found: Tensor, seen: set[tuple[int, ...]], prompt: int, whole: bool) -> Tensor:

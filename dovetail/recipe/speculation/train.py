@@ -33,7 +33,7 @@ from dovetail.runtime.decoding.runner import runner_of
 from dovetail.runtime.decoding.speculator import ABOUT, Speculator
 from dovetail.runtime.load import Loaded, load
 
-_NODES = (4, 8, 16, 63)
+NODES = (4, 8, 16, 63)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +66,11 @@ class Training:
         if self.written.rows < 2:
             raise DovetailError("one text", where="training", why="others are to check with", hint="--texts 4096")
 
+    @property
+    def source(self) -> str:
+        """What the text is called."""
+        return "train split of the standard library" if self.text is None else self.text.name
+
     def beginnings(self) -> list[str]:
         """The documents that texts begin in."""
         return [one.text for one in documents("train")] if self.text is None else [read_text(self.text, "the text")]
@@ -87,7 +92,7 @@ def _medusa(loaded: Loaded, training: Training) -> _Made:
     def judged(text: Written) -> tuple[dict[str, Tensor], dict[str, Any]]:
         stored = heads.weight.detach().to(torch.bfloat16)
         found = accuracies(MedusaHeads(stored.to(model.dtype)), model, text)
-        steps = {str(nodes): grown(found, nodes).tokens_per_step for nodes in _NODES}
+        steps = {str(nodes): grown(found, nodes).tokens_per_step for nodes in NODES}
         return {"heads.weight": stored}, {"accuracy": found, "tokens_per_step": steps}
 
     return _Made(learner, judged)
@@ -105,7 +110,7 @@ def _eagle(loaded: Loaded, training: Training) -> _Made:
         kept = EagleLayer(shape, {name: tensor.to(model.dtype) for name, tensor in stored.items()})
         found = acceptance(kept, model, runner.logits, text, training.heads)
         places = worth(found)
-        steps = {str(nodes): 1 + sum(chance for chance, _, _ in places[:nodes]) for nodes in _NODES}
+        steps = {str(nodes): 1 + sum(chance for chance, _, _ in places[:nodes]) for nodes in NODES}
         return stored, {"shape": asdict(shape), "accuracy": found, "tokens_per_step": steps}
 
     return _Made(learner, judged)
@@ -144,23 +149,19 @@ def train_speculator(
     target = Path(out).expanduser()
     check_apart(Path(folder), target)
     check_ours(target, ABOUT)
-    loaded = load(folder)
-    if loaded.tokenizer is None:
-        raise DovetailError("no tokenizer", where=str(folder), hint="a folder with tokenizer.json")
-    _check_context(loaded, training.written)
-    loaded.model.requires_grad_(False)
+    loaded = begun(folder, training)
     base, made, texts = Checkpoint.open(folder), _KINDS[training.kind](loaded, training), training.beginnings()
     begin = Beginnings.of(loaded.tokenizer, texts, training.written.prompt)
     key = digest(
         [__version__, base.content(), texts, training.kind, training.heads, training.written, training.schedule]
     )
-    with _kept(target, key, report) as kept:
+    with in_hand(target, key, report) as kept:
         learn, check = parts(loaded, begin, training.written, kept, report)
         loss = fit(made.learner, loaded.model, learn, training.schedule, kept / "state.pt", report)
         tensors, about = made.judged(check)
         about |= {
             "loss": loss, "base_name": base.folder.name,
-            "text": "train split of the standard library" if training.text is None else training.text.name,
+            "text": training.source,
             "training": {"texts": len(learn.ids), "held_out": len(check.ids), "apart": begin.apart,
                          "steps": training.schedule.steps, "seed": training.schedule.seed,
                          "temperatures": training.written.temperatures},
@@ -168,9 +169,19 @@ def train_speculator(
         }  # fmt: skip
         stored = Speculator(training.kind, base.sha256(), tensors, about)
         stored.save(target, card(stored))
-        _remove(kept)
+        remove(kept)
     parameters = sum(tensor.numel() for tensor in tensors.values())
     return {"path": str(target), "kind": training.kind, "parameters": parameters, **about}
+
+
+def begun(folder: str | Path, training: Training) -> Loaded:
+    """The model, frozen. Raises `DovetailError` where it has no tokenizer, or texts are beyond its context."""
+    loaded = load(folder)
+    if loaded.tokenizer is None:
+        raise DovetailError("no tokenizer", where=str(folder), hint="a folder with tokenizer.json")
+    _check_context(loaded, training.written)
+    loaded.model.requires_grad_(False)
+    return loaded
 
 
 def _check_context(loaded: Loaded, how: SelfText) -> None:
@@ -181,7 +192,7 @@ def _check_context(loaded: Loaded, how: SelfText) -> None:
 
 
 @contextmanager
-def _kept(target: Path, key: str, report: Callable[[str], None]) -> Iterator[Path]:
+def in_hand(target: Path, key: str, report: Callable[[str], None]) -> Iterator[Path]:
     """The folder of unfinished work beside `target`, for this process alone; gone again where nothing is in it."""
     kept = target.parent / f".{target.name}.training-{key[:12]}"
     for other in sorted(target.parent.glob(f".{glob.escape(target.name)}.training-*")):
@@ -200,6 +211,7 @@ def _kept(target: Path, key: str, report: Callable[[str], None]) -> Iterator[Pat
                 kept.rmdir()
 
 
-def _remove(kept: Path) -> None:
+def remove(kept: Path) -> None:
+    """What was kept of a training that is finished."""
     for file in (*kept.glob("text-*"), *kept.glob("check-*"), *kept.glob("*state.pt*")):
         file.unlink(missing_ok=True)
