@@ -465,6 +465,9 @@ def test_relaxed_runs_say_so(answer: Callable[..., Any], call: Call, workshop: P
         (["--rate", "0"], "a rate of 0.0"),
         (["--heads", "4", "--new-tokens", "4"], "4 heads"),
         (["--seed", "99999999999999999999"], "a seed of"),
+        (["--distil", "0.5"], "--joint"),
+        (["--joint", "--distil", "1.5"], "distilled by 1.5"),
+        (["--joint", "--kind", "eagle"], "no joint training of kind 'eagle'"),
     ],
 )
 def test_training_that_cannot_be(call: Call, workshop: Path, weights: Path, words: list[str], says: str) -> None:
@@ -473,6 +476,26 @@ def test_training_that_cannot_be(call: Call, workshop: Path, weights: Path, word
     assert code == 2
     assert says in " ".join(err.split())
     assert sorted(workshop.iterdir()) == before
+
+
+def test_joint_training_says_what_became_of_quality(
+    answer: Callable[..., Any], call: Call, workshop: Path, weights: Path
+) -> None:
+    words = ["medusa", "train", weights, "--out", workshop / "joint", "--text", workshop / "text.txt", "--joint"]
+    small = ["--heads", 2, "--texts", 8, "--prompt-tokens", 8, "--new-tokens", 8, "--steps", 2, "--rows", 2]
+    found = answer(*words, *small, "--joint-steps", 2)
+    assert is_quantity(found["perplexity_before"])
+    assert is_quantity(found["perplexity_after"])
+    assert found["heads"] == str(workshop / "joint" / "medusa")
+    assert len(found["accuracy"]) == len(found["alone"]["accuracy"]) == 2
+    code, out, _ = call(*words, *small, "--joint-steps", 2)
+    assert code == 0
+    assert f"{found['perplexity_after']['value']:.3f}" in out
+    assert all(len(line) <= 100 or str(workshop) in line for line in out.splitlines())
+    made = answer(
+        "run", workshop / "joint", "--prompt-file", workshop / "text.txt", "--max-new", 4, "--speculate", "medusa"
+    )
+    assert made["acceptance"] == "lossless"
 
 
 def test_keys_of_build_and_measure(answer: Callable[..., Any], call: Call, workshop: Path, weights: Path) -> None:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dovetail.app.help import Verbs, add
-from dovetail.app.output import Answer, Json, Quiet, command, emit, progress
+from dovetail.app.output import Answer, Json, Quiet, command, emit, folded, progress
 from dovetail.app.question import ModelName
-from dovetail.app.table import folded, table
+from dovetail.app.table import table
 from dovetail.core.errors import DovetailError
 
 if TYPE_CHECKING:
@@ -71,8 +71,8 @@ def train(
 ) -> None:
     """Train Medusa heads, or a draft layer, on text that the model writes itself.
 
-    The model stays as it is; with --joint a copy of it learns, too. A stop loses little: the same command goes on. What is learned belongs to these weights,
-    and to what recipes make of them; other models refuse it.
+    The model stays as it is; with --joint a copy of it learns, too. A stop loses little: the same command goes on. What
+    is learned belongs to these weights, and to what recipes make of them; other models refuse it.
     """
     from dovetail.design.resolve import weights_of
     from dovetail.model import Model
@@ -101,13 +101,15 @@ def train(
 
 def _joint(asked: bool, given: dict[str, Any]) -> Joint | None:
     """How both are trained together; None for heads alone."""
-    from dovetail.recipe.speculation.joint import Joint
-
     known = {name: value for name, value in given.items() if value is not None}
     if known and not asked:
         what = f"'{next(iter(known))}' of a joint training that is not asked for"
         raise DovetailError(what, where="medusa train", hint="--joint")
-    return Joint(**known) if asked else None
+    if not asked:
+        return None
+    from dovetail.recipe.speculation.joint import Joint
+
+    return Joint(**known)
 
 
 def _joint_screen(found: dict[str, Any], quiet: bool) -> None:
@@ -119,7 +121,7 @@ def _joint_screen(found: dict[str, Any], quiet: bool) -> None:
     rows = [[str(head), f"{before[0]:.1%}", f"{after[0]:.1%}"] for head, (before, after) in enumerate(pairs, 1)]
     table(["tokens ahead", "right at once, heads alone", "jointly"], rows)
     steps = ", ".join(f"{alone['tokens_per_step'][n]:.2f} → {now[n]:.2f} with {n}" for n in now)
-    print(f"tokens a step, expected, by guesses: {steps}")
+    print(folded(f"tokens a step, expected, by guesses: {steps}"))
     before, after = (found[f"perplexity_{when}"] for when in ("before", "after"))
     shown = f"{after['value']:.3f} [{after['low']:.3f} – {after['high']:.3f}]"
     print(folded(f"perplexity {before['value']:.3f} → {shown}, {after['source']}"))
