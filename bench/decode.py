@@ -1,6 +1,6 @@
 """Decoding with guesses against plain decoding: is it lossless, and how much faster is it.
 
-    OMP_NUM_THREADS=1 python bench/decode.py [--prompts 200] [--rounds 5] [--only lossless,sampling,…]
+    OMP_NUM_THREADS=1 python bench/decode.py [--prompts 200] [--rounds 5] [--only gain,…] [--modes medusa,…]
 
 The embedded model in fp32 with its own Medusa heads; prompts of 64 tokens from the test split, which neither the model
 nor the heads were trained on. Baselines in the same process: `transformers.generate` and our own loop without guesses.
@@ -11,7 +11,11 @@ nor the heads were trained on. Baselines in the same process: `transformers.gene
   chi-square at each place, tokens seen fewer than ten times taken together; asked of the least of four: p > 0.01 / 4.
 - plain: our loop against `transformers.generate`, batch 1.
 - gain: against our plain loop, on all texts, and on those in which at most 20 % of 4-grams repeat.
-- predicted: tokens a step from guesses counted on other prompts, times from plain passes; against the measured gain.
+- predicted: tokens a step counted on other prompts, steps rehearsed with known texts, asking timed by itself; against
+  the measured gain.
+
+No smaller model of these tokens exists: `draft` is a copy of the model's own first two layers, with its norm and head,
+in a folder of its own. The layer of `eagle` is that of `--eagle DIR`, or one trained here, shortly.
 
 Times are CPU seconds of the one thread (wall seconds with more), prefill left out; modes take turns within a round and
 the median round counts.
@@ -20,30 +24,43 @@ the median round counts.
 from __future__ import annotations
 
 import argparse
+import copy
 import random
+import shutil
 import statistics
+import sys
+import tempfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 
+import numpy as np
 import torch
 
 from dovetail.design.resolve import weights_of
+from dovetail.design.speculation import batch_gain
 from dovetail.model import Model
-from dovetail.recipe.speculation.text import repetition
+from dovetail.recipe.speculation.learner import Schedule
+from dovetail.recipe.speculation.text import SelfText, repetition
+from dovetail.recipe.speculation.train import Training, train_speculator, usual_rate
 from dovetail.runtime.corpus import documents
-from dovetail.runtime.decoding.drafting import DraftedPass
 from dovetail.runtime.decoding.loop import Decoded, Loop
 from dovetail.runtime.decoding.modes import Given, speculation
 from dovetail.runtime.decoding.passes import TimedPass, clock_of
-from dovetail.runtime.decoding.proposal import Text
+from dovetail.runtime.decoding.rehearsal import TimedStep
 from dovetail.runtime.decoding.runner import runner_of
-from dovetail.runtime.decoding.sampling import Chooser, Sampling
+from dovetail.runtime.decoding.sampling import Sampling
 from dovetail.runtime.decoding.speculation import Speculation
 from dovetail.runtime.kernels.dense import DenseProduct
 from dovetail.runtime.load import Loaded, load
 
-MODES = ("lookup", "medusa", "medusa+lookup", "exit:2")
+MODES = ("lookup", "medusa", "medusa+lookup", "exit:2", "draft", "eagle")
+FIXED = (("lookup", 4), ("medusa", 4), ("medusa", 10), ("medusa+lookup", 6), ("exit:2", 2), ("draft", 2), ("eagle", 3))
 GIVEN, NEW = 64, 128  # tokens of a prompt, and made of it
+RELAXED = "medusa:relaxed"  # not lossless: beside the others where tokens are drawn, for its gain alone
+SHORT = 64  # made of it where gains are predicted
+DRAFT = 2  # layers of the model that are copied as the model that drafts
 BATCHES = (1, 4, 16, 64)
 REPEATED = 0.2
 ALWAYS = 6  # guesses in every step where losslessness is tried
@@ -91,14 +108,14 @@ def gap(loaded: Loaded, prompt: list[int], made: Sequence[int], at: int) -> floa
     return float(best[0] - best[1])
 
 
-def lossless(loaded: Loaded, count: int) -> None:
+def lossless(loaded: Loaded, count: int, modes: Mapping[str, Given]) -> None:
     rows = prompts(loaded, count)
     print(f"\nlossless: {count} prompts x {NEW} tokens, greedy, {ALWAYS} guesses in every step\n")
     print(f"{'mode':<16}{'batch':>6}{'tokens':>9}{'different texts':>17}{'gaps there':>12}{'tokens/step':>13}")
     plain = {size: decoded(loaded, rows, size, Sampling(), None)[0] for size in (1, 4)}
-    for mode in MODES:
+    for mode, given in modes.items():
         for size in (1, 4):
-            proposer = speculation(loaded, mode, Given(always=ALWAYS))
+            proposer = speculation(loaded, mode, replace(given, always=ALWAYS))
             made, _, tokens = decoded(loaded, rows, size, Sampling(), proposer)
             gaps = []
             for prompt, mine, theirs in zip(rows, made, plain[size], strict=True):
@@ -109,15 +126,15 @@ def lossless(loaded: Loaded, count: int) -> None:
             print(f"{mode:<16}{size:>6}{sum(map(len, made)):>9,}{len(gaps):>17}{words:>12}{tokens:>13.2f}", flush=True)
 
 
-def sampled(loaded: Loaded) -> None:
+def sampled(loaded: Loaded, modes: Mapping[str, Given]) -> None:
     from scipy.stats import chi2_contingency
 
     prompt, size = prompts(loaded, 1, seed=5)[0][:12], 500
     print(f"\nsampling: temperature 0.8, the four tokens after the first of {TEXTS:,} texts, {4 * TEXTS:,} draws\n")
     print(f"{'mode':<16}{'kinds of token':>15}{'smallest p of four':>20}{'asked':>9}{'tokens/step':>13}")
     plain = drawn(loaded, prompt, size, None, 10**6)[0]
-    for number, mode in enumerate(MODES, 1):
-        mine, tokens = drawn(loaded, prompt, size, speculation(loaded, mode, Given(always=3)), number)
+    for number, (mode, given) in enumerate(modes.items(), 1):
+        mine, tokens = drawn(loaded, prompt, size, speculation(loaded, mode, replace(given, always=3)), number)
         found, kinds = [], 0
         for ours, theirs in zip(mine, plain, strict=True):
             common = [token for token in ours | theirs if ours[token] + theirs[token] >= 10]
@@ -171,19 +188,20 @@ def plain(loaded: Loaded, rounds: int) -> None:
     print(f"({statistics.median(ours):.2f} against {statistics.median(theirs):.2f} s); {same} of 8 texts the same")
 
 
-def gains(loaded: Loaded, rounds: int, modes: Sequence[str]) -> None:
+def gains(loaded: Loaded, rounds: int, modes: Mapping[str, Given]) -> None:
     print("\ngain: against our plain loop; guesses as many as pay\n")
     print(f"{'texts':<22}{'batch':>6}  {'mode':<16}{'tokens/step':>12}{'gain':>8}{'rounds':>16}")
     for name, temperature in (("greedy", 0.0), ("T = 0.8", 0.8)):
         sampling = Sampling(temperature)
         every = prompts(loaded, 2560 if temperature == 0 else 128, seed=2)
+        tried = {**modes, **({RELAXED: Given()} if temperature and "medusa" in modes else {})}
         made = decoded(loaded, every, 64, sampling, None)[0]
         varied = [row for row, text in zip(every, made, strict=True) if repetition(text) <= REPEATED]
         print(f"  {name}: {len(varied)} of {len(every)} texts repeat at most {REPEATED:.0%} of 4-grams")
         for size in BATCHES:
             for kind, rows in (("varied", varied[:32]), ("all", every[:64])):
                 if len(rows) >= size and (kind == "varied" or size != 4):
-                    gain_rows(loaded, f"{name}, {kind}", rows[: max(size, 16)], size, sampling, rounds, modes)
+                    gain_rows(loaded, f"{name}, {kind}", rows[: max(size, 16)], size, sampling, rounds, tried)
 
 
 def gain_rows(
@@ -193,9 +211,9 @@ def gain_rows(
     size: int,
     sampling: Sampling,
     rounds: int,
-    modes: Sequence[str],
+    modes: Mapping[str, Given],
 ) -> None:
-    proposers = {mode: speculation(loaded, mode) for mode in ("none", *modes)}
+    proposers = {mode: speculation(loaded, mode, given) for mode, given in modes.items()}
     ratios: dict[str, list[float]] = {mode: [] for mode in modes}
     tokens = {}
     for _ in range(rounds):
@@ -209,72 +227,48 @@ def gain_rows(
         print(f"{name:<22}{size:>6}  {mode:<16}{tokens[mode]:>12.2f}{middle:>7.2f}x{spread:>16}", flush=True)
 
 
-def predicted(loaded: Loaded, rounds: int) -> None:
-    """Tokens a step counted on other prompts, one at a time; passes and guesses timed by themselves at each batch.
-
-    A batch needs the passes of its slowest text, and gets cheaper as texts end.
-    """
-    print("\npredicted: fixed numbers of guesses, greedy, 64 tokens\n")
+def predicted(loaded: Loaded, rounds: int, modes: Mapping[str, Given]) -> None:
+    """Paces counted on other prompts, one at a time; steps rehearsed, and sources asked, at each batch."""
+    print(f"\npredicted: fixed numbers of guesses, greedy, {SHORT} tokens\n")
     print(
         f"{'mode':<16}{'guesses':>8}{'batch':>6}{'tokens/step':>13}{'(other text)':>13}{'predicted':>11}"
-        f"{'measured':>10}{'error':>8}"
+        f"{'measured':>10}{'error':>8}{'without asking':>16}{'pass alone':>12}"
     )
-    passes, errors = TimedPass(runner_of(loaded), GIVEN + 32), []
-    known, rows = prompts(loaded, 32, seed=7), prompts(loaded, 64, seed=8)
-    for mode, always in (("lookup", 4), ("medusa", 4), ("medusa", 10), ("medusa+lookup", 6), ("exit:2", 2)):
-        given = Given(always=always)
-        paces = [decoded(loaded, [row], 1, Sampling(), speculation(loaded, mode, given), 64)[2] for row in known]
-        expected = len(paces) / sum(1 / pace for pace in paces)
+    known, rows = prompts(loaded, 128, seed=7), prompts(loaded, 128, seed=8)
+    steps, passes = TimedStep(runner_of(loaded), known, SHORT), TimedPass(runner_of(loaded), GIVEN + SHORT // 2)
+    errors: dict[str, list[float]] = {"": [], "asking": [], "pass": []}
+    for mode, always in ((mode, always) for mode, always in FIXED if mode in modes):
+        given = replace(modes[mode], always=always)
+        paces = [decoded(loaded, [row], 1, Sampling(), speculation(loaded, mode, given), SHORT)[2] for row in known]
+        asked = [steps.asking(size, always, speculation(loaded, mode, given)) for size in BATCHES]
         for size in BATCHES:
-            some, proposer = rows[: max(size, 16)], speculation(loaded, mode, given)
-            base = statistics.median(step_s(loaded, some, size, None) for _ in range(rounds))
-            step, alone = (passes.seconds(n, always) + guessing_s(loaded, mode, given, n, known) for n in (size, 1))
-            step, alone = (base - passes.seconds(size, 0) + one for one in (step, alone))  # what the loop takes besides
-            each = (step - alone) / max(1, size - 1)  # of a sequence more
-            told = base / ((alone - each) / slowest(paces, size) + each * size / expected)
-            ratios, tokens = [], 0.0
-            for _ in range(rounds):
-                plain_s = decoded(loaded, some, size, Sampling(), None, 64)[1]
-                _, seconds, tokens = decoded(loaded, some, size, Sampling(), proposer, 64)
-                ratios.append(plain_s / seconds)
-            measured = statistics.median(ratios)
-            errors.append(told / measured - 1)
+            told = [
+                batch_gain(steps, paces, size, always, lambda k: float(np.interp(k, BATCHES, asked))),  # noqa: B023
+                batch_gain(steps, paces, size, always),
+                batch_gain(passes, paces, size, always, lambda k: float(np.interp(k, BATCHES, asked))),  # noqa: B023
+            ]
+            measured, tokens = fixed_gain(loaded, rows[: max(size, 64)], size, mode, given, rounds)
+            for found, one in zip(errors.values(), told, strict=True):
+                found.append(one / measured - 1)
+            expected = len(paces) / sum(1 / pace for pace in paces)
             print(
-                f"{mode:<16}{always:>8}{size:>6}{tokens:>13.2f}{expected:>13.2f}{told:>10.2f}x{measured:>9.2f}x"
-                f"{errors[-1]:>+8.0%}", flush=True,
+                f"{mode:<16}{always:>8}{size:>6}{tokens:>13.2f}{expected:>13.2f}{told[0]:>10.2f}x{measured:>9.2f}x"
+                f"{errors[''][-1]:>+8.0%}{told[1]:>15.2f}x{told[2]:>11.2f}x", flush=True,
             )  # fmt: skip
-    print(f"median error {statistics.median(map(abs, errors)):.1%}, asked 12 %")
+    whole, silent, alone = (statistics.median(map(abs, found)) for found in errors.values())
+    print(f"median error {whole:.1%}, asked 12 %; without what asking takes {silent:.1%}, by passes alone {alone:.1%}")
 
 
-def slowest(paces: Sequence[float], size: int) -> float:
-    """Tokens a step of the slowest of `size` texts, expected: a batch has as many passes as that needs."""
-    source = random.Random(0)
-    most = [max(1 / pace for pace in source.choices(paces, k=size)) for _ in range(2000)]
-    return len(most) / sum(most)
-
-
-def step_s(loaded: Loaded, rows: Sequence[list[int]], size: int, proposer: Speculation | None) -> float:
-    """Seconds of a step of the loop."""
-    return decoded(loaded, rows[:size], size, Sampling(), proposer, 33)[1] / 32
-
-
-def guessing_s(loaded: Loaded, mode: str, given: Given, size: int, rows: Sequence[list[int]]) -> float:
-    """Seconds of asking all sources for guesses: once, or a pass of the draft for each guess."""
-    proposer = speculation(loaded, mode, given)
-    assert proposer is not None
-    if isinstance(proposer.sizing.time, DraftedPass):
-        return given.always * proposer.sizing.time.draft.seconds(size, 0)
-    hidden = loaded.model.config.hidden_size
-    texts = [
-        Text(at, list(rows[at % len(rows)]), GIVEN, Chooser(Sampling(), at), torch.randn(hidden)) for at in range(size)
-    ]
-    clock, found = clock_of(runner_of(loaded).device), []
-    with torch.inference_mode():
-        for _ in range(15):
-            began = clock()
-            proposer.propose(texts)
-            found.append(clock() - began)
-    return statistics.median(found)
+def fixed_gain(
+    loaded: Loaded, rows: Sequence[list[int]], size: int, mode: str, given: Given, rounds: int
+) -> tuple[float, float]:  # fmt: skip
+    """Measured, and tokens a step."""
+    ratios, tokens, proposer = [], 0.0, speculation(loaded, mode, given)
+    for _ in range(rounds):
+        plain_s = decoded(loaded, rows, size, Sampling(), None, SHORT)[1]
+        _, seconds, tokens = decoded(loaded, rows, size, Sampling(), proposer, SHORT)
+        ratios.append(plain_s / seconds)
+    return statistics.median(ratios), tokens
 
 
 def products(loaded: Loaded) -> None:
@@ -303,27 +297,65 @@ def products(loaded: Loaded) -> None:
         )
 
 
+def ways(loaded: Loaded, names: Sequence[str], eagle: Path | None, scratch: Path) -> dict[str, Given]:
+    """Modes with what they need beside the model."""
+    found = {name: Given() for name in names}
+    if "draft" in found:
+        found["draft"] = Given(draft=shallow_copy(loaded, scratch / "draft"))
+    if "eagle" in found:
+        found["eagle"] = Given(heads=eagle or briefly_trained(loaded, scratch / "eagle"))
+    return found
+
+
+def shallow_copy(loaded: Loaded, folder: Path) -> Path:
+    """The first layers of a model with its norm and head, as a model of its own."""
+    config = copy.deepcopy(loaded.model.config)
+    config.num_hidden_layers = DRAFT
+    if getattr(config, "layer_types", None):
+        config.layer_types = config.layer_types[:DRAFT]
+    draft = type(loaded.model)(config)
+    draft.load_state_dict(loaded.model.state_dict(), strict=False)
+    draft.save_pretrained(folder)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copyfile(loaded.folder / name, folder / name)
+    return folder
+
+
+def briefly_trained(loaded: Loaded, folder: Path) -> Path:
+    """A draft layer of 512 texts and 400 steps."""
+    how = Training("eagle", written=SelfText(rows=512), schedule=Schedule(400, 8, usual_rate("eagle")))
+    found = train_speculator(loaded.folder, folder, how, lambda line: print(line, file=sys.stderr))
+    rows = ", ".join(f"{row[0]:.0%}" for row in found["accuracy"])
+    print(f"eagle: trained here in 400 steps; right at once, one to four tokens ahead: {rows}")
+    return folder
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--prompts", type=int, default=200)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--only", default="products,lossless,sampling,plain,gain,predicted")
+    parser.add_argument("--modes", default=",".join(MODES))
+    parser.add_argument("--eagle", type=Path)
     given = parser.parse_args()
     loaded = load(weights_of(Model.load("embedded")))
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads; embedded model, fp32")
     only = given.only.split(",")
-    if "products" in only:
-        products(loaded)
-    if "lossless" in only:
-        lossless(loaded, given.prompts)
-    if "sampling" in only:
-        sampled(loaded)
-    if "plain" in only:
-        plain(loaded, given.rounds)
-    if "gain" in only:
-        gains(loaded, given.rounds, MODES)
-    if "predicted" in only:
-        predicted(loaded, given.rounds)
+    with tempfile.TemporaryDirectory() as scratch:
+        guessing = {"lossless", "sampling", "gain", "predicted"} & set(only)
+        modes = ways(loaded, given.modes.split(",") if guessing else (), given.eagle, Path(scratch))
+        if "products" in only:
+            products(loaded)
+        if "lossless" in only:
+            lossless(loaded, given.prompts, modes)
+        if "sampling" in only:
+            sampled(loaded, modes)
+        if "plain" in only:
+            plain(loaded, given.rounds)
+        if "gain" in only:
+            gains(loaded, given.rounds, modes)
+        if "predicted" in only:
+            predicted(loaded, given.rounds, modes)
 
 
 if __name__ == "__main__":

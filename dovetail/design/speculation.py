@@ -7,7 +7,8 @@ The baseline is the same recipe without its method of speculation, on the same m
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -186,7 +187,7 @@ def best_guesses(
 
 
 class PassSeconds(Protocol):
-    """Seconds of a pass: `TimedPass` and `PassTime` of the decoder as measured here, or `MachinePass`."""
+    """Seconds of a pass or step: `TimedStep`, `TimedPass`, `PassTime` as measured here, or `MachinePass`."""
 
     def seconds(self, batch: int, guesses: int) -> float:
         """Of a pass over `batch` sequences with as many guesses each, and the newest tokens."""
@@ -235,3 +236,33 @@ def predicted_gains(
             if guesses:
                 found[row, guesses] = tokens * plain / (passes.seconds(batch, guesses) + guessing_s)
     return found
+
+
+def batch_gain(
+    passes: PassSeconds,
+    paces: Sequence[float],
+    batch: int,
+    guesses: int,
+    asking_s: Callable[[int], float] = lambda _: 0.0,
+) -> float:
+    """The gain of decoding texts of one length together until the slowest is done, each with guesses of its own luck.
+
+    A text of pace p needs 1 / p steps a token, and leaves the batch then: of `batch` texts whose paces are drawn from
+    those that were counted, K are left after u steps a token, K binomial with the share of paces below 1 / u. So a
+    token of all takes ``integral of E[seconds(K)] du`` against ``seconds(batch)`` of plain steps, in which all go on.
+
+    Parameters
+    ----------
+    paces : sequence of float
+        Tokens a step, of texts decoded one at a time.
+    asking_s : callable
+        Seconds that it takes to guess for so many texts, a step.
+    """
+    steps, counts = np.unique(1.0 / np.asarray(paces, float), return_counts=True)
+    going = 1.0 - np.concatenate(([0], np.cumsum(counts)[:-1])) / len(paces)  # share that needs more than the last step
+    lengths = np.diff(np.concatenate(([0.0], steps)))
+    left = np.arange(1, batch + 1)
+    each = np.array([passes.seconds(int(k), guesses) + asking_s(int(k)) for k in left])
+    ways = np.array([math.comb(batch, int(k)) for k in left], float)
+    chances = ways * going[:, None] ** left * (1.0 - going[:, None]) ** (batch - left)
+    return float(passes.seconds(batch, 0) / (lengths @ (chances @ each)))

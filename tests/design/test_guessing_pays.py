@@ -1,5 +1,6 @@
 """When guessing pays: gains against what two estimates say, the crossover, the best number, times of passes."""
 
+import itertools
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from dovetail.app.report.page import render
 from dovetail.app.report.verb import report_of
 from dovetail.design import estimate
 from dovetail.design.resolve import Plan, as_machine, weights_of
-from dovetail.design.speculation import MachinePass, best_guesses, predicted_gains, speculation
+from dovetail.design.speculation import MachinePass, batch_gain, best_guesses, predicted_gains, speculation
 from dovetail.model import Model
 from dovetail.recipe.recipe import Recipe
 from dovetail.runtime.decoding.passes import TimedPass
@@ -108,6 +109,23 @@ def test_gains_of_a_measured_pass_by_hand() -> None:
     np.testing.assert_allclose(found, expected)
     slower = predicted_gains(PassTime(0.010, 0.001), [1.0, 1.5], [1], guessing_s=0.003)
     np.testing.assert_allclose(slower, [[1.0, 1.5 * 11 / 15]])
+
+
+def test_a_batch_lasts_as_long_as_its_slowest_text() -> None:
+    """Closed forms, and every batch of a few paces counted out."""
+    passes = PassTime(0.010, 0.001)
+    alike = batch_gain(passes, [2.0] * 5, 4, 3, lambda k: 0.002 * k)
+    assert alike == pytest.approx(2.0 * 0.014 / (0.026 + 0.008))
+    assert batch_gain(passes, [1.0], 7, 0) == pytest.approx(1.0)
+    paces, batch, guesses = [1.0, 1.6, 1.6, 3.0], 3, 2
+    total = 0.0
+    for rows in itertools.product(paces, repeat=batch):
+        needs, done = sorted(1 / pace for pace in rows), 0.0
+        for left, need in zip(range(batch, 0, -1), needs, strict=True):
+            total += (need - done) * (passes.seconds(left, guesses) + 0.001 * left**2)
+            done = need
+    expected = passes.seconds(batch, 0) / (total / len(paces) ** batch)
+    assert batch_gain(passes, paces, batch, guesses, lambda k: 0.001 * k**2) == pytest.approx(expected)
 
 
 def test_gains_of_this_computer_are_those_of_passes_it_was_timed_at() -> None:
