@@ -11,8 +11,8 @@ nor the heads were trained on. Baselines in the same process: `transformers.gene
   chi-square at each place, tokens seen fewer than ten times taken together; asked of the least of four: p > 0.01 / 4.
 - plain: our loop against `transformers.generate`, batch 1.
 - gain: against our plain loop, on all texts, and on those in which at most 20 % of 4-grams repeat.
-- predicted: tokens a step counted on other prompts, steps rehearsed with known texts, asking timed by itself; against
-  the measured gain.
+- predicted: tokens a step, and steps without a guess, counted on other prompts; steps rehearsed with known texts,
+  asking timed by itself; against the measured gain.
 
 No smaller model of these tokens exists: `draft` is a copy of the model's own first two layers, with its norm and head,
 in a folder of its own. The layer of `eagle` is that of `--eagle DIR`, or one trained here, shortly.
@@ -32,7 +32,7 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +48,7 @@ from dovetail.runtime.corpus import documents
 from dovetail.runtime.decoding.loop import Decoded, Loop
 from dovetail.runtime.decoding.modes import Given, speculation
 from dovetail.runtime.decoding.passes import TimedPass, clock_of
+from dovetail.runtime.decoding.proposal import Proposal, Text
 from dovetail.runtime.decoding.rehearsal import TimedStep
 from dovetail.runtime.decoding.runner import runner_of
 from dovetail.runtime.decoding.sampling import Sampling
@@ -234,20 +235,25 @@ def predicted(loaded: Loaded, rounds: int, modes: Mapping[str, Given]) -> None:
         f"{'mode':<16}{'guesses':>8}{'batch':>6}{'tokens/step':>13}{'(other text)':>13}{'predicted':>11}"
         f"{'measured':>10}{'error':>8}{'without asking':>16}{'pass alone':>12}"
     )
-    known, rows = prompts(loaded, 128, seed=7), prompts(loaded, 128, seed=8)
-    steps, passes = TimedStep(runner_of(loaded), known, SHORT), TimedPass(runner_of(loaded), GIVEN + SHORT // 2)
+    known, rows = prompts(loaded, 64, seed=7), prompts(loaded, 64, seed=8)
     errors: dict[str, list[float]] = {"": [], "asking": [], "pass": []}
     for mode, always in ((mode, always) for mode, always in FIXED if mode in modes):
         given = replace(modes[mode], always=always)
-        paces = [decoded(loaded, [row], 1, Sampling(), speculation(loaded, mode, given), SHORT)[2] for row in known]
+        steps = TimedStep(runner_of(loaded), known, SHORT)  # anew: computers drift
+        passes = TimedPass(runner_of(loaded), GIVEN + SHORT // 2)
+        paces, guessed = counted(loaded, known, mode, given)
         asked = [steps.asking(size, always, speculation(loaded, mode, given)) for size in BATCHES]
+
+        def asking(batch: int, asked: Sequence[float] = asked) -> float:
+            return float(np.interp(batch, BATCHES, asked))
+
         for size in BATCHES:
             told = [
-                batch_gain(steps, paces, size, always, lambda k: float(np.interp(k, BATCHES, asked))),  # noqa: B023
-                batch_gain(steps, paces, size, always),
-                batch_gain(passes, paces, size, always, lambda k: float(np.interp(k, BATCHES, asked))),  # noqa: B023
+                batch_gain(steps, paces, size, always, asking, guessed),
+                batch_gain(steps, paces, size, always, guessed=guessed),
+                batch_gain(passes, paces, size, always, asking, guessed),
             ]
-            measured, tokens = fixed_gain(loaded, rows[: max(size, 64)], size, mode, given, rounds)
+            measured, tokens = fixed_gain(loaded, rows[: max(size, 32)], size, mode, given, rounds)
             for found, one in zip(errors.values(), told, strict=True):
                 found.append(one / measured - 1)
             expected = len(paces) / sum(1 / pace for pace in paces)
@@ -257,6 +263,29 @@ def predicted(loaded: Loaded, rounds: int, modes: Mapping[str, Given]) -> None:
             )  # fmt: skip
     whole, silent, alone = (statistics.median(map(abs, found)) for found in errors.values())
     print(f"median error {whole:.1%}, asked 12 %; without what asking takes {silent:.1%}, by passes alone {alone:.1%}")
+
+
+def counted(loaded: Loaded, rows: Sequence[list[int]], mode: str, given: Given) -> tuple[list[float], float]:
+    """Tokens a step of each text by itself, and the share of steps that had guesses."""
+    proposer = speculation(loaded, mode, given)
+    assert proposer is not None
+    told = Counted(proposer.sources, proposer.sizing)
+    paces = [decoded(loaded, [row], 1, Sampling(), told, SHORT)[2] for row in rows]
+    return paces, told.guessed / told.steps
+
+
+@dataclass(slots=True)
+class Counted(Speculation):
+    """Counts steps, and those with guesses."""
+
+    steps: int = 0
+    guessed: int = 0
+
+    def propose(self, texts: Sequence[Text]) -> list[Proposal]:
+        found = Speculation.propose(self, texts)
+        self.steps += len(found)
+        self.guessed += sum(bool(one.tokens) for one in found)
+        return found
 
 
 def fixed_gain(

@@ -239,12 +239,9 @@ def predicted_gains(
 
 
 def batch_gain(
-    passes: PassSeconds,
-    paces: Sequence[float],
-    batch: int,
-    guesses: int,
-    asking_s: Callable[[int], float] = lambda _: 0.0,
-) -> float:
+    passes: PassSeconds, paces: Sequence[float], batch: int, guesses: int,
+    asking_s: Callable[[int], float] = lambda _: 0.0, guessed: float = 1.0,
+) -> float:  # fmt: skip
     """The gain of decoding texts of one length together until the slowest is done, each with guesses of its own luck.
 
     A text of pace p needs 1 / p steps a token, and leaves the batch then: of `batch` texts whose paces are drawn from
@@ -257,12 +254,17 @@ def batch_gain(
         Tokens a step, of texts decoded one at a time.
     asking_s : callable
         Seconds that it takes to guess for so many texts, a step.
+    guessed : float
+        Share of the steps in which a text has guesses; a pass is a plain one where none of them has.
     """
     steps, counts = np.unique(1.0 / np.asarray(paces, float), return_counts=True)
     going = 1.0 - np.concatenate(([0], np.cumsum(counts)[:-1])) / len(paces)  # share that needs more than the last step
     lengths = np.diff(np.concatenate(([0.0], steps)))
     left = np.arange(1, batch + 1)
-    each = np.array([passes.seconds(int(k), guesses) + asking_s(int(k)) for k in left])
+    wide, plain = (
+        np.array([passes.seconds(int(k), n) for k in left]) for n in (guesses, 0 if guessed < 1 else guesses)
+    )
+    each = wide + (plain - wide) * (1.0 - guessed) ** left + [asking_s(int(k)) for k in left]
     ways = np.array([math.comb(batch, int(k)) for k in left], float)
     chances = ways * going[:, None] ** left * (1.0 - going[:, None]) ** (batch - left)
     return float(passes.seconds(batch, 0) / (lengths @ (chances @ each)))

@@ -117,6 +117,8 @@ def test_a_batch_lasts_as_long_as_its_slowest_text() -> None:
     alike = batch_gain(passes, [2.0] * 5, 4, 3, lambda k: 0.002 * k)
     assert alike == pytest.approx(2.0 * 0.014 / (0.026 + 0.008))
     assert batch_gain(passes, [1.0], 7, 0) == pytest.approx(1.0)
+    seldom = batch_gain(passes, [1.0], 2, 3, guessed=0.4)  # none of two has a guess in 0.36 of the steps
+    assert seldom == pytest.approx(0.012 / (0.64 * 0.018 + 0.36 * 0.012))
     paces, batch, guesses = [1.0, 1.6, 1.6, 3.0], 3, 2
     total = 0.0
     for rows in itertools.product(paces, repeat=batch):
