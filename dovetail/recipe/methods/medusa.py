@@ -33,9 +33,10 @@ _STORED = {"F32": "fp32", "BF16": "bf16", "F16": "fp16"}
 @method("medusa")
 @dataclass(frozen=True, slots=True)
 class Medusa:
-    """Verify a tree of up to `nodes` guesses a step, grown from what heads hold likely; the text stays the same,
-    unless it is `relaxed`: typical acceptance keeps guesses that are likely enough, and is predicted with the chances
-    of exact ones.
+    """Verify a tree of up to `nodes` guesses a step, grown from what heads hold likely: lossless, unless `relaxed`.
+
+    Relaxed is typical acceptance: guesses that are likely enough are kept, where tokens are drawn. It is predicted with
+    the chances of exact acceptance.
 
     How often heads are right is theirs where `heads` is a folder of trained ones, else `accuracy`, else as published
     for Vicuna-7B. Decoding takes the heads in the folder `medusa` beside the weights where none is named.
