@@ -137,7 +137,8 @@ class TimedStep:
         """Of a step of `batch` sequences with as many guesses each, without what it takes to guess."""
         low = 1 << (batch.bit_length() - 1)
         share = batch / low - 1
-        return (1 - share) * self._at(low, guesses) + (share and share * self._at(2 * low, guesses))
+        here = self._at(low, guesses)
+        return here if not share else here + share * (self._at(2 * low, guesses) - here)
 
     def asking(self, batch: int, guesses: int, inner: Proposer | None) -> float:
         """Seconds that a proposer takes in a step, told of all that becomes of the texts."""
