@@ -9,4 +9,4 @@ from dovetail.accel.arithmetic.rounding import Ints
 
 def argmax(logits: Ints) -> Ints:
     """Index of the largest along the last axis; the lowest index where several are."""
-    return np.argmax(logits, axis=-1).astype(np.int64)
+    return np.asarray(np.argmax(logits, axis=-1), np.int64)

@@ -20,7 +20,7 @@ ERROR = {"silu": 1.0e-4, "gelu": 1.0e-4, "gelu_tanh": 1.2e-4}  # of g, beside 2*
 
 
 def gate_function(kind: str, x: float) -> float:
-    """g in float64. Raises `DovetailError` for a kind that has no table."""
+    """Share of x that is kept, in float64. Raises `DovetailError` for a kind that has no table."""
     if kind == "silu":
         return 1 / (1 + math.exp(-x))
     if kind == "gelu":
@@ -40,8 +40,9 @@ def table(kind: str) -> Ints:
 def gate(x: Ints, fraction_bits: int, kind: str) -> Ints:
     """``g(x)`` in units of 2**-15: 0 to 2**15.
 
-    ``u = (|x| << 16) >> (fraction_bits + range_bits)``; from 2**16 on g is one, else its table is read at ``u >> 8`` and
-    the next, and ``g = T[i] + (((T[i+1] - T[i]) * (u & 255) + 128) >> 8)``. For negative x it is 2**15 less that.
+    ``u = (|x| << 16) >> (fraction_bits + range_bits)``; from 2**16 on g is one. Else its table is read at
+    ``i = u >> 8`` and the next, and ``g = T[i] + (((T[i+1] - T[i]) * (u & 255) + 128) >> 8)``. For negative x it is
+    2**15 less that.
 
     Parameters
     ----------

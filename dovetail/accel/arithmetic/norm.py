@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from dovetail.accel.arithmetic.rounding import HALF, WORD, Ints, round_shift, saturate
 from dovetail.accel.arithmetic.rsqrt import rsqrt
 
@@ -39,7 +37,7 @@ class Norm:
 
 
 def centred(x: Ints, mean: tuple[int, int]) -> Ints:
-    """x less its mean, which is rounded to a whole unit: (..., n), 24 bits."""
+    """Vectors less their mean, which is rounded to a whole unit: (..., n), 24 bits."""
     mantissa, shift = mean
     return saturate(x - round_shift(x.sum(axis=-1, keepdims=True) * mantissa, shift), WORD)
 

@@ -20,7 +20,7 @@ def table() -> Ints:
 
 
 def scores(sums: Ints, mantissa: int, shift: Ints) -> Ints:
-    """Sums of query times key (32 bits) as logarithms to base 2 of 24 bits; `shift` has the query's exponent taken off."""
+    """Sums of query times key (32 bits) as logarithms to base 2 of 24 bits; `shift` is less the query's exponent."""
     return saturate(round_shift(sums * mantissa, shift), WORD)
 
 

@@ -79,8 +79,8 @@ def test_requantise_adds_before_it_saturates() -> None:
 
 
 def test_nibbles_decode_to_bytes() -> None:
-    codes, steps = np.array([[-8, 7, 1, -1]]), np.array([[16, 3]])
-    assert decode(codes, steps).tolist() == [[-128, 112, 3, -3]]
+    codes, steps = np.array([[-8, 7, 1, -1, 5]]), np.array([[16, 3, 2]])
+    assert decode(codes, steps, 2).tolist() == [[-128, 112, 3, -3, 10]]
 
 
 def test_inverse_root_over_all_mantissas() -> None:
@@ -88,7 +88,8 @@ def test_inverse_root_over_all_mantissas() -> None:
     root, half = rsqrt.rsqrt(m)
     error = np.abs(np.ldexp(root.astype(float), -(15 + half)) * np.sqrt(m) - 1)
     assert error.max() <= rsqrt.ERROR
-    assert root.min() >= 2**15 - 4 and root.max() <= 2**16
+    assert root.min() >= 2**15 - 4
+    assert root.max() <= 2**16
 
 
 @given(st.integers(1, 2**62))
@@ -140,13 +141,15 @@ def test_softmax_against_float64() -> None:
 def test_weights_vanish_from_eight_powers_on() -> None:
     far = np.arange(0, 3000)
     found = softmax.weights(-far, np.ones(3000, bool))
-    assert found[0] == 127 and (np.diff(found) <= 0).all()
-    assert found[7 * 256] == 1 and (found[8 * 256 :] == 0).all()
+    assert found[0] == 127
+    assert (np.diff(found) <= 0).all()
+    assert found[7 * 256] == 1
+    assert (found[8 * 256 :] == 0).all()
 
 
 @given(st.integers(127, 127 * 2**17))
 def test_division_is_within_its_bound(total: int) -> None:
-    r, bits = softmax.reciprocal(np.array([total]))
+    r, _bits = softmax.reciprocal(np.array([total]))
     assert 2**15 < r[0] <= 2**16
     for value in (-127, -1, 1, 100):  # constant values come back
         found = softmax.divide(np.array([[value * total]]), np.array([total]))[0, 0]
