@@ -100,8 +100,8 @@ class Reader:
         return next(name for name in tries if name not in taken)
 
     def array(self, node: Any) -> Reals:
-        """A constant of the trace as float64."""
-        found: Reals = np.asarray(self.trace.value(node).detach().double().cpu().numpy())
+        """A constant of the trace as float32."""
+        found: Reals = np.asarray(self.trace.value(node).detach().float().cpu().numpy())
         return found
 
     def channels(self, name: str) -> int:
