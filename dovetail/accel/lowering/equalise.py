@@ -21,8 +21,8 @@ Row = npt.NDArray[np.float64]
 
 
 def cache_fraction(top: float) -> int:
-    """Fraction bits of int8 values whose largest magnitude is `top`."""
-    return math.floor(math.log2(127 / top))
+    """Fraction bits of int8 values whose largest magnitude is `top`; half a unit too much still rounds to 127."""
+    return math.floor(math.log2(127.4 / top))
 
 
 def equalise(graph: Graph, observed: Observed) -> Graph:
