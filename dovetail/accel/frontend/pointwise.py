@@ -57,7 +57,9 @@ def fused_rms_norm(reader: Reader, node: Any) -> str | None:
 
 @matches("aten.layer_norm.default")
 def layer_norm(reader: Reader, node: Any) -> str | None:
-    x, sizes, weight, bias, epsilon = (*node.args, 1e-5)[:5] if len(node.args) >= 4 else (*node.args, None, None, 1e-5)[:5]
+    x, sizes, weight, bias, epsilon = (
+        (*node.args, 1e-5)[:5] if len(node.args) >= 4 else (*node.args, None, None, 1e-5)[:5]
+    )
     if len(sizes) != 1 or weight is None:
         raise reader.refused(node, "only over the channels, with a weight")
     return _norm(reader, node, x, weight, bias, float(epsilon), mean=True)

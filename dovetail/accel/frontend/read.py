@@ -56,7 +56,9 @@ def read_features(module: Any, example: Any, name: str = "") -> Graph:
     reader.tensor(trace.result)
     size = int(np.prod(example.shape[1:]))
     found = Graph(name or type(module).__name__, tuple(reader.nodes), 1, "input", size)
-    _check_close(found, module(example).detach().double().numpy().reshape(1, -1), example.double().numpy().reshape(1, -1))
+    _check_close(
+        found, module(example).detach().double().numpy().reshape(1, -1), example.double().numpy().reshape(1, -1)
+    )
     return found
 
 
@@ -64,7 +66,9 @@ def _check_context(module: Any, context: int) -> None:
     config = getattr(module, "config", None)
     longest = int(getattr(config, "max_position_embeddings", 0) or getattr(config, "n_positions", 0) or 2**31)
     if not 2 <= context <= longest:
-        raise DovetailError(f"a context of {context} tokens", where="context", why=f"the model holds {longest}", hint="2 up to that")
+        raise DovetailError(
+            f"a context of {context} tokens", where="context", why=f"the model holds {longest}", hint="2 up to that"
+        )
 
 
 def _check_tokens(graph: Graph, module: Any, torch: Any, context: int, keywords: dict[str, Any]) -> None:
@@ -85,4 +89,6 @@ def _check_close(graph: Graph, wanted: Any, given: Any) -> None:
     if not error <= TOLERANCE:
         why = f"results differ by {error:.2g} of the largest"
         hint = "a module whose views only part channels into heads"
-        raise DovetailError("the module was not understood", where=graph.name, why=why, hint=hint, exit_code=CHECK_FAILED)
+        raise DovetailError(
+            "the module was not understood", where=graph.name, why=why, hint=hint, exit_code=CHECK_FAILED
+        )

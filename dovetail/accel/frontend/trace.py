@@ -89,7 +89,9 @@ class Trace:
         signature, program = self.program.graph_signature, self.program
         known = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
         if name in known:
-            return program.state_dict[known[name]] if known[name] in program.state_dict else program.constants[known[name]]
+            return (
+                program.state_dict[known[name]] if known[name] in program.state_dict else program.constants[known[name]]
+            )
         return program.constants[signature.inputs_to_lifted_tensor_constants[name]]
 
     def parameter(self, node: Any) -> str:

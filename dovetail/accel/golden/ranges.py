@@ -55,7 +55,9 @@ def check(found: Sequence[Range]) -> None:
         if each.bits > each.available:
             why = f"{each.what} reach {each.largest:,}: {each.bits} bits, there are {each.available}"
             hint = "a wider accumulator, a shorter context, or fewer inputs to a sum"
-            raise DovetailError("an accumulator may overflow", where=each.tensor, why=why, hint=hint, exit_code=INFEASIBLE)
+            raise DovetailError(
+                "an accumulator may overflow", where=each.tensor, why=why, hint=hint, exit_code=INFEASIBLE
+            )
 
 
 def _of(step: p.Step, forms: dict[str, p.Format], context: int, bits: int) -> Iterator[Range]:

@@ -52,7 +52,9 @@ def observe(graph: Graph, samples: Sequence[npt.NDArray[np.generic]], moments: b
             _note(found, name, values.reshape(-1, values.shape[-1]), name in read)
     bad = next((name for name, top in found.largest.items() if not np.isfinite(top).all()), None)
     if bad is not None:
-        raise DovetailError(f"'{bad}' is not finite on this text", where=graph.name, hint="a checkpoint that is not broken")
+        raise DovetailError(
+            f"'{bad}' is not finite on this text", where=graph.name, hint="a checkpoint that is not broken"
+        )
     return found
 
 

@@ -51,9 +51,7 @@ class Emitter:
         found = f"{name}{p.OPERANDS}"
         if not any(step.name == found for step in self.steps):
             form, channels = self.formats[name], self.channels(name)
-            self.steps.append(
-                p.Quantise(found, (name,), channels, p.Format(BYTE, form.fraction, block=True), heads)
-            )
+            self.steps.append(p.Quantise(found, (name,), channels, p.Format(BYTE, form.fraction, block=True), heads))
         return found
 
     def channels(self, name: str) -> int:

@@ -21,7 +21,9 @@ def fitting(top: float, bits: int, room: float) -> int:
 
 def formats(graph: g.Graph, observed: Observed) -> dict[str, Format]:
     """The format of each tensor of the graph."""
-    found = {graph.source: Format(HALF, fitting(observed.top(graph.source), HALF, 1.0))} if graph.source_channels else {}
+    found = (
+        {graph.source: Format(HALF, fitting(observed.top(graph.source), HALF, 1.0))} if graph.source_channels else {}
+    )
     stream = _stream(graph, observed)
     last = graph.nodes[-1].name
     for node in graph.nodes:
