@@ -20,12 +20,12 @@ transformers = pytest.importorskip("transformers")
 
 SIZES = {
     "num_hidden_layers": 2, "hidden_size": 64, "num_attention_heads": 4, "num_key_value_heads": 2,
-    "intermediate_size": 96, "vocab_size": 100, "initializer_range": 0.2,
+    "intermediate_size": 96, "vocab_size": 100, "initializer_range": 0.1,
 }  # fmt: skip
 
 
 def _gpt2(**more: Any) -> Any:
-    sizes = {"n_layer": 2, "n_embd": 64, "n_head": 4, "vocab_size": 100, "n_positions": 64, "initializer_range": 0.2}
+    sizes = {"n_layer": 2, "n_embd": 64, "n_head": 4, "vocab_size": 100, "n_positions": 64, "initializer_range": 0.1}
     return transformers.GPT2LMHeadModel(transformers.GPT2Config(**{**sizes, **more}))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,12 +15,9 @@ from dovetail.runtime.perplexity import Quality, encoded, windows
 
 
 def quality(
-    model: IntegerModel,
-    loaded: Loaded,
-    text: str | Sequence[str],
-    context: int | None = None,
+    model: IntegerModel, loaded: Loaded, text: str | Sequence[str], context: int | None = None,
     stride: int | None = None,
-) -> Quality:
+) -> Quality:  # fmt: skip
     """Measure an integer model on text it should not have seen, as `runtime.perplexity.perplexity` measures `loaded`.
 
     Parameters
@@ -54,7 +52,7 @@ def _scores(model: IntegerModel, ids: Sequence[int], context: int, stride: int) 
         yield nats(model.run(read)[-len(wanted) :] * model.logit_unit(), np.asarray(wanted))
 
 
-def nats(logits: npt.NDArray[np.float64], wanted: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+def nats(logits: npt.NDArray[Any], wanted: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
     """Negative log likelihood of each wanted token: (tokens,) for logits (tokens, vocabulary)."""
     shifted = logits - logits.max(axis=-1, keepdims=True)
     chosen = np.take_along_axis(shifted, wanted[:, None], axis=-1)[:, 0]

@@ -1,1 +1,1 @@
-"""From real numbers to integers: what calibration sees, formats that hold it, weights rounded, one step for each node."""
+"""From real numbers to integers: what calibration sees, formats that hold it, rounded weights, a step for each node."""

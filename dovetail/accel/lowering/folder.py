@@ -12,20 +12,18 @@ from dovetail.accel.frontend.read import read_language_model
 from dovetail.accel.golden.model import IntegerModel
 from dovetail.accel.lowering.lower import Scheme, lower_graph
 from dovetail.core.errors import DovetailError
+from dovetail.runtime.activations import unrounded
 from dovetail.runtime.corpus import documents
 from dovetail.runtime.load import Loaded, load
 from dovetail.runtime.perplexity import encoded
 
-CALIBRATION_TOKENS, WINDOW = 8192, 256
+CALIBRATION_TOKENS, WINDOW = 16384, 256
 
 
 def lower(
-    source: str | Path | Loaded,
-    scheme: Scheme | None = None,
-    *,
-    context: int = 512,
+    source: str | Path | Loaded, scheme: Scheme | None = None, *, context: int = 512,
     text: str | Sequence[str] | None = None,
-) -> IntegerModel:
+) -> IntegerModel:  # fmt: skip
     """Lower a Hugging Face folder, or a model loaded from one, to integers.
 
     Parameters
@@ -44,7 +42,8 @@ def lower(
         A folder that cannot be loaded, an operator outside the set, a text that is too short, a sum that may overflow.
     """
     loaded = source if isinstance(source, Loaded) else load(source)
-    graph = read_language_model(loaded.model, context, loaded.folder.name)
+    with unrounded(loaded.model):  # inputs are rounded by the integers, not twice
+        graph = read_language_model(loaded.model, context, loaded.folder.name)
     return lower_graph(graph, calibration(loaded, context, text), scheme or Scheme())
 
 

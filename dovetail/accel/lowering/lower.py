@@ -12,11 +12,11 @@ from dovetail.accel import graph as g
 from dovetail.accel.arithmetic.product import ACCUMULATOR_BITS
 from dovetail.accel.golden.model import IntegerModel
 from dovetail.accel.golden.ranges import check, ranges
-from dovetail.accel.lowering.calibrate import Observed, observe
+from dovetail.accel.lowering.calibrate import observe
+from dovetail.accel.lowering.compensate import matrices
 from dovetail.accel.lowering.emit import Emitter
 from dovetail.accel.lowering.equalise import equalise
 from dovetail.accel.lowering.formats import formats
-from dovetail.accel.lowering.weights import Matrix, in_eight_bits, in_four_bits
 from dovetail.core.errors import DovetailError, did_you_mean
 
 WEIGHTS = ("w8a8", "w4a8")
@@ -67,35 +67,9 @@ def lower_graph(graph: g.Graph, samples: Sequence[npt.NDArray[np.generic]], sche
         A tensor that no format holds, or a sum that may overflow.
     """
     graph = equalise(graph, observe(graph, samples))
-    observed = observe(graph, samples, moments=scheme.weights == "w4a8")
-    steps = Emitter(graph, formats(graph, observed), _matrices(graph, observed, scheme)).emit()
+    forms = formats(graph, observe(graph, samples))
+    made = matrices(graph, samples, scheme.group if scheme.weights == "w4a8" else 0)
+    steps = Emitter(graph, forms, made).emit()
     check(ranges(steps, graph.context, scheme.accumulator_bits))
-    source = formats(graph, observed).get(graph.source)
-    return IntegerModel(
-        graph.name, steps, graph.source, graph.context, scheme.weights, source.fraction if source else 0
-    )
-
-
-def _matrices(graph: g.Graph, observed: Observed, scheme: Scheme) -> dict[str, Matrix]:
-    """Each node's matrix. A head whose weights are the embedding's shares its integers."""
-    found: dict[str, Matrix] = {}
-    tables = {node.name: node for node in graph.of(g.Embedding)}
-    for node in graph.nodes:
-        if isinstance(node, g.Embedding):
-            found[node.name] = in_eight_bits(node.name, node.table)
-        elif isinstance(node, g.Convolution):
-            found[node.name] = in_eight_bits(node.name, node.weight.reshape(node.weight.shape[0], -1))
-        elif isinstance(node, g.Linear):
-            tied = next((name for name, each in tables.items() if _same(each.table, node.weight)), None)
-            found[node.name] = found[tied] if tied else _layer(graph, node, observed, scheme)
-    return found
-
-
-def _same(table: g.Reals, weight: g.Reals) -> bool:
-    return table.shape == weight.shape and bool(np.array_equal(table, weight))
-
-
-def _layer(graph: g.Graph, node: g.Linear, observed: Observed, scheme: Scheme) -> Matrix:
-    if scheme.weights == "w8a8" or node.name == graph.nodes[-1].name:
-        return in_eight_bits(node.name, node.weight)
-    return in_four_bits(node.name, node.weight, scheme.group, observed.moments[node.inputs[0]])
+    fraction = forms[graph.source].fraction if graph.source in forms else 0
+    return IntegerModel(graph.name, steps, graph.source, graph.context, scheme.weights, fraction)

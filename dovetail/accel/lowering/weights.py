@@ -13,7 +13,6 @@ from dovetail.accel.arithmetic.rounding import Ints
 from dovetail.accel.graph import Reals
 
 DAMPING = 0.01  # of the mean diagonal, added to the moments so that their inverse exists
-SHARES = np.linspace(0.6, 1.1, 21)  # of a group's largest weight, tried as its largest level
 
 Row = npt.NDArray[np.float64]
 
@@ -101,11 +100,9 @@ def _spread(moments: Row) -> Row:
 
 def _best_steps(columns: Row, unit: Row, importance: Row) -> Row:
     """The step of each row with the least weighted squared error over a group: (outputs,) of 1 to 16."""
-    top = np.abs(columns).max(axis=1)
     least, best = np.full(len(columns), np.inf), np.ones(len(columns))
-    for share in SHARES:
-        step = np.clip(np.rint(top * share / (LEVELS - 1) / unit), 1, STEPS)
-        level = (step * unit)[:, None]
+    for step in range(1, STEPS + 1):
+        level = step * unit[:, None]
         error = ((_codes(columns, level) * level - columns) ** 2 * importance).sum(axis=1)
         better = error < least
         least, best = np.where(better, error, least), np.where(better, step, best)
