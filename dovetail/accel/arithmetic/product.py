@@ -6,13 +6,14 @@ Sums are of 32 bits and never overflow (`range analysis` proves it), so the orde
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 from dovetail.accel.arithmetic.rounding import Ints, round_shift, saturate
 
 ACCUMULATOR_BITS = 32
 
 
-def accumulate(x: Ints, weight: Ints) -> Ints:
+def accumulate(x: Ints, weight: Ints | npt.NDArray[np.int8]) -> Ints:
     """``x @ weight.T`` in integers.
 
     Parameters
@@ -24,7 +25,8 @@ def accumulate(x: Ints, weight: Ints) -> Ints:
     -------
     (..., n) of 32 bits. BLAS computes them in float64, exactly: no partial sum reaches 2**53.
     """
-    return (x.astype(np.float64) @ np.swapaxes(weight, -1, -2).astype(np.float64)).astype(np.int64)
+    sums = x.astype(np.float64) @ np.swapaxes(weight, -1, -2).astype(np.float64)
+    return np.asarray(sums, np.int64)
 
 
 def requantise(

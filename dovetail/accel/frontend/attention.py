@@ -17,7 +17,7 @@ def attention(reader: Reader, node: Any) -> str | None:
     mask = rest[0] if rest else node.kwargs.get("attn_mask")
     causal = (rest[2] if len(rest) > 2 else False) or node.kwargs.get("is_causal", False)
     _check_causal(reader, node, mask, causal)
-    heads, tokens, width = shape(query)[1:]
+    _, heads, _, width = shape(query)
     names = tuple(reader.tensor(each) for each in (query, _unrepeated(reader, key), _unrepeated(reader, value)))
     kv_heads = reader.channels(names[1]) // width
     if heads * width != reader.channels(names[0]) or heads % kv_heads or reader.channels(names[2]) != kv_heads * width:

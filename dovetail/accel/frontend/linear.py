@@ -14,7 +14,7 @@ from dovetail.accel.graph import Convolution, Linear, Pool, Reals
 
 @matches("aten.linear.default")
 def linear(reader: Reader, node: Any) -> str | None:
-    x, weight, bias = (*node.args, None)[:3]
+    x, weight, bias = [*node.args, None][:3]
     return _product(reader, node, x, reader.array(weight), bias)
 
 
@@ -74,7 +74,7 @@ def _under_views(reader: Reader, node: Any) -> Any:
 
 @matches("aten.conv2d.default")
 def convolution(reader: Reader, node: Any) -> str | None:
-    x, weight, bias, stride, padding, dilation, groups = (*node.args, *_CONVOLUTION[len(node.args) :])
+    x, weight, bias, stride, padding, dilation, groups = list(node.args) + _CONVOLUTION[len(node.args) :]
     plain = (_one(stride), _one(padding), _one(dilation), groups)
     if None in plain or plain[2:] != (1, 1):
         raise reader.refused(node, "only convolutions of one group, undilated, the same in both directions")
@@ -87,7 +87,7 @@ def convolution(reader: Reader, node: Any) -> str | None:
     )  # fmt: skip
 
 
-_CONVOLUTION: tuple[Any, ...] = (None, None, None, [1, 1], [0, 0], [1, 1], 1)
+_CONVOLUTION: list[Any] = [None, None, None, [1, 1], [0, 0], [1, 1], 1]
 
 
 @matches("aten.batch_norm.default")
@@ -108,7 +108,8 @@ def folded(reader: Reader, node: Any) -> str | None:
 
 @matches("aten.max_pool2d.default", "aten.avg_pool2d.default")
 def pool(reader: Reader, node: Any) -> str | None:
-    x, size, stride, *rest = (*node.args, None)
+    arguments = [*node.args, None]
+    x, size, stride, rest = arguments[0], arguments[1], arguments[2], arguments[3:]
     square, step = _one(size), _one(stride or size)
     if square is None or step is None or any(_one(p) not in (0, None) for p in rest[:1] if p is not None):
         raise reader.refused(node, "only squares without padding")

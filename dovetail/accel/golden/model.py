@@ -108,7 +108,7 @@ class IntegerModel:
         values = Values({self.source: np.clip(scaled, -32768, 32767).astype(np.int64)})
         for step in self.steps:
             execute(step, values)
-        return values.tensors[self.steps[-1].name] * self.logit_unit()
+        return np.asarray(values.tensors[self.steps[-1].name] * self.logit_unit(), np.float64)
 
     def _check(self, ids: Ints, position: int) -> None:
         if not self.vocabulary:

@@ -112,7 +112,7 @@ def _extended(name: str, values: Values) -> Ints:
 
 def _activate(step: p.Activate, values: Values) -> Ints:
     x = values.tensors[step.inputs[0]]
-    return np.maximum(x, 0) if step.kind == "relu" else gate.activate(x, step.form.fraction, step.kind)
+    return np.asarray(np.maximum(x, 0)) if step.kind == "relu" else gate.activate(x, step.form.fraction, step.kind)
 
 
 def _multiply(step: p.Multiply, values: Values) -> Ints:
@@ -137,7 +137,7 @@ def _pool(step: p.Pool, values: Values) -> Ints:
         found = squares.max(axis=(-2, -1))
     else:
         found = round_shift(squares.sum(axis=(-2, -1)) * step.mantissa, step.shift)
-    return np.moveaxis(found, -1, -3).reshape(*x.shape[:-1], -1)
+    return np.asarray(np.moveaxis(found, -1, -3).reshape(*x.shape[:-1], -1), np.int64)
 
 
 _EXECUTE: dict[type, Callable[[Any, Values], Ints]] = {

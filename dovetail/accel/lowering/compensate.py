@@ -63,7 +63,7 @@ def _shared(graph: g.Graph, node: g.Node, found: dict[str, Matrix]) -> Matrix | 
 
 
 class _Pair:
-    """All samples at the node that is being rounded, exact and with rounded matrices; what no later node reads is gone."""
+    """All samples at the node that is being rounded, exact and rounded so far; what no later node reads is gone."""
 
     def __init__(self, graph: g.Graph, samples: Sequence[npt.NDArray[np.generic]]) -> None:
         self.graph = graph
