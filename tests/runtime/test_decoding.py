@@ -246,7 +246,7 @@ def test_more_guesses_than_are_wanted_make_no_token_too_many(tiny: Loaded) -> No
 def test_a_long_prompt_goes_in_pieces(tiny: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
     prompts = [list(range(3, 40)), [4], list(range(10, 30))]
     whole = decode(tiny, 20, prompts)
-    monkeypatch.setattr("dovetail.runtime.decoding.loop._CHUNK", 8)
+    monkeypatch.setattr("dovetail.runtime.decoding.loop.CHUNK", 8)
     assert decode(tiny, 20, prompts).tokens == whole.tokens
 
 

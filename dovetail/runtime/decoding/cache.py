@@ -8,12 +8,14 @@ import torch
 from torch import Tensor
 
 _LEAST = 64  # positions to begin with
+_SPARE = 8  # times the memory that is needed: with more, it is given back
 
 
 class KVCache:
     """Keys and values of all layers of `batch` sequences.
 
-    Memory is laid out as (B, positions, heads, channels): a token is one stretch of it.
+    Memory is laid out as (B, positions, heads, channels): a token is one stretch of it. There may be memory for more
+    sequences than there are: they come and go.
 
     A forward pass writes its tokens behind the `lengths` of their sequences; only what is then kept counts. Memory for
     keys and values is made at the first write, and doubled when it is full.
@@ -37,17 +39,18 @@ class KVCache:
         self.values: list[Tensor | None] = [None] * layers
         self.lengths = [0] * batch
         self.capacity, self.device = capacity, device
+        self._places = batch  # sequences that there is memory for
         self._rows = torch.arange(batch, device=device).unsqueeze(1)
         self._behind = torch.empty(0, device=device)  # where the tokens of this pass lie in memory, if lengths differ
 
     @property
     def longest(self) -> int:
-        return max(self.lengths)
+        return max(self.lengths, default=0)
 
     @property
     def even(self) -> bool:
         """Whether all sequences are of one length."""
-        return min(self.lengths) == max(self.lengths)
+        return min(self.lengths, default=0) == self.longest
 
     def positions(self, depths: Sequence[Sequence[int]]) -> Tensor:
         """Positions (B, T) of new tokens that are `depths` (B, T) behind the first new one of their sequence."""
@@ -68,12 +71,7 @@ class KVCache:
         """Make room for so many new tokens of every sequence: before each pass."""
         needed = self.longest + tokens
         if needed > self.capacity:
-            self.capacity = max(needed, 2 * self.capacity)
-            for store in (self.keys, self.values):
-                for layer, old in enumerate(store):
-                    if old is not None:
-                        store[layer] = wider = self._empty(old)
-                        wider[:, : old.shape[1]] = old
+            self._resize(len(self.lengths), max(needed, 2 * self.capacity))
         if not self.even:
             behind = self.following(tokens) + self._rows * self.capacity
             self._behind = behind.flatten()
@@ -89,13 +87,13 @@ class KVCache:
 
     def _written(self, stores: list[Tensor | None], layer: int, new: Tensor) -> Tensor:
         """One layer's keys or values with new ones (B, T, heads, channels) behind them."""
-        stores[layer] = store = self._empty(new) if (held := stores[layer]) is None else held
-        tokens, longest = new.shape[1], self.longest
+        stores[layer] = store = self._room(new, self._places) if (held := stores[layer]) is None else held
+        tokens, longest, batch = new.shape[1], self.longest, len(self.lengths)
         if self.even:
-            store[:, longest : longest + tokens] = new
+            store[:batch, longest : longest + tokens] = new
         else:
             store.flatten(0, 1).index_copy_(0, self._behind, new.flatten(0, 1))
-        return store[:, : longest + tokens].transpose(1, 2)
+        return store[:batch, : longest + tokens].transpose(1, 2)
 
     def keep(self, counts: list[int]) -> None:
         """The first `counts` tokens of the last pass belong to their sequences."""
@@ -117,17 +115,46 @@ class KVCache:
         self.lengths = [min(old, new) for old, new in zip(self.lengths, lengths, strict=True)]
 
     def drop(self, kept: list[int]) -> None:
-        """Go on with some of the sequences."""
-        for store in (self.keys, self.values):
-            for layer, old in enumerate(store):
-                if old is not None:
-                    store[layer] = old[kept]
-        self.lengths = [self.lengths[index] for index in kept]
-        self._rows = torch.arange(len(kept), device=self.device).unsqueeze(1)
+        """Go on with some of the sequences, in that order; those whose place stays are not copied."""
+        to = [place for place, row in enumerate(kept) if place != row]
+        if to:
+            longest, source = self.longest, [kept[place] for place in to]
+            for store in (*self.keys, *self.values):
+                if store is not None:
+                    store[to, :longest] = store[source, :longest]
+        self._hold([self.lengths[row] for row in kept])
+        if kept and self._places * self.capacity > _SPARE * len(kept) * max(self.longest, _LEAST):
+            self._resize(len(kept), max(2 * self.longest, _LEAST))
 
-    def _empty(self, like: Tensor) -> Tensor:
-        batch, _, heads, channels = like.shape
-        return torch.zeros(batch, self.capacity, heads, channels, dtype=like.dtype, device=like.device)
+    def join(self, other: KVCache) -> None:
+        """Go on with the sequences of another cache of the same model as well, which come behind."""
+        begin, longest = len(self.lengths), other.longest
+        self._hold([*self.lengths, *other.lengths])
+        if len(self.lengths) > self._places or longest > self.capacity:
+            places = self._places if len(self.lengths) <= self._places else max(len(self.lengths), 2 * self._places)
+            self._resize(places, max(longest, self.capacity))
+        for mine, theirs in ((self.keys, other.keys), (self.values, other.values)):
+            for layer, new in enumerate(theirs):
+                if new is not None:
+                    mine[layer] = store = self._room(new, self._places) if (held := mine[layer]) is None else held
+                    store[begin : len(self.lengths), :longest] = new[: len(other.lengths), :longest]
+
+    def _hold(self, lengths: list[int]) -> None:
+        self.lengths = lengths
+        self._rows = torch.arange(len(lengths), device=self.device).unsqueeze(1)
+
+    def _resize(self, places: int, capacity: int) -> None:
+        """Other memory for the same tokens."""
+        self._places, self.capacity, batch = places, capacity, min(places, len(self.lengths))
+        for stores in (self.keys, self.values):
+            for layer, old in enumerate(stores):
+                if old is not None:
+                    stores[layer] = new = self._room(old, places)
+                    rows, positions = min(batch, len(old)), min(capacity, old.shape[1])
+                    new[:rows, :positions] = old[:rows, :positions]
+
+    def _room(self, like: Tensor, places: int) -> Tensor:
+        return torch.zeros(places, self.capacity, *like.shape[2:], dtype=like.dtype, device=like.device)
 
 
 def seen(cache: KVCache, tokens: int, visible: Tensor | None, positions: Tensor, window: int | None) -> Tensor | None:
