@@ -38,7 +38,7 @@ def serve(
         str | None, typer.Option(metavar="NAME", help="What clients call the model; else as it is called here.")
     ] = None,
     places: Annotated[int, typer.Option(metavar="N", help="Texts decoded together.", min=1)] = 64,
-    chunk: Annotated[int, typer.Option(metavar="N", help="Tokens of prompts read between steps.", min=1)] = 512,
+    chunk: Annotated[int, typer.Option(metavar="N", help="Tokens of prompts read between steps.", min=1)] = 256,
     queue: Annotated[int, typer.Option(metavar="N", help="Texts that may wait; more are refused.", min=0)] = 256,
     max_prompt: Annotated[
         int | None, typer.Option("--max-prompt", metavar="N", help="Tokens of a prompt; else the context.", min=1)
