@@ -85,9 +85,9 @@ class Client(asyncio.Protocol):
         if self.transport is None or self.transport.is_closing():
             await asyncio.get_running_loop().create_connection(lambda: self, "127.0.0.1", self.port)
         self.seen, self.leave, self.over = Seen(), leave_after, asyncio.get_running_loop().create_future()
-        head = f"POST /v1/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {KEY}\r\nContent-Length: {len(body)}\r\n\r\n"
+        head = f"POST /v1/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {KEY}\r\n"
         self.seen.times.append(time.perf_counter())
-        self.transport.write(head.encode() + body)
+        self.transport.write(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
         await self.over
         return self.seen
 
@@ -204,7 +204,8 @@ def under_load(loaded: Loaded, requests: int, clients: int) -> None:
     texts = [text_of(loaded, tokens) for tokens in made]
     plan = [(source.random(), source.randrange(len(known))) for _ in range(requests)]
     bodies = [
-        (source.choice(MALFORMED), 0) if kind < 0.05 else (asked(*known[at]), source.randint(1, 12) if kind < 0.15 else 0)
+        (source.choice(MALFORMED), 0) if kind < 0.05
+        else (asked(*known[at]), source.randint(1, 12) if kind < 0.15 else 0)
         for kind, at in plan
     ]  # fmt: skip
     with server("embedded") as (port, processes):
@@ -231,9 +232,13 @@ def under_load(loaded: Loaded, requests: int, clients: int) -> None:
         first.append(seen.times[1] - seen.times[0])
         steps = zip(seen.times[1:-1], seen.times[2:], strict=True)
         between += [later - earlier for earlier, later in steps]
-    print(f"  {whole} whole, {left} left by their clients, {refused} refused of {sum(k < 0.05 for k, _ in plan)} malformed")
+    print(
+        f"  {whole} whole, {left} left by their clients, {refused} refused of {sum(k < 0.05 for k, _ in plan)} malformed"
+    )
     print(f"  lost {lost}, wrong {wrong}, {tokens / took:,.0f} tok/s in {took:.1f} s")
-    print(f"  memory {marks[0] / 1e6:.1f} MB after a quarter, {marks[1] / 1e6:.1f} MB at the end ({(marks[1] - marks[0]) / 1e6:+.1f} MB)")
+    print(
+        f"  memory {marks[0] / 1e6:.1f} MB after a quarter, {marks[1] / 1e6:.1f} MB at the end ({(marks[1] - marks[0]) / 1e6:+.1f} MB)"
+    )
     print(f"  first token {spread(first)}; between events {spread(between)}")
 
 

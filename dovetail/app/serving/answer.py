@@ -13,6 +13,7 @@ from dovetail.app.serving.forms import DONE, Form, Usage, body, event
 from dovetail.app.serving.problem import ApiError
 from dovetail.app.serving.writing import Choice, Piece
 
+TRANSPORT = "transport"  # of the connection, in the state of a request
 _STREAM = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-control", b"no-cache")]
 
 
@@ -48,8 +49,9 @@ class Answer:
         except LeftError:  # nobody is there to be told
             pass
         except asyncio.CancelledError:
-            if not self.ticket.gone:  # else the client did not read for too long
+            if not self.ticket.gone:
                 raise
+            scope["state"][TRANSPORT].abort()  # the client did not read for too long: nor would it read an end
         finally:
             leaving.cancel()
             self.backend.writing.discard(self.ticket)

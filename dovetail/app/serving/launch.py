@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from types import FrameType
 from typing import Any
@@ -23,6 +23,7 @@ from dovetail.model import Model
 from dovetail.recipe.recipe import Recipe
 
 KEY = "DOVETAIL_API_KEY"  # of the environment
+_UNSENT = 64 << 10  # bytes that wait for a client beside those in its own buffers
 _KILL_S = 5.0  # beyond the time to drain
 
 
@@ -78,11 +79,11 @@ def serve(
     DovetailError
         As of `ready`; a packet that is missing, an address that is taken.
     """
-    for module in ("starlette", "uvicorn"):
-        require(module, "serve", to="serve a model")
+    require("starlette", "serve", to="serve a model")
+    require("uvicorn", "serve", to="serve a model")
     found, how = Model.load(model), Recipe.load(recipe)
     folder = weights_of(found)
-    with _listening(address) as listening:
+    with listening_at(address, limits.stall_s) as listening:
         port = listening.getsockname()[1]
         host = f"[{address.host}]" if ":" in address.host else address.host
         face = {"model": name, "folder": folder, "key": address.key, "limits": limits, "idle_s": address.idle_s}
@@ -103,16 +104,25 @@ def _run(
     from dovetail.runtime.serving.link import Link, serve
 
     link = Link(end)
-    link.send("face", face)
     engine = Engine(
         here.loaded, here.proposer, places=batching.places, chunk=batching.chunk, cache_bytes=batching.cache_bytes
     )
-    serve(engine, link, serving)
+    with suppress(OSError):  # the other process has ended, and says why
+        link.send("face", face)
+        serve(engine, link, serving)
 
 
 @contextmanager
-def _listening(address: Address) -> Iterator[socket.socket]:
-    """A socket at the address. Raises `DovetailError` for one that cannot be had."""
+def listening_at(address: Address, stall_s: float) -> Iterator[socket.socket]:
+    """A socket at the address, whose connections hold little that is unread, and not for ever.
+
+    Streams that are not read are given up after `stall_s`; the system gives up the rest some time later.
+
+    Raises
+    ------
+    DovetailError
+        An address that cannot be had.
+    """
     family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
     try:
         found = socket.create_server((address.host, address.port), family=family, backlog=1024)
@@ -122,6 +132,8 @@ def _listening(address: Address) -> Iterator[socket.socket]:
             "cannot listen", where=f"{address.host}:{address.port}", why=str(error.strerror or error), hint=hint
         ) from None
     with found:
+        found.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _UNSENT)
+        found.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(1000 * (4 * stall_s + 30)))
         yield found
 
 

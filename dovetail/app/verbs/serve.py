@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from dovetail.app.help import add
-from dovetail.app.output import Json, Quiet, progress
+from dovetail.app.output import Json, Out, Quiet, progress
 from dovetail.app.question import ModelName, RecipeName
 from dovetail.app.verbs.do import Kernels
 from dovetail.core.errors import DovetailError
@@ -75,6 +75,7 @@ def serve(
     ] = None,
     json: Json = False,
     quiet: Quiet = False,
+    out: Out = None,
 ) -> None:
     """Serve a model with an OpenAI-compatible API."""
     from dovetail.app.serving.launch import KEY, Address, Batching, new_key
@@ -85,6 +86,9 @@ def serve(
 
     if no_api_key and api_key:
         raise DovetailError("a key that nobody is asked for", where="--api-key", hint="--api-key or --no-api-key")
+    if api_key and out is not None:
+        hint = f"the key in ${KEY}"
+        raise DovetailError("a key that would be kept with the command line", where="--api-key", hint=hint)
     given = api_key or os.environ.get(KEY)
     key = None if no_api_key else given or new_key()
     limits = Limits(
@@ -97,23 +101,25 @@ def serve(
     run(
         model, recipe, Ways(kernels=kernels, head_bits=head_bits, speculate=speculate, heads=heads, draft=draft),
         Address(host, port, key, idle), limits, Batching(places, chunk, cache), name or model,
-        lambda about: _said(about | {"api_key": shown}, json=json, key=key),
+        lambda about: _said(about, shown, json=json, needed=key is not None, out=out),
     )  # fmt: skip
     progress("stopped", quiet=quiet)
 
 
-def _said(about: dict[str, Any], *, json: bool, key: str | None) -> None:
-    """Say once what is served, and where."""
+def _said(about: dict[str, Any], key: str | None, *, json: bool, needed: bool, out: Path | None) -> None:
+    """Say once what is served, and where: in JSON on one line, since nothing follows it for long. Keys are not kept."""
+    if out is not None:
+        from dovetail.app.report.verb import keep
+
+        keep("serve", about, out)
     if json:
         from json import dumps
 
-        print(dumps(about), flush=True)
+        print(dumps(about | {"api_key": key}), flush=True)
         return
-    print(f"model       {about['model']}, recipe {about['recipe']}, {about['kernels']} products, speculation "
-          f"{about['speculate']}")  # fmt: skip
+    how = f"recipe {about['recipe']}, {about['kernels']} products, speculation {about['speculate']}"
+    print(f"model       {about['model']}: {how}")
     print(f"address     {about['url']}")
-    if about["api_key"]:
-        print(f"api key     {about['api_key']} (made for this run, shown this once)")
-    else:
-        print(f"api key     {'none is needed' if key is None else 'as given'}")
+    shown = f"{key} (made for this run, shown this once)" if key else "as given" if needed else "none is needed"
+    print(f"api key     {shown}")
     print("stop        Ctrl-C, or SIGTERM: what is in flight is finished", flush=True)
