@@ -232,13 +232,10 @@ def under_load(loaded: Loaded, requests: int, clients: int) -> None:
         first.append(seen.times[1] - seen.times[0])
         steps = zip(seen.times[1:-1], seen.times[2:], strict=True)
         between += [later - earlier for earlier, later in steps]
-    print(
-        f"  {whole} whole, {left} left by their clients, {refused} refused of {sum(k < 0.05 for k, _ in plan)} malformed"
-    )
+    nonsense, (early, late) = sum(kind < 0.05 for kind, _ in plan), (mark / 1e6 for mark in marks)
+    print(f"  {whole} whole, {left} left by their clients, {refused} refused of {nonsense} malformed")
     print(f"  lost {lost}, wrong {wrong}, {tokens / took:,.0f} tok/s in {took:.1f} s")
-    print(
-        f"  memory {marks[0] / 1e6:.1f} MB after a quarter, {marks[1] / 1e6:.1f} MB at the end ({(marks[1] - marks[0]) / 1e6:+.1f} MB)"
-    )
+    print(f"  memory {early:.1f} MB after a quarter, {late:.1f} MB at the end ({late - early:+.1f} MB)")
     print(f"  first token {spread(first)}; between events {spread(between)}")
 
 

@@ -29,6 +29,7 @@ from dovetail.app.serving.server import Server, serve  # noqa: E402
 from dovetail.design.resolve import weights_of  # noqa: E402
 from dovetail.model import Model  # noqa: E402
 from dovetail.runtime.decode import generate  # noqa: E402
+from dovetail.runtime.decoding.batch import Batch  # noqa: E402
 from dovetail.runtime.decoding.modes import Given, speculation  # noqa: E402
 from dovetail.runtime.decoding.streaming import TextStream  # noqa: E402
 from dovetail.runtime.load import Loaded, load  # noqa: E402
@@ -51,6 +52,7 @@ class Here:
 
     url: str
     port: int
+    engine: socket.socket
     servers: list[Server]
 
     @property
@@ -95,7 +97,7 @@ def serving(loaded: Loaded, limits: Limits, **how: Any) -> Iterator[Here]:
         for job in jobs:
             job.start()
         try:
-            yield Here(f"http://127.0.0.1:{port}/v1", port, servers)
+            yield Here(f"http://127.0.0.1:{port}/v1", port, mine, servers)
         finally:
             if not servers[0].should_exit:
                 servers[0].stop()
@@ -413,6 +415,35 @@ def test_a_prompt_that_memory_does_not_hold(embedded: Loaded) -> None:
         assert "keys and values" in str(error.value)
         assert error.value.code == "context_length_exceeded"
         assert ask(found, prompt=[5] * 20, max_tokens=10).usage.completion_tokens == 10
+
+
+def test_a_step_that_fails_is_told(embedded: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whole answers with 500, streams with an event; those that come later are not concerned."""
+    whole = Batch.step
+
+    def fails(batch: Batch) -> None:
+        if len(batch.texts[0].made) > 3:
+            monkeypatch.setattr(Batch, "step", whole)
+            raise RuntimeError("not enough memory")
+        whole(batch)
+
+    with serving(embedded, Limits()) as found:
+        monkeypatch.setattr(Batch, "step", fails)
+        with pytest.raises(openai.InternalServerError, match="not enough memory"):
+            ask(found)
+        monkeypatch.setattr(Batch, "step", fails)
+        with pytest.raises(openai.APIError, match="not enough memory"):
+            list(ask(found, stream=True))
+        assert ask(found).choices[0].text == offline(embedded, PROMPT, 24)[0]
+
+
+def test_an_engine_that_is_gone_is_told(embedded: Loaded) -> None:
+    with serving(embedded, Limits()) as found:
+        stream = iter(ask(found, max_tokens=8000, stream=True))
+        next(stream)
+        found.engine.shutdown(socket.SHUT_RDWR)
+        with pytest.raises(openai.APIError, match="the engine has stopped"):
+            list(stream)
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from starlette.responses import JSONResponse
 from starlette.types import Message, Receive, Scope, Send
 
 from dovetail.app.serving.backend import Backend, LeftError, Ticket
@@ -46,6 +47,9 @@ class Answer:
         self.backend.writing.add(self.ticket)
         try:
             await (self._events(send) if self.stream else self._whole(send))
+        except ApiError as problem:  # of an answer that was not begun
+            self.backend.metrics.answers[problem.status] += 1
+            await JSONResponse(problem.body, problem.status, problem.headers)(scope, receive, send)
         except LeftError:  # nobody is there to be told
             pass
         except asyncio.CancelledError:
