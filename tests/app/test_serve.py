@@ -470,7 +470,7 @@ def process(*options: str) -> Iterator[tuple[subprocess.Popen[str], dict[str, An
     [
         (["--api-key", "a", "--no-api-key"], "a key that nobody is asked for"),
         (["--api-key", "a", "--out", "kept"], "a key that would be kept"),
-        (["--max-body", "4"], "--max-body"), (["--speculate", "medusa", "--heads", "none"], "none"),
+        (["--max-body", "4"], "--max-body"), (["--speculate", "medusa+medusa"], "names two of a kind"),
     ],
 )  # fmt: skip
 def test_options_that_are_wrong(options: list[str], why: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 from dovetail.app.serving.limits import Limits
 from dovetail.core.errors import CHECK_FAILED, DovetailError
 from dovetail.core.lazy import require
-from dovetail.design.ready import Ready, Ways, ready
+from dovetail.design.ready import Ready, Ways, check_guesses, ready
 from dovetail.design.resolve import weights_of
 from dovetail.model import Model
 from dovetail.recipe.recipe import Recipe
@@ -83,6 +83,7 @@ def serve(
     require("uvicorn", "serve", to="serve a model")
     found, how = Model.load(model), Recipe.load(recipe)
     folder = weights_of(found)
+    check_guesses(how, ways)  # before another process is begun
     with listening_at(address, limits.stall_s) as listening:
         port = listening.getsockname()[1]
         host = f"[{address.host}]" if ":" in address.host else address.host
