@@ -408,6 +408,12 @@ def test_guesses_change_no_text(embedded: Loaded) -> None:
         assert drawn == offline(embedded, PROMPT, 24, temperature=0.8, seed=4)[0]
 
 
+def test_relaxed_guesses_leave_greedy_texts_alone(embedded: Loaded) -> None:
+    with serving(embedded, Limits(), proposer=speculation(embedded, "medusa:relaxed", Given(always=6))) as found:
+        assert ask(found).choices[0].text == offline(embedded, PROMPT, 24)[0]
+        assert ask(found, temperature=0.8, seed=4).usage.completion_tokens == 24
+
+
 def test_a_prompt_that_memory_does_not_hold(embedded: Loaded) -> None:
     with serving(embedded, Limits(), cache_bytes=1 << 20) as found:
         with pytest.raises(openai.BadRequestError) as error:

@@ -17,7 +17,7 @@ from typing import Any
 from dovetail.app.serving.limits import Limits
 from dovetail.core.errors import CHECK_FAILED, DovetailError
 from dovetail.core.lazy import require
-from dovetail.design.ready import Ready, Ways, check_guesses, ready
+from dovetail.design.ready import Ready, Ways, check_guesses, is_relaxed, ready
 from dovetail.design.resolve import weights_of
 from dovetail.model import Model
 from dovetail.recipe.recipe import Recipe
@@ -90,8 +90,10 @@ def serve(
         face = {"model": name, "folder": folder, "key": address.key, "limits": limits, "idle_s": address.idle_s}
         with _front(listening, limits.drain_s) as (process, end), ready(found, how, ways) as here:
             listening.close()
-            about = {"model": name, "recipe": how.name, "kernels": here.loaded.arithmetic, "speculate": here.guesser,
-                     "url": f"http://{host}:{port}/v1"}  # fmt: skip
+            about = {
+                "model": name, "recipe": how.name, "kernels": here.loaded.arithmetic, "speculate": here.guesser,
+                "acceptance": "relaxed" if is_relaxed(how, ways) else "lossless", "url": f"http://{host}:{port}/v1",
+            }  # fmt: skip
             _run(here, end, face, batching, lambda: told(about))
     if process.returncode:
         what = f"the process that speaks HTTP ended with {process.returncode}"

@@ -119,6 +119,8 @@ def _said(about: dict[str, Any], key: str | None, *, json: bool, needed: bool, o
         return
     how = f"recipe {about['recipe']}, {about['kernels']} products, speculation {about['speculate']}"
     print(f"model       {about['model']}: {how}")
+    if about["acceptance"] == "relaxed":
+        print("acceptance  relaxed: drawn texts are not those without guesses; temperature 0 gives the greedy text")
     print(f"address     {about['url']}")
     shown = f"{key} (made for this run, shown this once)" if key else "as given" if needed else "none is needed"
     print(f"api key     {shown}")
