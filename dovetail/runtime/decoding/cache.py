@@ -3,17 +3,47 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 _LEAST = 64  # positions to begin with
+
+
+@dataclass(slots=True)
+class View:
+    """What the new tokens of a pass see, for all layers.
+
+    Parameters
+    ----------
+    tokens : int
+        New ones of each sequence.
+    visible : Tensor (tokens, tokens) or (B, tokens, tokens) of bool, or None
+        Which new tokens each new token sees; None: those up to itself.
+    positions : Tensor (B, tokens)
+        Of the new tokens.
+    masks : dict
+        By the model's windows: see `seen`.
+    """
+
+    tokens: int
+    visible: Tensor | None
+    positions: Tensor
+    masks: dict[int | None, Tensor | None] = field(default_factory=dict)
+
+    def new(self, row: int) -> Tensor:
+        """Which new tokens each new token of a sequence sees: (tokens, tokens)."""
+        if self.visible is None:
+            return _triangle(self.tokens, self.positions.device)
+        return self.visible if self.visible.dim() == 2 else self.visible[row]
 
 
 class KVCache:
     """Keys and values of all layers of `batch` sequences.
 
-    Memory is laid out as (B, positions, heads, channels): a token is one stretch of it.
+    Memory is laid out as (B, heads, positions, channels): what a head reads is one stretch of it.
 
     A forward pass writes its tokens behind the `lengths` of their sequences; only what is then kept counts. Memory for
     keys and values is made at the first write, and doubled when it is full.
@@ -38,7 +68,7 @@ class KVCache:
         self.lengths = [0] * batch
         self.capacity, self.device = capacity, device
         self._rows = torch.arange(batch, device=device).unsqueeze(1)
-        self._behind = torch.empty(0, device=device)  # where the tokens of this pass lie in memory, if lengths differ
+        self._behind = torch.empty(0, device=device)  # (B, T): places of the tokens of this pass, if lengths differ
 
     @property
     def longest(self) -> int:
@@ -61,7 +91,7 @@ class KVCache:
     @property
     def bytes(self) -> int:
         """What the keys and values held take, unused positions aside."""
-        per_token = sum(t.shape[2] * t.shape[3] * t.element_size() for t in (*self.keys, *self.values) if t is not None)
+        per_token = sum(t.shape[1] * t.shape[3] * t.element_size() for t in (*self.keys, *self.values) if t is not None)
         return per_token * sum(self.lengths)
 
     def reserve(self, tokens: int) -> None:
@@ -73,29 +103,52 @@ class KVCache:
                 for layer, old in enumerate(store):
                     if old is not None:
                         store[layer] = wider = self._empty(old)
-                        wider[:, : old.shape[1]] = old
+                        wider[:, :, : old.shape[2]] = old
         if not self.even:
-            behind = self.following(tokens) + self._rows * self.capacity
-            self._behind = behind.flatten()
+            self._behind = self.following(tokens)
 
     def write(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         """Put new keys and values (B, heads, T, channels) behind those held, and give all: (B, heads, longest + T, …).
 
         Beyond a sequence's own tokens lies what was there before: a mask has to leave it out.
         """
-        pairs = ((self.keys, keys.transpose(1, 2)), (self.values, values.transpose(1, 2)))
+        pairs = ((self.keys, keys), (self.values, values))
         found = [self._written(store, layer, new) for store, new in pairs]
         return found[0], found[1]
 
     def _written(self, stores: list[Tensor | None], layer: int, new: Tensor) -> Tensor:
-        """One layer's keys or values with new ones (B, T, heads, channels) behind them."""
+        """One layer's keys or values with new ones (B, heads, T, channels) behind them."""
         stores[layer] = store = self._empty(new) if (held := stores[layer]) is None else held
-        tokens, longest = new.shape[1], self.longest
+        tokens, longest = new.shape[2], self.longest
         if self.even:
-            store[:, longest : longest + tokens] = new
+            store[:, :, longest : longest + tokens] = new
         else:
-            store.flatten(0, 1).index_copy_(0, self._behind, new.flatten(0, 1))
-        return store[:, : longest + tokens].transpose(1, 2)
+            store[self._rows, :, self._behind] = new.transpose(1, 2)
+        return store[:, :, : longest + tokens]
+
+    def attend(
+        self, layer: int, queries: Tensor, keys: Tensor, values: Tensor, view: View, window: int | None
+    ) -> Tensor:
+        """What new tokens get from those held and from each other: (B, T, heads * channels); they are written, too.
+
+        Parameters
+        ----------
+        queries, keys, values : Tensor (B, heads, T, channels)
+            Keys and values may have fewer heads; queries and keys are turned by their rotary angles.
+        window : int or None
+            Positions that a token sees at most.
+        """
+        keys, values = self.write(layer, keys, values)
+        if window not in view.masks:
+            view.masks[window] = _mask(self, view, window)
+        mask = view.masks[window]
+        causal = mask is None and view.tokens > 1  # see `_mask`
+        grouped = queries.shape[1] != keys.shape[1]
+        out = functional.scaled_dot_product_attention(queries, keys, values, mask, is_causal=causal, enable_gqa=grouped)
+        return out.transpose(1, 2).flatten(2)
+
+    def settle(self) -> None:
+        """Drop what a policy does not keep, after each step; nothing here."""
 
     def keep(self, counts: list[int]) -> None:
         """The first `counts` tokens of the last pass belong to their sequences."""
@@ -109,7 +162,7 @@ class KVCache:
             source = torch.tensor(path[moved:], device=self.device) + begin
             for store in (*self.keys, *self.values):
                 if store is not None:
-                    store[sequence, begin + moved : begin + count] = store[sequence].index_select(0, source)
+                    store[sequence, :, begin + moved : begin + count] = store[sequence].index_select(1, source)
         self.lengths[sequence] += count
 
     def shorten(self, lengths: list[int]) -> None:
@@ -125,9 +178,36 @@ class KVCache:
         self.lengths = [self.lengths[index] for index in kept]
         self._rows = torch.arange(len(kept), device=self.device).unsqueeze(1)
 
-    def _empty(self, like: Tensor) -> Tensor:
-        batch, _, heads, channels = like.shape
-        return torch.zeros(batch, self.capacity, heads, channels, dtype=like.dtype, device=like.device)
+    def join(self, other: KVCache) -> None:
+        """Go on with the sequences of another cache of the same model as well, behind those of this one."""
+        self.capacity = max(self.capacity, other.capacity)
+        for mine, theirs in ((self.keys, other.keys), (self.values, other.values)):
+            for layer, (old, new) in enumerate(zip(mine, theirs, strict=True)):
+                parts = [part for part in (old, new) if part is not None]
+                if parts:
+                    mine[layer] = self._side_by_side(parts)
+        self.lengths = self.lengths + other.lengths
+        self._rows = torch.arange(len(self.lengths), device=self.device).unsqueeze(1)
+
+    def _side_by_side(self, parts: list[Tensor]) -> Tensor:
+        """Memory of several caches as one."""
+        made = self._empty(parts[0], sum(map(len, parts)))
+        begin = 0
+        for part in parts:
+            made[begin : begin + len(part), :, : part.shape[2]] = part
+            begin += len(part)
+        return made
+
+    def _empty(self, like: Tensor, batch: int | None = None) -> Tensor:
+        """Memory for the heads and channels of a tensor (B, heads, …, channels)."""
+        shape = (batch or len(like), like.shape[1], self.capacity, like.shape[3])
+        return torch.zeros(shape, dtype=like.dtype, device=like.device)
+
+
+def _mask(cache: KVCache, view: View, window: int | None) -> Tensor | None:
+    """As `seen`; None for the first tokens of a text as well: attention draws their triangle itself, in less time."""
+    first = view.visible is None and cache.longest == 0 and (window is None or view.tokens <= window)
+    return None if first else seen(cache, view.tokens, view.visible, view.positions, window)
 
 
 def seen(cache: KVCache, tokens: int, visible: Tensor | None, positions: Tensor, window: int | None) -> Tensor | None:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from dovetail.core.errors import DovetailError
+from dovetail.runtime.cache.plan import CachePlan
 from dovetail.runtime.decoding.cache import KVCache
 from dovetail.runtime.decoding.passes import clock_of
 from dovetail.runtime.decoding.proposal import Proposal, Proposer, Text, agreed, side_by_side
@@ -62,6 +63,8 @@ class Loop:
         Tokens that end a text, and belong to it.
     ended : callable or None
         From the tokens made, whether a text is over for another reason (a stop string).
+    plan : CachePlan or None
+        What the cache keeps; None: everything.
     """
 
     runner: Runner
@@ -71,6 +74,7 @@ class Loop:
     ended: Callable[[list[int]], bool] | None = None
     proposer: Proposer | None = None
     on_token: OnToken | None = None
+    plan: CachePlan | None = None
     _texts: list[Text] = field(default_factory=list)
 
     def run(self, prompts: Sequence[Sequence[int]]) -> Decoded:
@@ -91,9 +95,7 @@ class Loop:
                 self.proposer.relaxed.check(self.sampling)
             self.proposer.begin()
         with torch.inference_mode():
-            longest, layers = max(map(len, prompts)) + self.max_new, len(self.runner.layers)
-            cache = KVCache(layers, len(prompts), longest, self.runner.device)
-            self._texts = self._prefill(prompts, cache)
+            cache = self._begun(prompts)
             every, filled, passes = list(self._texts), time.perf_counter(), 0
             self._drop_done(cache)
             while self._texts:
@@ -106,25 +108,46 @@ class Loop:
         steps = tuple(text.steps for text in every)
         return Decoded(made, steps, filled - began, ended - filled, last if passes else cache.bytes, passes)
 
-    def _prefill(self, prompts: Sequence[Sequence[int]], cache: KVCache) -> list[Text]:
+    def _begun(self, prompts: Sequence[Sequence[int]]) -> KVCache:
+        """The cache of all prompts; texts have their first token."""
+        nothing = torch.empty(0, device=self.runner.device)
+        self._texts = [Text(i, list(p), len(p), Chooser(self.sampling, i), nothing) for i, p in enumerate(prompts)]
+        layers = len(self.runner.layers)
+        if self.plan is not None:
+            cache: KVCache = self._one_by_one(prompts, self.plan)
+        else:
+            cache = KVCache(layers, len(prompts), max(map(len, prompts)) + self.max_new, self.runner.device)
+            self._side_by_side(prompts, cache)
+        logits = self.runner.logits(torch.stack([text.hidden for text in self._texts]))
+        for text in self._texts:
+            self._add(text, [text.choose(logits[text.index])])
+        return cache
+
+    def _one_by_one(self, prompts: Sequence[Sequence[int]], plan: CachePlan) -> KVCache:
+        """One prompt after the other: no more than one layer of one of them is ever held whole."""
+        cache = plan.cache(self.runner)
+        for text, prompt in zip(self._texts, prompts, strict=True):
+            one, states = plan.prefilled(self.runner, torch.tensor(prompt, device=self.runner.device))
+            cache.join(one)
+            text.hidden = states[-1].clone()
+            if self.proposer and self.proposer.observes:
+                self.proposer.observe(text, states)
+        return cache
+
+    def _side_by_side(self, prompts: Sequence[Sequence[int]], cache: KVCache) -> None:
         """Prompts side by side, padded behind: what a shorter one leaves in the cache is overwritten, never seen."""
         observes = self.proposer is not None and self.proposer.observes
-        longest, nothing = max(map(len, prompts)), torch.empty(0, device=self.runner.device)
-        texts = [Text(i, list(p), len(p), Chooser(self.sampling, i), nothing) for i, p in enumerate(prompts)]
+        longest = max(map(len, prompts))
         for begin in range(0, longest, _CHUNK):
             pieces = [list(prompt[begin : begin + _CHUNK]) for prompt in prompts]
             width = max(map(len, pieces))
             states = self.runner.forward(self._ids([p + [0] * (width - len(p)) for p in pieces]), cache)
             cache.keep([len(piece) for piece in pieces])
-            for text, piece in zip(texts, pieces, strict=True):
+            for text, piece in zip(self._texts, pieces, strict=True):
                 if piece:
                     text.hidden = states[text.index, len(piece) - 1]
                     if observes and self.proposer:
                         self.proposer.observe(text, states[text.index, : len(piece)])
-        logits = self.runner.logits(torch.stack([text.hidden for text in texts]))
-        for text in texts:
-            self._add(text, [text.choose(logits[text.index])])
-        return texts
 
     def _step(self, cache: KVCache) -> None:
         clock = clock_of(self.runner.device)
@@ -151,6 +174,7 @@ class Loop:
                 self.proposer.observe(text, states[row, : len(path)] if straight else states[row, path])
             self._add(text, made)
             kept.append(len(made))
+        cache.settle()
         if self.proposer:
             self.proposer.learn(self._texts, kept, clock() - began)
 

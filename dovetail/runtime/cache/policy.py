@@ -1,0 +1,90 @@
+"""What decides which tokens a cache goes on with: a score for each, and how the budget is spread over the heads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from dovetail.runtime.cache.budget import Budget
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """Tokens of one sequence in one layer, oldest first, of KV heads that hold equally many.
+
+    Parameters
+    ----------
+    keys, values : Tensor (heads, tokens, channels)
+        Keys as they are attended: turned by their rotary angles.
+    queries : Tensor (heads, group, n, channels) or None
+        Of the newest `n` tokens, for the query heads that share each KV head; where the policy asks for them.
+    sums : Tensor (heads, tokens) or None
+        Attention that each token got from all queries so far, summed over a group; where the policy asks for it.
+    positions : Tensor (heads, tokens) or None
+        Of the tokens in the text; where the policy asks for sums.
+    length : int
+        Tokens of the text.
+    """
+
+    keys: Tensor
+    values: Tensor
+    queries: Tensor | None
+    sums: Tensor | None
+    positions: Tensor | None
+    length: int
+
+    @property
+    def tokens(self) -> int:
+        return self.keys.shape[1]
+
+    def attention(self) -> Tensor:
+        """What the newest queries pay to each token: (heads, group, n, tokens), in fp32; each sees those before it."""
+        if self.queries is None:
+            raise ValueError("no queries")
+        count = self.queries.shape[2]
+        scores = torch.einsum("hgnc,htc->hgnt", self.queries.float(), self.keys.float()) * self.keys.shape[2] ** -0.5
+        later = torch.ones(count, count, dtype=torch.bool, device=scores.device).triu(1)
+        scores[..., self.tokens - count :].masked_fill_(later, float("-inf"))
+        return scores.softmax(-1)
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """Which tokens stay: those with the highest `scores`; a subclass says what they are.
+
+    Parameters
+    ----------
+    budget : Budget
+    """
+
+    budget: Budget
+
+    @property
+    def observed(self) -> int:
+        """Newest queries that the scores are made from."""
+        return 0
+
+    @property
+    def sums(self) -> bool:
+        """Whether scores are made from the attention of all queries."""
+        return False
+
+    def scores(self, held: Held) -> Tensor:
+        """The worth (heads, tokens) of each token; infinite for those that have to stay."""
+        raise NotImplementedError
+
+    def kept(self, length: int, layer: int, layers: int) -> int:
+        """Tokens of each head, on average, of a text of `length` that a layer goes on with."""
+        return int(self.budget.held(length))
+
+    def spread(self, scores: Sequence[Tensor], kept: int) -> list[int]:
+        """Tokens that each head of a layer keeps, from the scores (tokens,) of each."""
+        return [min(kept, len(row)) for row in scores]
+
+    def chosen(self, scores: Sequence[Tensor], kept: int) -> list[Tensor]:
+        """Places of the tokens that stay in each head, in their order."""
+        counts = self.spread(scores, kept)
+        return [row.topk(count).indices.sort().values for row, count in zip(scores, counts, strict=True)]
