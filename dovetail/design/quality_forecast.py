@@ -43,7 +43,7 @@ def quality_forecast(model: Model, recipe: Recipe) -> QualityForecast:
     Integer weights, activations and caches of any bits and groups are read from the graph that the recipe leaves, so
     parts that are compressed otherwise count with their share; pruning, and floats of 8 and 4 bits, are in no table.
     """
-    recipe = recipe.of_weights()  # guesses are verified: the text is the model's own
+    recipe = recipe.unguessed()  # guesses are verified: the text is the model's own
     if not recipe.methods:
         return QualityForecast()
     if float(model.parameters) < SMALLEST:

@@ -80,7 +80,7 @@ def run(
         stream = TextStream(loaded.tokenizer, stop, on_text)
         made = generate(
             loaded, loaded.tokenizer(prompt).input_ids, max_new, temperature=temperature, top_k=top_k, top_p=top_p,
-            seed=seed, on_token=stream.add, ended=lambda: stream.stopped, proposer=proposer,
+            seed=seed, on_token=stream.add, ended=lambda: stream.stopped, proposer=proposer, plan=how.on_cache(),
         )  # fmt: skip
     return {
         "model": found.name, "recipe": how.name, "kernels": loaded.arithmetic, "speculate": how.guesser or speculate,

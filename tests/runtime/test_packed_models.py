@@ -13,7 +13,8 @@ from dovetail.recipe.methods.rtn import RTN
 from dovetail.runtime import load as loading
 from dovetail.runtime.checkpoint import Checkpoint
 from dovetail.runtime.decode import generate
-from dovetail.runtime.decoding import llama, modules
+from dovetail.runtime.decoding import cache as cached
+from dovetail.runtime.decoding import modules
 from dovetail.runtime.decoding.cache import KVCache, seen
 from dovetail.runtime.decoding.llama import LlamaRunner
 from dovetail.runtime.decoding.modules import ModuleRunner, agrees
@@ -185,7 +186,7 @@ def test_every_arithmetic_decodes_and_a_wrong_mask_is_seen(
     loaded = load(folder, dtype, kernels=kernels)
     assert isinstance(runner_of(loaded), LlamaRunner)
     for wrong in (_stale, _future, _late):
-        monkeypatch.setattr(llama, "seen", wrong)
+        monkeypatch.setattr(cached, "seen", wrong)
         assert not agrees(LlamaRunner(loaded.model), loaded.model)
         monkeypatch.setattr(modules, "seen", wrong)
         assert not agrees(ModuleRunner(loaded.model), loaded.model)

@@ -168,7 +168,7 @@ class HeldCache(KVCache):
         return 0 if self.plan.policy is None else self.plan.policy.observed
 
     def _most(self, layer: int, length: int) -> int:
-        return length if self.plan.policy is None else self.plan.policy.kept(length, layer, self.layers)
+        return length if self.plan.policy is None else int(self.plan.policy.kept(length, layer, self.layers))
 
     def _next(self, length: int) -> int:
         """The length at which a text is selected from next."""

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
-
+from dovetail.core.errors import DovetailError
+from dovetail.core.formats import Number
 from dovetail.runtime.cache.budget import Budget
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +45,12 @@ class Held:
 
     def attention(self) -> Tensor:
         """What the newest queries pay to each token: (heads, group, n, tokens), in fp32; each sees those before it."""
+        import torch
+
         if self.queries is None:
             raise ValueError("no queries")
-        count = self.queries.shape[2]
-        scores = torch.einsum("hgnc,htc->hgnt", self.queries.float(), self.keys.float()) * self.keys.shape[2] ** -0.5
+        count, keys = self.queries.shape[2], self.keys.float().unsqueeze(1)
+        scores = self.queries.float() @ keys.transpose(2, 3) * self.keys.shape[2] ** -0.5
         later = torch.ones(count, count, dtype=torch.bool, device=scores.device).triu(1)
         scores[..., self.tokens - count :].masked_fill_(later, float("-inf"))
         return scores.softmax(-1)
@@ -76,9 +81,9 @@ class Policy:
         """The worth (heads, tokens) of each token; infinite for those that have to stay."""
         raise NotImplementedError
 
-    def kept(self, length: int, layer: int, layers: int) -> int:
-        """Tokens of each head, on average, of a text of `length` that a layer goes on with."""
-        return int(self.budget.held(length))
+    def kept(self, length: Number, layer: int, layers: int) -> Number:
+        """Tokens of each head, on average, of a text of `length` that a layer goes on with; arrays broadcast."""
+        return self.budget.held(length)
 
     def spread(self, scores: Sequence[Tensor], kept: int) -> list[int]:
         """Tokens that each head of a layer keeps, from the scores (tokens,) of each."""
@@ -88,3 +93,13 @@ class Policy:
         """Places of the tokens that stay in each head, in their order."""
         counts = self.spread(scores, kept)
         return [row.topk(count).indices.sort().values for row, count in zip(scores, counts, strict=True)]
+
+
+def check_window(keep: int, window: int, least: int = 1) -> None:
+    """Raise `DovetailError` for a window out of range, or a budget that the tokens which have to stay would fill."""
+    if window < least:
+        raise DovetailError(f"a window of {window} tokens", where="window", hint=f"32: {least} or more")
+    if keep <= window:
+        why = f"{window} tokens have to stay, and leave room for no others"
+        hint = f"keep={4 * max(window, 1)}, or fewer that have to stay"
+        raise DovetailError(f"a budget of {keep} tokens", where="keep", why=why, hint=hint)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
-
-from torch import Tensor
-from torch.nn import functional
+from typing import TYPE_CHECKING
 
 from dovetail.core.errors import DovetailError
-from dovetail.runtime.cache.policy import Held, Policy
+from dovetail.runtime.cache.policy import Held, Policy, check_window
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class SnapKV(Policy):
 
     window: int = 32
     kernel: int = 7
-    group: Literal["mean", "max"] = "mean"
+    group: str = "mean"
 
     def __post_init__(self) -> None:
         check_window(self.budget.keep, self.window)
@@ -42,18 +42,11 @@ class SnapKV(Policy):
         return self.window
 
     def scores(self, held: Held) -> Tensor:
+        from torch.nn import functional
+
         attention = held.attention()
         newest = attention.shape[2]
         votes = attention[..., : held.tokens - newest].mean(2)
         pooled = functional.max_pool1d(votes, self.kernel, 1, self.kernel // 2) if votes.shape[-1] else votes
         joined = pooled.mean(1) if self.group == "mean" else pooled.amax(1)
         return functional.pad(joined, (0, newest), value=float("inf"))
-
-
-def check_window(keep: int, window: int) -> None:
-    """Raise `DovetailError` for a budget that the newest tokens alone would fill, or none of them."""
-    if window < 1:
-        raise DovetailError(f"a window of {window} queries", where="window", hint="32: at least one")
-    if keep <= window:
-        why = f"the {window} newest tokens stay, and leave room for none before them"
-        raise DovetailError(f"a budget of {keep} tokens", where="keep", why=why, hint=f"keep={4 * window}, or a window below {keep}")
