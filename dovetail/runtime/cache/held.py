@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from dovetail.core.errors import DovetailError
+from dovetail.runtime.cache.attention import FIELDS, attended, takes
+from dovetail.runtime.cache.newest import Newest
 from dovetail.runtime.cache.plan import CachePlan
 from dovetail.runtime.cache.policy import Held
-from dovetail.runtime.cache.stretches import Counts, Stretches
+from dovetail.runtime.cache.stretches import Counts
+from dovetail.runtime.cache.tokens import Tokens
 from dovetail.runtime.decoding.cache import KVCache, View
 
 _SPARE = 64  # new tokens that memory is made for where no policy bounds it
+_NEVER = 1 << 62
 
 
 class HeldCache(KVCache):
@@ -35,137 +37,153 @@ class HeldCache(KVCache):
     def __init__(self, layers: int, plan: CachePlan, device: torch.device | str = "cpu") -> None:
         super().__init__(layers, 0, 0, device)
         self.plan, self.layers = plan, layers
-        self._stretches: list[list[Stretches]] = [[] for _ in range(layers)]
-        self._gone = np.zeros((layers, 0, 0), np.int64)  # tokens of a text that a head does not hold any more
-        self._room = np.zeros((layers, 0, 0), np.int64)
+        self.tokens: list[list[Tokens]] = [[] for _ in range(layers)]
+        self._table = np.zeros((layers, 0, 0, len(FIELDS)), np.int64)
+        self._aside = np.zeros((layers, 0, 0), np.int64)  # tokens of a text that are no floats here: gone, or packed
+        self._room = np.zeros((layers, 0, 0), np.int64)  # floats that there is memory for
         self._due: list[int] = []  # lengths at which the policy selects again
-        self._ring: Tensor | None = None  # (layers, B, observed, heads, channels): the newest queries, by position
-        self._asked: list[Tensor | None] = [None] * layers  # queries (B, T, heads, channels) of the last pass
+        self._newest = Newest(layers, 0 if plan.policy is None else plan.policy.observed)
+        self._paid: list[Tensor] = []  # by layer: what the tokens of the last pass paid, where the policy sums it
 
     def begin(self, length: int, heads: int) -> None:
         """One sequence of a text of `length`, whose layers are then taken in one by one. The cache is empty before."""
-        self.lengths = [length]
-        self._gone = np.zeros((self.layers, 1, heads), np.int64)
-        self._room = np.zeros((self.layers, 1, heads), np.int64)
-        self._due = [self._next(length)]
+        self.lengths, self._due = [length], [self._next(length)]
+        self._table = np.zeros((self.layers, 1, heads, len(FIELDS)), np.int64)
+        self._aside, self._room = np.zeros((2, self.layers, 1, heads), np.int64)
 
     def take(self, layer: int, held: Held) -> None:
         """All tokens of the only sequence in one layer: those that the policy keeps go to memory of their own."""
-        kept = [torch.arange(held.tokens, device=held.keys.device)] * len(held.keys)
-        if (policy := self.plan.policy) is not None and self.lengths[0] > (most := self._most(layer, self.lengths[0])):
+        policy, length = self.plan.policy, self.lengths[0]
+        kept = [torch.arange(held.tokens, device=self.device)] * len(held.keys)
+        if policy is not None and length > (most := self._most(layer, length)):
             kept = policy.chosen(list(policy.scores(held)), most)
-        parts = [held.keys, held.values]
-        if held.sums is not None and held.positions is not None:
-            parts += [held.sums, held.positions]
-        counts = np.array([len(row) for row in kept])
+        parts = [held.keys, held.values, *(x for x in (held.sums, held.positions) if x is not None)]
         chosen = [[tokens[row] for tokens, row in zip(part, kept, strict=True)] for part in parts]
-        stretches = Stretches.holding(chosen, counts + self._spare(0))
-        self._stretches[layer] = [stretches]
-        self._gone[layer, 0], self._room[layer, 0] = self.lengths[0] - counts, stretches.room
-        if self._observed:
-            self._remember(layer, held)
+        self.tokens[layer] = [Tokens(chosen[0], chosen[1], chosen[2:], self.plan.groups, length, self._spare)]
+        self._place(layer, 0)
+        if held.queries is not None:
+            self._newest.begin(layer, held.queries.flatten(0, 1), length)
 
     @property
     def held(self) -> Counts:
-        """Tokens that each layer, sequence and head holds."""
-        found: Counts = np.array(self.lengths, np.int64)[None, :, None] - self._gone
+        """Tokens that each layer, sequence and head holds: (layers, B, heads)."""
+        gone = np.array([[one.gone for one in layer] for layer in self.tokens])
+        found: Counts = np.array(self.lengths)[None, :, None] - gone
         return found
 
     @property
     def bytes(self) -> int:
-        """What the keys and values held take."""
-        per_token = sum(part[:1].nbytes for layer in self._stretches[:1] for one in layer[:1] for part in one.parts[:2])
-        return int(self.held.sum()) * per_token
+        """What the keys and values held take, with their scales."""
+        found = self._loose().sum(2)
+        return sum(
+            int(found[layer, row]) * one.float_bytes + int(one.grouped.sum()) * one.group_bytes
+            for layer, row, one in self._every()
+        )
 
     @property
     def allocated(self) -> int:
         """Bytes of all memory: room for new tokens, and what the policy remembers, too."""
-        memory = sum(one.bytes for layer in self._stretches for one in layer)
-        return memory + (0 if self._ring is None else self._ring.nbytes)
+        return sum(one.allocated for _, _, one in self._every()) + self._newest.bytes
 
     def reserve(self, tokens: int) -> None:
-        """Select again where it is due, and make room for so many new tokens of every sequence: before each pass."""
+        """Settle, and make room for so many new tokens of every sequence: before each pass."""
         self.settle()
-        held = self.held
-        for layer, row in np.argwhere((held + tokens > self._room).any(2)):
-            counts = held[layer, row]
-            grown = self._stretches[layer][row].grown(counts, counts + self._spare(tokens))
-            self._stretches[layer][row], self._room[layer, row] = grown, grown.room
+        loose = self._loose()
+        for layer, row in np.argwhere((loose + tokens > self._room).any(2)):
+            self._at(layer, row).reserve(tokens, self._spare)
+            self._place(layer, row)
+        self._table[..., FIELDS.index("held")] = loose
+        pairs = zip(self.lengths, self._due, strict=True)
+        self._newest.watch(any(length + tokens > due - self._newest.count for length, due in pairs))
+        self._paid = []
 
     def settle(self) -> None:
-        """Let the policy select again in the sequences that have grown beyond its budget."""
+        """Let the policy select again in sequences that have grown beyond its budget, and pack groups that are full."""
         for row, (length, due) in enumerate(zip(self.lengths, self._due, strict=True)):
             if length >= due:
                 for layer in range(self.layers):
                     self._select(layer, row)
                 self._due[row] = self._next(length)
+        if self.plan.groups is not None:
+            for layer, row in np.argwhere((self._loose() >= self.plan.groups.size).any(2)):
+                self._at(layer, row).pack()
+                self._place(layer, row)
 
-    def attend(self, layer: int, queries: Tensor, keys: Tensor, values: Tensor, view: View, window: int | None) -> Tensor:
+    def attend(
+        self, layer: int, queries: Tensor, keys: Tensor, values: Tensor, view: View, window: int | None
+    ) -> Tensor:
         """As `KVCache.attend`."""
         if window is not None:
-            raise DovetailError("a cache policy on a model with windows", hint="a model whose tokens see all before them")
-        if self._observed:
-            self._asked[layer] = queries.transpose(1, 2)
-        found = []
-        for row, stretches in enumerate(self._stretches[layer]):
-            behind = self.held[layer, row]
-            slots = stretches.rows(behind, view.tokens)
-            for part, new in zip(stretches.parts, (keys[row], values[row]), strict=False):
-                part[slots] = new.flatten(0, 1)
-            found.append(_attended(queries[row], stretches, behind, view.new(row)))
-        return torch.stack(found).transpose(1, 2).flatten(2)
+            hint = "a model whose tokens see all before them"
+            raise DovetailError("a cache policy on a model with windows", where="cache", hint=hint)
+        self._newest.asked(layer, queries)
+        weights = self._weights(layer, keys, view.tokens)
+        if takes(queries):
+            out = attended(self._table[layer], queries, keys, values, view.seen(None), self.plan.groups, weights)
+        else:
+            rows = [self._attended(layer, row, queries, keys, values, view, weights) for row in range(len(queries))]
+            out = torch.stack(rows).transpose(1, 2).flatten(2)
+        if weights is not None:
+            self._paid.append(weights)
+        return out
 
     def keep(self, counts: list[int]) -> None:
         for row, count in enumerate(counts):
             self.keep_path(row, list(range(count)))
 
     def keep_path(self, sequence: int, path: list[int]) -> None:
-        self._recall(sequence, path)
-        count = len(path)
-        moved = next((at for at, node in enumerate(path) if node != at), count)
-        if moved < count:
-            source, target = np.array(path[moved:]), np.arange(moved, count)
-            held = self.held
+        length = self.lengths[sequence]
+        self._newest.keep(sequence, path, length)
+        self.lengths[sequence] += len(path)
+        if path != list(range(len(path))):
             for layer in range(self.layers):
-                stretches = self._stretches[layer][sequence]
-                first = (stretches.begin + held[layer, sequence])[:, None]
-                sources, targets = (torch.from_numpy((first + at).ravel()) for at in (source, target))
-                stretches.move(sources.to(self.device), targets.to(self.device))
-        self.lengths[sequence] += count
+                self.tokens[layer][sequence].length = length
+                self.tokens[layer][sequence].straighten(path)
+        for layer, weights in enumerate(self._paid):
+            self._at(layer, sequence).note(weights[sequence], path, length)
 
     def shorten(self, lengths: list[int]) -> None:
-        """Forget the newest tokens; those that a policy dropped before do not come back."""
+        """Forget the newest tokens, of those that are not packed; what a policy dropped before does not come back."""
         super().shorten(lengths)
-        if (self.held < 0).any():
-            raise DovetailError("a cache shortened beyond what it holds", where="cache", hint="a cache without a policy")
+        if (self._loose() < 0).any():
+            raise DovetailError("a cache shortened beyond its floats", where="cache", hint="a cache without a recipe")
 
     def drop(self, kept: list[int]) -> None:
         self.lengths, self._due = ([rows[index] for index in kept] for rows in (self.lengths, self._due))
-        self._stretches = [[layer[index] for index in kept] for layer in self._stretches]
-        self._gone, self._room = self._gone[:, kept], self._room[:, kept]
-        if self._ring is not None:
-            self._ring = self._ring[:, kept]
+        self.tokens = [[layer[index] for index in kept] for layer in self.tokens]
+        self._table, self._aside, self._room = (x[:, kept] for x in (self._table, self._aside, self._room))
+        self._newest.drop(kept)
 
     def join(self, other: KVCache) -> None:
-        """The sequences of another cache of the same plan behind those of this one; nothing is copied."""
+        """The sequences of another cache of the same plan behind those of this one; their memory is not copied."""
         if not isinstance(other, HeldCache) or other.plan != self.plan or other.layers != self.layers:
             raise DovetailError("caches of two kinds", where="cache", hint="prefill with the plan of the batch")
-        alone = not self.lengths
+        for name in ("_table", "_aside", "_room"):
+            parts = [getattr(cache, name) for cache in (self, other) if cache.lengths]
+            setattr(self, name, np.concatenate(parts, 1) if parts else getattr(self, name))
+        self._newest.join(other._newest)
         self.lengths, self._due = self.lengths + other.lengths, self._due + other._due
-        for mine, theirs in zip(self._stretches, other._stretches, strict=True):
+        for mine, theirs in zip(self.tokens, other.tokens, strict=True):
             mine.extend(theirs)
-        if alone:
-            self._gone, self._room, self._ring = other._gone, other._room, other._ring
-            return
-        self._gone, self._room = (
-            np.concatenate(pair, 1) for pair in ((self._gone, other._gone), (self._room, other._room))
-        )
-        if self._ring is not None and other._ring is not None:
-            self._ring = torch.cat((self._ring, other._ring), 1)
 
-    @property
-    def _observed(self) -> int:
-        return 0 if self.plan.policy is None else self.plan.policy.observed
+    def _every(self) -> list[tuple[int, int, Tokens]]:
+        return [(layer, row, one) for layer, rows in enumerate(self.tokens) for row, one in enumerate(rows)]
+
+    def _loose(self) -> Counts:
+        """Tokens that are floats: (layers, B, heads)."""
+        found: Counts = np.array(self.lengths, np.int64)[None, :, None] - self._aside
+        return found
+
+    def _at(self, layer: int, row: int) -> Tokens:
+        one = self.tokens[layer][row]
+        one.length = self.lengths[row]
+        return one
+
+    def _place(self, layer: int, row: int) -> None:
+        """Where the tokens of a sequence lie in a layer, once that has changed."""
+        one = self._at(layer, row)
+        self._table[layer, row] = one.pointers()
+        self._aside[layer, row], self._room[layer, row] = one.length - one.loose, one.room
 
     def _most(self, layer: int, length: int) -> int:
         return length if self.plan.policy is None else int(self.plan.policy.kept(length, layer, self.layers))
@@ -173,77 +191,56 @@ class HeldCache(KVCache):
     def _next(self, length: int) -> int:
         """The length at which a text is selected from next."""
         if self.plan.policy is None:
-            return 1 << 62
-        budget = self.plan.policy.budget
-        return max(budget.keep, length - (length - budget.keep) % budget.slack) + budget.slack
+            return _NEVER
+        keep, slack = self.plan.policy.budget.keep, self.plan.policy.budget.slack
+        return max(keep, length - (length - keep) % slack) + slack
 
-    def _spare(self, tokens: int) -> int:
-        """Room beyond the tokens held, for `tokens` in the next pass."""
-        return tokens + (_SPARE if self.plan.policy is None else self.plan.policy.budget.slack)
-
-    def _remember(self, layer: int, held: Held) -> None:
-        """Keep the newest queries of a prompt: each in the place that its position says."""
-        assert held.queries is not None  # noqa: S101
-        heads, group, count, channels = held.queries.shape
-        if self._ring is None:
-            shape = (self.layers, 1, self._observed, heads * group, channels)
-            self._ring = held.queries.new_zeros(shape)
-        places = torch.arange(held.length - count, held.length, device=self.device) % self._observed
-        self._ring[layer, 0, places] = held.queries.flatten(0, 1).transpose(0, 1)
-
-    def _recall(self, row: int, path: list[int]) -> None:
-        """Keep the queries of a pass that are on the path."""
-        if self._ring is None or not path:
-            return
-        path = path[-self._observed :]
-        length = self.lengths[row] + len(path)
-        places = torch.arange(length - len(path), length, device=self.device) % self._observed
-        nodes = torch.tensor(path, device=self.device)
-        for layer, asked in enumerate(self._asked):
-            if asked is not None:
-                self._ring[layer, row, places] = asked[row, nodes] 
-
-    def _newest(self, layer: int, row: int) -> Tensor | None:
-        """The newest queries (heads, group, n, channels), oldest first."""
-        if self._ring is None:
-            return None
-        length = self.lengths[row]
-        places = torch.arange(max(0, length - self._observed), length, device=self.device) % self._observed
-        found = self._ring[layer, row, places].transpose(0, 1)
-        return found.unflatten(0, (self._gone.shape[2], -1))
+    @property
+    def _spare(self) -> int:
+        return _SPARE if self.plan.policy is None else self.plan.policy.budget.slack
 
     def _select(self, layer: int, row: int) -> None:
-        policy, length = self.plan.policy, self.lengths[row]
-        counts, stretches = self.held[layer, row], self._stretches[layer][row]
-        if policy is None or counts.sum() <= len(counts) * (most := self._most(layer, length)):
+        policy, length, tokens = self.plan.policy, self.lengths[row], self._at(layer, row)
+        heads = len(tokens.held)
+        if policy is None or tokens.held.sum() <= heads * (most := self._most(layer, length)):
             return
-        queries = self._newest(layer, row)
-        scores = []
-        for head, count in enumerate(counts.tolist()):
-            parts = [stretches.head(part, head, count).unsqueeze(0) for part in range(len(stretches.parts))]
-            own = None if queries is None else queries[head : head + 1]
-            keys, values, sums, positions = (*parts, None, None)[:4]
+        queries = self._newest.of(layer, row, length)
+        group = None if queries is None else queries.unflatten(0, (heads, -1))
+        scores: list[Tensor] = []
+        for head in range(heads):
+            keys, values = (x.unsqueeze(0) for x in tokens.head(head))
+            sums, positions = (*(x.unsqueeze(0) for x in tokens.noted(head)), None, None)[:2]
+            own = None if group is None else group[head : head + 1]
             scores += list(policy.scores(Held(keys, values, own, sums, positions, length)))
-        kept = policy.chosen(scores, most)
-        firsts = stretches.begin.tolist()
-        sources = torch.cat([places + first for places, first in zip(kept, firsts, strict=True)])
-        targets = torch.cat([torch.arange(first, first + len(places)) for places, first in zip(kept, firsts, strict=True)])
-        stretches.move(sources, targets.to(sources.device))
-        self._gone[layer, row] = length - np.array([len(places) for places in kept])
+        tokens.select(policy.chosen(scores, most), self._spare)
+        self._place(layer, row)
 
+    def _weights(self, layer: int, keys: Tensor, tokens: int) -> Tensor | None:
+        """Where what new tokens pay in a layer is written: (B, KV heads, tokens, columns)."""
+        if self.plan.policy is None or not self.plan.policy.sums:
+            return None
+        columns = max(int(self._at(layer, row).held.max()) for row in range(len(self.lengths))) + tokens
+        return keys.new_zeros(len(self.lengths), keys.shape[1], tokens, columns, dtype=torch.float32)
 
-def _attended(queries: Tensor, stretches: Stretches, behind: Counts, new: Tensor) -> Tensor:
-    """Attention (heads, T, channels) of new tokens to a sequence's tokens and, as `new` (T, T) has it, to each other."""
-    tokens, longest = queries.shape[1], int(behind.max()) + queries.shape[1]
-    column = np.arange(longest)[None]
-    slots = torch.from_numpy(stretches.begin[:, None] + np.minimum(column, behind[:, None] + tokens - 1))
-    keys, values = (part[slots] for part in stretches.parts[:2])
-    offset = torch.from_numpy(column - behind[:, None]).to(new.device)  # (heads, columns): which new token it is
-    inside = (offset >= 0) & (offset < tokens)
-    shown = new[:, offset.clamp(0, tokens - 1)].transpose(0, 1) & inside.unsqueeze(1)
-    mask = ((offset < 0).unsqueeze(1) | shown).repeat_interleave(len(queries) // len(keys), 0)
-    found = functional.scaled_dot_product_attention(
-        queries.unsqueeze(0), keys.unsqueeze(0), values.unsqueeze(0), mask.unsqueeze(0),
-        enable_gqa=len(queries) != len(keys),
-    )  # fmt: skip
-    return found[0]
+    def _attended(
+        self, layer: int, row: int, queries: Tensor, keys: Tensor, values: Tensor, view: View, weights: Tensor | None
+    ) -> Tensor:
+        """By torch: (heads, T, channels) of one sequence."""
+        tokens, new, group = self._at(layer, row), view.new(row), queries.shape[1] // keys.shape[1]
+        tokens.write(keys[row], values[row])
+        found = []
+        for head in range(keys.shape[1]):
+            old = tokens.head(head)
+            every = [torch.cat((o, n[row, head])) for o, n in zip(old, (keys, values), strict=True)]
+            shown = functional.pad(new, (len(old[0]), 0), value=True)
+            asking = queries[row, head * group : (head + 1) * group]
+            if weights is None:
+                mask = shown.repeat(group, 1)
+                out = functional.scaled_dot_product_attention(asking.flatten(0, 1)[None], *(x[None] for x in every), mask)
+                found.append(out[0].unflatten(0, (group, -1)))
+                continue
+            scores = asking.float() @ every[0].float().T * keys.shape[3] ** -0.5
+            paid = scores.masked_fill(~shown, float("-inf")).softmax(-1)
+            weights[row, head, :, : len(every[0])] = paid.sum(0)
+            found.append(paid.to(values.dtype) @ every[1])
+        return torch.cat(found)

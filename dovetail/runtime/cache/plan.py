@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dovetail.core.errors import INFEASIBLE, DovetailError
+from dovetail.model.kv_groups import KVGroups
 from dovetail.runtime.cache.policy import Policy
 
 if TYPE_CHECKING:
@@ -23,9 +24,12 @@ class CachePlan:
     ----------
     policy : Policy or None
         Which tokens stay; None: all.
+    groups : KVGroups or None
+        How older tokens are packed; None: floats.
     """
 
     policy: Policy | None = None
+    groups: KVGroups | None = None
 
     def cache(self, runner: Runner) -> HeldCache:
         """A cache for this model, without a sequence yet."""

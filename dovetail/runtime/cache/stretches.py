@@ -51,10 +51,22 @@ class Stretches:
         places = (self.begin + behind)[:, None] + np.arange(tokens)
         return torch.from_numpy(places.ravel()).to(self.parts[0].device)
 
-    def move(self, sources: Tensor, targets: Tensor) -> None:
-        """Put the tokens of some slots into others, all at once."""
+    def select(self, kept: Sequence[Tensor]) -> None:
+        """Move the tokens at these places of each head to its beginning, in their order."""
+        device, firsts = self.parts[0].device, self.begin.tolist()
+        sources = torch.cat([row.to(device) + first for row, first in zip(kept, firsts, strict=True)])
+        pairs = zip(kept, firsts, strict=True)
+        targets = torch.cat([torch.arange(first, first + len(row), device=device) for row, first in pairs])
         for part in self.parts:
             part[targets] = part[sources]
+
+    def move_behind(self, behind: Counts, sources: Sequence[int], target: int) -> None:
+        """Move tokens `sources` places behind the first `behind` of each head to `target` places behind them, and on."""
+        device, first = self.parts[0].device, (self.begin + behind)[:, None]
+        places = (np.asarray(sources), np.arange(target, target + len(sources)))
+        source, to = (torch.from_numpy((first + place).ravel()).to(device) for place in places)
+        for part in self.parts:
+            part[to] = part[source]
 
     def grown(self, counts: Counts, room: Counts) -> Stretches:
         """The first `counts` tokens of each head in new memory."""

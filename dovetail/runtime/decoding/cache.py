@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+from dovetail.runtime.cache.attention import FIELDS, Seen, Table, attended, takes
 
 _LEAST = 64  # positions to begin with
 
@@ -32,6 +35,21 @@ class View:
     visible: Tensor | None
     positions: Tensor
     masks: dict[int | None, Tensor | None] = field(default_factory=dict)
+    _seen: dict[int | None, Seen] = field(default_factory=dict)
+
+    def seen(self, window: int | None) -> Seen:
+        """What the new tokens see, as the kernel reads it."""
+        if window not in self._seen:
+            self._seen[window] = self._limited(window)
+        return self._seen[window]
+
+    def _limited(self, window: int | None) -> Seen:
+        visible = self.visible
+        if window is None:
+            return Seen(None if visible is None else visible.to(torch.uint8).contiguous())
+        new = _triangle(self.tokens, self.positions.device) if visible is None else visible
+        near = self.positions.unsqueeze(1) > self.positions.unsqueeze(2) - window
+        return Seen((new & near).to(torch.uint8).contiguous(), (self.positions - window + 1).clamp(min=0).contiguous())
 
     def new(self, row: int) -> Tensor:
         """Which new tokens each new token of a sequence sees: (tokens, tokens)."""
@@ -116,6 +134,19 @@ class KVCache:
         found = [self._written(store, layer, new) for store, new in pairs]
         return found[0], found[1]
 
+    def _table(self, layer: int, like: Tensor) -> Table:
+        """Where the kernel finds the heads of each sequence."""
+        for stores in (self.keys, self.values):
+            if stores[layer] is None:
+                stores[layer] = self._empty(like)
+        keys, values = self.keys[layer], self.values[layer]
+        batch, heads, room, channels = keys.shape  # type: ignore[union-attr]
+        table = np.zeros((batch, heads, len(FIELDS)), np.int64)
+        places = np.arange(batch * heads).reshape(batch, heads) * (room * channels * like.element_size())
+        table[..., 0], table[..., 1] = places + keys.data_ptr(), places + values.data_ptr()  # type: ignore[union-attr]
+        table[..., 2] = np.array(self.lengths)[:, None]
+        return table
+
     def _written(self, stores: list[Tensor | None], layer: int, new: Tensor) -> Tensor:
         """One layer's keys or values with new ones (B, heads, T, channels) behind them."""
         stores[layer] = store = self._empty(new) if (held := stores[layer]) is None else held
@@ -138,6 +169,8 @@ class KVCache:
         window : int or None
             Positions that a token sees at most.
         """
+        if takes(queries) and (self.longest or view.tokens == 1):
+            return attended(self._table(layer, keys), queries, keys, values, view.seen(window))
         keys, values = self.write(layer, keys, values)
         if window not in view.masks:
             view.masks[window] = _mask(self, view, window)
