@@ -8,8 +8,8 @@ from typing import Self
 from dovetail.recipe.caching import Selects
 from dovetail.recipe.method import method
 from dovetail.runtime.cache.budget import Budget
+from dovetail.runtime.cache.policies.snapkv import SnapKV as Votes
 from dovetail.runtime.cache.policy import Policy
-from dovetail.runtime.cache.snapkv import SnapKV as Votes
 
 
 @method("snapkv")

@@ -56,6 +56,13 @@ class Held:
         return scores.softmax(-1)
 
 
+    def summed(self) -> Tensor:
+        """`sums`, of a policy that asked for them."""
+        if self.sums is None:
+            raise ValueError("no sums of attention")
+        return self.sums
+
+
 @dataclass(frozen=True, slots=True)
 class Policy:
     """Which tokens stay: those with the highest `scores`; a subclass says what they are.
@@ -93,6 +100,13 @@ class Policy:
         """Places of the tokens that stay in each head, in their order."""
         counts = self.spread(scores, kept)
         return [row.topk(count).indices.sort().values for row, count in zip(scores, counts, strict=True)]
+
+
+def with_newest(scores: Tensor, newest: int) -> Tensor:
+    """Scores (heads, tokens) of which the newest tokens' are infinite: these stay."""
+    scores = scores.clone()
+    scores[:, max(0, scores.shape[1] - newest) :] = float("inf")
+    return scores
 
 
 def check_window(keep: int, window: int, least: int = 1) -> None:

@@ -52,29 +52,49 @@ def _through(runner: LlamaRunner, index: int, x: Tensor, plan: CachePlan) -> Hel
     observed = 0 if plan.policy is None else plan.policy.observed
     keys, values = (x.new_empty(heads, length, channels) for _ in range(2))
     newest: list[Tensor] = []
+    sums = x.new_zeros(heads, length, dtype=torch.float32) if plan.policy is not None and plan.policy.sums else None
     for begin in range(0, length, _CHUNK):
         part = x[begin : begin + _CHUNK]
         end = begin + len(part)
         positions = torch.arange(begin, end, device=x.device).unsqueeze(0)
         q, k, v = runner.projected(index, part.unsqueeze(0), positions, length)
         keys[:, begin:end], values[:, begin:end] = k[0], v[0]
-        x[begin:end] = runner.finished(index, part, _causal(q[0], keys[:, :end], values[:, :end], begin))
+        attended = _attended(q[0], keys[:, :end], values[:, :end], begin, sums)
+        x[begin:end] = runner.finished(index, part, attended)
         if observed and end > length - observed:
             newest.append(q[0, :, max(0, length - observed - begin) :].clone())
     queries = torch.cat(newest, 1).unflatten(0, (heads, -1)) if newest else None
-    return Held(keys, values, queries, None, None, length)
+    positions = None if sums is None else torch.arange(length, dtype=torch.int32, device=x.device).expand(heads, -1)
+    return Held(keys, values, queries, sums, positions, length)
 
 
-def _causal(queries: Tensor, keys: Tensor, values: Tensor, begin: int) -> Tensor:
-    """Attention (tokens, heads * channels) of the tokens from `begin` on, to those up to each."""
+def _attended(queries: Tensor, keys: Tensor, values: Tensor, begin: int, sums: Tensor | None) -> Tensor:
+    """Attention (tokens, heads * channels) of the tokens from `begin` on, to those up to each.
+
+    Fused attention gives no weights: where their sums are asked for, it is made of its two products instead.
+    """
     found = []
     for first in range(0, queries.shape[1], _QUERIES):
         part = queries[:, first : first + _QUERIES]
         end = begin + first + part.shape[1]
         mask = torch.ones(part.shape[1], end, dtype=torch.bool, device=keys.device).tril(begin + first)
-        found.append(
-            functional.scaled_dot_product_attention(
-                part.unsqueeze(0), keys[None, :, :end], values[None, :, :end], mask, enable_gqa=len(part) != len(keys)
-            )[0]
-        )
+        seen = keys[:, :end], values[:, :end]
+        found.append(_fused(part, *seen, mask) if sums is None else _summing(part, *seen, mask, sums))
     return torch.cat(found, 1).transpose(0, 1).flatten(1)
+
+
+def _fused(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> Tensor:
+    grouped = len(queries) != len(keys)
+    every = (x.unsqueeze(0) for x in (queries, keys, values))
+    return functional.scaled_dot_product_attention(*every, mask, enable_gqa=grouped)[0]
+
+
+def _summing(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor, sums: Tensor) -> Tensor:
+    """As `_fused`; what each token gets is added to `sums` (KV heads, tokens)."""
+    group, found = len(queries) // len(keys), []
+    for head in range(len(keys)):
+        scores = queries[head * group : (head + 1) * group] @ keys[head].T * keys.shape[2] ** -0.5
+        paid = scores.float().masked_fill_(~mask, float("-inf")).softmax(-1)
+        sums[head, : paid.shape[2]] += paid.sum((0, 1))
+        found.append(paid.to(values.dtype) @ values[head])
+    return torch.cat(found)
