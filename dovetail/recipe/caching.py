@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from dovetail.core.errors import INFEASIBLE, DovetailError
-from dovetail.core.formats import Number
-from dovetail.model.graph import Attention, Cache, Graph, Operator, Scan
+from dovetail.model.graph import Attention, Graph, Operator, Pointwise, Scan
+from dovetail.model.kv_groups import KVGroups
+from dovetail.recipe.speculation.guessing import BESIDE
 from dovetail.runtime.cache.policy import Policy
 
 if TYPE_CHECKING:
     from dovetail.runtime.cache.plan import CachePlan
-
-SELECTING = "kv_select"  # of operators that make scores for a selection
 
 
 class Selects:
@@ -39,6 +38,38 @@ class Selects:
         return replace(plan, policy=self.policy())
 
 
+class Packs:
+    """A method that packs older tokens of the cache: a subclass names its `groups`, which both faces come from."""
+
+    __slots__ = ()
+    caches: ClassVar[str] = "format"
+
+    def groups(self) -> KVGroups:
+        """How. Raises `DovetailError` for parameters out of range."""
+        raise NotImplementedError
+
+    def __post_init__(self) -> None:
+        self.groups()
+
+    def rewrite(self, graph: Graph) -> Graph:
+        _check(graph, "kv")
+        groups = self.groups()
+        caches = tuple(replace(cache, groups=groups) for cache in graph.caches)
+        decode = _decodes(graph)  # a prompt is attended before it is packed
+
+        def packed(operator: Operator) -> Operator:
+            return replace(operator, groups=groups) if isinstance(operator, Attention) and decode else operator
+
+        return replace(graph.map_operators(packed), caches=caches)
+
+    def on_cache(self, plan: CachePlan) -> CachePlan:
+        return replace(plan, groups=self.groups())
+
+
+def _decodes(graph: Graph) -> bool:
+    return bool(np.all(np.equal(graph.tokens, 1)) and np.any(np.greater(graph.context, 0)))
+
+
 def cut(graph: Graph, policy: Policy) -> Graph:
     """`graph` with caches that hold what a policy leaves of a text.
 
@@ -51,7 +82,7 @@ def cut(graph: Graph, policy: Policy) -> Graph:
         A cache that is not keys and values of all tokens.
     """
     _check(graph, type(policy).__name__)
-    decode = bool(np.all(np.equal(graph.tokens, 1)) and np.any(np.greater(graph.context, 0)))
+    decode = _decodes(graph)
     layers = 1 + max((layer for cache in graph.caches for layer in cache.layers), default=0)
     operators: list[Operator] = []
     for operator in graph.operators:
@@ -77,7 +108,7 @@ def _reading(attention: Attention, policy: Policy, layers: int) -> Attention:
 
 
 def _votes(attention: Attention, graph: Graph, policy: Policy, layers: int, decode: bool) -> Iterator[Operator]:
-    """Scores of the observed queries over all keys there are: half of an attention, for each selection."""
+    """Scores of the observed queries over all keys there are, written out, for each selection."""
     if not policy.observed:
         return
     budget, length = policy.budget, graph.context + graph.tokens
@@ -85,9 +116,11 @@ def _votes(attention: Attention, graph: Graph, policy: Policy, layers: int, deco
     tokens = attention.kv_len
     if decode:
         tokens = np.minimum(tokens, policy.kept(tokens, attention.layers[0], layers) + budget.slack)
-    yield replace(
-        attention, name=f"{SELECTING}@{attention.name}", weights=(), batch=attention.batch * share,
-        tokens=np.minimum(policy.observed, tokens), kv_len=tokens, value_dim=0,
+    each = attention.batch * share * tokens
+    scores = each * attention.heads * np.minimum(policy.observed, tokens)
+    yield Pointwise(
+        f"{BESIDE}@{attention.name}", attention.layers, (), each * attention.kv_heads * attention.head_dim, scores,
+        2.0 * float(attention.head_dim), attention.act, split=True,
     )  # fmt: skip
 
 
@@ -113,4 +146,6 @@ def _check(graph: Graph, name: str) -> None:
             raise DovetailError("cannot cut the cache", where=name, why=why, hint=hint, exit_code=INFEASIBLE)
     if any(cache.kind != "kv" for cache in graph.caches):
         hint = "a model whose tokens see all before them"
-        raise DovetailError("cannot cut the cache", where=name, why="it is not keys and values", hint=hint, exit_code=INFEASIBLE)
+        raise DovetailError(
+            "cannot cut the cache", where=name, why="it is not keys and values", hint=hint, exit_code=INFEASIBLE
+        )

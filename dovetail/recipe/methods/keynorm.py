@@ -15,8 +15,7 @@ from dovetail.runtime.cache.policy import Policy
 @method("keynorm")
 @dataclass(frozen=True, slots=True)
 class KeyNorm(Selects):
-    """Keep `keep` tokens of each KV head: the newest `recent`, and those with the shortest keys; no query is asked.
-    """
+    """Keep `keep` tokens of each KV head: the newest `recent`, and those with the shortest keys; no query is asked."""
 
     keep: int = 1024  # tokens of each KV head
     recent: int = 32  # newest tokens

@@ -236,7 +236,9 @@ class HeldCache(KVCache):
             asking = queries[row, head * group : (head + 1) * group]
             if weights is None:
                 mask = shown.repeat(group, 1)
-                out = functional.scaled_dot_product_attention(asking.flatten(0, 1)[None], *(x[None] for x in every), mask)
+                out = functional.scaled_dot_product_attention(
+                    asking.flatten(0, 1)[None], *(x[None] for x in every), mask
+                )
                 found.append(out[0].unflatten(0, (group, -1)))
                 continue
             scores = asking.float() @ every[0].float().T * keys.shape[3] ** -0.5

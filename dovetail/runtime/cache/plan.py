@@ -53,5 +53,7 @@ class CachePlan:
             raise DovetailError("the cache of this model cannot be cut", where="cache", hint=hint, exit_code=INFEASIBLE)
         if any(layer.window is not None for layer in runner.layers):
             why = "its layers see no more than a window, which bounds their cache already"
-            raise DovetailError("the cache of this model cannot be cut", why=why, hint="no cache policy", exit_code=INFEASIBLE)
+            raise DovetailError(
+                "the cache of this model cannot be cut", why=why, hint="no cache policy", exit_code=INFEASIBLE
+            )
         return prefilled(runner, ids, self)

@@ -55,7 +55,6 @@ class Held:
         scores[..., self.tokens - count :].masked_fill_(later, float("-inf"))
         return scores.softmax(-1)
 
-
     def summed(self) -> Tensor:
         """`sums`, of a policy that asked for them."""
         if self.sums is None:

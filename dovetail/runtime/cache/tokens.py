@@ -151,7 +151,9 @@ class Tokens:
             first = int(self._notes.begin[head])
             sums[first : first + count] += paid[:count]
             sums[first + count : first + count + new] = paid[count + nodes]
-            positions[first + count : first + count + new] = torch.arange(position, position + new, device=weights.device)
+            positions[first + count : first + count + new] = torch.arange(
+                position, position + new, device=weights.device
+            )
 
     def select(self, kept: Sequence[Tensor], spare: int) -> None:
         """Go on with the tokens at these places of each head; where memory is made, with room for `spare` new ones."""

@@ -159,5 +159,13 @@ def _loaded(path: Path) -> Library:
     dense.restype, dense.argtypes = number, [pointer, pointer, ctypes.c_int64, pointer, number, number]
     lib.dovetail_attend.restype, lib.dovetail_attend.argtypes = number, [pointer, number, number]
     names = tuple(name for i, name in enumerate(VARIANTS) if lib.dovetail_variant(i))
-    doors = lib.dovetail_bytes, lib.dovetail_pack, product, lib.dovetail_gated, lib.dovetail_norm, dense, lib.dovetail_attend
+    doors = (
+        lib.dovetail_bytes,
+        lib.dovetail_pack,
+        product,
+        lib.dovetail_gated,
+        lib.dovetail_norm,
+        dense,
+        lib.dovetail_attend,
+    )
     return Library(path, names, *doors)
