@@ -138,9 +138,7 @@ _LONG = 1 << 40
 
 def _check(graph: Graph, name: str) -> None:
     for operator in graph.operators:
-        plain = isinstance(operator, Attention) and operator.causal and operator.window is None
-        plain = plain and operator.selected is None and not operator.latent and operator.rate == 1
-        if isinstance(operator, Scan) or (isinstance(operator, Attention) and not plain):
+        if isinstance(operator, Scan) or (isinstance(operator, Attention) and not _plain(operator)):
             why = f"'{operator.name}' does not keep keys and values of all tokens"
             hint = "a model whose tokens see all before them"
             raise DovetailError("cannot cut the cache", where=name, why=why, hint=hint, exit_code=INFEASIBLE)
@@ -149,3 +147,9 @@ def _check(graph: Graph, name: str) -> None:
         raise DovetailError(
             "cannot cut the cache", where=name, why="it is not keys and values", hint=hint, exit_code=INFEASIBLE
         )
+
+
+def _plain(attention: Attention) -> bool:
+    """Whether keys and values of all tokens are cached, and seen."""
+    whole = attention.causal and attention.window is None and attention.selected is None
+    return whole and not attention.latent and attention.rate == 1

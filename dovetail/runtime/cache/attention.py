@@ -68,9 +68,10 @@ def attended(
     own = keys.shape[1]
     out = torch.empty(batch, tokens, heads * channels, device=queries.device)
     visible, first = seen.visible, seen.first
+    packing = (0, 0, 0) if groups is None else (groups.bits, groups.size, groups.shared(channels))
     strides = [(ctypes.c_int64 * 3)(*x.stride()[:3]) for x in (queries, keys, values)]
     asked = Attending(
-        batch, own, heads // own, tokens, channels, *((0, 0, 0) if groups is None else (groups.bits, groups.size, groups.shared(channels))),
+        batch, own, heads // own, tokens, channels, *packing,
         queries.data_ptr(), keys.data_ptr(), values.data_ptr(), *strides, table.ctypes.data,
         None if visible is None else visible.data_ptr(),
         tokens * tokens if visible is not None and visible.dim() == 3 else 0,

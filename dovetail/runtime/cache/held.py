@@ -38,7 +38,7 @@ class HeldCache(KVCache):
         super().__init__(layers, 0, 0, device)
         self.plan, self.layers = plan, layers
         self.tokens: list[list[Tokens]] = [[] for _ in range(layers)]
-        self._table = np.zeros((layers, 0, 0, len(FIELDS)), np.int64)
+        self._places = np.zeros((layers, 0, 0, len(FIELDS)), np.int64)
         self._aside = np.zeros((layers, 0, 0), np.int64)  # tokens of a text that are no floats here: gone, or packed
         self._room = np.zeros((layers, 0, 0), np.int64)  # floats that there is memory for
         self._due: list[int] = []  # lengths at which the policy selects again
@@ -48,7 +48,7 @@ class HeldCache(KVCache):
     def begin(self, length: int, heads: int) -> None:
         """One sequence of a text of `length`, whose layers are then taken in one by one. The cache is empty before."""
         self.lengths, self._due = [length], [self._next(length)]
-        self._table = np.zeros((self.layers, 1, heads, len(FIELDS)), np.int64)
+        self._places = np.zeros((self.layers, 1, heads, len(FIELDS)), np.int64)
         self._aside, self._room = np.zeros((2, self.layers, 1, heads), np.int64)
 
     def take(self, layer: int, held: Held) -> None:
@@ -92,7 +92,7 @@ class HeldCache(KVCache):
         for layer, row in np.argwhere((loose + tokens > self._room).any(2)):
             self._at(layer, row).reserve(tokens, self._spare)
             self._place(layer, row)
-        self._table[..., FIELDS.index("held")] = loose
+        self._places[..., FIELDS.index("held")] = loose
         pairs = zip(self.lengths, self._due, strict=True)
         self._newest.watch(any(length + tokens > due - self._newest.count for length, due in pairs))
         self._paid = []
@@ -119,7 +119,7 @@ class HeldCache(KVCache):
         self._newest.asked(layer, queries)
         weights = self._weights(layer, keys, view.tokens)
         if takes(queries):
-            out = attended(self._table[layer], queries, keys, values, view.seen(None), self.plan.groups, weights)
+            out = attended(self._places[layer], queries, keys, values, view.seen(None), self.plan.groups, weights)
         else:
             rows = [self._attended(layer, row, queries, keys, values, view, weights) for row in range(len(queries))]
             out = torch.stack(rows).transpose(1, 2).flatten(2)
@@ -151,14 +151,14 @@ class HeldCache(KVCache):
     def drop(self, kept: list[int]) -> None:
         self.lengths, self._due = ([rows[index] for index in kept] for rows in (self.lengths, self._due))
         self.tokens = [[layer[index] for index in kept] for layer in self.tokens]
-        self._table, self._aside, self._room = (x[:, kept] for x in (self._table, self._aside, self._room))
+        self._places, self._aside, self._room = (x[:, kept] for x in (self._places, self._aside, self._room))
         self._newest.drop(kept)
 
     def join(self, other: KVCache) -> None:
         """The sequences of another cache of the same plan behind those of this one; their memory is not copied."""
         if not isinstance(other, HeldCache) or other.plan != self.plan or other.layers != self.layers:
             raise DovetailError("caches of two kinds", where="cache", hint="prefill with the plan of the batch")
-        for name in ("_table", "_aside", "_room"):
+        for name in ("_places", "_aside", "_room"):
             parts = [getattr(cache, name) for cache in (self, other) if cache.lengths]
             setattr(self, name, np.concatenate(parts, 1) if parts else getattr(self, name))
         self._newest.join(other._newest)
@@ -182,7 +182,7 @@ class HeldCache(KVCache):
     def _place(self, layer: int, row: int) -> None:
         """Where the tokens of a sequence lie in a layer, once that has changed."""
         one = self._at(layer, row)
-        self._table[layer, row] = one.pointers()
+        self._places[layer, row] = one.pointers()
         self._aside[layer, row], self._room[layer, row] = one.length - one.loose, one.room
 
     def _most(self, layer: int, length: int) -> int:
@@ -205,7 +205,7 @@ class HeldCache(KVCache):
         if policy is None or tokens.held.sum() <= heads * (most := self._most(layer, length)):
             return
         queries = self._newest.of(layer, row, length)
-        group = None if queries is None else queries.unflatten(0, (heads, -1))
+        group = None if queries is None else queries.reshape(heads, -1, *queries.shape[1:])
         scores: list[Tensor] = []
         for head in range(heads):
             keys, values = (x.unsqueeze(0) for x in tokens.head(head))
@@ -231,18 +231,12 @@ class HeldCache(KVCache):
         found = []
         for head in range(keys.shape[1]):
             old = tokens.head(head)
-            every = [torch.cat((o, n[row, head])) for o, n in zip(old, (keys, values), strict=True)]
+            every, paid_for = (torch.cat((o, n[row, head])) for o, n in zip(old, (keys, values), strict=True))
             shown = functional.pad(new, (len(old[0]), 0), value=True)
             asking = queries[row, head * group : (head + 1) * group]
-            if weights is None:
-                mask = shown.repeat(group, 1)
-                out = functional.scaled_dot_product_attention(
-                    asking.flatten(0, 1)[None], *(x[None] for x in every), mask
-                )
-                found.append(out[0].unflatten(0, (group, -1)))
-                continue
-            scores = asking.float() @ every[0].float().T * keys.shape[3] ** -0.5
+            scores = asking.float() @ every.float().T * keys.shape[3] ** -0.5
             paid = scores.masked_fill(~shown, float("-inf")).softmax(-1)
-            weights[row, head, :, : len(every[0])] = paid.sum(0)
-            found.append(paid.to(values.dtype) @ every[1])
+            if weights is not None:
+                weights[row, head, :, : len(every)] = paid.sum(0)
+            found.append(paid.to(values.dtype) @ paid_for)
         return torch.cat(found)

@@ -73,5 +73,5 @@ class Newest:
         self._ring = torch.cat(rings, 1) if rings else None
 
     def _places(self, length: int, newest: int) -> Tensor:
-        assert self._ring is not None  # noqa: S101
-        return torch.arange(length - newest, length, device=self._ring.device) % self.count
+        device = None if self._ring is None else self._ring.device
+        return torch.arange(length - newest, length, device=device) % self.count

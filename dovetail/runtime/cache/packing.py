@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -15,24 +18,23 @@ def packed(keys: Tensor, values: Tensor, groups: KVGroups) -> Tensor:
     count, size, channels = keys.shape
     share = groups.shared(channels)
     rows = values.reshape(count, size, channels // share, share)
-    parts = (*_coded(keys, 1, groups.bits), *_coded(rows, 3, groups.bits))
-    key_codes, key_scales, codes, scales = parts
-    return torch.cat(
-        [_nibbles(key_codes, groups.bits), _bytes(key_scales, (count,)), _nibbles(codes.reshape(keys.shape), groups.bits),
-         _bytes(scales, (count, size))], 1,
-    )  # fmt: skip
+    key_codes, key_scales = _coded(keys, 1, groups.bits)
+    codes, scales = _coded(rows, 3, groups.bits)
+    ints = [_nibbles(x, groups.bits) for x in (key_codes, codes.reshape(keys.shape))]
+    return torch.cat([ints[0], _bytes(key_scales), ints[1], _bytes(scales)], 1)
 
 
 def unpacked(codes: Tensor, channels: int, groups: KVGroups) -> tuple[Tensor, Tensor]:
     """Keys and values (n, size, channels) in fp32 of bytes (n, group bytes)."""
     count, size, share = len(codes), groups.size, groups.shared(channels)
     shares, wide = channels // share, size * channels * groups.bits // 8
-    parts = codes.split([wide, 4 * channels, wide, 4 * size * shares], 1)
+    ends = np.cumsum([0, wide, 4 * channels, wide, 4 * size * shares]).tolist()
+    parts = [codes[:, begin:end] for begin, end in pairwise(ends)]
     found = [_integers(part, (count, size, channels), groups.bits) for part in parts[::2]]
     scale, zero = _floats(parts[1], (count, 2, channels)).unbind(1)
     keys = found[0] * scale.unsqueeze(1) + zero.unsqueeze(1)
     scale, zero = _floats(parts[3], (count, size, 2, shares)).unbind(2)
-    values = found[1].unflatten(2, (shares, share)) * scale.unsqueeze(3) + zero.unsqueeze(3)
+    values = found[1].reshape(count, size, shares, share) * scale.unsqueeze(3) + zero.unsqueeze(3)
     return keys, values.flatten(2)
 
 
@@ -66,8 +68,8 @@ def _integers(codes: Tensor, shape: tuple[int, ...], bits: int) -> Tensor:
     return codes.reshape(shape).float()
 
 
-def _bytes(scales: Tensor, shape: tuple[int, ...]) -> Tensor:
-    return scales.contiguous().view(torch.uint8).reshape(shape[0], -1)
+def _bytes(scales: Tensor) -> Tensor:
+    return scales.contiguous().view(torch.uint8).flatten(1)
 
 
 def _floats(codes: Tensor, shape: tuple[int, ...]) -> Tensor:

@@ -53,13 +53,14 @@ class Held:
         scores = self.queries.float() @ keys.transpose(2, 3) * self.keys.shape[2] ** -0.5
         later = torch.ones(count, count, dtype=torch.bool, device=scores.device).triu(1)
         scores[..., self.tokens - count :].masked_fill_(later, float("-inf"))
-        return scores.softmax(-1)
+        paid: Tensor = scores.softmax(-1)
+        return paid
 
-    def summed(self) -> Tensor:
-        """`sums`, of a policy that asked for them."""
-        if self.sums is None:
+    def summed(self) -> tuple[Tensor, Tensor]:
+        """`sums` and `positions`, of a policy that asked for them."""
+        if self.sums is None or self.positions is None:
             raise ValueError("no sums of attention")
-        return self.sums
+        return self.sums, self.positions
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,9 +63,14 @@ def _through(runner: LlamaRunner, index: int, x: Tensor, plan: CachePlan) -> Hel
         x[begin:end] = runner.finished(index, part, attended)
         if observed and end > length - observed:
             newest.append(q[0, :, max(0, length - observed - begin) :].clone())
-    queries = torch.cat(newest, 1).unflatten(0, (heads, -1)) if newest else None
-    positions = None if sums is None else torch.arange(length, dtype=torch.int32, device=x.device).expand(heads, -1)
-    return Held(keys, values, queries, sums, positions, length)
+    queries = _grouped(torch.cat(newest, 1), heads) if newest else None
+    places = None if sums is None else torch.arange(length, dtype=torch.int32, device=x.device).expand(heads, -1)
+    return Held(keys, values, queries, sums, places, length)
+
+
+def _grouped(queries: Tensor, heads: int) -> Tensor:
+    """Queries (KV heads, group, tokens, channels)."""
+    return queries.reshape(heads, -1, *queries.shape[1:])
 
 
 def _attended(queries: Tensor, keys: Tensor, values: Tensor, begin: int, sums: Tensor | None) -> Tensor:
@@ -85,8 +90,7 @@ def _attended(queries: Tensor, keys: Tensor, values: Tensor, begin: int, sums: T
 
 def _fused(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> Tensor:
     grouped = len(queries) != len(keys)
-    every = (x.unsqueeze(0) for x in (queries, keys, values))
-    return functional.scaled_dot_product_attention(*every, mask, enable_gqa=grouped)[0]
+    return functional.scaled_dot_product_attention(queries[None], keys[None], values[None], mask, enable_gqa=grouped)[0]
 
 
 def _summing(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor, sums: Tensor) -> Tensor:

@@ -61,7 +61,7 @@ class Stretches:
             part[targets] = part[sources]
 
     def move_behind(self, behind: Counts, sources: Sequence[int], target: int) -> None:
-        """Move tokens `sources` places behind the first `behind` of each head to `target` places behind them, and on."""
+        """Move tokens `sources` places behind the first `behind` of each head to `target` places and more."""
         device, first = self.parts[0].device, (self.begin + behind)[:, None]
         places = (np.asarray(sources), np.arange(target, target + len(sources)))
         source, to = (torch.from_numpy((first + place).ravel()).to(device) for place in places)

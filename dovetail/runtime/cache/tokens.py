@@ -64,7 +64,8 @@ class Tokens:
     @staticmethod
     def _codes(keys: Tensor, values: Tensor, groups: KVGroups) -> Tensor:
         """Bytes (n, group bytes) of whole groups of tokens."""
-        return packed(*(x.unflatten(0, (-1, groups.size)) for x in (keys, values)), groups)
+        shape = (-1, groups.size, keys.shape[1])
+        return packed(keys.reshape(shape), values.reshape(shape), groups)
 
     @property
     def room(self) -> Counts:
@@ -174,7 +175,8 @@ class Tokens:
         full, loose = self.loose // self.groups.size, self.loose
         codes = []
         for head, (old, new) in enumerate(zip(self.grouped.tolist(), (full * self.groups.size).tolist(), strict=True)):
-            fresh = self._codes(*(self._floats.head(part, head, new) for part in (KEYS, VALUES)), self.groups)
+            keys, values = (self._floats.head(part, head, new) for part in (KEYS, VALUES))
+            fresh = self._codes(keys, values, self.groups)
             codes.append(torch.cat((self._coded.head(0, head, old), fresh)))
         self.grouped = self.grouped + full
         self._coded = Stretches.holding([codes], self.grouped)

@@ -40,7 +40,8 @@ class Attending(ctypes.Structure):
     """Mirrors ``Attending`` of ``kernels.h``."""
 
     _fields_ = (
-        *((name, ctypes.c_int64) for name in ("batch", "heads", "group", "tokens", "channels", "bits", "size", "share")),
+        ("batch", ctypes.c_int64), ("heads", ctypes.c_int64), ("group", ctypes.c_int64), ("tokens", ctypes.c_int64),
+        ("channels", ctypes.c_int64), ("bits", ctypes.c_int64), ("size", ctypes.c_int64), ("share", ctypes.c_int64),
         ("q", ctypes.c_void_p), ("k", ctypes.c_void_p), ("v", ctypes.c_void_p),
         ("q_strides", ctypes.c_int64 * 3), ("k_strides", ctypes.c_int64 * 3), ("v_strides", ctypes.c_int64 * 3),
         ("stretches", ctypes.c_void_p), ("visible", ctypes.c_void_p), ("visible_stride", ctypes.c_int64),

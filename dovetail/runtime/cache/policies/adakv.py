@@ -40,4 +40,5 @@ class AdaKV(SnapKV):
         heads = torch.cat([torch.full((len(row),), head) for head, row in enumerate(scores)])
         every = torch.cat(raised)
         chosen = heads[every.topk(min(kept * len(scores), len(every))).indices.to(heads.device)]
-        return chosen.bincount(minlength=len(scores)).tolist()  # type: ignore[no-any-return]
+        counts: list[int] = chosen.bincount(minlength=len(scores)).tolist()
+        return counts

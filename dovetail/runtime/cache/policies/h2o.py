@@ -31,4 +31,4 @@ class H2O(Policy):
         return True
 
     def scores(self, held: Held) -> Tensor:
-        return with_newest(held.summed(), self.recent)
+        return with_newest(held.summed()[0], self.recent)

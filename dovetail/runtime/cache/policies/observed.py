@@ -31,6 +31,5 @@ class ObservedAttention(Policy):
         return True
 
     def scores(self, held: Held) -> Tensor:
-        summed = held.summed()
-        assert held.positions is not None  # noqa: S101
-        return with_newest(summed / (held.length - held.positions), self.recent)
+        summed, positions = held.summed()
+        return with_newest(summed / (held.length - positions), self.recent)
