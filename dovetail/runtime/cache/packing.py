@@ -63,7 +63,7 @@ def _nibbles(codes: Tensor, bits: int) -> Tensor:
 
 def _integers(codes: Tensor, shape: tuple[int, ...], bits: int) -> Tensor:
     if bits == 4:
-        halves = codes.reshape(*shape[:2], -1)
+        halves = codes.reshape(*shape[:2], shape[2] // 2)
         codes = torch.cat((halves & 15, halves >> 4), 2)
     return codes.reshape(shape).float()
 
