@@ -63,6 +63,7 @@ def attended(
     found = find()
     if not isinstance(found, Library):
         raise RuntimeError("no kernels")
+    table = np.ascontiguousarray(table)
     queries, keys, values = (x if x.stride(3) == 1 else x.contiguous() for x in (queries, keys, values))
     batch, heads, tokens, channels = queries.shape
     own = keys.shape[1]

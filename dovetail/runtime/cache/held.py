@@ -90,7 +90,7 @@ class HeldCache(KVCache):
         self.settle()
         loose = self._loose()
         for layer, row in np.argwhere((loose + tokens > self._room).any(2)):
-            self._at(layer, row).reserve(tokens, self._spare)
+            self.at(layer, row).reserve(tokens, self._spare)
             self._place(layer, row)
         self._places[..., FIELDS.index("held")] = loose
         pairs = zip(self.lengths, self._due, strict=True)
@@ -106,7 +106,7 @@ class HeldCache(KVCache):
                 self._due[row] = self._next(length)
         if self.plan.groups is not None:
             for layer, row in np.argwhere((self._loose() >= self.plan.groups.size).any(2)):
-                self._at(layer, row).pack()
+                self.at(layer, row).pack()
                 self._place(layer, row)
 
     def attend(
@@ -140,7 +140,7 @@ class HeldCache(KVCache):
                 self.tokens[layer][sequence].length = length
                 self.tokens[layer][sequence].straighten(path)
         for layer, weights in enumerate(self._paid):
-            self._at(layer, sequence).note(weights[sequence], path, length)
+            self.at(layer, sequence).note(weights[sequence], path, length)
 
     def shorten(self, lengths: list[int]) -> None:
         """Forget the newest tokens, of those that are not packed; what a policy dropped before does not come back."""
@@ -151,7 +151,8 @@ class HeldCache(KVCache):
     def drop(self, kept: list[int]) -> None:
         self.lengths, self._due = ([rows[index] for index in kept] for rows in (self.lengths, self._due))
         self.tokens = [[layer[index] for index in kept] for layer in self.tokens]
-        self._places, self._aside, self._room = (x[:, kept] for x in (self._places, self._aside, self._room))
+        for name in ("_places", "_aside", "_room"):
+            setattr(self, name, np.ascontiguousarray(getattr(self, name)[:, kept]))  # the kernel reads rows in order
         self._newest.drop(kept)
 
     def join(self, other: KVCache) -> None:
@@ -174,14 +175,15 @@ class HeldCache(KVCache):
         found: Counts = np.array(self.lengths, np.int64)[None, :, None] - self._aside
         return found
 
-    def _at(self, layer: int, row: int) -> Tokens:
+    def at(self, layer: int, row: int) -> Tokens:
+        """What a sequence holds in a layer."""
         one = self.tokens[layer][row]
         one.length = self.lengths[row]
         return one
 
     def _place(self, layer: int, row: int) -> None:
         """Where the tokens of a sequence lie in a layer, once that has changed."""
-        one = self._at(layer, row)
+        one = self.at(layer, row)
         self._places[layer, row] = one.pointers()
         self._aside[layer, row], self._room[layer, row] = one.length - one.loose, one.room
 
@@ -200,7 +202,7 @@ class HeldCache(KVCache):
         return _SPARE if self.plan.policy is None else self.plan.policy.budget.slack
 
     def _select(self, layer: int, row: int) -> None:
-        policy, length, tokens = self.plan.policy, self.lengths[row], self._at(layer, row)
+        policy, length, tokens = self.plan.policy, self.lengths[row], self.at(layer, row)
         heads = len(tokens.held)
         if policy is None or tokens.held.sum() <= heads * (most := self._most(layer, length)):
             return
@@ -219,14 +221,14 @@ class HeldCache(KVCache):
         """Where what new tokens pay in a layer is written: (B, KV heads, tokens, columns)."""
         if self.plan.policy is None or not self.plan.policy.sums:
             return None
-        columns = max(int(self._at(layer, row).held.max()) for row in range(len(self.lengths))) + tokens
+        columns = max(int(self.at(layer, row).held.max()) for row in range(len(self.lengths))) + tokens
         return keys.new_zeros(len(self.lengths), keys.shape[1], tokens, columns, dtype=torch.float32)
 
     def _attended(
         self, layer: int, row: int, queries: Tensor, keys: Tensor, values: Tensor, view: View, weights: Tensor | None
     ) -> Tensor:
         """By torch: (heads, T, channels) of one sequence."""
-        tokens, new, group = self._at(layer, row), view.new(row), queries.shape[1] // keys.shape[1]
+        tokens, new, group = self.at(layer, row), view.new(row), queries.shape[1] // keys.shape[1]
         tokens.write(keys[row], values[row])
         found = []
         for head in range(keys.shape[1]):

@@ -73,4 +73,5 @@ def _bytes(scales: Tensor) -> Tensor:
 
 
 def _floats(codes: Tensor, shape: tuple[int, ...]) -> Tensor:
-    return codes.contiguous().view(torch.bfloat16).reshape(shape).float()
+    own = codes.clone(memory_format=torch.contiguous_format)  # a view of bytes may begin at an odd one
+    return own.view(torch.bfloat16).reshape(shape).float()

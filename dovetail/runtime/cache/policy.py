@@ -99,7 +99,8 @@ class Policy:
     def chosen(self, scores: Sequence[Tensor], kept: int) -> list[Tensor]:
         """Places of the tokens that stay in each head, in their order."""
         counts = self.spread(scores, kept)
-        return [row.topk(count).indices.sort().values for row, count in zip(scores, counts, strict=True)]
+        best = [row.argsort(descending=True, stable=True) for row in scores]  # of equal worth the older ones
+        return [order[:count].sort().values for order, count in zip(best, counts, strict=True)]
 
 
 def with_newest(scores: Tensor, newest: int) -> Tensor:

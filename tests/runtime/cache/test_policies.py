@@ -95,7 +95,7 @@ def test_the_tokens_kept_of_a_prompt(grouped: Loaded, prompts: list[list[int]], 
         wanted = expected(policy, paid, keys.double().numpy(), length, count)
         for head, places in enumerate(wanted):
             assert len(places) == count
-            held = cache.tokens[layer][0].head(head)
+            held = cache.at(layer, 0).head(head)
             for kept, whole in zip(held, (keys, values), strict=True):
                 torch.testing.assert_close(kept, whole[head, sorted(places)], rtol=0, atol=1e-4)
     assert count == HELD or isinstance(policy, PyramidKV)
