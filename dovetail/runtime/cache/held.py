@@ -56,7 +56,7 @@ class HeldCache(KVCache):
         policy, length = self.plan.policy, self.lengths[0]
         kept = [torch.arange(held.tokens, device=self.device)] * len(held.keys)
         if policy is not None and length > (most := self._most(layer, length)):
-            kept = policy.chosen(list(policy.scores(held)), most)
+            kept = policy.chosen(list(policy.scores(held)), most, self._step)
         parts = [held.keys, held.values, *(x for x in (held.sums, held.positions) if x is not None)]
         chosen = [[tokens[row] for tokens, row in zip(part, kept, strict=True)] for part in parts]
         self.tokens[layer] = [Tokens(chosen[0], chosen[1], chosen[2:], self.plan.groups, length, self._spare)]
@@ -198,6 +198,11 @@ class HeldCache(KVCache):
         return max(keep, length - (length - keep) % slack) + slack
 
     @property
+    def _step(self) -> int:
+        """What heads differ by a multiple of."""
+        return 1 if self.plan.groups is None else self.plan.groups.size
+
+    @property
     def _spare(self) -> int:
         return _SPARE if self.plan.policy is None else self.plan.policy.budget.slack
 
@@ -214,7 +219,7 @@ class HeldCache(KVCache):
             sums, positions = (*(x.unsqueeze(0) for x in tokens.noted(head)), None, None)[:2]
             own = None if group is None else group[head : head + 1]
             scores += list(policy.scores(Held(keys, values, own, sums, positions, length)))
-        tokens.select(policy.chosen(scores, most), self._spare)
+        tokens.select(policy.chosen(scores, most, self._step), self._spare)
         self._place(layer, row)
 
     def _weights(self, layer: int, keys: Tensor, tokens: int) -> Tensor | None:

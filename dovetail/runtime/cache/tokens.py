@@ -14,6 +14,7 @@ from dovetail.runtime.cache.stretches import Counts, Stretches
 
 KEYS, VALUES = 0, 1
 SUMS, POSITIONS = 0, 1
+_SPARE = 64  # tokens that notes have room for beyond those held
 
 
 class Tokens:
@@ -133,8 +134,6 @@ class Tokens:
         """Room for so many new tokens; where more is made, `spare` more."""
         if (self.loose + tokens > self.room).any():
             self._floats = self._floats.grown(self.loose, self.loose + tokens + spare)
-        if self._notes is not None and (self.held + tokens > self._notes.room).any():
-            self._notes = self._notes.grown(self.held, self.held + tokens + spare)
 
     def straighten(self, path: Sequence[int]) -> None:
         """Of the tokens written behind those held, put the ones at `path` (increasing) first."""
@@ -145,6 +144,8 @@ class Tokens:
         """What new tokens at `path` paid, weights (heads, T, columns), from their position on; they are held by now."""
         if self._notes is None:
             return
+        if (self.held > self._notes.room).any():
+            self._notes = self._notes.grown(self.held - len(path), self.held + _SPARE)
         sums, positions = self._notes.parts
         new, nodes = len(path), torch.tensor(path, device=weights.device)
         for head, count in enumerate((self.held - new).tolist()):

@@ -38,6 +38,8 @@ CASES = (
     Case((3,), 1, 5, 6, 2), Case((64, 63), 2, 2, 32, 64, None, True), Case((200,), 1, 1, 16, 4, 3),
 )  # fmt: skip
 
+GROUPS = (None, KVGroups(8, 16, 16), KVGroups(4, 16, 16), KVGroups(4, 5, 64), KVGroups(8, 100))
+
 
 class Made:
     """Random tensors of a case, a dense cache that holds the old ones, and the answer in float64."""
@@ -57,7 +59,10 @@ class Made:
         self.old = [(k[:, :n], v[:, :n]) for k, v, n in zip(self.cache.keys[0].clone(), self.cache.values[0].clone(),
                                                             case.lengths, strict=True)]  # fmt: skip
         self.queries = random(batch, tokens, heads * case.group, case.channels).transpose(1, 2)
-        self.keys, self.values = random(batch, heads, tokens, case.channels), random(batch, heads, tokens, case.channels)
+        self.keys, self.values = (
+            random(batch, heads, tokens, case.channels),
+            random(batch, heads, tokens, case.channels),
+        )
         some = torch.rand(batch, tokens, tokens, generator=source) > 0.5
         self.visible = some.tril() | torch.eye(tokens, dtype=torch.bool) if case.tree else None
         self.positions = self.cache.following(tokens)
@@ -110,8 +115,7 @@ def test_masks_and_the_kernel_agree(case: Case, monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.parametrize("variant", HERE)
-@pytest.mark.parametrize("groups", [None, KVGroups(8, 16, 16), KVGroups(4, 16, 16), KVGroups(4, 5, 64), KVGroups(8, 100)],
-                         ids=str)  # fmt: skip
+@pytest.mark.parametrize("groups", GROUPS, ids=str)
 @pytest.mark.parametrize("case", [c for c in CASES if c.window is None], ids=str)
 def test_heads_of_different_lengths_packed_or_not_and_what_they_are_paid(
     case: Case, groups: KVGroups | None, variant: str, monkeypatch: pytest.MonkeyPatch

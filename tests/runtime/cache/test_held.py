@@ -60,7 +60,9 @@ class Masked(KVCache):
 
     held: HeldCache
 
-    def attend(self, layer: int, queries: Tensor, keys: Tensor, values: Tensor, view: View, window: int | None) -> Tensor:
+    def attend(
+        self, layer: int, queries: Tensor, keys: Tensor, values: Tensor, view: View, window: int | None
+    ) -> Tensor:
         every, sums = self.write(layer, keys, values)
         found = []
         for row, length in enumerate(self.lengths):
@@ -118,7 +120,9 @@ def _read(runner: Any, cache: KVCache, prompts: list[list[int]]) -> None:
 
 
 @pytest.mark.usefixtures("way")
-@pytest.mark.parametrize("recipe", [*SMALL.values(), "snapkv:keep=24,window=8,slack=8+kv-int8:group=8", "kv-int4:group=8"])
+@pytest.mark.parametrize(
+    "recipe", [*SMALL.values(), "snapkv:keep=24,window=8,slack=8+kv-int8:group=8", "kv-int4:group=8"]
+)
 def test_what_is_held_follows_from_the_length_alone(grouped: Loaded, prompts: list[list[int]], recipe: str) -> None:
     runner, plan = runner_of(grouped), plan_of(recipe)
     with torch.inference_mode():
@@ -163,7 +167,9 @@ def test_guesses_over_a_cut_cache_change_no_token(grouped: Loaded, prompts: list
     assert made.tokens_per_step > 2
 
 
-@pytest.mark.parametrize("recipe", ["snapkv:keep=24,window=8,slack=8+kv-int4:group=8", "h2o:keep=24,slack=8", "kv-int8:group=8"])
+@pytest.mark.parametrize(
+    "recipe", ["snapkv:keep=24,window=8,slack=8+kv-int4:group=8", "h2o:keep=24,slack=8", "kv-int8:group=8"]
+)
 def test_a_sequence_is_the_same_alone_and_in_a_batch(grouped: Loaded, prompts: list[list[int]], recipe: str) -> None:
     """Also when it joins later than others, and after others have left."""
     runner, plan = runner_of(grouped), plan_of(recipe)

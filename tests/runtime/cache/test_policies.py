@@ -5,6 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import assume, given
+from hypothesis import strategies as st
 
 from dovetail.core.errors import DovetailError
 from dovetail.recipe.method import METHODS
@@ -18,7 +20,7 @@ from dovetail.runtime.cache.policies.pyramid import PyramidKV
 from dovetail.runtime.cache.policies.snapkv import SnapKV
 from dovetail.runtime.cache.policies.tova import TOVA
 from dovetail.runtime.cache.policies.window import Window
-from dovetail.runtime.cache.policy import Policy
+from dovetail.runtime.cache.policy import Policy, stepped
 from dovetail.runtime.decoding.cache import KVCache
 from dovetail.runtime.decoding.runner import runner_of
 from dovetail.runtime.load import Loaded
@@ -161,3 +163,16 @@ def test_what_is_not_enough_to_keep() -> None:
 
 def _number(text: str) -> Any:
     return text if text.isalpha() else float(text) if "." in text else int(text)
+
+
+@given(counts=st.lists(st.integers(0, 80), min_size=2, max_size=5), step=st.integers(1, 9), low=st.integers(0, 20))
+def test_heads_differ_by_whole_groups(counts: list[int], step: int, low: int) -> None:
+    kept, counts = sum(counts) // len(counts), list(counts)
+    counts[-1] -= sum(counts) - kept * len(counts)  # they add up
+    assume(counts[-1] >= 0)
+    bounds = [(min(low, kept), max(count, kept) + 3) for count in counts]
+    found = stepped(counts, kept, step, bounds)
+    assert sum(found) == sum(counts)
+    if step > 1 and any(count != kept for count in counts):
+        assert all((count - kept) % step == 0 for count in found)
+        assert all(least <= count <= most for count, (least, most) in zip(found, bounds, strict=True))
