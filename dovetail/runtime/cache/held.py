@@ -56,7 +56,8 @@ class HeldCache(KVCache):
         policy, length = self.plan.policy, self.lengths[0]
         kept = [torch.arange(held.tokens, device=self.device)] * len(held.keys)
         if policy is not None and length > (most := self._most(layer, length)):
-            kept = policy.chosen(list(policy.scores(held)), most, self._step)
+            scores = [row for head in held.heads() for row in policy.scores(head)]
+            kept = policy.chosen(scores, most, self._step)
         parts = [held.keys, held.values, *(x for x in (held.sums, held.positions) if x is not None)]
         chosen = [[tokens[row] for tokens, row in zip(part, kept, strict=True)] for part in parts]
         self.tokens[layer] = [Tokens(chosen[0], chosen[1], chosen[2:], self.plan.groups, length, self._spare)]

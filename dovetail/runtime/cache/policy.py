@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -42,6 +42,13 @@ class Held:
     @property
     def tokens(self) -> int:
         return self.keys.shape[1]
+
+    def heads(self) -> Iterator[Held]:
+        """Each KV head by itself: scores of all at once would take more memory than the keys."""
+        for head in range(len(self.keys)):
+            own, noted = slice(head, head + 1), (self.queries, self.sums, self.positions)
+            queries, sums, positions = (None if part is None else part[own] for part in noted)
+            yield Held(self.keys[own], self.values[own], queries, sums, positions, self.length)
 
     def attention(self) -> Tensor:
         """What the newest queries pay to each token: (heads, group, n, tokens), in fp32; each sees those before it."""
