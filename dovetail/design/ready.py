@@ -18,6 +18,7 @@ from dovetail.recipe.recipe import Recipe
 from dovetail.runtime.load import Loaded, load
 
 if TYPE_CHECKING:
+    from dovetail.runtime.cache.plan import CachePlan
     from dovetail.runtime.decoding.proposal import Proposer
 
 
@@ -47,10 +48,11 @@ class Ways:
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """A loaded model with its tokenizer, and what guesses tokens for it, if something does."""
+    """A loaded model with its tokenizer; what guesses tokens for it and what its cache keeps, if a recipe says so."""
 
     loaded: Loaded
     proposer: Proposer | None
+    plan: CachePlan | None
     guesser: str
 
 
@@ -73,7 +75,9 @@ def ready(found: Model, how: Recipe, ways: Ways) -> Iterator[Ready]:
         loaded = load(folder, kernels=ways.kernels, head_bits=ways.head_bits)
         if loaded.tokenizer is None:
             raise DovetailError("no tokenizer", where=str(folder), hint="a folder with tokenizer.json")
-        yield Ready(loaded, _proposer(how, loaded, weights_of(found), ways), how.guesser or ways.speculate)
+        yield Ready(
+            loaded, _proposer(how, loaded, weights_of(found), ways), how.on_cache(), how.guesser or ways.speculate
+        )
 
 
 def _proposer(how: Recipe, loaded: Loaded, beside: Path, ways: Ways) -> Proposer | None:

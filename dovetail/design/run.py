@@ -66,7 +66,7 @@ def run(
         stream = TextStream(tokenizer, stop, on_text)
         made = generate(
             here.loaded, tokenizer(prompt).input_ids, max_new, temperature=temperature, top_k=top_k, top_p=top_p,
-            seed=seed, on_token=stream.add, ended=lambda: stream.stopped, proposer=here.proposer,
+            seed=seed, on_token=stream.add, ended=lambda: stream.stopped, proposer=here.proposer, plan=here.plan,
         )  # fmt: skip
     return {
         "model": found.name, "recipe": how.name, "kernels": here.loaded.arithmetic, "speculate": here.guesser,

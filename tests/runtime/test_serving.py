@@ -16,6 +16,7 @@ import transformers
 from dovetail.core.errors import DovetailError
 from dovetail.design.resolve import weights_of
 from dovetail.model import Model
+from dovetail.recipe.recipe import Recipe
 from dovetail.runtime.decode import end_tokens
 from dovetail.runtime.decoding.batch import Batch
 from dovetail.runtime.decoding.cache import KVCache
@@ -142,6 +143,18 @@ def test_the_embedded_model_with_its_heads() -> None:
         mine, theirs = tokens(found[request.id]), alone(loaded, request)
         assert mine == theirs or (request.temperature == 0 and parted(loaded, request, mine, theirs) < CLOSE), request
         assert found[request.id][-1].reason == (STOP if mine[-1] == 0 else LENGTH)
+
+
+@pytest.mark.parametrize("how", ["plain", "lookup"])
+@pytest.mark.parametrize("recipe", ["snapkv:keep=32,window=8", "kv-int8"])
+def test_caches_that_hold_less_are_those_of_the_loop(llama: Loaded, recipe: str, how: str) -> None:
+    plan, requests = Recipe.load(recipe).on_cache(), [one for one in asked(16, 8) if one.temperature == 0]
+    engine = Engine(llama, PROPOSERS[how](llama), plan=plan, places=5)
+    found = drive(engine, requests)
+    for request in requests:
+        proposer = PROPOSERS[how](llama)
+        loop = Loop(runner_of(llama), request.most, Sampling(), end_tokens(llama), proposer=proposer, plan=plan)
+        assert tokens(found[request.id]) == list(loop.run([request.prompt]).tokens[0])
 
 
 def test_an_end_token_ends_a_text() -> None:
@@ -312,7 +325,7 @@ def test_caches_joined_and_dropped_hold_what_they_were_given() -> None:
             for row, expected in enumerate(known):
                 held = cache.keys[layer]
                 assert held is not None
-                stored = held[row, : len(expected), 0, 0]
+                stored = held[row, 0, : len(expected), 0]
                 assert torch.equal(stored, torch.stack(expected) + layer)
 
 

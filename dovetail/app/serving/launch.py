@@ -108,7 +108,12 @@ def _run(
 
     link = Link(end)
     engine = Engine(
-        here.loaded, here.proposer, places=batching.places, chunk=batching.chunk, cache_bytes=batching.cache_bytes
+        here.loaded,
+        here.proposer,
+        plan=here.plan,
+        places=batching.places,
+        chunk=batching.chunk,
+        cache_bytes=batching.cache_bytes,
     )
     with suppress(OSError):  # the other process has ended, and says why
         link.send("face", face)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import zip_longest
 
 import torch
 from torch import Tensor
 
+from dovetail.runtime.cache.plan import CachePlan
 from dovetail.runtime.decoding.cache import KVCache
 from dovetail.runtime.decoding.passes import clock_of
 from dovetail.runtime.decoding.proposal import Proposal, Proposer, Text, agreed, side_by_side
@@ -30,25 +32,45 @@ class Batch:
         Tokens of the longest text to make room for.
     proposer : Proposer or None
         Guesses the tokens to come. Batches that join have the same one.
+    plan : CachePlan or None
+        What the cache keeps, the same in batches that join; None: everything. With one, prompts are read one after the
+        other and each in one piece: no more than one layer of one of them is ever held whole.
     """
 
     def __init__(
-        self, runner: Runner, texts: Sequence[Text], capacity: int, proposer: Proposer | None = None
+        self, runner: Runner, texts: Sequence[Text], capacity: int, proposer: Proposer | None = None,
+        plan: CachePlan | None = None,
     ) -> None:  # fmt: skip
-        self.runner, self.proposer, self.texts = runner, proposer, list(texts)
-        self.cache = KVCache(len(runner.layers), len(texts), capacity, runner.device)
+        self.runner, self.proposer, self.plan, self.texts = runner, proposer, plan, list(texts)
+        self.cache = self._empty(0 if plan else len(texts), capacity)
 
     @property
     def unread(self) -> int:
         """Tokens of the longest prompt that are not in the cache; 0 as well where all texts are gone."""
-        rows = zip(self.texts, self.cache.lengths, strict=True)
-        return max((text.prompt - length for text, length in rows), default=0)
+        rows = zip_longest(self.texts, self.cache.lengths, fillvalue=0)  # with a plan, sequences come as they are read
+        return max((text.prompt - length for text, length in rows), default=0)  # type: ignore[union-attr]
 
     def read(self, most: int) -> None:
         """One pass over up to `most` further tokens of each prompt; the last one makes the first token of each text.
 
         Prompts lie side by side, padded behind: what a shorter one leaves in the cache is overwritten, never seen.
         """
+        if self.plan is not None:
+            self._read_one(self.texts[len(self.cache.lengths)], self.plan)
+        else:
+            self._read_all(most)
+        if not self.unread:
+            logits = self.runner.logits(torch.stack([text.hidden for text in self.texts]))
+            for row, text in enumerate(self.texts):
+                text.grow([text.choose(logits[row])], logits[row : row + 1])
+
+    def _read_one(self, text: Text, plan: CachePlan) -> None:
+        one, states = plan.prefilled(self.runner, torch.tensor(text.tokens, device=self.runner.device))
+        self.cache.join(one)
+        text.hidden = states[-1].clone()
+        self._observe(text, states)
+
+    def _read_all(self, most: int) -> None:
         lengths = self.cache.lengths
         pieces = [t.tokens[n : min(n + most, t.prompt)] for t, n in zip(self.texts, lengths, strict=True)]
         width = max(map(len, pieces))
@@ -58,10 +80,6 @@ class Batch:
             if piece:
                 text.hidden = states[row, len(piece) - 1]
                 self._observe(text, states[row, : len(piece)])
-        if not self.unread:
-            logits = self.runner.logits(torch.stack([text.hidden for text in self.texts]))
-            for row, text in enumerate(self.texts):
-                text.grow([text.choose(logits[row])], logits[row : row + 1])
 
     def step(self) -> None:
         """One pass: the next token of each text, and those after it that were guessed."""
@@ -87,6 +105,7 @@ class Batch:
             self._observe(text, states[row, : len(path)] if straight else states[row, path])
             text.grow(made, logits[row, : len(path)] if straight or text.scored is None else logits[row, path])
             kept.append(len(made))
+        self.cache.settle()
         if self.proposer:
             self.proposer.learn(self.texts, kept, clock() - began)
 
@@ -107,7 +126,7 @@ class Batch:
         if kept:
             self.cache.drop(kept)
         else:
-            self.cache = KVCache(len(self.runner.layers), 0, device=self.runner.device)
+            self.cache = self._empty(0)
         self.texts = [self.texts[row] for row in kept]
         if self.proposer:
             self.proposer.leave(done)
@@ -123,6 +142,11 @@ class Batch:
     def _observe(self, text: Text, states: Tensor) -> None:
         if self.proposer and self.proposer.observes:
             self.proposer.observe(text, states)
+
+    def _empty(self, batch: int, capacity: int = 1) -> KVCache:
+        if self.plan is not None:
+            return self.plan.cache(self.runner)
+        return KVCache(len(self.runner.layers), batch, capacity, self.runner.device)
 
     def _ids(self, tokens: list[list[int]]) -> Tensor:
         return torch.tensor(tokens, device=self.runner.device)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 
 from dovetail.core.errors import DovetailError
+from dovetail.runtime.cache.plan import CachePlan
 from dovetail.runtime.decoding.batch import CHUNK, Batch
 from dovetail.runtime.decoding.proposal import Proposer, Text
 from dovetail.runtime.decoding.runner import Runner
@@ -59,6 +60,8 @@ class Loop:
         Tokens that end a text, and belong to it.
     ended : callable or None
         From the tokens made, whether a text is over for another reason (a stop string).
+    plan : CachePlan or None
+        What the cache keeps; None: everything.
     """
 
     runner: Runner
@@ -68,6 +71,7 @@ class Loop:
     ended: Callable[[list[int]], bool] | None = None
     proposer: Proposer | None = None
     on_token: OnToken | None = None
+    plan: CachePlan | None = None
 
     def run(self, prompts: Sequence[Sequence[int]]) -> Decoded:
         """Decode all prompts.
@@ -88,7 +92,7 @@ class Loop:
             self.proposer.begin()
         every, passes = [self._text(index, prompt) for index, prompt in enumerate(prompts)], 0
         with torch.inference_mode():
-            batch = Batch(self.runner, every, max(map(len, prompts)) + self.max_new, self.proposer)
+            batch = Batch(self.runner, every, max(map(len, prompts)) + self.max_new, self.proposer, self.plan)
             while batch.unread:
                 batch.read(CHUNK)
             filled, held = time.perf_counter(), batch.cache.bytes

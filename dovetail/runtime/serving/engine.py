@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from dovetail.core.errors import DovetailError
+from dovetail.runtime.cache.plan import CachePlan
 from dovetail.runtime.decode import end_tokens
 from dovetail.runtime.decoding.batch import CHUNK, Batch
 from dovetail.runtime.decoding.cache import KVCache
@@ -48,6 +49,8 @@ class Engine:
     loaded : Loaded
     proposer : Proposer or None
         Guesses the tokens to come; texts stay the same.
+    plan : CachePlan or None
+        What caches keep; a prompt is then read in one piece. Requests are admitted as if everything were kept.
     places : int
         Texts that are decoded together at most.
     chunk : int
@@ -57,19 +60,19 @@ class Engine:
     """
 
     def __init__(
-        self, loaded: Loaded, proposer: Proposer | None = None, *, places: int = PLACES, chunk: int = CHUNK,
-        cache_bytes: int | None = None,
+        self, loaded: Loaded, proposer: Proposer | None = None, *, plan: CachePlan | None = None, places: int = PLACES,
+        chunk: int = CHUNK, cache_bytes: int | None = None,
     ) -> None:  # fmt: skip
         if places < 1 or chunk < 1:
             raise DovetailError(f"{places} texts, {chunk} tokens of a prompt", where="engine", hint="1 or more of each")
-        self._runner, self._proposer, self._chunk = runner_of(loaded), proposer, chunk
+        self._runner, self._proposer, self._plan, self._chunk = runner_of(loaded), proposer, plan, chunk
         self._ends = end_tokens(loaded)
         free = cache_bytes or int(_SHARE * (available_memory() or _SOME))
         self.facts = Facts(loaded.max_context, loaded.vocabulary, _token_bytes(self._runner), free, places)
         self._waiting: deque[_Served] = deque()
         self._served: dict[int, _Served] = {}  # by the index of their text, which is the request's id
         self._reading: Batch | None = None
-        self._running = Batch(self._runner, [], 1, proposer)
+        self._running = Batch(self._runner, [], 1, proposer, plan)
         self._steps = self._tokens = 0
         if proposer:
             proposer.begin()
@@ -150,7 +153,7 @@ class Engine:
         if not self._waiting or not self._fits(self._waiting[0].text):
             return None
         text = self._waiting.popleft().text
-        self._reading = Batch(self._runner, [text], text.prompt + 1, self._proposer)
+        self._reading = Batch(self._runner, [text], text.prompt + 1, self._proposer, self._plan)
         return self._reading
 
     def _fits(self, text: Text) -> bool:
@@ -184,7 +187,7 @@ class Engine:
     def _failed(self, why: str) -> list[Made]:
         """Give up what was under way; requests that wait still have their turn."""
         begun = [*self._running.texts, *(self._reading.texts if self._reading else ())]
-        self._reading, self._running = None, Batch(self._runner, [], 1, self._proposer)
+        self._reading, self._running = None, Batch(self._runner, [], 1, self._proposer, self._plan)
         for text in begun:
             text.done = True
         if self._proposer:
