@@ -1,0 +1,91 @@
+"""What is trained, and how: every number of the run in one place."""
+
+from dataclasses import dataclass, field
+
+from transformers import LlamaConfig
+
+from dovetail.runtime.recall.words import BEGIN, WORDS
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """A Llama with four query heads to a key-value head."""
+
+    layers: int = 3
+    hidden: int = 128
+    intermediate: int = 256
+    heads: int = 8
+    kv_heads: int = 2
+    head_dim: int = 32
+    vocabulary: int = len(WORDS)
+    context: int = 16384
+    rope_theta: float = 1e8  # more than half of the channels hardly turn within the context: they match by content
+    norm_eps: float = 1e-5
+
+    def to_hf(self) -> LlamaConfig:
+        """Return the same shape as the configuration that `transformers` reads."""
+        return LlamaConfig(
+            vocab_size=self.vocabulary,
+            hidden_size=self.hidden,
+            intermediate_size=self.intermediate,
+            num_hidden_layers=self.layers,
+            num_attention_heads=self.heads,
+            num_key_value_heads=self.kv_heads,
+            head_dim=self.head_dim,
+            max_position_embeddings=self.context,
+            rms_norm_eps=self.norm_eps,
+            rope_parameters={"rope_type": "default", "rope_theta": self.rope_theta},
+            hidden_act="silu",
+            tie_word_embeddings=True,
+            attention_bias=False,
+            mlp_bias=False,
+            bos_token_id=BEGIN,
+            eos_token_id=BEGIN,
+            pad_token_id=None,
+            dtype="bfloat16",
+            architectures=["LlamaForCausalLM"],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """A stretch of training.
+
+    `tokens` in a sequence, `sequences` in a step, `notes` (each asked once) at least and at most, and the largest
+    position of the last token: positions are left out between sentences so that few tokens span many (PoSE, arXiv
+    2309.10400).
+    """
+
+    steps: int
+    tokens: int
+    sequences: int
+    notes: tuple[int, int]
+    span: int
+    shared: float = 4  # notes whose keys share a word, about
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """Warm-up, constant rate, linear decay; Muon for matrices, AdamW for the embedding and the norms."""
+
+    phases: tuple[Phase, ...] = (
+        Phase(400, 128, 64, (4, 8), 256),
+        Phase(300, 256, 32, (6, 16), 16384),
+        Phase(200, 1024, 8, (8, 64), 16384),
+        Phase(150, 4096, 2, (16, 128), 16384),
+    )
+    warmup_steps: int = 50
+    decay_steps: int = 300
+    prose_weight: float = 0.1  # of the loss at words that are no answer
+    muon_rate: float = 1e-2
+    muon_momentum: float = 0.95
+    muon_weight_decay: float = 0.01
+    adam_rate: float = 3e-3
+    adam_betas: tuple[float, float] = (0.9, 0.98)
+    seed: int = 20261201
+    shape: Shape = field(default_factory=Shape)
+
+    @property
+    def steps(self) -> int:
+        """Steps of all phases together."""
+        return sum(phase.steps for phase in self.phases)
