@@ -11,7 +11,7 @@ from dovetail.runtime.recall.words import BEGIN, WORDS
 class Shape:
     """A Llama with four query heads to a key-value head."""
 
-    layers: int = 3
+    layers: int = 2
     hidden: int = 128
     intermediate: int = 256
     heads: int = 8
@@ -19,7 +19,7 @@ class Shape:
     head_dim: int = 32
     vocabulary: int = len(WORDS)
     context: int = 16384
-    rope_theta: float = 1e8  # more than half of the channels hardly turn within the context: they match by content
+    rope_theta: float = 1e10  # more than half of the channels hardly turn within the context: they match by content
     norm_eps: float = 1e-5
 
     def to_hf(self) -> LlamaConfig:
@@ -69,13 +69,13 @@ class Training:
     """Warm-up, constant rate, linear decay; Muon for matrices, AdamW for the embedding and the norms."""
 
     phases: tuple[Phase, ...] = (
-        Phase(400, 128, 64, (4, 8), 256),
-        Phase(300, 256, 32, (6, 16), 16384),
-        Phase(200, 1024, 8, (8, 64), 16384),
-        Phase(150, 4096, 2, (16, 128), 16384),
+        Phase(800, 96, 42, (4, 6), 96, 2),
+        Phase(400, 256, 16, (8, 16), 16384),
+        Phase(300, 1024, 4, (8, 60), 16384),
+        Phase(250, 4096, 1, (16, 160), 16384),
     )
     warmup_steps: int = 50
-    decay_steps: int = 300
+    decay_steps: int = 200
     prose_weight: float = 0.1  # of the loss at words that are no answer
     muon_rate: float = 1e-2
     muon_momentum: float = 0.95

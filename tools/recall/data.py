@@ -6,6 +6,7 @@ from dovetail.runtime.recall.texts import notes, sentences
 from dovetail.runtime.recall.words import ASK, BEGIN, KEY_WORDS, NOTE, STOP
 from tools.recall.config import Phase
 
+FIRST = 4.0  # weight of an answer's first word: it takes both words of the key, the others only the word before
 _LATE = 0.5  # of the questions come at the end of the text
 
 
@@ -51,7 +52,8 @@ def _weights(words: list[int], kind: str, prose_weight: float) -> np.ndarray:
     weights = np.full(len(words), prose_weight)
     if kind == "ask":
         weights[: 1 + KEY_WORDS] = 0.0
-        weights[1 + KEY_WORDS :] = 1.0
+        weights[1 + KEY_WORDS : -1] = 1.0
+        weights[1 + KEY_WORDS] = FIRST
     if kind == "note":
         weights[:-1] = 0.0
     return weights

@@ -22,7 +22,10 @@ from torch import Tensor, nn
 from tools.embedded.model import Llama
 from tools.embedded.muon import Muon
 from tools.recall.config import Phase, Shape, Training
-from tools.recall.data import batch
+from tools.recall.data import FIRST, batch
+from tools.recall.start import look_back
+
+LOOKS = ((1, 2, 3), (1, 2, 3))  # tokens that the first heads of each group look back at the start
 
 
 class Recaller(nn.Module):
@@ -35,6 +38,7 @@ class Recaller(nn.Module):
         super().__init__()
         self.twin = Llama(shape)
         nn.init.normal_(self.twin.model.embed_tokens.weight, std=shape.hidden**-0.5)
+        look_back(self.twin, shape, LOOKS)
 
     def forward(self, ids_BT: Tensor, positions_BT: Tensor) -> Tensor:
         """Return next-token logits `(B, T, V)`."""
@@ -46,9 +50,9 @@ class Recaller(nn.Module):
 
 
 def losses(logits_BTV: Tensor, targets_BT: Tensor, weights_BT: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the weighted mean cross-entropy (nats), and the share of right words among those of answers."""
+    """Return the weighted mean cross-entropy (nats), and the share of first words of answers that are right."""
     found = F.cross_entropy(logits_BTV.flatten(0, 1), targets_BT.flatten(), reduction="none")
-    weights, answers = weights_BT.flatten(), weights_BT.flatten() == 1
+    weights, answers = weights_BT.flatten(), weights_BT.flatten() == FIRST
     right = (logits_BTV.flatten(0, 1).argmax(-1) == targets_BT.flatten())[answers].float().mean()
     return (found * weights).sum() / weights.sum(), right
 

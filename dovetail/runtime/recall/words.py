@@ -8,16 +8,13 @@ from __future__ import annotations
 
 BEGIN, NOTE, ASK, STOP = range(4)  # ids; BEGIN opens every text
 KEY_WORDS, VALUE_WORDS = 2, 3  # of each note
-_SPECIAL = ("<s>", "note", "ask", ".", "<4>", "<5>", "<6>", "<7>")
-_FIRST = "ba de fi go ku la me ni po ru sa te vo zi do ga ke li mu na pe ro si".split()
-_SECOND = "ko mi ra tu ve zo la ne".split()
-_NAMES = tuple(first + second for first in _FIRST for second in _SECOND)
+_SPECIAL = ("<s>", "note", "ask", ".")
+_NAMES = tuple(first + second for first in "ba de fi go ku la me no".split() for second in "ko mi ra tu ve zo la ne".split())
 _PROSE = tuple(
     (
-        "a after again all and another are as at back before but by came come day down every first "
-        "for from great had here home house into is it land last light little long many more near never night now of "
-        "old on other over part people place right river sea small still stone that the their there through time to "
-        "under water way"
+        "a after all and are as at back before but by came come day down every first for from great had here home "
+        "house in is it land last light little long many near never night now of old on other over people place "
+        "right river sea small still stone that the there through time to under water way"
     ).split()
 )
 
