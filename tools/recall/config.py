@@ -70,12 +70,12 @@ class Training:
 
     phases: tuple[Phase, ...] = (
         Phase(800, 96, 42, (4, 6), 96, 2),
-        Phase(400, 256, 16, (8, 16), 16384),
-        Phase(300, 1024, 4, (8, 60), 16384),
-        Phase(250, 4096, 1, (16, 160), 16384),
+        Phase(255, 256, 16, (8, 16), 16384),
+        Phase(225, 1024, 4, (8, 60), 16384),
+        Phase(200, 4096, 1, (16, 160), 16384),
     )
     warmup_steps: int = 50
-    decay_steps: int = 200
+    decay_steps: int = 160
     prose_weight: float = 0.1  # of the loss at words that are no answer
     muon_rate: float = 1e-2
     muon_momentum: float = 0.95
