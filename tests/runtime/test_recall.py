@@ -165,9 +165,7 @@ def test_a_cut_prompt_is_remembered_where_it_is_left_alone(shipped: Loaded) -> N
     assert [row.share for row in found.depths] == [1, 0, 1]
 
 
-@pytest.mark.parametrize(
-    ("asked", "words"), [({"question": "insid"}, "inside"), ({"length": 16384}, "--length 16381")]
-)
+@pytest.mark.parametrize(("asked", "words"), [({"question": "insid"}, "inside"), ({"length": 16384}, "--length 16381")])
 def test_what_it_cannot_measure_is_refused(shipped: Loaded, asked: dict[str, Any], words: str) -> None:
     with pytest.raises(DovetailError, match=words):
         recall(shipped, **asked)

@@ -72,7 +72,9 @@ def prompts(
     count = max(2, length // SPACING) if count is None else count
     _check(length, depths, each, count)
     grid = [(depth, place, number) for place, depth in enumerate(depths) for number in range(each)]
-    return [_prompt(np.random.default_rng((1, seed, length, place, number)), length, count, d) for d, place, number in grid]
+    return [
+        _prompt(np.random.default_rng((1, seed, length, place, number)), length, count, d) for d, place, number in grid
+    ]
 
 
 def _check(length: int, depths: Sequence[float], each: int, count: int) -> None:

@@ -9,14 +9,14 @@ from __future__ import annotations
 BEGIN, NOTE, ASK, STOP = range(4)  # ids; BEGIN opens every text
 KEY_WORDS, VALUE_WORDS = 2, 3  # of each note
 _SPECIAL = ("<s>", "note", "ask", ".")
-_NAMES = tuple(first + second for first in "ba de fi go ku la me no".split() for second in "ko mi ra tu ve zo la ne".split())
-_PROSE = tuple(
-    (
-        "a after all and are as at back before but by came come day down every first for from great had here home "
-        "house in is it land last light little long many near never night now of old on other over people place "
-        "right river sea small still stone that the there through time to under water way"
-    ).split()
+_FIRST, _SECOND = "ba de fi go ku la me no", "ko mi ra tu ve zo la ne"
+_TEXT = (
+    "a after all and are as at back before but by came come day down every first for from great had here home house in "
+    "is it land last light little long many near never night now of old on other over people place right river sea "
+    "small still stone that the there through time to under water way"
 )
+_NAMES = tuple(first + second for first in _FIRST.split() for second in _SECOND.split())
+_PROSE = tuple(_TEXT.split())
 
 WORDS = (*_SPECIAL, *_NAMES, *_PROSE)  # the vocabulary, in the order of ids
 NAMES = range(len(_SPECIAL), len(_SPECIAL) + len(_NAMES))  # ids of the words of keys and values
