@@ -5,7 +5,7 @@
 The shipped model `recall`, in fp32 from its bf16 weights, over prompts that training never drew: one note in 64 tokens,
 several sharing each word of the key that is asked for. An answer counts where all three of its words are right; a guess
 is right one time in 260,000. Asked: the whole cache at least 99 % at 4,096 tokens. Beside it the prompt cut to 1/8, its
-first 16 tokens and its last ones, as StreamingLLM (arXiv 2309.17453) would keep them: the floor for any policy.
+first 16 tokens and its last ones, as StreamingLLM (arXiv 2309.17453) keeps them: what a policy has to beat.
 """
 
 import argparse

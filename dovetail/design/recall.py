@@ -63,7 +63,7 @@ def recall(
         "model": found.name, "recipe": how.name, "tokens": seen.tokens, "question": seen.question,
         "recall": share(seen).to_json(),
         "rows": [{"depth": row.depth, "asked": row.asked, "right": row.right} for row in seen.depths],
-        "cache_bytes": exact(seen.cache_bytes, "byte", "measured", "tensors of the KV cache as an answer begins").to_json(),
+        "cache_bytes": exact(seen.cache_bytes, "byte", "measured", "KV cache as an answer begins").to_json(),
     }  # fmt: skip
 
 

@@ -62,9 +62,7 @@ def add_to(app: typer.Typer) -> None:
     add(app, "Do", run, ["dovetail run embedded --prompt-file prompt.txt --max-new 64"])
     add(app, "Do", build, ["dovetail build embedded --on h100-sxm --recipe w8a16 --out ./winner"])
     add(app, "Do", measure, ["dovetail measure ./winner --out ./measured"])
-    add(
-        app, "Do", recall, ["dovetail recall none", "dovetail recall w4a16-rtn:group=32 --length 8192 --question after"]
-    )
+    add(app, "Do", recall, ["dovetail recall", "dovetail recall w4a16-rtn --length 8192 --question after"])
 
 
 def compress(

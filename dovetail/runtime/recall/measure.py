@@ -1,4 +1,4 @@
-"""Recall, measured: does a model find a note thousands of tokens back, with the cache that a policy leaves it?"""
+"""Recall, measured: whether a model finds a note thousands of tokens back in the cache that a policy leaves it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Plan(Protocol):
     """What makes the cache of a prompt, and cuts it."""
 
     def prefilled(self, runner: Any, ids: Tensor) -> tuple[KVCache, Tensor]:
-        """The cache of a prompt (tokens,), of which some may be gone, and hidden states (any, hidden), the last last."""
+        """The cache of a prompt (tokens,), and hidden states (any, hidden) of which the last is its last token's."""
         ...
 
 
@@ -104,7 +104,7 @@ def recall(
     require("torch", "torch", to="run a model")
     from dovetail.runtime.decoding.runner import runner_of
 
-    runner, right, most = runner_of(loaded), {depth: 0 for depth in depths}, 0
+    runner, right, most = runner_of(loaded), dict.fromkeys(depths, 0), 0
     for number, prompt in enumerate(given, 1):
         said, held = answered(runner, prompt, question, plan)
         right[prompt.depth] += said == prompt.answer

@@ -106,6 +106,6 @@ def _filler(rng: np.random.Generator, names: np.ndarray, room: int) -> list[list
     for words in sentences(rng, names):
         if room <= 0:
             break
-        found.append(words[: room - 1] + [STOP] if len(words) > room else words)
+        found.append([*words[: room - 1], STOP] if len(words) > room else words)
         room -= len(found[-1])
     return found

@@ -9,7 +9,7 @@ from __future__ import annotations
 BEGIN, NOTE, ASK, STOP = range(4)  # ids; BEGIN opens every text
 KEY_WORDS, VALUE_WORDS = 2, 3  # of each note
 _SPECIAL = ("<s>", "note", "ask", ".")
-_FIRST, _SECOND = "ba de fi go ku la me no", "ko mi ra tu ve zo la ne"
+_FIRST, _SECOND = "ba de vi gu ku zi me su", "ko mi ra tu ve zo la ne"
 _TEXT = (
     "a after all and are as at back before but by came come day down every first for from great had here home house in "
     "is it land last light little long many near never night now of old on other over people place right river sea "
