@@ -16,6 +16,7 @@ DEPTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
 SPACING = 64  # tokens of a text to one note
 _NOTE = 7  # tokens of a note
 _LEAST = 64
+_HELD_OUT = 1  # begins every seed here; the seeds of training begin otherwise
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +73,8 @@ def prompts(
     count = max(2, length // SPACING) if count is None else count
     _check(length, depths, each, count)
     grid = [(depth, place, number) for place, depth in enumerate(depths) for number in range(each)]
-    return [
-        _prompt(np.random.default_rng((1, seed, length, place, number)), length, count, d) for d, place, number in grid
-    ]
+    seeds = [(_HELD_OUT, seed, length, place, number) for _, place, number in grid]
+    return [_prompt(np.random.default_rng(s), length, count, d) for s, (d, _, _) in zip(seeds, grid, strict=True)]
 
 
 def _check(length: int, depths: Sequence[float], each: int, count: int) -> None:
@@ -84,8 +84,8 @@ def _check(length: int, depths: Sequence[float], each: int, count: int) -> None:
         raise DovetailError(f"{length} tokens for {count} notes of {_NOTE}", where="recall", hint=hint)
     if count > (most := len(NAMES) * 4):
         raise DovetailError(f"{count} notes, but keys for {most}", where="recall", hint=f"count={most}")
-    if each < 1 or not depths or not all(0 <= depth <= 1 for depth in depths):
-        raise DovetailError(f"{each} prompts at depths {list(depths)}", where="recall", hint="8 at 0, 0.5, 1")
+    if each < 1 or not depths or len(set(depths)) < len(depths) or not all(0 <= depth <= 1 for depth in depths):
+        raise DovetailError(f"{each} prompts at depths {list(depths)}", where="recall", hint="8 at 0, 0.5 and 1")
 
 
 def _prompt(rng: np.random.Generator, length: int, count: int, depth: float) -> Prompt:
