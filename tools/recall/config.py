@@ -62,6 +62,7 @@ class Phase:
     notes: tuple[int, int]
     span: int
     shared: float = 4  # notes whose keys share a word, about
+    rest_weight: float = 1.0  # of the loss at an answer's other words; the first weighs 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +73,11 @@ class Training:
         Phase(800, 96, 42, (4, 6), 96, 2),
         Phase(255, 256, 16, (8, 16), 16384),
         Phase(105, 1024, 4, (8, 60), 16384),
-        Phase(200, 4096, 1, (16, 160), 16384),
+        Phase(112, 4096, 1, (16, 160), 16384),
+        Phase(68, 4096, 1, (16, 160), 16384, rest_weight=4.0),
     )
     warmup_steps: int = 50
-    decay_steps: int = 160
+    decay_steps: int = 128
     prose_weight: float = 0.1  # of the loss at words that are no answer
     muon_rate: float = 1e-2
     muon_momentum: float = 0.95

@@ -6,7 +6,7 @@ from dovetail.runtime.recall.texts import notes, sentences
 from dovetail.runtime.recall.words import ASK, BEGIN, KEY_WORDS, NOTE, STOP
 from tools.recall.config import Phase
 
-FIRST = 4.0  # weight of an answer's first word: it takes both words of the key, the others only the word before
+FIRST = 4.0  # weight of an answer's first word: it takes both words of the key, the others often only one before
 _LATE = 0.5  # of the questions come at the end of the text
 
 
@@ -15,7 +15,7 @@ def text(rng: np.random.Generator, phase: Phase, prose_weight: float) -> tuple[n
     count = int(rng.integers(*phase.notes, endpoint=True))
     parts = _parts(rng, count, phase)
     ids = np.concatenate([np.array(words) for words, _ in parts])[: phase.tokens + 1]
-    weights = np.concatenate([_weights(words, kind, prose_weight) for words, kind in parts])[: phase.tokens + 1]
+    weights = np.concatenate([_weights(words, kind, prose_weight, phase.rest_weight) for words, kind in parts])[: phase.tokens + 1]
     gaps = _gaps(rng, len(parts), phase.span - phase.tokens)
     positions = np.arange(phase.tokens + 1) + np.repeat(gaps, [len(words) for words, _ in parts])[: phase.tokens + 1]
     return ids, positions, weights
@@ -47,12 +47,12 @@ def _parts(rng: np.random.Generator, count: int, phase: Phase) -> list[tuple[lis
     return [([BEGIN], "prose"), *((words, kind) for _, words, kind in sorted(placed, key=lambda part: part[0]))]
 
 
-def _weights(words: list[int], kind: str, prose_weight: float) -> np.ndarray:
-    """What each word weighs as a target: one in an answer, nothing where it is a fresh key or value."""
+def _weights(words: list[int], kind: str, prose_weight: float, rest_weight: float) -> np.ndarray:
+    """What each word weighs as a target: most in an answer, nothing where it is a fresh key or value."""
     weights = np.full(len(words), prose_weight)
     if kind == "ask":
         weights[: 1 + KEY_WORDS] = 0.0
-        weights[1 + KEY_WORDS : -1] = 1.0
+        weights[1 + KEY_WORDS : -1] = rest_weight
         weights[1 + KEY_WORDS] = FIRST
     if kind == "note":
         weights[:-1] = 0.0

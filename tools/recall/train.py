@@ -50,7 +50,7 @@ class Recaller(nn.Module):
 
 
 def losses(logits_BTV: Tensor, targets_BT: Tensor, weights_BT: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the weighted mean cross-entropy (nats), and the share of first words of answers that are right."""
+    """Return the weighted mean cross-entropy (nats), and the share of right words among those that weigh most."""
     found = F.cross_entropy(logits_BTV.flatten(0, 1), targets_BT.flatten(), reduction="none")
     weights, answers = weights_BT.flatten(), weights_BT.flatten() == FIRST
     right = (logits_BTV.flatten(0, 1).argmax(-1) == targets_BT.flatten())[answers].float().mean()
