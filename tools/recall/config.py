@@ -62,22 +62,24 @@ class Phase:
     notes: tuple[int, int]
     span: int
     shared: float = 4  # notes whose keys share a word, about
+    rate: tuple[float, float] = (1.0, 1.0)  # factor on both learning rates, at its beginning and its end
     rest_weight: float = 1.0  # of the loss at an answer's other words; the first weighs 4
 
 
 @dataclass(frozen=True, slots=True)
 class Training:
-    """Warm-up, constant rate, linear decay; Muon for matrices, AdamW for the embedding and the norms."""
+    """Warm-up, then the rates of the phases; Muon for matrices, AdamW for the embedding and the norms."""
 
     phases: tuple[Phase, ...] = (
         Phase(800, 96, 42, (4, 6), 96, 2),
         Phase(255, 256, 16, (8, 16), 16384),
         Phase(105, 1024, 4, (8, 60), 16384),
-        Phase(112, 4096, 1, (16, 160), 16384),
-        Phase(68, 4096, 1, (16, 160), 16384, rest_weight=4.0),
+        Phase(112, 4096, 1, (16, 160), 16384, rate=(1.0, 0.53)),
+        Phase(68, 4096, 1, (16, 160), 16384, rate=(0.53, 0.0), rest_weight=4.0),
+        Phase(110, 2048, 2, (16, 128), 16384, rate=(0.5, 0.5), rest_weight=4.0),
+        Phase(60, 4096, 1, (16, 160), 16384, rate=(0.5, 0.0), rest_weight=4.0),
     )
     warmup_steps: int = 50
-    decay_steps: int = 128
     prose_weight: float = 0.1  # of the loss at words that are no answer
     muon_rate: float = 1e-2
     muon_momentum: float = 0.95

@@ -57,19 +57,20 @@ def losses(logits_BTV: Tensor, targets_BT: Tensor, weights_BT: Tensor) -> tuple[
     return (found * weights).sum() / weights.sum(), right
 
 
-def rate_at(config: Training, step: int) -> float:
-    """Return the factor on both learning rates: warm-up, one, linear decay."""
-    return min(1.0, (step + 1) / config.warmup_steps, (config.steps - step) / config.decay_steps)
-
-
-def phase_at(config: Training, step: int) -> Phase:
-    """Return the phase that a step belongs to."""
-    end = 0
+def phase_at(config: Training, step: int) -> tuple[Phase, int]:
+    """Return the phase that a step belongs to, and the steps that it has made before."""
     for phase in config.phases:
-        end += phase.steps
-        if step < end:
-            return phase
-    return config.phases[-1]
+        if step < phase.steps:
+            return phase, step
+        step -= phase.steps
+    raise ValueError("training is over")
+
+
+def rate_at(config: Training, step: int) -> float:
+    """Return the factor on both learning rates: warm-up, then a line through each phase."""
+    phase, made = phase_at(config, step)
+    first, last = phase.rate
+    return min(1.0, (step + 1) / config.warmup_steps) * (first + (last - first) * made / phase.steps)
 
 
 class Run:
@@ -105,7 +106,7 @@ class Run:
 
     def advance(self) -> tuple[float, float]:
         """Make one step; return loss and share of right words in answers."""
-        config, phase = self.config, phase_at(self.config, self.step)
+        config, (phase, _) = self.config, phase_at(self.config, self.step)
         ids, positions, weights = map(torch.from_numpy, batch(config.seed, self.step, phase, config.prose_weight))
         logits = self.model(ids[:, :-1], positions[:, :-1])
         loss, right = losses(logits, ids[:, 1:], weights[:, 1:].float())
@@ -132,7 +133,7 @@ def train(run: Run, save_every_s: float, report_every: int = 20) -> None:
     while run.step < run.config.steps and not run.asked_to_end:
         loss, right = run.advance()
         if run.step % report_every == 0:
-            phase = phase_at(run.config, run.step - 1)
+            phase, _ = phase_at(run.config, run.step - 1)
             seconds = time.monotonic() - began
             run.report({"step": run.step, "tokens": phase.tokens, "loss": loss, "right": right, "seconds": seconds})
         if time.monotonic() - saved > save_every_s:
