@@ -15,7 +15,8 @@ def text(rng: np.random.Generator, phase: Phase, prose_weight: float) -> tuple[n
     count = int(rng.integers(*phase.notes, endpoint=True))
     parts = _parts(rng, count, phase)
     ids = np.concatenate([np.array(words) for words, _ in parts])[: phase.tokens + 1]
-    weights = np.concatenate([_weights(words, kind, prose_weight, phase.rest_weight) for words, kind in parts])[: phase.tokens + 1]
+    weights = np.concatenate([_weights(words, kind, prose_weight, phase.rest_weight) for words, kind in parts])
+    weights = weights[: phase.tokens + 1]
     gaps = _gaps(rng, len(parts), phase.span - phase.tokens)
     positions = np.arange(phase.tokens + 1) + np.repeat(gaps, [len(words) for words, _ in parts])[: phase.tokens + 1]
     return ids, positions, weights

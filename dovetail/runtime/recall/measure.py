@@ -135,8 +135,8 @@ def _whole(runner: Runner, ids: Tensor) -> tuple[KVCache, Tensor]:
     from dovetail.runtime.decoding.cache import KVCache
 
     cache = KVCache(len(runner.layers), 1, len(ids) + 1 + VALUE_WORDS, runner.device)
-    for part in ids.split(_CHUNK):
-        states = _fed(runner, cache, part.tolist())
+    for begin in range(0, len(ids), _CHUNK):
+        states = _fed(runner, cache, ids[begin : begin + _CHUNK].tolist())
     return cache, states
 
 

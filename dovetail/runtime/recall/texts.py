@@ -38,7 +38,8 @@ def notes(rng: np.random.Generator, count: int, shared: float = _SHARED) -> np.n
 
 def _pairs(words: np.ndarray) -> np.ndarray:
     """Neighbours (count, words - 1) as one number each."""
-    return words[:, :-1] * len(WORDS) + words[:, 1:]
+    found: np.ndarray = words[:, :-1] * len(WORDS) + words[:, 1:]
+    return found
 
 
 def sentences(rng: np.random.Generator, names: np.ndarray) -> Iterator[list[int]]:
