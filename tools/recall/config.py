@@ -78,6 +78,7 @@ class Training:
         Phase(68, 4096, 1, (16, 160), 16384, rate=(0.53, 0.0), rest_weight=4.0),
         Phase(110, 2048, 2, (16, 128), 16384, rate=(0.5, 0.5), rest_weight=4.0),
         Phase(60, 4096, 1, (16, 160), 16384, rate=(0.5, 0.0), rest_weight=4.0),
+        Phase(90, 4096, 1, (16, 128), 16384, rate=(0.4, 0.0), rest_weight=4.0),
     )
     warmup_steps: int = 50
     prose_weight: float = 0.1  # of the loss at words that are no answer
