@@ -79,6 +79,8 @@ class Training:
         Phase(110, 2048, 2, (16, 128), 16384, rate=(0.5, 0.5), rest_weight=4.0),
         Phase(60, 4096, 1, (16, 160), 16384, rate=(0.5, 0.0), rest_weight=4.0),
         Phase(90, 4096, 1, (16, 128), 16384, rate=(0.4, 0.0), rest_weight=4.0),
+        Phase(300, 1024, 4, (30, 70), 16384, rate=(0.6, 0.3), rest_weight=4.0),
+        Phase(40, 4096, 1, (30, 200), 16384, rate=(0.3, 0.0), rest_weight=4.0),
     )
     warmup_steps: int = 50
     prose_weight: float = 0.1  # of the loss at words that are no answer
