@@ -57,7 +57,7 @@ def recall(
             folder = how.of_weights().apply(folder, scratch / "applied").path
         seen = measured(
             load(folder), length=length, depths=depths, each=each, count=notes, question=question, seed=seed,
-            report=report,
+            plan=how.on_cache(), report=report,
         )  # fmt: skip
     return {
         "model": found.name, "recipe": how.name, "tokens": seen.tokens, "question": seen.question,
