@@ -1,0 +1,38 @@
+"""All modules of an overlay."""
+
+from __future__ import annotations
+
+from dovetail.accel.compile.shape import Shape
+from dovetail.accel.rtl import array, choose, dispatch, matrix, memory, operands, requantise, softmax, stream, table, top, vector
+
+
+def emit(shape: Shape, gate: str = "silu") -> dict[str, str]:
+    """Verilog-2005 of every module by name, the smallest first and the top, `overlay`, last.
+
+    Parameters
+    ----------
+    shape : Shape
+    gate : str
+        Whose table the vector unit holds: ``silu``, ``gelu`` or ``gelu_tanh``.
+    """
+    return {
+        "memory": memory.memory(shape),
+        "fifo": dispatch.fifo(shape),
+        "cell_": array.cell(shape),
+        "array": array.array(shape),
+        "requantise": requantise.requantise(shape),
+        "operands": operands.operands(shape),
+        "exponents": operands.exponents(shape),
+        "power_table": table.power_table(),
+        "root_table": table.root_table(),
+        "gate_table": table.gate_table(gate),
+        "softmax": softmax.softmax(shape),
+        "choose": choose.choose(shape),
+        "inverse_root": vector.inverse_root(shape),
+        "vector_lane": vector.vector_lane(shape),
+        "vector": vector.vector(shape),
+        "stream": stream.stream(shape),
+        "matrix": matrix.matrix(shape),
+        "dispatch": dispatch.dispatch(shape),
+        "overlay": top.overlay(shape),
+    }
