@@ -81,7 +81,8 @@ module vector_lane (
     // stage 10
     wire signed [31:0] both = $signed({{16{x_10[15]}}, x_10[15:0]}) * $signed({{16{second[15]}}, second});
     wire signed [31:0] half_10 = (multiply_shift == 6'd0) ? both : both >>> (multiply_shift - 6'd1);
-    wire signed [32:0] of_both = (multiply_shift == 6'd0) ? {both[31], both} : ({half_10[31], half_10} + 33'sd1) >>> 1;
+    wire signed [32:0] wide_10 = $signed({half_10[31], half_10});
+    wire signed [32:0] of_both = (multiply_shift == 6'd0) ? wide_10 : (wide_10 + 33'sd1) >>> 1;
     always @(posedge clk) begin
         x_2 <= over_1 ? {centred[24], {23{!centred[24]}}} : centred[23:0];
         x_3 <= x_2;
@@ -348,7 +349,8 @@ module vector #(parameter ROWS = @ROWS, COLUMNS = @COLUMNS, LANES = @LANES) (
         for (c = 0; c < COLUMNS; c = c + 1) begin : quantise
             wire signed [23:0] value = line_data[c*24 +: 24];
             wire signed [23:0] half_ = (exponent == 5'd0) ? value : value >>> (exponent - 5'd1);
-            wire signed [24:0] near = (exponent == 5'd0) ? {value[23], value} : ({half_[23], half_} + 25'sd1) >>> 1;
+            wire signed [24:0] wide = $signed({half_[23], half_});
+            wire signed [24:0] near = (exponent == 5'd0) ? wide : (wide + 25'sd1) >>> 1;
             assign bytes[c*8 +: 8] = (near > 25'sd127) ? 8'd127 : (near < -25'sd127) ? 8'd129 : near[7:0];
         end
     endgenerate
