@@ -22,22 +22,35 @@ class Room:
 
 @dataclass(slots=True)
 class Allocator:
-    """First fit. `peak` is the depth that each memory needs."""
+    """Rooms one after the other, round and round: what was freed last is taken last, so that little has to wait.
 
+    `depths` is what the memories hold; first fit where nothing else fits, beyond the depth if need be.
+    `peak` is the depth that each memory needs.
+    """
+
+    depths: dict[str, int] = field(default_factory=dict)
     taken: list[Room] = field(default_factory=list)
     peak: dict[str, int] = field(default_factory=dict)
+    cursor: dict[str, int] = field(default_factory=dict)
 
     def take(self, memory: str, words: int) -> Room:
-        """The lowest words that are free."""
-        begin = 0
+        """Words that are free."""
+        at = self.cursor.get(memory, 0)
+        found = self._first(memory, words, at)
+        if found.end > self.depths.get(memory, 0):
+            found = self._first(memory, words, 0)
+        self.taken.append(found)
+        self.cursor[memory] = found.end
+        self.peak[memory] = max(self.peak.get(memory, 0), found.end)
+        return found
+
+    def _first(self, memory: str, words: int, begin: int) -> Room:
+        """The first words from `begin` on that are free."""
         for room in sorted((each for each in self.taken if each.memory == memory), key=lambda each: each.begin):
             if room.begin - begin >= words:
                 break
             begin = max(begin, room.end)
-        found = Room(memory, begin, begin + words)
-        self.taken.append(found)
-        self.peak[memory] = max(self.peak.get(memory, 0), found.end)
-        return found
+        return Room(memory, begin, begin + words)
 
     def give(self, room: Room) -> None:
         """Make room free."""

@@ -22,17 +22,21 @@ def slices(values: Ints, shape: Shape) -> Words:
     return found.reshape(len(flat), -1)
 
 
-def matrix_words(matrix: Matrix, bias: Ints | None, rows: Places, columns: Places, shape: Shape) -> tuple[Words, int]:
+def block_words(matrix: Matrix, biased: bool, inputs: int, shape: Shape) -> int:
+    """Words of a block: multipliers, biases, weights of `inputs` lanes (and their steps) for each column of the array."""
+    steps = inputs // shape.lanes
+    if matrix.codes is None:
+        return 1 + biased + steps
+    return 1 + biased + -(-steps // 2) + -(-inputs // (2 * shape.lanes * matrix.group))
+
+
+def matrix_words(matrix: Matrix, bias: Ints | None, rows: Places, columns: Places, shape: Shape) -> Words:
     """A matrix in the order in which the array takes it: blocks of output channels, each after its multipliers and biases.
 
     Parameters
     ----------
     rows, columns : Places
         Of the output's and the input's channels.
-
-    Returns
-    -------
-    words, words of a block
     """
     blocks = len(rows) // shape.columns
     heads = [slices(place(matrix.mantissa, rows) | place(matrix.shift, rows) << 15, shape)]
@@ -40,7 +44,7 @@ def matrix_words(matrix: Matrix, bias: Ints | None, rows: Places, columns: Place
         heads.append(slices(place(bias, rows), shape))
     body = _bytes(matrix, rows, columns, shape) if matrix.codes is None else _nibbles(matrix, rows, columns, shape)
     found = np.concatenate([np.stack(heads, axis=1), body.reshape(blocks, -1, shape.word)], axis=1)
-    return found.reshape(-1, shape.word), found.shape[1]
+    return found.reshape(-1, shape.word)
 
 
 def _placed(values: npt.NDArray[np.generic], rows: Places, columns: Places, shape: Shape) -> Ints:
@@ -68,7 +72,7 @@ def _nibbles(matrix: Matrix, rows: Places, columns: Places, shape: Shape) -> Wor
     steps = steps.reshape(len(codes), shape.columns, -1)
     found = []
     for first in range(0, groups, 2 * shape.lanes):
-        found.append(_pairs(_fill(steps[:, :, first : first + 2 * shape.lanes], 2 * shape.lanes), 1)[:, None])
+        found.append(_pairs(_fill(steps[:, :, first : first + 2 * shape.lanes], 2 * shape.lanes)))
         part = codes[:, :, first * matrix.group : (first + 2 * shape.lanes) * matrix.group]
         part = _fill(part, 2 * shape.lanes).reshape(len(codes), shape.columns, -1, 2, shape.lanes)
         packed = (part[..., 0, :] & 15) | (part[..., 1, :] & 15) << 4
@@ -80,7 +84,7 @@ def _fill(values: Ints, multiple: int) -> Ints:
     return np.pad(values, ((0, 0), (0, 0), (0, -values.shape[2] % multiple)))
 
 
-def _pairs(values: Ints, _: int) -> npt.NDArray[np.uint8]:
+def _pairs(values: Ints) -> npt.NDArray[np.uint8]:
     """Neighbours as the halves of a byte."""
     packed = (values[..., 0::2] & 15) | (values[..., 1::2] & 15) << 4
     return packed.reshape(len(values), -1).astype(np.uint8)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from dovetail.accel.compile.image import Words
+from dovetail.core.errors import DovetailError
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,23 +34,27 @@ class MemoryMap:
 
     word: int
     regions: dict[str, Region] = field(default_factory=dict)
-    contents: dict[str, Words] = field(default_factory=dict)
+    contents: dict[str, Callable[[], Words]] = field(default_factory=dict)
     end: int = 0
 
-    def add(self, name: str, words: Words | int) -> Region:
-        """A region of these words, or of so many zeros. The one of that name where there is one."""
+    def add(self, name: str, words: int, make: Callable[[], Words] | None = None) -> Region:
+        """A region of so many words, which `make` makes when the image is written; zeros without it.
+
+        The region of that name where there is one.
+        """
         if name not in self.regions:
-            count = words if isinstance(words, int) else len(words)
-            self.regions[name] = Region(name, self.end, count)
-            self.end += count
-            if not isinstance(words, int):
-                self.contents[name] = words
+            self.regions[name] = Region(name, self.end, words)
+            self.end += words
+            if make is not None:
+                self.contents[name] = make
         return self.regions[name]
 
     def image(self) -> Words:
         """All words (words, bytes of a word)."""
         found = np.zeros((self.end, self.word), np.uint8)
-        for name, words in self.contents.items():
-            at = self.regions[name].address
-            found[at : at + len(words)] = words
+        for name, make in self.contents.items():
+            region, words = self.regions[name], make()
+            if len(words) > region.words:
+                raise DovetailError(f"{len(words)} words in {region.words}", where=name)
+            found[region.address : region.address + len(words)] = words
         return found

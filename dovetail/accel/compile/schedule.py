@@ -82,19 +82,33 @@ def schedule(model: IntegerModel, shape: Shape) -> Program:
     DovetailError
         A step that the overlay does not have, or an array whose rows do not hold the heads that share keys.
     """
-    made = _Scheduler(model, replace(shape, context=max(shape.columns, 1 << (model.context - 1).bit_length())))
-    return made.run()
+    shape = replace(shape, context=max(shape.columns, 1 << (model.context - 1).bit_length()))
+    first = _Scheduler(model, shape, {}).run()
+    depths = {"halves": first.shape.halves, "operands": first.shape.operands}
+    return _Scheduler(model, shape, depths).run()
+
+
+def eagerly(steps: tuple[p.Step, ...]) -> list[p.Step]:
+    """Steps of the vector unit as soon as what they read is there: they run beside the products that follow."""
+    left, found, known = list(steps), [], {steps[0].inputs[0]}
+    while left:
+        ready = [step for step in left if known.issuperset(step.inputs)]
+        step = next((each for each in ready if not isinstance(each, p.Product | p.Attend)), ready[0])
+        left.remove(step)
+        found.append(step)
+        known.add(step.name)
+    return found
 
 
 class _Scheduler:
-    def __init__(self, model: IntegerModel, shape: Shape) -> None:
+    def __init__(self, model: IntegerModel, shape: Shape, depths: dict[str, int]) -> None:
         self.model, self.shape = model, shape
         self.steps = {step.name: step for step in model.steps}
         self.places = arrange(model.steps, shape.columns)
         self.memory = MemoryMap(shape.word)
         self.rooms: dict[str, Room] = {}      # of tensors in the stream, in halves, of operands
         self.indices: dict[str, Room] = {}    # of exponents
-        self.allocator = Allocator()
+        self.allocator = Allocator(depths)
         self.planned: list[Planned] = []
         self.uses = {step.name: 0 for step in model.steps}
         for step in model.steps:
@@ -112,13 +126,13 @@ class _Scheduler:
         self.memory.add("program", count * self.shape.instruction_words)
         self.memory.add("tokens", -(-(self.shape.context + 1) // self.shape.columns))
         self.plan_angles()
-        for step in self.model.steps:
+        for step in eagerly(self.model.steps):
             self.plan(step)
         instructions = self.finish()
         words = b"".join(each.encode() for each in instructions)
         size = max(self.shape.word, 32)
         padded = b"".join(words[at : at + 32].ljust(size, b"\0") for at in range(0, len(words), 32))
-        self.memory.contents["program"] = np.frombuffer(padded, np.uint8).reshape(-1, self.shape.word)
+        self.memory.contents["program"] = lambda: np.frombuffer(padded, np.uint8).reshape(-1, self.shape.word)
         return Program(self.fitted(), instructions, self.memory, self.gate(), self.places)
 
     def fitted(self) -> Shape:
@@ -178,9 +192,11 @@ class _Scheduler:
         if any(not (np.array_equal(first.cosine, each.cosine) and np.array_equal(first.sine, each.sine)) for each in turns):
             raise DovetailError("layers with different angles", where=turns[-1].name, hint="one rotary table")
         size = len(self.places[first.name]) // first.heads
-        words = image.angle_words(first.cosine, first.sine, self.places[first.name][:size], self.shape)
-        region = self.memory.add("rotary", words)
         each = size // self.shape.columns
+        region = self.memory.add(
+            "rotary", len(first.cosine) * each,
+            lambda: image.angle_words(first.cosine, first.sine, self.places[first.name][:size], self.shape),
+        )  # fmt: skip
         self.angles = self.allocator.take("constants", each * self.shape.tile)
         self.planned.append(Planned(
             MATRIX, Instruction(ins.COPY, {
@@ -197,8 +213,12 @@ class _Scheduler:
         bias = step.bias if isinstance(step, p.Product) else None
         name = step.matrix.name if bias is None else f"{step.name} of {step.matrix.name}"
         if name not in self.blocks:
-            words, block = image.matrix_words(step.matrix, bias, outputs, inputs, self.shape)
-            self.blocks[name] = self.memory.add(name, words).address, block
+            block = image.block_words(step.matrix, bias is not None, len(inputs), self.shape)
+            region = self.memory.add(
+                name, block * (len(outputs) // self.shape.columns),
+                lambda: image.matrix_words(step.matrix, bias, outputs, inputs, self.shape),
+            )  # fmt: skip
+            self.blocks[name] = region.address, block
         return self.blocks[name]
 
     def vocabulary(self, step: p.Lookup) -> Places:
@@ -237,8 +257,10 @@ def _lookup(self: _Scheduler, step: p.Lookup) -> None:
 
 
 def _positions(self: _Scheduler, step: p.AddPositions) -> None:
-    words = image.slices(image.place(step.table, self.places[step.name]), self.shape)
-    region = self.memory.add(f"{step.name}.table", words)
+    region = self.memory.add(
+        f"{step.name}.table", len(step.table) * self.words(step.name),
+        lambda: image.slices(image.place(step.table, self.places[step.name]), self.shape),
+    )  # fmt: skip
     room = self.rooms[step.name] = self.rooms[step.inputs[0]]
     fields = {
         "mode": ins.BY_POSITION, "addr": region.address, "count": self.words(step.name), "to": room.begin,
@@ -366,14 +388,14 @@ def _vector(self: _Scheduler, step: p.Step, name: str, fields: dict[str, int], w
 def _constants(self: _Scheduler, step: p.Normalise) -> Room:
     """Bring a norm's constants, beside the last product before it, to one of two places."""
     places = self.places[step.name][: len(self.places[step.name]) // step.heads]
-    words = image.norm_words(step, places, self.shape)
-    region = self.memory.add(f"{step.name}.constants", words)
+    count = 1 + (1 + (step.norm.bias is not None)) * len(places) // self.shape.columns
+    region = self.memory.add(f"{step.name}.constants", count, lambda: image.norm_words(step, places, self.shape))
     most = 1 + 2 * max(self.words(each.name) for each in self.model.steps if isinstance(each, p.Normalise))
     if not self.norm_rooms:
         self.norm_rooms += [self.allocator.take("constants", most) for _ in range(4)]
     room = self.norm_rooms[self.constants % 4]
     self.constants += 1
-    fields = {"addr": region.address, "count": len(words), "to": room.begin}
+    fields = {"addr": region.address, "count": count, "to": room.begin}
     last = [at for at, each in enumerate(self.planned) if each.instruction.op == ins.PRODUCT]
     self.planned.insert(
         last[-1] if last else 0, Planned(MATRIX, Instruction(ins.COPY, fields, f"{step.name}.constants"), [], [room])

@@ -35,10 +35,11 @@ module softmax #(parameter ROWS = @ROWS, COLUMNS = @COLUMNS) (
     reg [15:0] position [0:2*ROWS-1];
     wire [@LOG_ROWS:0] write_row = write_address[@BLOCKS+@LOG_ROWS:@BLOCKS];
     wire [15:0] write_first = {{(16-@BLOCKS-@LOG_COLUMNS){1'b0}}, write_address[@BLOCKS-1:0], @LOG_COLUMNS'd0};
+    wire [23:0] largest_before = largest[write_row];
     reg [23:0] top;
     integer i;
     always @* begin
-        top = (write_first == 16'd0) ? 24'h800000 : largest[write_row];
+        top = (write_first == 16'd0) ? 24'h800000 : largest_before;
         for (i = 0; i < COLUMNS; i = i + 1)
             if (write_first + i[15:0] <= write_position && $signed(write_data[i*24 +: 24]) > $signed(top))
                 top = write_data[i*24 +: 24];

@@ -304,10 +304,12 @@ module vector #(parameter ROWS = @ROWS, COLUMNS = @COLUMNS, LANES = @LANES) (
     assign seen_word = t[11][@LINE-1:0];
     assign seen_data = values;
     reg [23:0] magnitudes [0:255];
+    wire [23:0] magnitude_before = magnitudes[n[11]];
     reg [23:0] magnitude, size;
+    wire in_head_first = h[11] == 10'd0;
     integer j;
     always @* begin
-        magnitude = (h[11] == 10'd0) ? 24'd0 : magnitudes[n[11]];
+        magnitude = in_head_first ? 24'd0 : magnitude_before;
         for (j = 0; j < COLUMNS; j = j + 1) begin
             size = values[j*24+23] ? ~values[j*24 +: 24] + 24'd1 : values[j*24 +: 24];
             magnitude = magnitude | size;
@@ -337,11 +339,12 @@ module vector #(parameter ROWS = @ROWS, COLUMNS = @COLUMNS, LANES = @LANES) (
     wire sink_last = sink_word == total_words - 10'd1;
     wire head_last = sink_in_head == i_head_words - 10'd1;
     assign sink_issue = sinking && !(to_cache && (one_valid || writing || cache_write));
+    wire [23:0] sink_magnitude = magnitudes[one_head];
     reg [4:0] bits;
     integer k;
     always @* begin
         bits = 5'd0;
-        for (k = 0; k < 24; k = k + 1) if (magnitudes[one_head][k]) bits = k[4:0] + 5'd1;
+        for (k = 0; k < 24; k = k + 1) if (sink_magnitude[k]) bits = k[4:0] + 5'd1;
     end
     wire [4:0] exponent = (i_sink == KEYS) ? 5'd8 : (i_sink == VALUES) ? 5'd0 : (bits > 5'd7) ? bits - 5'd7 : 5'd0;
     wire [COLUMNS*8-1:0] bytes;
