@@ -56,7 +56,7 @@ int main(int count, char** arguments) {
     std::deque<Response> responses;
     uint64_t cycle = 0, read_words = 0, written_words = 0, credit = 0, random = option["stall"] * 2654435761u + 1;
     const uint64_t cost = WORD * option["cycles"];
-    int last_position = -1, last_tokens = 0;
+    int last_position = -1, last_tokens = 0, matrix = 0, vector = 0;
     uint64_t pass_begin = 0, pass_words = 0;
     auto chance = [&](int percent) {
         random ^= random << 13; random ^= random >> 7; random ^= random << 17;
@@ -122,6 +122,11 @@ int main(int count, char** arguments) {
             last_position = top.trace_position;
         }
         last_tokens = top.trace_tokens;
+        if (option["events"] && (top.trace_matrix != matrix || top.trace_vector != vector)) {
+            matrix = top.trace_matrix;
+            vector = top.trace_vector;
+            printf("event %llu %d %d\n", (unsigned long long)(cycle - pass_begin), matrix, vector);
+        }
         top.clk = 1; top.eval();
         top.clk = 0; top.eval();
         cycle++;

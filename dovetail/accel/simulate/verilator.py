@@ -36,11 +36,14 @@ class Run:
         The prompt and what was chosen.
     passes : tuple of Pass
     cycles : int
+    events : tuple of (cycle, matrix, vector)
+        Instructions that each engine has done, in each pass, where asked for.
     """
 
     tokens: tuple[int, ...]
     passes: tuple[Pass, ...]
     cycles: int
+    events: tuple[tuple[int, int, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +113,7 @@ def _call(command: list[str], folder: Path, environment: dict[str, str]) -> None
 
 
 def run(
-    folder: Path, program: Program, prompt: list[int], total: int, memory: Memory, trace: Path | None = None
+    folder: Path, program: Program, prompt: list[int], total: int, memory: Memory, trace: Path | None = None, *, events: bool = False,
 ) -> Run:
     """Decode up to `total` tokens in all, from a prompt."""
     image = program.memory.image()
@@ -124,7 +127,7 @@ def run(
     options = {
         "program": program.memory.regions["program"].address, "list": region.address, "prompt": len(prompt),
         "total": total, "latency": memory.latency, "bytes": min(memory.bytes, program.shape.word * memory.cycles),
-        "cycles": memory.cycles, "stall": memory.stall,
+        "cycles": memory.cycles, "stall": memory.stall, "events": int(events),
     }  # fmt: skip
     command = [str(folder / "build" / "Voverlay"), str(path), str(trace or "-"), *(f"{k}={v}" for k, v in options.items())]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -134,13 +137,18 @@ def run(
 
 
 def _read(text: str) -> Run:
-    passes, tokens, cycles = [], (), 0
+    passes: list[Pass] = []
+    events: list[tuple[int, int, int]] = []
+    tokens: tuple[int, ...] = ()
+    cycles = 0
     for line in text.splitlines():
         words = line.split()
         if words[0] == "pass":
             passes.append(Pass(*(int(word.split("=")[1]) for word in words[1:])))
+        elif words[0] == "event":
+            events.append((int(words[1]), int(words[2]), int(words[3])))
         elif words[0] == "total":
             cycles = int(words[1].split("=")[1])
         elif words[0] == "tokens":
             tokens = tuple(int(word) for word in words[1:])
-    return Run(tokens, tuple(passes), cycles)
+    return Run(tokens, tuple(passes), cycles, tuple(events))
