@@ -31,7 +31,7 @@ def _token(instruction: Instruction, shape: Shape, interval: float) -> float:
         part += words + SQUARE + ROOT + (words + SUM if get("mean") else 0)
     if sink in (ins.KEYS, ins.VALUES):
         writes = shape.spread if sink == ins.KEYS else 1
-        last = words * parts * (STORE + writes * interval) + STORED
+        last = words * parts * max(STORE + writes, writes * interval) + STORED
     else:
         last = words * parts + TO_ARRAY
     return parts * part + last + 1
