@@ -142,10 +142,10 @@ class _Scheduler:
         line = max(len(self.places[step.name]) // self.shape.columns for step in self.model.steps[:-1])
         if 2 * block > self.shape.ring:
             self.shape = replace(self.shape, ring=1 << (2 * block - 1).bit_length())
+        least = {name: getattr(self.shape, name) for name in ("operands", "stream", "halves", "constants")}
         return replace(
-            self.shape, operands=peak["operands"], stream=peak["stream"], halves=peak["halves"],
-            constants=peak["constants"], line=line,
-        )  # fmt: skip
+            self.shape, line=max(line, self.shape.line), **{name: max(peak[name], size) for name, size in least.items()}
+        )
 
     def gate(self) -> str:
         """The one gate with a table."""

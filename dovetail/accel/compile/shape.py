@@ -28,7 +28,8 @@ class Shape:
     ring : int
         Words of the weight stream's buffer.
     operands, stream, halves, constants, line : int
-        Depths of the memories: operands of the array, residual stream, halves, constants of the vector unit, one vector.
+        Least depths of the memories: operands of the array, residual stream, halves, constants of the vector unit, one
+        vector. A program that needs more makes them deeper.
     """
 
     rows: int = 4
@@ -37,11 +38,11 @@ class Shape:
     tile: int = 32
     context: int = 256
     ring: int = 512
-    operands: int = 1024
-    stream: int = 512
-    halves: int = 3072
-    constants: int = 256
-    line: int = 64
+    operands: int = 1
+    stream: int = 1
+    halves: int = 1
+    constants: int = 1
+    line: int = 1
 
     def __post_init__(self) -> None:
         for name in ("rows", "columns", "lanes", "ring", "context"):

@@ -95,13 +95,20 @@ def write(program: Program, folder: Path) -> None:
     (folder / "memory.bin").write_bytes(program.memory.image().tobytes())
 
 
-def build(folder: Path) -> Path:
-    """The simulator of a folder that `write` made; one job, so that other work goes on."""
+def build(folder: Path, *, fast: bool = True) -> Path:
+    """The simulator of a folder that `write` made; one job, so that other work goes on.
+
+    Parameters
+    ----------
+    fast : bool
+        Spend longer on compiling to simulate faster.
+    """
     command, environment = verilator()
     _call([*command, "--cc", "--exe", "-O3", "--x-assign", "fast", "--x-initial", "fast", "--no-timing",
            "--language", "1364-2005", *WARNINGS, "--top-module", "overlay", "--Mdir", "build", "-f", "files.f",
            "harness.cpp"], folder, environment)  # fmt: skip
-    _call(["make", "-C", "build", "-f", "Voverlay.mk", "-j1", "CFG_CXXFLAGS_PCH_I=-include", "OPT_FAST=-O2", "OPT_SLOW=-O1"], folder, environment)
+    _call(["make", "-C", "build", "-f", "Voverlay.mk", "-j1", "CFG_CXXFLAGS_PCH_I=-include",
+           f"OPT_FAST={'-O2' if fast else '-O0'}", "OPT_SLOW=-O0"], folder, environment)
     return folder / "build" / "Voverlay"
 
 
