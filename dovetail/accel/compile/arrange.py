@@ -1,4 +1,4 @@
-"""Where the channels of each tensor stand in the overlay's words: heads padded to whole words, pairs of rotary side by side."""
+"""Where the channels of each tensor stand in the overlay's words: heads in whole words, pairs of rotary together."""
 
 from __future__ import annotations
 

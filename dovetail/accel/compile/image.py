@@ -23,7 +23,7 @@ def slices(values: Ints, shape: Shape) -> Words:
 
 
 def block_words(matrix: Matrix, biased: bool, inputs: int, shape: Shape) -> int:
-    """Words of a block: multipliers, biases, weights of `inputs` lanes (and their steps) for each column of the array."""
+    """Words of a block: multipliers, biases, weights of `inputs` lanes and their steps, for each column."""
     steps = inputs // shape.lanes
     if matrix.codes is None:
         return 1 + biased + steps
@@ -31,7 +31,7 @@ def block_words(matrix: Matrix, biased: bool, inputs: int, shape: Shape) -> int:
 
 
 def matrix_words(matrix: Matrix, bias: Ints | None, rows: Places, columns: Places, shape: Shape) -> Words:
-    """A matrix in the order in which the array takes it: blocks of output channels, each after its multipliers and biases.
+    """A matrix in the order in which the array takes it: blocks of outputs, each after its multipliers and biases.
 
     Parameters
     ----------
@@ -62,9 +62,10 @@ def _bytes(matrix: Matrix, rows: Places, columns: Places, shape: Shape) -> Words
 def _nibbles(matrix: Matrix, rows: Places, columns: Places, shape: Shape) -> Words:
     """Runs of ``2 * lanes`` groups: a word of steps, then words of codes, two steps of the array to a word.
 
-    The group of a lane is that of the channel that stands there, and lanes of a group stand together: the caller's duty.
+    A group's lanes stand together: inputs keep their order but for what pads the end.
     """
-    assert matrix.codes is not None and matrix.steps is not None
+    assert matrix.codes is not None
+    assert matrix.steps is not None
     codes = _placed(matrix.codes, rows, columns, shape)
     groups = -(-len(columns) // matrix.group)
     steps = place(matrix.steps.astype(np.int64) - 1, rows, 0)

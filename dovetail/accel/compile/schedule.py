@@ -12,7 +12,7 @@ from dovetail.accel.arithmetic.gate import RANGE_BITS
 from dovetail.accel.compile import image
 from dovetail.accel.compile import instruction as ins
 from dovetail.accel.compile.allocate import MATRIX, VECTOR, Allocator, Hazards, Room
-from dovetail.accel.compile.arrange import Places, arrange
+from dovetail.accel.compile.arrange import Places, arrange, place
 from dovetail.accel.compile.instruction import Instruction
 from dovetail.accel.compile.memory_map import MemoryMap
 from dovetail.accel.compile.shape import Shape
@@ -106,8 +106,8 @@ class _Scheduler:
         self.steps = {step.name: step for step in model.steps}
         self.places = arrange(model.steps, shape.columns)
         self.memory = MemoryMap(shape.word)
-        self.rooms: dict[str, Room] = {}      # of tensors in the stream, in halves, of operands
-        self.indices: dict[str, Room] = {}    # of exponents
+        self.rooms: dict[str, Room] = {}  # of tensors in the stream, in halves, of operands
+        self.indices: dict[str, Room] = {}  # of exponents
         self.allocator = Allocator(depths)
         self.planned: list[Planned] = []
         self.uses = {step.name: 0 for step in model.steps}
@@ -116,7 +116,7 @@ class _Scheduler:
                 self.uses[name] = self.uses.get(name, 0) + 1
         self.caches: dict[str, int] = {}
         self.angles: Room | None = None
-        self.blocks: dict[str, tuple[int, int]] = {}   # by matrix its address and the words of a block
+        self.blocks: dict[str, tuple[int, int]] = {}  # by matrix its address and the words of a block
         self.norm_rooms: list[Room] = []
         self.constants = 0
 
@@ -182,14 +182,18 @@ class _Scheduler:
             made(self, step)
         elif not isinstance(step, p.Normalise | p.Rotate | p.Activate | p.Multiply):
             why = f"{type(step).__name__} has no unit"
-            raise DovetailError("the overlay does not have this step", where=step.name, why=why, hint="a language model")
+            raise DovetailError(
+                "the overlay does not have this step", where=step.name, why=why, hint="a language model"
+            )
 
     def plan_angles(self) -> None:
         turns = [step for step in self.model.steps if isinstance(step, p.Rotate)]
         if not turns:
             return
         first = turns[0]
-        if any(not (np.array_equal(first.cosine, each.cosine) and np.array_equal(first.sine, each.sine)) for each in turns):
+        if any(
+            not (np.array_equal(first.cosine, each.cosine) and np.array_equal(first.sine, each.sine)) for each in turns
+        ):
             raise DovetailError("layers with different angles", where=turns[-1].name, hint="one rotary table")
         size = len(self.places[first.name]) // first.heads
         each = size // self.shape.columns
@@ -259,7 +263,7 @@ def _lookup(self: _Scheduler, step: p.Lookup) -> None:
 def _positions(self: _Scheduler, step: p.AddPositions) -> None:
     region = self.memory.add(
         f"{step.name}.table", len(step.table) * self.words(step.name),
-        lambda: image.slices(image.place(step.table, self.places[step.name]), self.shape),
+        lambda: image.slices(place(step.table, self.places[step.name]), self.shape),
     )  # fmt: skip
     room = self.rooms[step.name] = self.rooms[step.inputs[0]]
     fields = {

@@ -11,7 +11,11 @@ from dovetail.accel.compile.shape import Shape
 from dovetail.accel.cycles.ring import Ring
 
 START = 2  # from an instruction at the front of the queue to the first word read
-COPIED, LOOKED_UP, LEFT = 3, 7, 8  # from the last word read to the next instruction; for LEFT beside the rows that leave
+COPIED, LOOKED_UP, LEFT = (
+    3,
+    7,
+    8,
+)  # from the last word read to the next instruction; for LEFT beside the rows that leave
 SOFTMAX_BEGIN = 3  # from scores that are complete to the first block that softmax reads
 DIVIDE = 21  # from a row's last block to its reciprocal
 
@@ -68,14 +72,15 @@ def attend_cycles(made: Instruction, shape: Shape, at: Token, ring: Ring, pop: f
     """ATTEND: scores one pass ahead of mix, softmax beside both."""
     get = made.fields.__getitem__
     at_once, sharing, head_words = get("tokens_at_once"), get("sharing"), get("steps") // shape.spread
-    now, ready = pop + 1.0, 0.0
-    softmax = 0.0  # when it is free
+    now, softmax = pop + 1.0, 0.0  # when the array and softmax are free
     weights: dict[int, float] = {}
     fetch += 1
     for kind, index, first in _order(at.tokens, at_once, get("heads")):
         count = min(at_once, at.tokens - first)
         rows, seen = count * sharing, at.position + first + count
-        blocks, steps = (-(-seen // shape.columns), get("steps")) if kind == "scores" else (head_words, -(-seen // shape.lanes))
+        blocks, steps = (
+            (-(-seen // shape.columns), get("steps")) if kind == "scores" else (head_words, -(-seen // shape.lanes))
+        )
         if kind == "mix":
             now = max(now, weights[index])
         ring.free += 1

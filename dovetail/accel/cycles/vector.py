@@ -1,4 +1,4 @@
-"""Cycles of a vector instruction: passes over the words of a token's vector, each as long as its words and its pipeline."""
+"""Cycles of a vector instruction: passes over a token's vector, each as long as its words and its pipeline."""
 
 from __future__ import annotations
 

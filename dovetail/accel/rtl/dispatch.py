@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dovetail.accel.compile.shape import Shape, depth
+from dovetail.accel.compile.shape import Shape
 from dovetail.accel.rtl.text import fill
 
 FIFO = """
@@ -183,7 +183,10 @@ def fifo(shape: Shape) -> str:
 def dispatch(shape: Shape) -> str:
     """The module `dispatch`."""
     assemble = ONE_WORD if shape.instruction_words == 1 else SEVERAL
-    return fill(TEXT, shape, ASSEMBLE=assemble, AHEAD=8 * shape.instruction_words if shape.instruction_words < 8 else 56, MOST=shape.tile)
-
-
-__all__ = ["depth", "dispatch", "fifo"]
+    return fill(
+        TEXT,
+        shape,
+        ASSEMBLE=assemble,
+        AHEAD=8 * shape.instruction_words,
+        MOST=shape.tile,
+    )

@@ -3,7 +3,22 @@
 from __future__ import annotations
 
 from dovetail.accel.compile.shape import Shape
-from dovetail.accel.rtl import array, choose, dispatch, matrix, memory, operands, requantise, softmax, stream, table, top, vector
+from dovetail.accel.rtl import (
+    array,
+    choose,
+    dispatch,
+    inverse_root,
+    matrix,
+    memory,
+    operands,
+    requantise,
+    softmax,
+    stream,
+    table,
+    top,
+    vector,
+    vector_lane,
+)
 
 
 def emit(shape: Shape, gate: str = "silu") -> dict[str, str]:
@@ -28,8 +43,8 @@ def emit(shape: Shape, gate: str = "silu") -> dict[str, str]:
         "gate_table": table.gate_table(gate),
         "softmax": softmax.softmax(shape),
         "choose": choose.choose(shape),
-        "inverse_root": vector.inverse_root(shape),
-        "vector_lane": vector.vector_lane(shape),
+        "inverse_root": inverse_root.inverse_root(shape),
+        "vector_lane": vector_lane.vector_lane(shape),
         "vector": vector.vector(shape),
         "stream": stream.stream(shape),
         "matrix": matrix.matrix(shape),

@@ -471,7 +471,8 @@ module matrix #(parameter ROWS = @ROWS, COLUMNS = @COLUMNS, LANES = @LANES) (
         end
         if (rst) leaving <= 1'b0;
     end
-    wire [15:0] score_address = {{(15-@BLOCKS-@LOG_ROWS){1'b0}}, s_buffer, leave_row[@LOG_ROWS-1:0], leave_block[@BLOCKS-1:0]};
+    wire [15:0] score_address =
+        {{(15-@BLOCKS-@LOG_ROWS){1'b0}}, s_buffer, leave_row[@LOG_ROWS-1:0], leave_block[@BLOCKS-1:0]};
     wire [7:0] exponent_at = exponent_base + leave_group[7:0];
     assign exponent_address = exponent_at;
     wire [15:0] row_to = leaving ? ((kind == SCORES) ? score_address : leave_address) : one_address;
@@ -498,7 +499,8 @@ module matrix #(parameter ROWS = @ROWS, COLUMNS = @COLUMNS, LANES = @LANES) (
             wire [7:0] byte_ = gather[c*8 +: 8];
             wire [7:0] product_shift = {2'd0, leave_multipliers[c*32+15 +: 6]} + offset_less;
             wire [7:0] row_shift = {2'd0, row_multiplier[20:15]} + i_offset;
-            wire [5:0] attend_shift = (kind == SCORES) ? a_shift - {1'b0, row_exponent} : {1'b0, row_reciprocal_bits} + 6'd7;
+            wire [5:0] attend_shift = (kind == SCORES) ? a_shift - {1'b0, row_exponent}
+                : {1'b0, row_reciprocal_bits} + 6'd7;
             always @(posedge clk) begin
                 sums_1[c*32 +: 32] <= leaving ? row_results[c*32 +: 32]
                     : position_row ? {{8{slices[c*32+23]}}, slices[c*32 +: 24]} : {{24{byte_[7]}}, byte_};

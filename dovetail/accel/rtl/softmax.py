@@ -6,7 +6,7 @@ from dovetail.accel.compile.shape import Shape
 from dovetail.accel.rtl.text import fill
 
 TEXT = """
-// Two buffers of scores (ROWS x context), two of weights: the array fills and reads one pair, softmax works on the other.
+// Two buffers of scores (ROWS x context), two of weights: the array uses one of each, softmax works on the other.
 // Scores are logarithms to base 2 in units of 2^-8; a weight is 127 * 2^(score - maximum), 0 from 2^-8 on.
 module softmax #(parameter ROWS = @ROWS, COLUMNS = @COLUMNS) (
     input  wire                      clk,

@@ -6,7 +6,6 @@ import re
 
 from dovetail.accel.compile.shape import Shape, depth, log2
 
-
 PLACE = re.compile(r"@([A-Z][A-Z_]*)")  # braces and dollar signs are Verilog's, as is an at sign before anything else
 
 

@@ -143,7 +143,16 @@ def _tensors(program: Program, model: IntegerModel, records: list[Record], count
         elif kind > OPERANDS:
             made = vector[number]
             token, word = _operand(made, address, kind - OPERANDS, program, count)
-            _put(found, program, made.makes, steps[made.makes], token, word, np.frombuffer(data, np.int8).astype(np.int64), count)
+            _put(
+                found,
+                program,
+                made.makes,
+                steps[made.makes],
+                token,
+                word,
+                np.frombuffer(data, np.int8).astype(np.int64),
+                count,
+            )
     return found
 
 

@@ -9,6 +9,7 @@ TEXT = r"""// Runs the overlay on an image of memory.
 // Memory serves `bytes` bytes in `cycles` cycles, each word `latency` cycles after its request, in their order. With a
 // seed, requests and responses wait at random besides. The image is written back with the tokens in it.
 // TRACE is a file for records of what is written, or - for none.
+#include <cinttypes>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -21,17 +22,16 @@ TEXT = r"""// Runs the overlay on an image of memory.
 #include "Voverlay.h"
 #include "verilated.h"
 
-static const int WORD = @WORD, COLUMNS = @COLUMNS, ROWS = @ROWS;
+static const int WORD = @WORD, COLUMNS = @COLUMNS;
 static volatile std::sig_atomic_t interrupted = 0;
 static void on_interrupt(int) { interrupted = 1; }
 struct Response { uint64_t due; int tag; uint32_t address; std::vector<uint8_t> data; };
 
 // Ports of up to 64 bits are integers in Verilator's C++, wider ones arrays of 32-bit words.
-static const void* bytes_of(const uint32_t* wide) { return wide; }
 template <class T> static const void* at(const T& port) { return &port; }
 
 int main(int count, char** arguments) {
-    std::map<std::string, uint64_t> option = {{"latency", 40}, {"bytes", WORD}, {"cycles", 1}, {"stall", 0}, {"limit", 0}};
+    std::map<std::string, uint64_t> option = {{"latency", 40}, {"bytes", WORD}, {"cycles", 1}};
     for (int i = 3; i < count; i++) {
         std::string text = arguments[i];
         size_t equals = text.find('=');
@@ -62,8 +62,13 @@ int main(int count, char** arguments) {
         random ^= random << 13; random ^= random >> 7; random ^= random << 17;
         return option["stall"] && int(random % 100) < percent;
     };
+    auto pass_ends = [&]() {
+        printf("pass position=%d tokens=%d cycles=%" PRIu64 " words=%" PRIu64 "\n", last_position, last_tokens,
+               cycle - pass_begin, read_words + written_words - pass_words);
+    };
     auto record = [&](int kind, uint32_t number, uint32_t address, const void* data, int bytes) {
-        uint32_t head[6] = {uint32_t(kind), uint32_t(top.trace_position), uint32_t(top.trace_tokens), number, address, uint32_t(bytes)};
+        uint32_t position = top.trace_position, tokens = top.trace_tokens;
+        uint32_t head[6] = {uint32_t(kind), position, tokens, number, address, uint32_t(bytes)};
         fwrite(head, 4, 6, trace);
         fwrite(data, 1, bytes, trace);
     };
@@ -91,7 +96,7 @@ int main(int count, char** arguments) {
             credit -= cost;
             uint64_t where = uint64_t(top.request_address) * WORD;
             if (where + WORD > memory.size()) {
-                fprintf(stderr, "address %u is outside memory in cycle %llu\n", top.request_address, (unsigned long long)cycle);
+                fprintf(stderr, "address %u is outside memory in cycle %" PRIu64 "\n", top.request_address, cycle);
                 return 3;
             }
             if (top.request_write) {
@@ -109,15 +114,16 @@ int main(int count, char** arguments) {
             }
         }
         if (trace) {
-            if (top.trace_rows) record(top.trace_rows, top.trace_matrix, top.trace_address, at(top.trace_data), COLUMNS * 3);
+            if (top.trace_rows)
+                record(top.trace_rows, top.trace_matrix, top.trace_address, at(top.trace_data), COLUMNS * 3);
             if (top.trace_seen) record(16, top.trace_vector, top.trace_word, at(top.trace_values), COLUMNS * 3);
             if (top.trace_operand)
-                record(32 + top.trace_operand, top.trace_vector, top.trace_operand_address, at(top.trace_operand_data), COLUMNS);
+                record(32 + top.trace_operand, top.trace_vector, top.trace_operand_address, at(top.trace_operand_data),
+                       COLUMNS);
         }
         if (last_position != int(top.trace_position)) {
             if (last_position >= 0)
-                printf("pass position=%d tokens=%d cycles=%llu words=%llu\n", last_position, last_tokens,
-                       (unsigned long long)(cycle - pass_begin), (unsigned long long)(read_words + written_words - pass_words));
+                pass_ends();
             pass_begin = cycle; pass_words = read_words + written_words;
             last_position = top.trace_position;
         }
@@ -125,7 +131,7 @@ int main(int count, char** arguments) {
         if (option["events"] && (top.trace_matrix != matrix || top.trace_vector != vector)) {
             matrix = top.trace_matrix;
             vector = top.trace_vector;
-            printf("event %llu %d %d\n", (unsigned long long)(cycle - pass_begin), matrix, vector);
+            printf("event %" PRIu64 " %d %d\n", cycle - pass_begin, matrix, vector);
         }
         top.clk = 1; top.eval();
         top.clk = 0; top.eval();
@@ -133,10 +139,9 @@ int main(int count, char** arguments) {
         started = started || !top.finished;
         top.start = 0;
     }
-    printf("pass position=%d tokens=%d cycles=%llu words=%llu\n", last_position, last_tokens,
-           (unsigned long long)(cycle - pass_begin), (unsigned long long)(read_words + written_words - pass_words));
-    printf("total cycles=%llu read=%llu written=%llu finished=%d\n", (unsigned long long)cycle,
-           (unsigned long long)read_words, (unsigned long long)written_words, int(top.finished));
+    pass_ends();
+    printf("total cycles=%" PRIu64 " read=%" PRIu64 " written=%" PRIu64 " finished=%d\n", cycle, read_words,
+           written_words, int(top.finished));
     printf("tokens");
     for (uint64_t i = 0; i < option["total"] && (top.finished || i <= uint64_t(last_position)); i++) {
         uint32_t id;
@@ -152,6 +157,4 @@ int main(int count, char** arguments) {
 
 def harness(shape: Shape) -> str:
     """The program that runs the overlay."""
-    text = TEXT.replace("@WORD", str(shape.word)).replace("@COLUMNS", str(shape.columns)).replace("@ROWS", str(shape.rows))
-    unused = "static const void* bytes_of(const uint32_t* wide) { return wide; }\n"
-    return text.replace(unused, "")
+    return TEXT.replace("@WORD", str(shape.word)).replace("@COLUMNS", str(shape.columns))

