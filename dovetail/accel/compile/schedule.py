@@ -82,7 +82,7 @@ def schedule(model: IntegerModel, shape: Shape) -> Program:
     DovetailError
         A step that the overlay does not have, or an array whose rows do not hold the heads that share keys.
     """
-    shape = replace(shape, context=max(shape.columns, 1 << (model.context - 1).bit_length()))
+    shape = replace(shape, context=max(2 * shape.columns, 1 << (model.context - 1).bit_length()))
     first = _Scheduler(model, shape, {}).run()
     depths = {"halves": first.shape.halves, "operands": first.shape.operands}
     return _Scheduler(model, shape, depths).run()

@@ -16,7 +16,7 @@ class Shape:
     Parameters
     ----------
     rows : int
-        Tokens (or query heads) that the array multiplies at once.
+        Tokens (or query heads) that the array multiplies at once; at least 2.
     columns : int
         Output channels at once, and lanes of the vector unit; at least 4.
     lanes : int
@@ -24,7 +24,7 @@ class Shape:
     tile : int
         Most tokens of a pass.
     context : int
-        Most tokens of a sequence: a multiple of `columns`.
+        Most tokens of a sequence; at least two words of columns.
     ring : int
         Words of the weight stream's buffer.
     operands, stream, halves, constants, line : int
@@ -49,6 +49,9 @@ class Shape:
             value = getattr(self, name)
             if value < 1 or value & (value - 1):
                 raise DovetailError(f"{name} of {value}", where=f"shape.{name}", hint="a power of two")
+        if self.rows < 2 or self.context < 2 * self.columns or self.tile < 1:
+            why = f"{self.rows} rows, a tile of {self.tile}, a context of {self.context} tokens"
+            raise DovetailError("no such overlay", where="shape", why=why, hint="2 rows, and a context of 2 words")
         if not 4 <= self.lanes <= self.columns:
             why = f"{self.lanes} lanes and {self.columns} columns"
             raise DovetailError("no such array", where="shape.lanes", why=why, hint="4 lanes up to the columns")

@@ -21,6 +21,10 @@ from dovetail.accel.rtl import (
 )
 
 
+# Units take whole words and instructions and use the bits they need; what rounding cuts off is computed and unused
+QUIET = "/* verilator lint_off UNUSEDSIGNAL */ /* verilator lint_off UNUSEDPARAM */\n"
+
+
 def emit(shape: Shape, gate: str = "silu") -> dict[str, str]:
     """Verilog-2005 of every module by name, the smallest first and the top, `overlay`, last.
 
@@ -30,7 +34,7 @@ def emit(shape: Shape, gate: str = "silu") -> dict[str, str]:
     gate : str
         Whose table the vector unit holds: ``silu``, ``gelu`` or ``gelu_tanh``.
     """
-    return {
+    modules = {
         "memory": memory.memory(shape),
         "fifo": dispatch.fifo(shape),
         "cell_": array.cell(shape),
@@ -51,3 +55,4 @@ def emit(shape: Shape, gate: str = "silu") -> dict[str, str]:
         "dispatch": dispatch.dispatch(shape),
         "overlay": top.overlay(shape),
     }
+    return {name: QUIET + text for name, text in modules.items()}

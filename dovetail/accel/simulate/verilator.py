@@ -15,8 +15,6 @@ from dovetail.accel.rtl.emit import emit
 from dovetail.accel.simulate.harness import harness
 from dovetail.core.errors import CHECK_FAILED, DovetailError
 
-WARNINGS = ("-Wall", "-Wno-UNUSEDSIGNAL", "-Wno-UNUSEDPARAM")
-
 
 @dataclass(frozen=True, slots=True)
 class Pass:
@@ -96,6 +94,13 @@ def write(program: Program, folder: Path) -> None:
     (folder / "memory.bin").write_bytes(program.memory.image().tobytes())
 
 
+def lint(folder: Path) -> None:
+    """Raise `DovetailError` where Verilator has anything to say about a folder that `write` made."""
+    command, environment = verilator()
+    given = ["--lint-only", "-Wall", "--language", "1364-2005", "--top-module", "overlay", "-f", "files.f"]
+    _call([*command, *given], folder, environment)
+
+
 def build(folder: Path, *, fast: bool = True) -> Path:
     """The simulator of a folder that `write` made; one job, so that other work goes on.
 
@@ -106,7 +111,7 @@ def build(folder: Path, *, fast: bool = True) -> Path:
     """
     command, environment = verilator()
     _call([*command, "--cc", "--exe", "-O3", "--x-assign", "fast", "--x-initial", "fast", "--no-timing",
-           "--language", "1364-2005", *WARNINGS, "--top-module", "overlay", "--Mdir", "build", "-f", "files.f",
+           "--language", "1364-2005", "-Wall", "--top-module", "overlay", "--Mdir", "build", "-f", "files.f",
            "harness.cpp"], folder, environment)  # fmt: skip
     _call(
         [
