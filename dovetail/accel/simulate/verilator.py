@@ -147,8 +147,19 @@ def run(
     trace: Path | None = None,
     *,
     events: bool = False,
+    limit: int = 0,
 ) -> Run:
-    """Decode up to `total` tokens in all, from a prompt."""
+    """Decode up to `total` tokens in all, from a prompt.
+
+    Parameters
+    ----------
+    trace : Path, optional
+        Where to record what the engines write, for `compare`.
+    events : bool
+        Note when each instruction is done.
+    limit : int
+        Cycles after which to give up; 0 for none.
+    """
     image = program.memory.image()
     region = program.memory.regions["tokens"]
     lanes, columns = program.shape.lanes, program.shape.columns
@@ -160,7 +171,7 @@ def run(
     options = {
         "program": program.memory.regions["program"].address, "list": region.address, "prompt": len(prompt),
         "total": total, "latency": memory.latency, "bytes": min(memory.bytes, program.shape.word * memory.cycles),
-        "cycles": memory.cycles, "stall": memory.stall, "events": int(events),
+        "cycles": memory.cycles, "stall": memory.stall, "events": int(events), "limit": limit,
     }  # fmt: skip
     command = [
         str(folder / "build" / "Voverlay"),
