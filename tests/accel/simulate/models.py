@@ -17,13 +17,15 @@ CONTEXT, VOCABULARY = 64, 90
 
 @cache
 def small(family: str, weights: str = "w8a8") -> IntegerModel:
-    """``llama`` (heads that share keys, heads that do not fill a word), ``qwen3`` (norms of heads) or ``gpt2``."""
+    """``llama`` (heads that share keys and do not fill a word, biases), ``qwen3`` (norms of heads) or ``gpt2``."""
     torch = require("torch", "torch", to="test")
     torch.manual_seed(0)
     module = _module(family).float().eval()
     for parameter in module.parameters():
-        parameter.data *= 1.0 if parameter.dim() == 1 else 4.0
-        parameter.data += 0.1 * torch.randn_like(parameter) if parameter.dim() == 1 else 0.0
+        if parameter.dim() == 1:
+            parameter.data += 0.3 * torch.randn_like(parameter)
+        else:
+            parameter.data *= 4
     samples = np.random.default_rng(0).integers(0, VOCABULARY, (6, 40))
     return lower_graph(read_language_model(module, CONTEXT, family), [samples], Scheme(weights))
 
@@ -39,7 +41,7 @@ def _module(family: str) -> Any:
         "num_key_value_heads": 2, "max_position_embeddings": CONTEXT, **common,
     }  # fmt: skip
     if family == "llama":
-        config = transformers.LlamaConfig(head_dim=6, tie_word_embeddings=True, **shape)
+        config = transformers.LlamaConfig(head_dim=6, tie_word_embeddings=True, attention_bias=True, **shape)
         return transformers.LlamaForCausalLM(config)
     config = transformers.Qwen3Config(head_dim=8, tie_word_embeddings=False, **shape)
     return transformers.Qwen3ForCausalLM(config)

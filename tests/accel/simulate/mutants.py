@@ -9,7 +9,7 @@ MUTANTS: dict[str, tuple[str, str, str]] = {
     "a shift of nothing shifts": ("requantise", "(shift_1 == 6'd0) ? product : (almost", "(almost"),
     "the residual is not added": ("matrix", ".add(add_1 ? add_data", ".add(1'b0 ? add_data"),
     "biases of the block before": ("matrix", "leave_biases <= biases;", "leave_biases <= leave_biases;"),
-    "the last group has all rows": ("matrix", "(rows_left < 16'd2) ? rows_left : 16'd2", "16'd2"),
+    "rows stand one word apart": ("matrix", "if (kind == PRODUCT) leave_address <= leave_address + {4'd0, i_stride};", "if (kind == PRODUCT) leave_address <= leave_address + 16'd1;"),
     "codes without their step": ("matrix", "{{4{code[3]}}, code} * by", "{{4{code[3]}}, code}"),
     "halves of a word of codes change places": ("matrix", "one_high ? slice", "!one_high ? slice"),
     "words are given back too early": ("matrix", "ring_begin <= ring_next;\n                            block", "ring_begin <= ring_next + 1'b1;\n                            block"),
