@@ -20,7 +20,6 @@ from dovetail.accel.rtl import (
     vector_lane,
 )
 
-
 # Units take whole words and instructions and use the bits they need; what rounding cuts off is computed and unused
 QUIET = "/* verilator lint_off UNUSEDSIGNAL */ /* verilator lint_off UNUSEDPARAM */\n"
 

@@ -159,7 +159,7 @@ def test_queue_keeps_order() -> None:
 def test_softmax_with_pauses() -> None:
     """Two buffers, written with pauses, taken late: weights and reciprocals of each row group."""
     groups, rows, columns = 5, SHAPE.rows, SHAPE.columns
-    events = _softmax_inputs(groups)
+    events = SoftmaxInputs(groups)
     outputs = {"ready": 2, "weights": rows * columns * 8, "reciprocals": rows * 17, "reciprocal_bits": rows * 5}
     got = run_unit(only("memory", "power_table", "softmax"), "softmax", events.inputs, outputs)
     for at, cycle in enumerate(events.looks):
@@ -175,7 +175,7 @@ def test_softmax_with_pauses() -> None:
         assert [int(got["reciprocal_bits"][cycle]) >> (5 * r) & 31 for r in range(rows)] == list(bits)
 
 
-class _softmax_inputs:
+class SoftmaxInputs:
     """Inputs of `softmax` by cycle, and the cycles at which a group's weights are read."""
 
     def __init__(self, groups: int) -> None:

@@ -13,8 +13,11 @@ from dovetail.accel.rtl.emit import emit
 from dovetail.accel.simulate.verilator import lint, verilator
 from dovetail.core.errors import DovetailError
 
+CHECKS = "hierarchy -check -top overlay; proc; check -assert"
 SHAPES = {
-    "square": Shape(rows=8, columns=8, lanes=4, context=512, operands=300, stream=100, halves=700, constants=90, line=40),
+    "square": Shape(
+        rows=8, columns=8, lanes=4, context=512, operands=300, stream=100, halves=700, constants=90, line=40
+    ),
     "wide": Shape(rows=2, columns=32, lanes=8, context=128),
     "narrow": Shape(rows=4, columns=4, lanes=4, context=64),
     "whole words": Shape(rows=2, columns=16, lanes=16, tile=1),
@@ -46,11 +49,13 @@ def test_other_tools_take_it(folder: Path, tool: str) -> None:
     files = (folder / "files.f").read_text().split()
     command = {
         "iverilog": ["iverilog", "-g2005", "-Wall", "-t", "null", "-s", "overlay", *files],
-        "yosys": ["yosys", "-q", "-p", f"read_verilog {' '.join(files)}; hierarchy -check -top overlay; proc; check -assert"],
+        "yosys": ["yosys", "-q", "-p", f"read_verilog {' '.join(files)}; {CHECKS}"],
     }[tool]  # fmt: skip
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert not [line for line in done.stderr.splitlines() if "warning" in line.lower() and "list of registers" not in line]
+    assert not [
+        line for line in done.stderr.splitlines() if "warning" in line.lower() and "list of registers" not in line
+    ]
 
 
 def test_an_array_is_short() -> None:
