@@ -15,6 +15,7 @@ from dovetail.accel.compile.schedule import Program
 from dovetail.accel.golden import program as p
 from dovetail.accel.golden.model import IntegerModel
 from dovetail.accel.golden.steps import Values
+from dovetail.core.errors import CHECK_FAILED, DovetailError
 
 STREAM, HALVES, LOGITS, SCORES, SEEN, OPERANDS = 1, 2, 4, 8, 16, 32
 
@@ -74,7 +75,13 @@ class _Made:
 
 
 def compare(model: IntegerModel, program: Program, tokens: tuple[int, ...], trace: Path) -> Comparison:
-    """Compare a trace with the golden model run over the same tokens, pass by pass."""
+    """Compare a trace with the golden model run over the same tokens, pass by pass.
+
+    Raises
+    ------
+    DovetailError
+        Something was written that belongs to no token of the pass.
+    """
     before: Values | None = None
     values = bits = tensors = 0
     found: list[Difference] = []
@@ -173,6 +180,9 @@ def _put(
     found: dict[str, _Made], program: Program, name: str, step: p.Step, token: int, word: int, data: Ints, count: int
 ) -> None:
     places = program.places[name][word * program.shape.columns :][: program.shape.columns]
+    if not 0 <= token < count or len(places) == 0:
+        why = f"token {token} of {count}, word {word}"
+        raise DovetailError("a write outside its tensor", where=name, why=why, exit_code=CHECK_FAILED)
     if name not in found:
         found[name] = _Made(np.zeros((count, step.channels), np.int64), np.zeros((count, step.channels), bool))
     there = places >= 0

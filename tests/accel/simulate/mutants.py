@@ -9,6 +9,7 @@ MUTANTS: dict[str, tuple[str, str, str]] = {
     "a shift of nothing shifts": ("requantise", "(shift_1 == 6'd0) ? product : (almost", "(almost"),
     "the residual is not added": ("matrix", ".add(add_1 ? add_data", ".add(1'b0 ? add_data"),
     "biases of the block before": ("matrix", "leave_biases <= biases;", "leave_biases <= leave_biases;"),
+    "the last group has all rows": ("matrix", "(rows_left < 16'd2) ? rows_left : 16'd2", "16'd2"),
     "rows stand one word apart": (
         "matrix",
         "if (kind == PRODUCT) leave_address <= leave_address + {4'd0, i_stride};",
