@@ -7,7 +7,7 @@ import pytest
 from dovetail.accel.golden.model import IntegerModel
 from dovetail.accel.lowering.folder import lower
 from dovetail.accel.lowering.lower import Scheme
-from dovetail.model.find import EMBEDDED
+from dovetail.model.find import SHIPPED
 from dovetail.runtime.load import Loaded, load
 
 CONTEXT = 192
@@ -15,7 +15,7 @@ CONTEXT = 192
 
 @pytest.fixture(scope="session")
 def embedded() -> Loaded:
-    return load(EMBEDDED)
+    return load(SHIPPED["embedded"])
 
 
 @pytest.fixture(scope="session", params=["w8a8", "w4a8"])
