@@ -48,35 +48,143 @@ inline void unpack_group(const Attending& a, const uint8_t* from, float* keys, f
     }
 }
 
-// out [queries][channels] += weights [queries][count] times values [count][channels].
-template <int queries, int vectors>
-inline void weigh_part(const float* weights, int64_t pitch, const float* values, int64_t count, int64_t channels, float* out) {
-    Floats sum[queries * vectors];
-    UNROLL for (int q = 0; q < queries; q++)
-        UNROLL for (int i = 0; i < vectors; i++) sum[q * vectors + i] = load(out + q * channels + i * kRows);
-    for (int64_t t = 0; t < count; t++, values += channels) {
-        Floats value[vectors];
-        UNROLL for (int i = 0; i < vectors; i++) value[i] = load(values + i * kRows);
-        UNROLL for (int q = 0; q < queries; q++) {
-            const Floats weight = splat(weights[q * pitch + t]);
-            UNROLL for (int i = 0; i < vectors; i++) sum[q * vectors + i] = fused(weight, value[i], sum[q * vectors + i]);
+// Keys and values come block after block, alternately: what a block after this one needs is asked for in time.
+constexpr int64_t kAhead = kKeys * 256;  // bytes: one block of 64 channels
+inline void ask(const void* from) { __builtin_prefetch((const char*)from + kAhead, 0, 2); }
+
+// Sixteen channels of a token, or of 4 bits sixteen of each half of them; `at` counts such steps.
+template <int bits> constexpr int kParts = bits == 4 ? 2 : 1;
+template <int bits> using Stored = std::conditional_t<bits == 32, float, uint8_t>;
+
+template <int bits> inline void floats_of(const Stored<bits>* token, int64_t at, Floats* out) {
+    if constexpr (bits == 32) {
+        out[0] = load(token + at * kRows);
+    } else {
+        const Ints codes = widen(token + at * kRows);
+        out[0] = floats(bits == 4 ? low(codes) : codes);
+        if constexpr (bits == 4) out[1] = floats(high(codes));
+    }
+}
+
+// scores [query][pitch] of `rows` tokens: sums along the channels stay in registers, a vector each.
+template <int bits, int rows, int queries>
+inline void score_part(const Stored<bits>* tokens, int64_t stride, int64_t channels, const float* query, const float* zeros,
+                       float* scores, int64_t pitch) {
+    static_assert(rows * queries <= kSums);
+    constexpr int parts = kParts<bits>;
+    Floats sum[kSums];
+    UNROLL for (int i = 0; i < kSums; i++) sum[i] = splat(0.0f);
+    const int64_t steps = channels / (kRows * parts);
+    for (int64_t at = 0; at < steps; at++) {
+        Floats asked[queries * parts];
+        UNROLL for (int q = 0; q < queries; q++)
+            UNROLL for (int p = 0; p < parts; p++) asked[q * parts + p] = load(query + q * channels + p * (channels / 2) + at * kRows);
+        UNROLL for (int r = 0; r < rows; r++) {
+            Floats key[parts];
+            if constexpr (bits == 32) ask(tokens + r * stride + at * kRows);
+            floats_of<bits>(tokens + r * stride, at, key);
+            UNROLL for (int q = 0; q < queries; q++)
+                UNROLL for (int p = 0; p < parts; p++) sum[q * rows + r] = fused(key[p], asked[q * parts + p], sum[q * rows + r]);
         }
     }
+    float out[kSums];
+    totals(sum, out);
+    for (int q = 0; q < queries; q++)
+        for (int r = 0; r < rows; r++) {
+            float all = out[q * rows + r] + (zeros ? zeros[q] : 0.0f);
+            if constexpr (bits == 32)
+                for (int64_t c = steps * kRows; c < channels; c++) all += query[q * channels + c] * tokens[r * stride + c];
+            scores[q * pitch + r] = all;
+        }
+}
+
+template <int bits, int queries>
+inline void score(const Stored<bits>* tokens, int64_t stride, int64_t count, int64_t channels, const float* query,
+                  const float* zeros, float* scores, int64_t pitch) {
+    constexpr int rows = kSums / queries;
+    int64_t t = 0;
+    for (; t + rows <= count; t += rows) score_part<bits, rows, queries>(tokens + t * stride, stride, channels, query, zeros, scores + t, pitch);
+    for (; t < count; t++) score_part<bits, 1, queries>(tokens + t * stride, stride, channels, query, zeros, scores + t, pitch);
+}
+
+// out [query][channels] += weights [query] times values [count][channels], `steps` steps of them from `at` on. Weights
+// are one a token, or of codes one for each share of a token's channels, [share][query]; `zeros` likewise are added.
+template <int bits, int queries, int steps>
+inline void weigh_part(const float* weights, int64_t pitch, const Stored<bits>* values, int64_t stride, int64_t count,
+                       int64_t channels, int64_t share, const float* zeros, int64_t at, float* out) {
+    constexpr int parts = kParts<bits>, vectors = steps * parts;
+    Floats sum[queries * vectors];
+    const float* weight[queries * vectors];
+    float* to[queries * vectors];
     UNROLL for (int q = 0; q < queries; q++)
-        UNROLL for (int i = 0; i < vectors; i++) store(out + q * channels + i * kRows, sum[q * vectors + i]);
+        UNROLL for (int i = 0; i < vectors; i++) {
+            const int64_t c = i % parts * (channels / 2) + (at + i / parts) * kRows, own = bits == 32 ? q : c / share * queries + q;
+            to[q * vectors + i] = out + q * channels + c;
+            weight[q * vectors + i] = weights + own * pitch;
+            sum[q * vectors + i] = load(to[q * vectors + i]);
+            if constexpr (bits != 32) sum[q * vectors + i] = sum[q * vectors + i] + splat(zeros[own]);
+        }
+    for (int64_t t = 0; t < count; t++, values += stride) {
+        Floats value[vectors];
+        UNROLL for (int i = 0; i < steps; i++) {
+            if constexpr (bits == 32) ask(values + (at + i) * kRows);
+            floats_of<bits>(values, at + i, value + i * parts);
+        }
+        UNROLL for (int q = 0; q < queries; q++)
+            UNROLL for (int i = 0; i < vectors; i++)
+                sum[q * vectors + i] = fused(splat(weight[bits == 32 ? q * vectors : q * vectors + i][t]), value[i], sum[q * vectors + i]);
+    }
+    UNROLL for (int i = 0; i < queries * vectors; i++) store(to[i], sum[i]);
 }
 
 constexpr int kVectors = kSums == 16 ? 4 : 2, kQueries = kSums / kVectors;
 
-template <int queries>
-inline void weigh(const float* weights, int64_t pitch, const float* values, int64_t count, int64_t channels, float* out) {
+template <int bits, int queries>
+inline void weigh(const float* weights, int64_t pitch, const Stored<bits>* values, int64_t stride, int64_t count,
+                  int64_t channels, int64_t share, const float* zeros, float* out) {
+    constexpr int parts = kParts<bits>, most = kVectors / parts;
+    const int64_t steps = channels / (kRows * parts);
     int64_t at = 0;
-    for (; at + kVectors * kRows <= channels; at += kVectors * kRows)
-        weigh_part<queries, kVectors>(weights, pitch, values + at, count, channels, out + at);
-    for (; at + kRows <= channels; at += kRows) weigh_part<queries, 1>(weights, pitch, values + at, count, channels, out + at);
-    for (int q = 0; q < queries && at < channels; q++)
-        for (int64_t t = 0; t < count; t++)
-            for (int64_t c = at; c < channels; c++) out[q * channels + c] += weights[q * pitch + t] * values[t * channels + c];
+    for (; at + most <= steps; at += most) weigh_part<bits, queries, most>(weights, pitch, values, stride, count, channels, share, zeros, at, out);
+    for (; at < steps; at++) weigh_part<bits, queries, 1>(weights, pitch, values, stride, count, channels, share, zeros, at, out);
+    if constexpr (bits == 32)
+        for (int q = 0; q < queries && steps * kRows < channels; q++)
+            for (int64_t t = 0; t < count; t++)
+                for (int64_t c = steps * kRows; c < channels; c++) out[q * channels + c] += weights[q * pitch + t] * values[t * stride + c];
+}
+
+template <int queries> struct Queries { static constexpr int count = queries; };
+
+// work(Queries<some>, first) for all of `count` queries, as many at once as there are registers for.
+template <class Do> inline void by_queries(int64_t count, const Do& work) {
+    int64_t r = 0;
+    for (; r + kQueries <= count; r += kQueries) work(Queries<kQueries>{}, r);
+    if constexpr (kQueries == 4) {
+        if (count - r == 3) return work(Queries<3>{}, r);
+        if (count - r == 2) return work(Queries<2>{}, r);
+    }
+    if (count > r) work(Queries<1>{}, r);
+}
+
+inline float largest(const float* row, int64_t count, float least) {
+    float lane[kRows], most = least;
+    for (int i = 0; i < kRows; i++) lane[i] = least;
+    int64_t t = 0;
+    for (; t + kRows <= count; t += kRows)
+        for (int i = 0; i < kRows; i++) lane[i] = row[t + i] > lane[i] ? row[t + i] : lane[i];
+    for (; t < count; t++) most = row[t] > most ? row[t] : most;
+    for (int i = 0; i < kRows; i++) most = lane[i] > most ? lane[i] : most;
+    return most;
+}
+
+inline float total_of(const float* row, int64_t count) {
+    float lane[kRows] = {}, sum = 0;
+    int64_t t = 0;
+    for (; t + kRows <= count; t += kRows)
+        for (int i = 0; i < kRows; i++) lane[i] += row[t + i];
+    for (; t < count; t++) sum += row[t];
+    for (int i = 0; i < kRows; i++) sum += lane[i];
+    return sum;
 }
 
 // The state of softmax for all queries, and one block more of keys and values.
@@ -84,37 +192,92 @@ struct Rows {
     int64_t count, channels;
     float *queries, *out, *scores, *most, *total;
 
-    void add(const float* values, int64_t tokens) {
+    // Scores of a block become what each token weighs; sums so far shrink where a larger score came.
+    void weighted(int64_t tokens) const {
         for (int64_t r = 0; r < count; r++) {
             float* row = scores + r * tokens;
-            float peak = most[r];
-            for (int64_t t = 0; t < tokens; t++) peak = row[t] > peak ? row[t] : peak;
+            const float peak = largest(row, tokens, most[r]);
             if (peak > most[r]) {
                 const float shrink = exponential(most[r] - peak);
                 for (int64_t c = 0; c < channels; c++) out[r * channels + c] *= shrink;
                 total[r] *= shrink, most[r] = peak;
             }
-            float sum = 0;
             for (int64_t t = 0; t < tokens; t++) row[t] = row[t] < kLeast ? 0.0f : exponential(row[t] - peak);
-            for (int64_t t = 0; t < tokens; t++) sum += row[t];
-            total[r] += sum;
+            total[r] += total_of(row, tokens);
         }
-        int64_t r = 0;
-        for (; r + kQueries <= count; r += kQueries) weigh<kQueries>(scores + r * tokens, tokens, values, tokens, channels, out + r * channels);
-        if constexpr (kQueries == 4) {
-            if (count - r == 3) return weigh<3>(scores + r * tokens, tokens, values, tokens, channels, out + r * channels);
-            if (count - r == 2) return weigh<2>(scores + r * tokens, tokens, values, tokens, channels, out + r * channels);
-        }
-        if (count > r) weigh<1>(scores + r * tokens, tokens, values, tokens, channels, out + r * channels);
     }
 
     void score(const float* keys, int64_t tokens) const {
-        const Floating block{tokens, channels, keys, nullptr};
-        dense(block, queries, count, scores, 0, tokens);
+        by_queries(count, [&](auto some, int64_t r) {
+            dovetail::score<32, some.count>(keys, channels, tokens, channels, queries + r * channels, nullptr, scores + r * tokens, tokens);
+        });
+    }
+
+    void add(const float* values, int64_t tokens) const {
+        weighted(tokens);
+        by_queries(count, [&](auto some, int64_t r) {
+            weigh<32, some.count>(scores + r * tokens, tokens, values, channels, tokens, channels, 0, nullptr, out + r * channels);
+        });
     }
 
     static constexpr float kLeast = -1e37f;  // below it nothing is seen
     static constexpr float kHidden = -3e38f;
+};
+
+// One packed group, its codes as they are. A score is the query times the scales of the channels, times the codes, and
+// the query times the zeros; a value's scale multiplies what its token weighs.
+struct Coded {
+    const Attending& a;
+    const Rows& rows;
+    float* scratch;  // `unpacked_floats`
+
+
+    // A few queries: with more, unpacking once is less work.
+    static bool takes(const Attending& a) {
+        const int64_t step = kRows * (a.bits == 4 ? 2 : 1);
+        return a.bits && a.group * a.tokens <= 2 * kQueries && a.channels % step == 0 && a.channels / a.shares() % kRows == 0;
+    }
+
+    template <int bits> void score(const uint8_t* group, int64_t begin, int64_t pitch) const {
+        const int64_t n = a.channels, bytes = a.code_bytes();
+        float *scale = scratch, *zero = scale + n, *query = zero + n, *zeros = query + kQueries * n;
+        spread(group + a.size * bytes, n, 1, scale, zero);
+        by_queries(rows.count, [&](auto some, int64_t r) {
+            for (int q = 0; q < some.count; q++) {
+                const float* from = rows.queries + (r + q) * n;
+                float lane[kRows] = {};
+                for (int64_t c = 0; c < n; c += kRows)
+                    for (int i = 0; i < kRows; i++) {
+                        query[q * n + c + i] = from[c + i] * scale[c + i];
+                        lane[i] += from[c + i] * zero[c + i];
+                    }
+                zeros[q] = total_of(lane, kRows);
+            }
+            dovetail::score<bits, some.count>(group, bytes, a.size, n, query, zeros, rows.scores + r * pitch + begin, pitch);
+        });
+    }
+
+    template <int bits> void add(const uint8_t* group, int64_t begin, int64_t pitch) const {
+        const int64_t n = a.channels, bytes = a.code_bytes(), shares = a.shares(), size = a.size;
+        const uint8_t *codes = group + size * bytes + 4 * n, *own = codes + size * bytes;
+        float *weights = scratch, *scale = weights + kQueries * shares * size, *zeros = scale + 2 * shares * size;
+        for (int64_t t = 0; t < size; t++)
+            for (int64_t i = 0; i < 2 * shares; i++) scale[i * size + t] = half(own + 2 * (t * 2 * shares + i));
+        by_queries(rows.count, [&](auto some, int64_t r) {
+            for (int64_t s = 0; s < shares; s++)
+                for (int q = 0; q < some.count; q++) {
+                    const float *paid = rows.scores + (r + q) * pitch + begin, *sc = scale + s * size, *z = sc + shares * size;
+                    float* to = weights + (s * some.count + q) * size;
+                    float lane[kRows] = {}, sum = 0;
+                    int64_t t = 0;
+                    for (; t + kRows <= size; t += kRows)
+                        for (int i = 0; i < kRows; i++) to[t + i] = paid[t + i] * sc[t + i], lane[i] += paid[t + i] * z[t + i];
+                    for (; t < size; t++) to[t] = paid[t] * sc[t], sum += paid[t] * z[t];
+                    zeros[s * some.count + q] = sum + total_of(lane, kRows);
+                }
+            weigh<bits, some.count>(weights, size, codes, bytes, size, n, n / shares, zeros, rows.out + r * n);
+        });
+    }
 };
 
 struct Head {
@@ -140,11 +303,28 @@ struct Head {
 
     void block(const float* k, const float* v, int64_t begin, int64_t tokens, int64_t old) {
         rows.score(k, tokens);
+        scored(begin, tokens, old);
+        rows.add(v, tokens);
+    }
+
+    // Some packed groups as one block, without unpacking them.
+    template <int bits> void groups(const uint8_t* from, int64_t first, int64_t count, int64_t old) {
+        const int64_t tokens = count * a.size, bytes = a.group_bytes();
+        const Coded coded{a, rows, keys};
+        for (int64_t g = 0; g < count; g++) {
+            for (int64_t line = 0; line < bytes; line += kStep) __builtin_prefetch(from + (count + g) * bytes + line, 0, 2);
+            coded.score<bits>(from + g * bytes, g * a.size, tokens);
+        }
+        scored(first * a.size, tokens, old);
+        rows.weighted(tokens);
+        for (int64_t g = 0; g < count; g++) coded.add<bits>(from + g * bytes, g * a.size, tokens);
+    }
+
+    void scored(int64_t begin, int64_t tokens, int64_t old) {
         hide(begin, tokens, old);
         if (every)
             for (int64_t r = 0; r < rows.count; r++)
                 memcpy(every + r * a.pitch + begin, rows.scores + r * tokens, tokens * sizeof(float));
-        rows.add(v, tokens);
     }
 
     void all() {
@@ -154,9 +334,18 @@ struct Head {
             const int64_t first = a.first ? a.first[sequence * a.tokens + t] : 0;
             least = first < least ? first : least;
         }
-        for (int64_t g = 0; g < own.groups; g++) {
-            unpack_group(a, own.packed + g * a.group_bytes(), keys, values);
-            block(keys, values, g * a.size, a.size, old);
+        const bool coded = Coded::takes(a);
+        const int64_t together = coded && a.size < kKeys ? kKeys / a.size : 1;  // groups of a block
+        for (int64_t g = 0; g < own.groups; g += together) {
+            const uint8_t* group = own.packed + g * a.group_bytes();
+            if (!coded) {
+                unpack_group(a, group, keys, values);
+                block(keys, values, g * a.size, a.size, old);
+            } else if (a.bits == 4) {
+                groups<4>(group, g, together < own.groups - g ? together : own.groups - g, old);
+            } else {
+                groups<8>(group, g, together < own.groups - g ? together : own.groups - g, old);
+            }
         }
         for (int64_t t = 0; t < whole; t += kKeys) {
             const int64_t count = whole - t < kKeys ? whole - t : kKeys;
@@ -181,7 +370,7 @@ void attend(const Attending& a, int64_t sequence, int64_t head, float* scratch) 
     float* most = scores + count * block;
     float* total = most + count;
     float* rest = total + count;
-    float* every = a.weights ? rest + (a.bits ? 2 * a.size * n : 0) : nullptr;
+    float* every = a.weights ? rest + unpacked_floats(a) : nullptr;
     const float scale = 1.0f / __builtin_sqrtf(float(n));
     for (int64_t r = 0; r < count; r++) {
         const float* q = a.q + sequence * a.q_strides[0] + (head * a.group + r / a.tokens) * a.q_strides[1] + r % a.tokens * a.q_strides[2];

@@ -107,11 +107,18 @@ const Variant& variant_at(int index);
 
 constexpr int64_t kKeys = 64;  // of a block of attention: keys and values of one stay in the first cache
 
+// Of a packed group: its keys and values, or what a few queries make of its scales.
+inline int64_t unpacked_floats(const Attending& a) {
+    const int64_t folded = 6 * a.channels + 8 + 4 * a.shares() * (a.size + 2) + 2 * a.shares() * a.size;
+    const int64_t whole = 2 * a.size * a.channels;
+    return a.bits ? (whole > folded ? whole : folded) : 0;
+}
+
 // Floats that a task of attention needs: queries, sums, a block of scores, unpacked keys and values, and all scores
 // where they are asked for.
 inline int64_t attend_floats(const Attending& a) {
     const int64_t rows = a.group * a.tokens, block = a.size > kKeys ? a.size : kKeys;
-    return rows * (2 * a.channels + block + 2) + (a.bits ? 2 * a.size * a.channels : 0) + (a.weights ? rows * a.pitch : 0);
+    return rows * (2 * a.channels + block + 2) + unpacked_floats(a) + (a.weights ? rows * a.pitch : 0);
 }
 
 }  // namespace dovetail

@@ -12,6 +12,7 @@
 namespace dovetail {
 namespace {
 
+// `widen` makes 16 unsigned bytes a lane each; `low` and `high` of that are their halves.
 #if defined(__AVX512VNNI__)
 
 constexpr const char* kName = "avx512";
@@ -24,6 +25,7 @@ struct Quad { __m512i v; };
 template <int bits> struct Codes { __m512i v; };
 
 inline Ints load(const uint8_t* from) { return {_mm512_loadu_si512(from)}; }
+inline Ints widen(const uint8_t* from) { return {_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i*)from))}; }
 inline Ints low(Ints x) { return {_mm512_and_si512(x.v, _mm512_set1_epi8(15))}; }
 inline Ints high(Ints x) { return {_mm512_and_si512(_mm512_srli_epi32(x.v, 4), _mm512_set1_epi8(15))}; }
 inline Ints splat(int32_t x) { return {_mm512_set1_epi32(x)}; }
@@ -77,6 +79,10 @@ struct Ints { __m256i a, b; };
 struct Floats { __m256 a, b; };
 inline Ints load(const uint8_t* from) {
     return {_mm256_loadu_si256((const __m256i*)from), _mm256_loadu_si256((const __m256i*)(from + 32))};
+}
+inline Ints widen(const uint8_t* from) {
+    const __m128i x = _mm_loadu_si128((const __m128i*)from);
+    return {_mm256_cvtepu8_epi32(x), _mm256_cvtepu8_epi32(_mm_unpackhi_epi64(x, x))};
 }
 inline Ints masked(Ints x, int mask) {
     const __m256i m = _mm256_set1_epi32(mask);
@@ -169,6 +175,11 @@ template <int bits> struct Codes { int32_t v[4][16]; };
 inline Ints load(const uint8_t* from) {
     Ints x;
     EACH x.v[i] = int32_t(uint32_t(from[4 * i]) | uint32_t(from[4 * i + 1]) << 8 | uint32_t(from[4 * i + 2]) << 16 | uint32_t(from[4 * i + 3]) << 24);
+    return x;
+}
+inline Ints widen(const uint8_t* from) {
+    Ints x;
+    EACH x.v[i] = from[i];
     return x;
 }
 inline Ints low(Ints x) { EACH x.v[i] &= 0x0F0F0F0F; return x; }

@@ -2,6 +2,8 @@
 //
 // Integer products add exactly within a block, and every variant turns blocks into floats by the same operations in
 // the same order (no multiplication and addition are fused: -ffp-contract=off), so all give the same bits.
+#include <type_traits>
+
 #include "kernels.h"
 #include "lanes.h"
 
