@@ -12,6 +12,10 @@ inline float half(const uint8_t* from) {  // bf16
     return value;
 }
 
+inline void halves(const uint8_t* from, int64_t count, float* out) {
+    for (int64_t i = 0; i < count; i++) out[i] = half(from + 2 * i);
+}
+
 // Codes of one token to floats [channels]; `scale` and `zero` of each channel.
 inline void unpack(const uint8_t* codes, int64_t channels, int64_t bits, const float* scale, const float* zero, float* out) {
     if (bits == 8) {
@@ -107,23 +111,17 @@ inline void score(const Stored<bits>* tokens, int64_t stride, int64_t count, int
     for (; t < count; t++) score_part<bits, 1, queries>(tokens + t * stride, stride, channels, query, zeros, scores + t, pitch);
 }
 
-// out [query][channels] += weights [query] times values [count][channels], `steps` steps of them from `at` on. Weights
-// are one a token, or of codes one for each share of a token's channels, [share][query]; `zeros` likewise are added.
+// out [query][channels] += weights [query][pitch] times values [count][channels], `steps` steps of them from `at` on.
+// Of codes, weights are [vector of 16 channels][query][kKeys], in the order of steps.
 template <int bits, int queries, int steps>
 inline void weigh_part(const float* weights, int64_t pitch, const Stored<bits>* values, int64_t stride, int64_t count,
-                       int64_t channels, int64_t share, const float* zeros, int64_t at, float* out) {
+                       int64_t channels, int64_t at, float* out) {
     constexpr int parts = kParts<bits>, vectors = steps * parts;
     Floats sum[queries * vectors];
-    const float* weight[queries * vectors];
-    float* to[queries * vectors];
     UNROLL for (int q = 0; q < queries; q++)
-        UNROLL for (int i = 0; i < vectors; i++) {
-            const int64_t c = i % parts * (channels / 2) + (at + i / parts) * kRows, own = bits == 32 ? q : c / share * queries + q;
-            to[q * vectors + i] = out + q * channels + c;
-            weight[q * vectors + i] = weights + own * pitch;
-            sum[q * vectors + i] = load(to[q * vectors + i]);
-            if constexpr (bits != 32) sum[q * vectors + i] = sum[q * vectors + i] + splat(zeros[own]);
-        }
+        UNROLL for (int i = 0; i < vectors; i++)
+            sum[q * vectors + i] = load(out + q * channels + i % parts * (channels / 2) + (at + i / parts) * kRows);
+    if constexpr (bits != 32) weights += at * parts * queries * kKeys;
     for (int64_t t = 0; t < count; t++, values += stride) {
         Floats value[vectors];
         UNROLL for (int i = 0; i < steps; i++) {
@@ -131,22 +129,26 @@ inline void weigh_part(const float* weights, int64_t pitch, const Stored<bits>* 
             floats_of<bits>(values, at + i, value + i * parts);
         }
         UNROLL for (int q = 0; q < queries; q++)
-            UNROLL for (int i = 0; i < vectors; i++)
-                sum[q * vectors + i] = fused(splat(weight[bits == 32 ? q * vectors : q * vectors + i][t]), value[i], sum[q * vectors + i]);
+            UNROLL for (int i = 0; i < vectors; i++) {
+                const float* weight = bits == 32 ? weights + q * pitch : weights + (i * queries + q) * kKeys;
+                sum[q * vectors + i] = fused(splat(weight[t]), value[i], sum[q * vectors + i]);
+            }
     }
-    UNROLL for (int i = 0; i < queries * vectors; i++) store(to[i], sum[i]);
+    UNROLL for (int q = 0; q < queries; q++)
+        UNROLL for (int i = 0; i < vectors; i++)
+            store(out + q * channels + i % parts * (channels / 2) + (at + i / parts) * kRows, sum[q * vectors + i]);
 }
 
 constexpr int kVectors = kSums == 16 ? 4 : 2, kQueries = kSums / kVectors;
 
 template <int bits, int queries>
 inline void weigh(const float* weights, int64_t pitch, const Stored<bits>* values, int64_t stride, int64_t count,
-                  int64_t channels, int64_t share, const float* zeros, float* out) {
+                  int64_t channels, float* out) {
     constexpr int parts = kParts<bits>, most = kVectors / parts;
     const int64_t steps = channels / (kRows * parts);
     int64_t at = 0;
-    for (; at + most <= steps; at += most) weigh_part<bits, queries, most>(weights, pitch, values, stride, count, channels, share, zeros, at, out);
-    for (; at < steps; at++) weigh_part<bits, queries, 1>(weights, pitch, values, stride, count, channels, share, zeros, at, out);
+    for (; at + most <= steps; at += most) weigh_part<bits, queries, most>(weights, pitch, values, stride, count, channels, at, out);
+    for (; at < steps; at++) weigh_part<bits, queries, 1>(weights, pitch, values, stride, count, channels, at, out);
     if constexpr (bits == 32)
         for (int q = 0; q < queries && steps * kRows < channels; q++)
             for (int64_t t = 0; t < count; t++)
@@ -166,24 +168,30 @@ template <class Do> inline void by_queries(int64_t count, const Do& work) {
     if (count > r) work(Queries<1>{}, r);
 }
 
-inline float largest(const float* row, int64_t count, float least) {
-    float lane[kRows], most = least;
-    for (int i = 0; i < kRows; i++) lane[i] = least;
+inline float largest(const float* row, int64_t count, float most) {
+    Floats lanes = splat(most);
     int64_t t = 0;
-    for (; t + kRows <= count; t += kRows)
-        for (int i = 0; i < kRows; i++) lane[i] = row[t + i] > lane[i] ? row[t + i] : lane[i];
+    for (; t + kRows <= count; t += kRows) lanes = larger(lanes, load(row + t));
+    float lane[kRows];
+    store(lane, lanes);
     for (; t < count; t++) most = row[t] > most ? row[t] : most;
     for (int i = 0; i < kRows; i++) most = lane[i] > most ? lane[i] : most;
     return most;
 }
 
-inline float total_of(const float* row, int64_t count) {
-    float lane[kRows] = {}, sum = 0;
-    int64_t t = 0;
-    for (; t + kRows <= count; t += kRows)
-        for (int i = 0; i < kRows; i++) lane[i] += row[t + i];
-    for (; t < count; t++) sum += row[t];
+inline float total_of(Floats lanes) {
+    float lane[kRows], sum = 0;
+    store(lane, lanes);
     for (int i = 0; i < kRows; i++) sum += lane[i];
+    return sum;
+}
+
+inline float total_of(const float* row, int64_t count) {
+    Floats lanes = splat(0.0f);
+    int64_t t = 0;
+    for (; t + kRows <= count; t += kRows) lanes = lanes + load(row + t);
+    float sum = total_of(lanes);
+    for (; t < count; t++) sum += row[t];
     return sum;
 }
 
@@ -216,7 +224,7 @@ struct Rows {
     void add(const float* values, int64_t tokens) const {
         weighted(tokens);
         by_queries(count, [&](auto some, int64_t r) {
-            weigh<32, some.count>(scores + r * tokens, tokens, values, channels, tokens, channels, 0, nullptr, out + r * channels);
+            weigh<32, some.count>(scores + r * tokens, tokens, values, channels, tokens, channels, out + r * channels);
         });
     }
 
@@ -235,48 +243,68 @@ struct Coded {
     // A few queries: with more, unpacking once is less work.
     static bool takes(const Attending& a) {
         const int64_t step = kRows * (a.bits == 4 ? 2 : 1);
-        return a.bits && a.group * a.tokens <= 2 * kQueries && a.channels % step == 0 && a.channels / a.shares() % kRows == 0;
+        const bool whole = a.channels % step == 0 && a.bits && a.channels / a.shares() % kRows == 0;
+        return whole && a.size <= kKeys && a.group * a.tokens <= 2 * kQueries;
     }
 
     template <int bits> void score(const uint8_t* group, int64_t begin, int64_t pitch) const {
         const int64_t n = a.channels, bytes = a.code_bytes();
-        float *scale = scratch, *zero = scale + n, *query = zero + n, *zeros = query + kQueries * n;
-        spread(group + a.size * bytes, n, 1, scale, zero);
+        float *scale = scratch, *zero = scale + n, *query = zero + n;
+        halves(group + a.size * bytes, 2 * n, scale);
         by_queries(rows.count, [&](auto some, int64_t r) {
+            float zeros[kQueries];
             for (int q = 0; q < some.count; q++) {
                 const float* from = rows.queries + (r + q) * n;
-                float lane[kRows] = {};
-                for (int64_t c = 0; c < n; c += kRows)
-                    for (int i = 0; i < kRows; i++) {
-                        query[q * n + c + i] = from[c + i] * scale[c + i];
-                        lane[i] += from[c + i] * zero[c + i];
-                    }
-                zeros[q] = total_of(lane, kRows);
+                Floats sum = splat(0.0f);
+                for (int64_t c = 0; c < n; c += kRows) {
+                    const Floats asked = load(from + c);
+                    store(query + q * n + c, asked * load(scale + c));
+                    sum = fused(asked, load(zero + c), sum);
+                }
+                zeros[q] = total_of(sum);
             }
             dovetail::score<bits, some.count>(group, bytes, a.size, n, query, zeros, rows.scores + r * pitch + begin, pitch);
         });
     }
 
     template <int bits> void add(const uint8_t* group, int64_t begin, int64_t pitch) const {
-        const int64_t n = a.channels, bytes = a.code_bytes(), shares = a.shares(), size = a.size;
+        constexpr int parts = kParts<bits>;
+        const int64_t n = a.channels, bytes = a.code_bytes(), shares = a.shares(), size = a.size, share = n / shares;
         const uint8_t *codes = group + size * bytes + 4 * n, *own = codes + size * bytes;
-        float *weights = scratch, *scale = weights + kQueries * shares * size, *zeros = scale + 2 * shares * size;
-        for (int64_t t = 0; t < size; t++)
-            for (int64_t i = 0; i < 2 * shares; i++) scale[i * size + t] = half(own + 2 * (t * 2 * shares + i));
+        float *weights = scratch, *scales = weights + n / kRows * kQueries * kKeys, *columns = scales + 2 * shares * size;
+        halves(own, 2 * shares * size, scales);
+        for (int64_t i = 0; i < 2 * shares; i++)
+            for (int64_t t = 0; t < size; t++) columns[i * size + t] = scales[t * 2 * shares + i];
         by_queries(rows.count, [&](auto some, int64_t r) {
-            for (int64_t s = 0; s < shares; s++)
-                for (int q = 0; q < some.count; q++) {
-                    const float *paid = rows.scores + (r + q) * pitch + begin, *sc = scale + s * size, *z = sc + shares * size;
-                    float* to = weights + (s * some.count + q) * size;
-                    float lane[kRows] = {}, sum = 0;
-                    int64_t t = 0;
-                    for (; t + kRows <= size; t += kRows)
-                        for (int i = 0; i < kRows; i++) to[t + i] = paid[t + i] * sc[t + i], lane[i] += paid[t + i] * z[t + i];
-                    for (; t < size; t++) to[t] = paid[t] * sc[t], sum += paid[t] * z[t];
-                    zeros[s * some.count + q] = sum + total_of(lane, kRows);
+            for (int q = 0; q < some.count; q++) {
+                const float* paid = rows.scores + (r + q) * pitch + begin;
+                float* out = rows.out + (r + q) * n;
+                for (int64_t s = 0; s < shares; s++) {
+                    const Floats zero = splat(product_of(paid, columns + (shares + s) * size, size));
+                    for (int64_t c = s * share; c < (s + 1) * share; c += kRows) store(out + c, load(out + c) + zero);
                 }
-            weigh<bits, some.count>(weights, size, codes, bytes, size, n, n / shares, zeros, rows.out + r * n);
+                for (int64_t v = 0; v < n / kRows; v++) {
+                    const int64_t c = v % parts * (n / 2) + v / parts * kRows;
+                    scaled(paid, columns + c / share * size, size, weights + (v * some.count + q) * kKeys);
+                }
+            }
+            weigh<bits, some.count>(weights, 0, codes, bytes, size, n, rows.out + r * n);
         });
+    }
+
+    static float product_of(const float* x, const float* y, int64_t count) {
+        Floats lanes = splat(0.0f);
+        int64_t t = 0;
+        for (; t + kRows <= count; t += kRows) lanes = fused(load(x + t), load(y + t), lanes);
+        float sum = total_of(lanes);
+        for (; t < count; t++) sum += x[t] * y[t];
+        return sum;
+    }
+
+    static void scaled(const float* x, const float* scale, int64_t count, float* out) {
+        int64_t t = 0;
+        for (; t + kRows <= count; t += kRows) store(out + t, load(x + t) * load(scale + t));
+        for (; t < count; t++) out[t] = x[t] * scale[t];
     }
 };
 

@@ -109,8 +109,8 @@ constexpr int64_t kKeys = 64;  // of a block of attention: keys and values of on
 
 // Of a packed group: its keys and values, or what a few queries make of its scales.
 inline int64_t unpacked_floats(const Attending& a) {
-    const int64_t folded = 6 * a.channels + 8 + 4 * a.shares() * (a.size + 2) + 2 * a.shares() * a.size;
-    const int64_t whole = 2 * a.size * a.channels;
+    const int64_t keys = 6 * a.channels, values = a.channels / kRows * 4 * kKeys + 4 * a.shares() * a.size;
+    const int64_t folded = keys > values ? keys : values, whole = 2 * a.size * a.channels;
     return a.bits ? (whole > folded ? whole : folded) : 0;
 }
 

@@ -37,6 +37,7 @@ inline Floats floats(Ints x) { return {_mm512_cvtepi32_ps(x.v)}; }
 inline Floats load(const float* from) { return {_mm512_loadu_ps(from)}; }
 inline void store(float* to, Floats x) { _mm512_storeu_ps(to, x.v); }
 inline Floats splat(float x) { return {_mm512_set1_ps(x)}; }
+inline Floats larger(Floats a, Floats b) { return {_mm512_max_ps(a.v, b.v)}; }
 inline Floats operator*(Floats a, Floats b) { return {_mm512_mul_ps(a.v, b.v)}; }
 inline Floats operator+(Floats a, Floats b) { return {_mm512_add_ps(a.v, b.v)}; }
 inline Floats fused(Floats a, Floats b, Floats c) { return {_mm512_fmadd_ps(a.v, b.v, c.v)}; }
@@ -135,6 +136,7 @@ inline Floats floats(Ints x) { return {_mm256_cvtepi32_ps(x.a), _mm256_cvtepi32_
 inline Floats load(const float* from) { return {_mm256_loadu_ps(from), _mm256_loadu_ps(from + 8)}; }
 inline void store(float* to, Floats x) { _mm256_storeu_ps(to, x.a); _mm256_storeu_ps(to + 8, x.b); }
 inline Floats splat(float x) { return {_mm256_set1_ps(x), _mm256_set1_ps(x)}; }
+inline Floats larger(Floats a, Floats b) { return {_mm256_max_ps(a.a, b.a), _mm256_max_ps(a.b, b.b)}; }
 inline Floats operator*(Floats a, Floats b) { return {_mm256_mul_ps(a.a, b.a), _mm256_mul_ps(a.b, b.b)}; }
 inline Floats operator+(Floats a, Floats b) { return {_mm256_add_ps(a.a, b.a), _mm256_add_ps(a.b, b.b)}; }
 inline Floats fused(Floats a, Floats b, Floats c) {
@@ -199,6 +201,7 @@ inline Floats floats(Ints x) { Floats y; EACH y.v[i] = float(x.v[i]); return y; 
 inline Floats load(const float* from) { Floats x; EACH x.v[i] = from[i]; return x; }
 inline void store(float* to, Floats x) { EACH to[i] = x.v[i]; }
 inline Floats splat(float y) { Floats x; EACH x.v[i] = y; return x; }
+inline Floats larger(Floats a, Floats b) { EACH a.v[i] = a.v[i] > b.v[i] ? a.v[i] : b.v[i]; return a; }
 inline Floats operator*(Floats a, Floats b) { EACH a.v[i] *= b.v[i]; return a; }
 inline Floats operator+(Floats a, Floats b) { EACH a.v[i] += b.v[i]; return a; }
 inline Floats fused(Floats a, Floats b, Floats c) { EACH c.v[i] += a.v[i] * b.v[i]; return c; }
