@@ -110,6 +110,14 @@ class HeldCache(KVCache):
                 self.at(layer, row).pack()
                 self._place(layer, row)
 
+    @property
+    def undisturbed(self) -> int:
+        """Tokens that may come to every sequence before the policy selects again, or a group is packed."""
+        found = min(due - length for due, length in zip(self._due, self.lengths, strict=True))
+        if self.plan.groups is not None:
+            found = min(found, self.plan.groups.size - int(self._loose().max()))
+        return max(1, found)
+
     def attend(
         self, layer: int, queries: Tensor, keys: Tensor, values: Tensor, view: View, window: int | None
     ) -> Tensor:
