@@ -8,7 +8,7 @@
 - longest: the longest prompt of that model in the memory of a process, prefill included. Each run is a process of its
   own, and its peak the kernel's high-water mark; the longest prompt is extrapolated from peaks at two lengths, then run.
 - recall: the recall model, 4,096 tokens in a cache of an eighth; the question inside the prompt, or after.
-- perplexity: the embedded model on stretches of 8,192 held-out tokens: 4,096 read and cut to 1,024, the others scored.
+- perplexity: the embedded model on the first 8,192 tokens of held-out files: 4,096 read and cut to 1,024, the others scored.
 - composed: guesses, 8-bit weights and a cut cache together against the plain loop in fp32, prompts of 4,096 tokens.
 - predicted: milliseconds a token and bytes as `dovetail.design.cached_pace` predicts them, against this computer.
 
@@ -22,7 +22,10 @@ import json
 import statistics
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -59,8 +62,6 @@ NONE: frozenset[int] = frozenset()  # texts do not end by themselves
 
 def smol() -> Loaded:
     """A random Llama of 134.5 million parameters."""
-    from pathlib import Path
-
     from transformers import LlamaConfig, LlamaForCausalLM
 
     torch.manual_seed(0)
@@ -239,7 +240,7 @@ def longest(full: int = 1024, keep: int = 128) -> None:
 
 
 def recalled(each: int, length: int = 4096) -> None:
-    from dovetail.runtime.recall.measure import recall
+    from dovetail.runtime.recall.measure import recall  # type: ignore[import-not-found, unused-ignore]
 
     loaded, keep = load(weights_of(Model.load("recall"))), length // 8
     print(f"\nrecall: {length:,} tokens, {keep} kept, {5 * each} prompts for each\n")
@@ -264,11 +265,11 @@ def perplexities(length: int = 8192) -> None:
     texts = [one.text for one in documents("test")]
     print(f"\nperplexity: {length:,} tokens of held-out files, {read:,} read, {read // 4:,} kept, the others scored\n")
     print(f"{'cache':<30}{'perplexity':>11}{'of full':>9}")
-    base = cached_perplexity(loaded, texts, None, length=length)
+    base = cached_perplexity(loaded, texts, None, length=length, most=1)
     print(f"{'full':<30}{base.perplexity:>11.3f}{1:>8.4f}x   {base.tokens:,} tokens of {len(base.documents)} files", flush=True)
     packs = ["kv-int8", "kv-int4"]
     for recipe in [*(budgeted(name, read // 4) for name in POLICIES), *packs, f"snapkv:keep={read // 4}+kv-int4"]:
-        found = cached_perplexity(loaded, texts, plan_of(recipe), length=length)
+        found = cached_perplexity(loaded, texts, plan_of(recipe), length=length, most=1)
         print(f"{recipe:<30}{found.perplexity:>11.3f}{found.perplexity / base.perplexity:>8.4f}x", flush=True)
 
 
@@ -285,50 +286,62 @@ def prompts(loaded: Loaded, count: int, length: int) -> list[list[int]]:
     return found[:count]
 
 
-def composed(rounds: int, new: int = 128, length: int = 4096, count: int = 6) -> None:
-    plain, small = embedded(), load(weights_of(Model.load("embedded")))
-    _ = small
-    rows = prompts(plain, count, length)
-    ways = ("none", "w8a16-head8", "snapkv:keep=256", "medusa", "w8a16-head8+snapkv:keep=256", "w8a16-head8+snapkv:keep=256+medusa",
-            "w8a16-head8+snapkv:keep=256+kv-int4+medusa", "w8a16-head8+snapkv:keep=256+lookup")  # fmt: skip
+COMPOSED = (
+    "none", "w8a16-head8", "snapkv:keep=256", "medusa", "w8a16-head8+snapkv:keep=256",
+    "w8a16-head8+snapkv:keep=256+medusa", "w8a16-head8+snapkv:keep=256+kv-int4+medusa",
+)  # fmt: skip
+
+
+@dataclass
+class Way:
+    """A recipe carried out on the embedded model: seconds a token while decoding."""
+
+    recipe: str
+    loaded: Loaded
+    proposer: Any
+    plan: CachePlan | None
+    steps: float = 0.0
+    prefill_s: float = 0.0
+
+    def seconds(self, rows: Sequence[list[int]], new: int) -> float:
+        clock, decoding, made, steps = clock_of(self.loaded.device), 0.0, 0, 0
+        for row in rows:
+            first: list[float] = []
+            began = clock()
+            loop = Loop(
+                runner_of(self.loaded), new, Sampling(), NONE, proposer=self.proposer, plan=self.plan,
+                on_token=lambda *_, first=first: None if first else first.append(clock()),  # type: ignore[misc]
+            )  # fmt: skip
+            found = loop.run([row])
+            decoding, self.prefill_s = decoding + clock() - first[0], first[0] - began
+            made, steps = made + len(found.tokens[0]) - 1, steps + found.steps[0]
+        self.steps = made / steps
+        return decoding / made
+
+
+def ways_of(names: Sequence[str], scratch: Path) -> Iterator[Way]:
+    source = weights_of(Model.load("embedded"))
+    for number, name in enumerate(names):
+        recipe, folder = Recipe.load(name), source
+        if recipe.of_weights().methods:
+            folder = recipe.of_weights().apply(folder, scratch / str(number)).path
+        loaded = load(folder)
+        yield Way(name, loaded, recipe.on_decoding(loaded, source), recipe.on_cache())
+
+
+def composed(rounds: int, new: int = 256, length: int = 4096, count: int = 2) -> None:
+    rows = prompts(embedded(), count, length)
     print(f"\ncomposed: embedded model, {len(rows)} prompts of {length:,} tokens, {new} new each, batch 1, greedy\n")
-    works, steps, fills = {}, {}, {}
-    import tempfile
-    from pathlib import Path
-
     with tempfile.TemporaryDirectory() as scratch:
-        for number, name in enumerate(ways):
-            recipe, folder = Recipe.load(name), weights_of(Model.load("embedded"))
-            beside = folder
-            if recipe.of_weights().methods:
-                folder = recipe.of_weights().apply(folder, Path(scratch) / str(number)).path
-            loaded = load(folder)
-            proposer = recipe.on_decoding(loaded, beside)
-
-            def run(loaded: Loaded = loaded, proposer: Any = proposer, plan: Any = recipe.on_cache(), name: str = name) -> float:
-                clock, seconds, made, done, filled_s = clock_of(loaded.device), 0.0, 0, 0, 0.0
-                for row in rows:
-                    first: list[float] = []
-                    began = clock()
-                    loop = Loop(
-                        runner_of(loaded), new, Sampling(), NONE, proposer=proposer, plan=plan,
-                        on_token=lambda *_: None if first else first.append(clock()),  # type: ignore[misc]
-                    )  # fmt: skip
-                    found = loop.run([row])
-                    seconds += clock() - first[0]
-                    filled_s += first[0] - began
-                    made += len(found.tokens[0]) - 1
-                    done += found.steps[0]
-                steps[name], fills[name] = made / done, filled_s / len(rows)
-                return seconds / made
-
-            works[name] = run
-        found = rounds_of(works, rounds)
+        ways = list(ways_of(COMPOSED, Path(scratch)))
+        found = rounds_of({way.recipe: lambda way=way: way.seconds(rows, new) for way in ways}, rounds)  # type: ignore[misc]
     print(f"{'recipe':<46}{'tok/s':>8}{'gain':>7}{'rounds':>14}{'tokens/step':>13}{'prefill s':>11}")
-    for name in ways:
-        ratios = [a / b for a, b in zip(found["none"], found[name], strict=True)]
+    for way in ways:
+        own = found[way.recipe]
+        ratios = [a / b for a, b in zip(found["none"], own, strict=True)]
         spread = f"{min(ratios):.2f} – {max(ratios):.2f}"
-        print(f"{name:<46}{1 / statistics.median(found[name]):>8.0f}{statistics.median(ratios):>6.2f}x{spread:>14}{steps[name]:>13.2f}{fills[name]:>11.2f}", flush=True)
+        print(f"{way.recipe:<46}{1 / statistics.median(own):>8.0f}{statistics.median(ratios):>6.2f}x{spread:>14}", end="")
+        print(f"{way.steps:>13.2f}{way.prefill_s:>11.2f}", flush=True)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

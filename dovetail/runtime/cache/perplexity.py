@@ -27,7 +27,7 @@ _MOST = 64  # tokens of a pass
 
 def cached_perplexity(
     loaded: Loaded, documents: Sequence[str], plan: CachePlan | None = None, *, length: int = 2048,
-    read: int | None = None,
+    read: int | None = None, most: int | None = None,
 ) -> Quality:  # fmt: skip
     """Quality over the cache of a plan, on every stretch of `length` tokens that documents hold.
 
@@ -41,6 +41,8 @@ def cached_perplexity(
         Tokens of a stretch.
     read : int or None
         Of these, the prompt; the others are scored. By default half.
+    most : int or None
+        Stretches of each document that count, its first ones; None: all.
 
     Raises
     ------
@@ -61,7 +63,7 @@ def cached_perplexity(
     pieces, size = [], 0
     for ids in whole:
         found = []
-        for begin in range(0, len(ids) - length + 1, length):
+        for begin in range(0, len(ids) - length + 1, length)[:most]:
             found.append(cached_nats(loaded, ids[begin : begin + length], read, plan))
             size += len(loaded.tokenizer.decode(ids[begin + read : begin + length]).encode())
         pieces.append((float(sum(map(np.sum, found))), sum(map(len, found))))
