@@ -31,16 +31,18 @@ from typing import Any
 import numpy as np
 import torch
 
+from dovetail.cost.memory import cache_bytes
+from dovetail.design.cached_pace import CachedPace
 from dovetail.design.resolve import weights_of
+from dovetail.hardware.host import host_machine
 from dovetail.model import Model
 from dovetail.model.kv_groups import KVGroups
 from dovetail.recipe.recipe import Recipe
 from dovetail.runtime.cache.attention import FIELDS, Seen, attended
-from dovetail.runtime.cache.held import HeldCache
+from dovetail.runtime.cache.filled import filled
 from dovetail.runtime.cache.packing import packed
 from dovetail.runtime.cache.perplexity import cached_perplexity
 from dovetail.runtime.cache.plan import CachePlan
-from dovetail.runtime.cache.policy import Held
 from dovetail.runtime.corpus import documents
 from dovetail.runtime.decoding.cache import KVCache
 from dovetail.runtime.decoding.loop import Loop
@@ -133,26 +135,6 @@ def kernel(rounds: int) -> None:
 # --- speed
 
 
-def filled(loaded: Loaded, batch: int, plan: CachePlan, length: int) -> HeldCache:
-    """A cache of sequences of random keys and values, as `plan` leaves them."""
-    runner, source = runner_of(loaded), torch.Generator().manual_seed(0)
-    heads, group, channels = runner.kv_heads, runner.heads // runner.kv_heads, runner.head_dim  # type: ignore[attr-defined]
-    observed = 0 if plan.policy is None else plan.policy.observed
-    sums = plan.policy is not None and plan.policy.sums
-    whole = plan.cache(runner)
-    for _ in range(batch):
-        one = plan.cache(runner)
-        one.begin(length, heads)
-        for layer in range(len(runner.layers)):
-            keys, values = (torch.randn(heads, length, channels, generator=source) for _ in range(2))
-            queries = torch.randn(heads, group, observed, channels, generator=source) if observed else None
-            noted = torch.rand(heads, length, generator=source) if sums else None
-            places = torch.arange(length, dtype=torch.int32).expand(heads, -1) if sums else None
-            one.take(layer, Held(keys, values, queries, noted, places, length))
-        whole.join(one)
-    return whole
-
-
 def step_seconds(loaded: Loaded, cache: KVCache, steps: int) -> Callable[[], float]:
     """Seconds of a token, of all sequences together: steps of the loop without what chooses among logits."""
     runner, clock, batch = runner_of(loaded), clock_of(loaded.device), len(cache.lengths)
@@ -170,10 +152,6 @@ def step_seconds(loaded: Loaded, cache: KVCache, steps: int) -> Callable[[], flo
     return run
 
 
-def allocated(cache: HeldCache) -> int:
-    return cache.allocated
-
-
 def speed(rounds: int) -> None:
     loaded = smol()
     weights = sum(p.nbytes for p in loaded.model.parameters())
@@ -184,7 +162,7 @@ def speed(rounds: int) -> None:
     print(f"\nspeed: {batch} sequences of {LONG:,} tokens, random keys and values; {KEEP:,} kept; one period of 64 steps\n")
     print(f"  full cache {batch * per_token * LONG / weights:.1f} times the weights of {weights / 1e6:.0f} MB")
     with torch.inference_mode():
-        caches = {name: filled(loaded, batch, plan or CachePlan(), LONG) for name, plan in {"full": None, **plans}.items()}
+        caches = {name: filled(runner_of(loaded), batch, plan or CachePlan(), LONG) for name, plan in {"full": None, **plans}.items()}
     before = {name: (cache.bytes, cache.allocated) for name, cache in caches.items()}
     works = {name: step_seconds(loaded, cache, 4 if name == "full" else steps) for name, cache in caches.items()}
     found = rounds_of(works, rounds)
@@ -219,7 +197,7 @@ def read_prompt(length: int, recipe: str) -> None:
     print(json.dumps(resident_bytes("VmHWM")))
 
 
-def longest(full: int = 1024, keep: int = 128) -> None:
+def longest(full: int = 512, keep: int = 64) -> None:
     recipe = f"snapkv:keep={keep},window=32"
     print(f"\nlongest: peaks of processes, random 135M in fp32, prompt and two tokens; {recipe}\n")
     lengths = (full, 2 * full)
@@ -239,28 +217,27 @@ def longest(full: int = 1024, keep: int = 128) -> None:
 # --- recall
 
 
-def recalled(each: int, length: int = 4096) -> None:
+def recalled(each: int, policies: Sequence[str], length: int = 4096) -> None:
     from dovetail.runtime.recall.measure import recall  # type: ignore[import-not-found, unused-ignore]
 
     loaded, keep = load(weights_of(Model.load("recall"))), length // 8
     print(f"\nrecall: {length:,} tokens, {keep} kept, {5 * each} prompts for each\n")
     print(f"{'cache':<28}{'question inside':>16}{'after':>8}{'bytes':>10}")
-    ways = ["none", *(budgeted(name, keep) for name in POLICIES), "kv-int8", "kv-int4", f"snapkv:keep={keep},slack=64+kv-int4"]
+    ways = ["none", *(budgeted(name, keep) for name in policies), "kv-int8", "kv-int4", f"snapkv:keep={keep},slack=64+kv-int4"]
     for recipe in ways:
         inside, after = (recall(loaded, length=length, each=each, question=q, plan=plan_of(recipe)) for q in ("inside", "after"))
         print(f"{recipe:<28}{inside.share:>16.1%}{after.share:>8.1%}{inside.cache_bytes:>10,}", flush=True)
 
 
 def budgeted(name: str, keep: int) -> str:
-    """A policy with what the paper has beside the budget."""
-    more = {"h2o": f",recent={keep // 2}", "kv-window": ""}.get(name, "")
-    return f"{name}:keep={keep - 4 if name == 'kv-window' else keep}{more}"
+    """A policy with so many tokens in all; a window's first tokens are beside its budget."""
+    return f"{name}:keep={keep - 4 if name == 'kv-window' else keep}"
 
 
 # --- perplexity
 
 
-def perplexities(length: int = 8192) -> None:
+def perplexities(policies: Sequence[str], length: int = 8192) -> None:
     loaded, read = embedded(), length // 2
     texts = [one.text for one in documents("test")]
     print(f"\nperplexity: {length:,} tokens of held-out files, {read:,} read, {read // 4:,} kept, the others scored\n")
@@ -268,7 +245,7 @@ def perplexities(length: int = 8192) -> None:
     base = cached_perplexity(loaded, texts, None, length=length, most=1)
     print(f"{'full':<30}{base.perplexity:>11.3f}{1:>8.4f}x   {base.tokens:,} tokens of {len(base.documents)} files", flush=True)
     packs = ["kv-int8", "kv-int4"]
-    for recipe in [*(budgeted(name, read // 4) for name in POLICIES), *packs, f"snapkv:keep={read // 4}+kv-int4"]:
+    for recipe in [*(budgeted(name, read // 4) for name in policies), *packs, f"snapkv:keep={read // 4}+kv-int4"]:
         found = cached_perplexity(loaded, texts, plan_of(recipe), length=length, most=1)
         print(f"{recipe:<30}{found.perplexity:>11.3f}{found.perplexity / base.perplexity:>8.4f}x", flush=True)
 
@@ -344,16 +321,48 @@ def composed(rounds: int, new: int = 256, length: int = 4096, count: int = 2) ->
         print(f"{way.steps:>13.2f}{way.prefill_s:>11.2f}", flush=True)
 
 
+# --- predicted
+
+
+def predicted(rounds: int, length: int = 4096) -> None:
+    """Steps of a period, one kind of cache after the other; bytes of the graph that `estimate` prices."""
+    loaded, model, machine = embedded(), Model.load("embedded"), host_machine()
+    runner = runner_of(loaded)
+    pace = CachedPace.of(runner)
+    recipes = ["none", "kv-int8", "kv-int4"]
+    recipes += [budgeted(name, keep) for keep in (128, 512) for name in ("snapkv", "kv-window", "tova", "pyramidkv", "h2o")]
+    recipes += ["snapkv:keep=512+kv-int4"]
+    print(f"\npredicted: embedded model, {length:,} tokens, milliseconds of a step\n")
+    print(f"{'cache':<28}{'batch':>6}{'predicted':>11}{'measured':>10}{'error':>8}{'bytes':>13}{'equal':>7}")
+    errors: list[float] = []
+    for recipe in recipes:
+        plan = plan_of(recipe) or CachePlan()
+        for batch in (1, 4, 16):
+            cache = filled(runner, batch, plan, length)
+            graph = Recipe.load(recipe).rewrite(model.graph(batch=batch, tokens=length, context=0))
+            told_bytes = sum(float(cache_bytes(one, machine)) for one in graph.caches)
+            equal, held = told_bytes == cache.bytes, cache.bytes
+            told = pace.seconds(batch, plan, length)
+            run = step_seconds(loaded, cache, 64)
+            found = statistics.median(run() for _ in range(1 + rounds))
+            errors.append(told / found - 1)
+            print(f"{recipe:<28}{batch:>6}{told * 1e3:>11.2f}{found * 1e3:>10.2f}{errors[-1]:>+8.0%}{held:>13,}{equal!s:>7}", flush=True)
+    print(f"median error {statistics.median(map(abs, errors)):.1%} of {len(errors)}, asked 12 %; 90th percentile {np.quantile(np.abs(errors), 0.9):.0%}")
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--each", type=int, default=8)
-    parser.add_argument("--only", default="kernel,speed,longest,recall,perplexity,composed")
+    parser.add_argument("--policies", default=",".join(POLICIES))
+    parser.add_argument("--only", default="kernel,speed,longest,recall,perplexity,composed,predicted")
     given = parser.parse_args(argv)
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads")
     sections: dict[str, Callable[[], None]] = {
         "kernel": lambda: kernel(given.rounds), "speed": lambda: speed(given.rounds), "longest": longest,
-        "recall": lambda: recalled(given.each), "perplexity": perplexities, "composed": lambda: composed(given.rounds),
+        "recall": lambda: recalled(given.each, given.policies.split(",")),
+        "perplexity": lambda: perplexities(given.policies.split(",")), "composed": lambda: composed(given.rounds),
+        "predicted": lambda: predicted(given.rounds),
     }  # fmt: skip
     for name in given.only.split(","):
         sections[name]()

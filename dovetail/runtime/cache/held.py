@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from dovetail.core.errors import DovetailError
-from dovetail.runtime.cache.attention import FIELDS, attended, takes
+from dovetail.runtime.cache.attention import FIELDS, Table, attended, takes
 from dovetail.runtime.cache.newest import Newest
 from dovetail.runtime.cache.plan import CachePlan
 from dovetail.runtime.cache.policy import Held
@@ -109,6 +109,10 @@ class HeldCache(KVCache):
             for layer, row in np.argwhere((self._loose() >= self.plan.groups.size).any(2)):
                 self.at(layer, row).pack()
                 self._place(layer, row)
+
+    def places(self, layer: int) -> Table:
+        """Where the kernel finds what each sequence and head holds, as of the last `reserve`."""
+        return self._places[layer]
 
     @property
     def undisturbed(self) -> int:
