@@ -99,7 +99,11 @@ def kernel(rounds: int) -> None:
         return torch.randn(*shape, generator=source)
 
     keys, values = (random(batch, heads, LONG + 1, channels) for _ in range(2))
-    asked = random(batch, heads * group, 1, channels), random(batch, heads, 1, channels), random(batch, heads, 1, channels)
+    asked = (
+        random(batch, heads * group, 1, channels),
+        random(batch, heads, 1, channels),
+        random(batch, heads, 1, channels),
+    )
     ways = {"fp32": None, "int8": KVGroups(8), "int4": KVGroups(4)}
     clock, memory, tables, sizes = clock_of(torch.device("cpu")), [], {}, {"plain read": keys.nbytes + values.nbytes}
     for name, groups in ways.items():
@@ -159,14 +163,21 @@ def speed(rounds: int) -> None:
     batch = -(-8 * weights // (per_token * LONG))
     steps = 64  # a whole period of selections
     plans = {name: plan_of(name) for name in (f"snapkv:keep={KEEP}", f"kv-window:keep={KEEP - 4}", f"h2o:keep={KEEP}")}
-    print(f"\nspeed: {batch} sequences of {LONG:,} tokens, random keys and values; {KEEP:,} kept; one period of 64 steps\n")
+    print(
+        f"\nspeed: {batch} sequences of {LONG:,} tokens, random keys and values; {KEEP:,} kept; one period of 64 steps\n"
+    )
     print(f"  full cache {batch * per_token * LONG / weights:.1f} times the weights of {weights / 1e6:.0f} MB")
     with torch.inference_mode():
-        caches = {name: filled(runner_of(loaded), batch, plan or CachePlan(), LONG) for name, plan in {"full": None, **plans}.items()}
+        caches = {
+            name: filled(runner_of(loaded), batch, plan or CachePlan(), LONG)
+            for name, plan in {"full": None, **plans}.items()
+        }
     before = {name: (cache.bytes, cache.allocated) for name, cache in caches.items()}
     works = {name: step_seconds(loaded, cache, 4 if name == "full" else steps) for name, cache in caches.items()}
     found = rounds_of(works, rounds)
-    print(f"{'cache':<22}{'ms a token':>11}{'gain':>7}{'MB':>8}{'ratio':>8}{'allocated':>11}{'ratio':>8}{'most':>8}{'ratio':>7}")
+    print(
+        f"{'cache':<22}{'ms a token':>11}{'gain':>7}{'MB':>8}{'ratio':>8}{'allocated':>11}{'ratio':>8}{'most':>8}{'ratio':>7}"
+    )
     base = statistics.median(found["full"])
     for name, cache in caches.items():
         seconds, (held, own) = statistics.median(found[name]), before[name]
@@ -177,7 +188,9 @@ def speed(rounds: int) -> None:
             f"{own / 1e6:>11.0f}{before['full'][1] / own:>7.1f}x{most / 1e6:>8.0f}{before['full'][1] / most:>6.1f}x",
             flush=True,
         )  # fmt: skip
-    print(f"  rounds of the gain of snapkv: {[round(a / b, 2) for a, b in zip(found['full'], found[f'snapkv:keep={KEEP}'], strict=True)]}; {base * 1e3:.0f} ms")
+    print(
+        f"  rounds of the gain of snapkv: {[round(a / b, 2) for a, b in zip(found['full'], found[f'snapkv:keep={KEEP}'], strict=True)]}; {base * 1e3:.0f} ms"
+    )
 
 
 # --- longest
@@ -204,14 +217,21 @@ def longest(full: int = 512, keep: int = 64) -> None:
     peaks = {name: [peak(n, name) for n in lengths] for name in ("none", recipe)}
     slopes = {name: (two - one) / full for name, (one, two) in peaks.items()}
     for name, (one, two) in peaks.items():
-        print(f"  {name:<26}{one / 1e6:>7.0f} MB at {lengths[0]:,}, {two / 1e6:>7.0f} MB at {lengths[1]:,}: {slopes[name]:,.0f} bytes a token")
+        print(
+            f"  {name:<26}{one / 1e6:>7.0f} MB at {lengths[0]:,}, {two / 1e6:>7.0f} MB at {lengths[1]:,}: {slopes[name]:,.0f} bytes a token"
+        )
     for budget in (0, 1, 2):
         room = peaks["none"][1] + budget * 2**30
         plain, cut = (lengths[1] + (room - peaks[name][1]) / slopes[name] for name in peaks)
-        print(f"  in {room / 1e6:,.0f} MB: {plain:,.0f} tokens with the whole cache, {cut:,.0f} with {recipe}: {cut / plain:.1f}x (by slope)")
+        print(
+            f"  in {room / 1e6:,.0f} MB: {plain:,.0f} tokens with the whole cache, {cut:,.0f} with {recipe}: {cut / plain:.1f}x (by slope)"
+        )
     told = int(8.2 * lengths[1])
     found = peak(told, recipe)
-    print(f"  run: {told:,} tokens (8.2 x {lengths[1]:,}) peak at {found / 1e6:.0f} MB, within {peaks['none'][1] / 1e6:.0f}: {found <= peaks['none'][1]}", flush=True)
+    print(
+        f"  run: {told:,} tokens (8.2 x {lengths[1]:,}) peak at {found / 1e6:.0f} MB, within {peaks['none'][1] / 1e6:.0f}: {found <= peaks['none'][1]}",
+        flush=True,
+    )
 
 
 # --- recall
@@ -223,9 +243,17 @@ def recalled(each: int, policies: Sequence[str], length: int = 4096) -> None:
     loaded, keep = load(weights_of(Model.load("recall"))), length // 8
     print(f"\nrecall: {length:,} tokens, {keep} kept, {5 * each} prompts for each\n")
     print(f"{'cache':<28}{'question inside':>16}{'after':>8}{'bytes':>10}")
-    ways = ["none", *(budgeted(name, keep) for name in policies), "kv-int8", "kv-int4", f"snapkv:keep={keep},slack=64+kv-int4"]
+    ways = [
+        "none",
+        *(budgeted(name, keep) for name in policies),
+        "kv-int8",
+        "kv-int4",
+        f"snapkv:keep={keep},slack=64+kv-int4",
+    ]
     for recipe in ways:
-        inside, after = (recall(loaded, length=length, each=each, question=q, plan=plan_of(recipe)) for q in ("inside", "after"))
+        inside, after = (
+            recall(loaded, length=length, each=each, question=q, plan=plan_of(recipe)) for q in ("inside", "after")
+        )
         print(f"{recipe:<28}{inside.share:>16.1%}{after.share:>8.1%}{inside.cache_bytes:>10,}", flush=True)
 
 
@@ -243,7 +271,10 @@ def perplexities(policies: Sequence[str], length: int = 8192) -> None:
     print(f"\nperplexity: {length:,} tokens of held-out files, {read:,} read, {read // 4:,} kept, the others scored\n")
     print(f"{'cache':<30}{'perplexity':>11}{'of full':>9}")
     base = cached_perplexity(loaded, texts, None, length=length, most=1)
-    print(f"{'full':<30}{base.perplexity:>11.3f}{1:>8.4f}x   {base.tokens:,} tokens of {len(base.documents)} files", flush=True)
+    print(
+        f"{'full':<30}{base.perplexity:>11.3f}{1:>8.4f}x   {base.tokens:,} tokens of {len(base.documents)} files",
+        flush=True,
+    )
     packs = ["kv-int8", "kv-int4"]
     for recipe in [*(budgeted(name, read // 4) for name in policies), *packs, f"snapkv:keep={read // 4}+kv-int4"]:
         found = cached_perplexity(loaded, texts, plan_of(recipe), length=length, most=1)
@@ -317,7 +348,9 @@ def composed(rounds: int, new: int = 256, length: int = 4096, count: int = 2) ->
         own = found[way.recipe]
         ratios = [a / b for a, b in zip(found["none"], own, strict=True)]
         spread = f"{min(ratios):.2f} – {max(ratios):.2f}"
-        print(f"{way.recipe:<46}{1 / statistics.median(own):>8.0f}{statistics.median(ratios):>6.2f}x{spread:>14}", end="")
+        print(
+            f"{way.recipe:<46}{1 / statistics.median(own):>8.0f}{statistics.median(ratios):>6.2f}x{spread:>14}", end=""
+        )
         print(f"{way.steps:>13.2f}{way.prefill_s:>11.2f}", flush=True)
 
 
@@ -330,7 +363,9 @@ def predicted(rounds: int, length: int = 4096) -> None:
     runner = runner_of(loaded)
     pace = CachedPace.of(runner)
     recipes = ["none", "kv-int8", "kv-int4"]
-    recipes += [budgeted(name, keep) for keep in (128, 512) for name in ("snapkv", "kv-window", "tova", "pyramidkv", "h2o")]
+    recipes += [
+        budgeted(name, keep) for keep in (128, 512) for name in ("snapkv", "kv-window", "tova", "pyramidkv", "h2o")
+    ]
     recipes += ["snapkv:keep=512+kv-int4"]
     print(f"\npredicted: embedded model, {length:,} tokens, milliseconds of a step\n")
     print(f"{'cache':<28}{'batch':>6}{'predicted':>11}{'measured':>10}{'error':>8}{'bytes':>13}{'equal':>7}")
@@ -346,8 +381,13 @@ def predicted(rounds: int, length: int = 4096) -> None:
             run = step_seconds(loaded, cache, 64)
             found = statistics.median(run() for _ in range(1 + rounds))
             errors.append(told / found - 1)
-            print(f"{recipe:<28}{batch:>6}{told * 1e3:>11.2f}{found * 1e3:>10.2f}{errors[-1]:>+8.0%}{held:>13,}{equal!s:>7}", flush=True)
-    print(f"median error {statistics.median(map(abs, errors)):.1%} of {len(errors)}, asked 12 %; 90th percentile {np.quantile(np.abs(errors), 0.9):.0%}")
+            print(
+                f"{recipe:<28}{batch:>6}{told * 1e3:>11.2f}{found * 1e3:>10.2f}{errors[-1]:>+8.0%}{held:>13,}{equal!s:>7}",
+                flush=True,
+            )
+    print(
+        f"median error {statistics.median(map(abs, errors)):.1%} of {len(errors)}, asked 12 %; 90th percentile {np.quantile(np.abs(errors), 0.9):.0%}"
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> None:

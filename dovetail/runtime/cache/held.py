@@ -62,7 +62,7 @@ class HeldCache(KVCache):
         chosen = [[tokens[row] for tokens, row in zip(part, kept, strict=True)] for part in parts]
         self.tokens[layer] = [Tokens(chosen[0], chosen[1], chosen[2:], self.plan.groups, length, self._spare)]
         self._place(layer, 0)
-        if held.queries is not None:
+        if held.queries is not None and length + self._newest.count > self._due[0]:
             self._newest.begin(layer, held.queries.flatten(0, 1), length)
 
     @property
@@ -175,7 +175,7 @@ class HeldCache(KVCache):
         for name in ("_places", "_aside", "_room"):
             parts = [getattr(cache, name) for cache in (self, other) if cache.lengths]
             setattr(self, name, np.concatenate(parts, 1) if parts else getattr(self, name))
-        self._newest.join(other._newest)
+        self._newest.join(other._newest, (len(self.lengths), len(other.lengths)))
         self.lengths, self._due = self.lengths + other.lengths, self._due + other._due
         for mine, theirs in zip(self.tokens, other.tokens, strict=True):
             mine.extend(theirs)

@@ -9,7 +9,7 @@ from torch import Tensor
 class Newest:
     """The last `count` queries of each sequence and layer, each in the place that its position says.
 
-    A pass is only watched where a selection is near enough to need its queries.
+    A pass is only watched where a selection is near enough to need its queries; until then there is no memory for them.
 
     Parameters
     ----------
@@ -38,6 +38,8 @@ class Newest:
     def watch(self, watching: bool) -> None:
         """Before a pass: whether its queries may be needed."""
         self._watching, self._asked = watching and self.count > 0, None
+        if not watching:
+            self._ring = None
 
     def asked(self, layer: int, queries: Tensor) -> None:
         """Queries (B, heads, T, channels) of the pass."""
@@ -50,8 +52,11 @@ class Newest:
 
     def keep(self, row: int, path: list[int], length: int) -> None:
         """The queries at `path` belong to a sequence of `length` tokens."""
-        if self._asked is None or self._ring is None or not path:
+        if self._asked is None or not path:
             return
+        if self._ring is None:
+            layers, batch, _, *one = self._asked.shape
+            self._ring = self._asked.new_zeros(layers, batch, self.count, *one)
         last = path[-self.count :]
         places = self._places(length + len(path), len(last))
         self._ring[:, row, places] = self._asked[:, row, torch.tensor(last, device=self._ring.device)]
@@ -67,10 +72,15 @@ class Newest:
         if self._ring is not None:
             self._ring = self._ring[:, kept]
 
-    def join(self, other: Newest) -> None:
-        """Those of other sequences behind these."""
-        rings = [ring for ring in (self._ring, other._ring) if ring is not None]
-        self._ring = torch.cat(rings, 1) if rings else None
+    def join(self, other: Newest, rows: tuple[int, int]) -> None:
+        """Those of other sequences behind these; `rows` are how many there are here and there."""
+        rings = (self._ring, other._ring)
+        known = next((ring for ring in rings if ring is not None), None)
+        if known is not None:
+            missing = [known.new_zeros(len(known), count, *known.shape[2:]) for count in rows]
+            self._ring = torch.cat(
+                [none if ring is None else ring for ring, none in zip(rings, missing, strict=True)], 1
+            )
 
     def _places(self, length: int, newest: int) -> Tensor:
         device = None if self._ring is None else self._ring.device

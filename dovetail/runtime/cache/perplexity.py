@@ -55,7 +55,9 @@ def cached_perplexity(
         raise DovetailError("no tokenizer", where=str(loaded.folder), hint="a folder with tokenizer.json")
     if not 1 <= read < length <= loaded.max_context:
         why = f"the model holds {loaded.max_context} tokens"
-        raise DovetailError(f"{read} tokens read of {length}", where="perplexity", why=why, hint="length=2048,read=1024")
+        raise DovetailError(
+            f"{read} tokens read of {length}", where="perplexity", why=why, hint="length=2048,read=1024"
+        )
     whole = [ids for ids, _ in encoded(loaded, documents) if len(ids) >= length]
     if not whole:
         why = f"none of {len(documents)} documents has {length} tokens"
