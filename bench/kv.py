@@ -6,9 +6,10 @@
 - speed: a random Llama of SmolLM2-135M's shape; sequences of 16,384 tokens, as many as make the full cache eight times
   the weights, against 1,024 kept of each. Keys and values are random: what they are does not change the time.
 - longest: the longest prompt of that model in the memory of a process, prefill included. Each run is a process of its
-  own, and its peak the kernel's high-water mark; the longest prompt is extrapolated from peaks at two lengths, then run.
+  own, and its peak the kernel's high-water mark; a prompt of 8.2 times the length
+  is run in it, and the longest is extrapolated.
 - recall: the recall model, 4,096 tokens in a cache of an eighth; the question inside the prompt, or after.
-- perplexity: the embedded model on the first 8,192 tokens of held-out files: 4,096 read and cut to 1,024, the others scored.
+- perplexity: the embedded model on the first 8,192 tokens of held-out files: 4,096 read, cut to 1,024, the rest scored.
 - composed: guesses, 8-bit weights and a cut cache together against the plain loop in fp32, prompts of 4,096 tokens.
 - predicted: milliseconds a token and bytes as `dovetail.design.cached_pace` predicts them, against this computer.
 
@@ -19,6 +20,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -164,7 +166,7 @@ def speed(rounds: int) -> None:
     steps = 64  # a whole period of selections
     plans = {name: plan_of(name) for name in (f"snapkv:keep={KEEP}", f"kv-window:keep={KEEP - 4}", f"h2o:keep={KEEP}")}
     print(
-        f"\nspeed: {batch} sequences of {LONG:,} tokens, random keys and values; {KEEP:,} kept; one period of 64 steps\n"
+        f"\nspeed: {batch} sequences of {LONG:,} tokens, random keys and values; {KEEP:,} kept; periods of 64 steps\n"
     )
     print(f"  full cache {batch * per_token * LONG / weights:.1f} times the weights of {weights / 1e6:.0f} MB")
     with torch.inference_mode():
@@ -176,9 +178,9 @@ def speed(rounds: int) -> None:
     works = {name: step_seconds(loaded, cache, 4 if name == "full" else steps) for name, cache in caches.items()}
     found = rounds_of(works, rounds)
     print(
-        f"{'cache':<22}{'ms a token':>11}{'gain':>7}{'MB':>8}{'ratio':>8}{'allocated':>11}{'ratio':>8}{'most':>8}{'ratio':>7}"
+        f"{'cache':<22}{'ms a token':>11}{'gain':>7}{'MB':>8}{'ratio':>8}{'allocated':>11}"
+        f"{'ratio':>8}{'most':>8}{'ratio':>7}"
     )
-    base = statistics.median(found["full"])
     for name, cache in caches.items():
         seconds, (held, own) = statistics.median(found[name]), before[name]
         most = max(own, cache.allocated)
@@ -188,50 +190,51 @@ def speed(rounds: int) -> None:
             f"{own / 1e6:>11.0f}{before['full'][1] / own:>7.1f}x{most / 1e6:>8.0f}{before['full'][1] / most:>6.1f}x",
             flush=True,
         )  # fmt: skip
-    print(
-        f"  rounds of the gain of snapkv: {[round(a / b, 2) for a, b in zip(found['full'], found[f'snapkv:keep={KEEP}'], strict=True)]}; {base * 1e3:.0f} ms"
-    )
+    ratios = [a / b for a, b in zip(found["full"], found[f"snapkv:keep={KEEP}"], strict=True)]
+    print(f"  rounds of the gain of snapkv: {', '.join(f'{one:.2f}' for one in ratios)}")
 
 
 # --- longest
 
 
 def peak(length: int, recipe: str) -> int:
-    """Peak of a process that loads the model, reads a prompt of that length and makes two tokens."""
+    """Peak of a process that has loaded the model, while it reads a prompt of that length and makes two tokens."""
     code = f"import bench.kv as b; b.read_prompt({length}, {recipe!r})"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    returned = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=returned)
     return int(json.loads(done.stdout.splitlines()[-1]))
 
 
 def read_prompt(length: int, recipe: str) -> None:
     loaded, source = smol(), torch.Generator().manual_seed(1)
     ids = torch.randint(49152, (length,), generator=source).tolist()
-    Loop(runner_of(loaded), 2, Sampling(), NONE, plan=plan_of(recipe)).run([ids])
+    runner = runner_of(loaded)
+    Path("/proc/self/clear_refs").write_text("5")  # weights are joined once when a model is loaded: not the prompt's
+    Loop(runner, 2, Sampling(), NONE, plan=plan_of(recipe)).run([ids])
     print(json.dumps(resident_bytes("VmHWM")))
 
 
-def longest(full: int = 512, keep: int = 64) -> None:
+def longest(full: int = 1024, keep: int = 64) -> None:
     recipe = f"snapkv:keep={keep},window=32"
     print(f"\nlongest: peaks of processes, random 135M in fp32, prompt and two tokens; {recipe}\n")
-    lengths = (full, 2 * full)
+    lengths = (full // 2, full)
     peaks = {name: [peak(n, name) for n in lengths] for name in ("none", recipe)}
-    slopes = {name: (two - one) / full for name, (one, two) in peaks.items()}
+    slopes = {name: (two - one) / (full - full // 2) for name, (one, two) in peaks.items()}
     for name, (one, two) in peaks.items():
-        print(
-            f"  {name:<26}{one / 1e6:>7.0f} MB at {lengths[0]:,}, {two / 1e6:>7.0f} MB at {lengths[1]:,}: {slopes[name]:,.0f} bytes a token"
-        )
-    for budget in (0, 1, 2):
-        room = peaks["none"][1] + budget * 2**30
-        plain, cut = (lengths[1] + (room - peaks[name][1]) / slopes[name] for name in peaks)
-        print(
-            f"  in {room / 1e6:,.0f} MB: {plain:,.0f} tokens with the whole cache, {cut:,.0f} with {recipe}: {cut / plain:.1f}x (by slope)"
-        )
-    told = int(8.2 * lengths[1])
+        print(f"  {name:<26}{one / 1e6:>7.0f} MB at {lengths[0]:,}, {two / 1e6:>7.0f} MB at {full:,}: ", end="")
+        print(f"{slopes[name]:,.0f} bytes a token", flush=True)
+    room, told = peaks["none"][1], int(8.2 * full)
     found = peak(told, recipe)
+    print(f"  run: {told:,} tokens with {recipe}, 8.2 x {full:,}, peak at {found / 1e6:.0f} MB: ", end="")
     print(
-        f"  run: {told:,} tokens (8.2 x {lengths[1]:,}) peak at {found / 1e6:.0f} MB, within {peaks['none'][1] / 1e6:.0f}: {found <= peaks['none'][1]}",
-        flush=True,
+        f"{'within' if found <= room else 'beyond'} the {room / 1e6:.0f} of {full:,} with the whole cache", flush=True
     )
+    each, per = (found - peaks[recipe][1]) / (told - full), slopes["none"]
+    for budget in (room, room + 2**30):
+        plain, cut = full + (budget - room) / per, told + (budget - found) / each
+        print(
+            f"  in {budget / 1e6:,.0f} MB, by slope: {plain:,.0f} and {cut:,.0f} tokens, {cut / plain:.1f}x", flush=True
+        )
 
 
 # --- recall
@@ -382,11 +385,13 @@ def predicted(rounds: int, length: int = 4096) -> None:
             found = statistics.median(run() for _ in range(1 + rounds))
             errors.append(told / found - 1)
             print(
-                f"{recipe:<28}{batch:>6}{told * 1e3:>11.2f}{found * 1e3:>10.2f}{errors[-1]:>+8.0%}{held:>13,}{equal!s:>7}",
+                f"{recipe:<28}{batch:>6}{told * 1e3:>11.2f}{found * 1e3:>10.2f}{errors[-1]:>+8.0%}{held:>13,}"
+                f"{equal!s:>7}",
                 flush=True,
             )
     print(
-        f"median error {statistics.median(map(abs, errors)):.1%} of {len(errors)}, asked 12 %; 90th percentile {np.quantile(np.abs(errors), 0.9):.0%}"
+        f"median error {statistics.median(map(abs, errors)):.1%} of {len(errors)}, asked 12 %; "
+        f"90th percentile {np.quantile(np.abs(errors), 0.9):.0%}"
     )
 
 

@@ -45,7 +45,7 @@ def prompt_bytes(runner: Runner, plan: CachePlan | None, length: int) -> int:
 
 
 def check_prompt(runner: Runner, plan: CachePlan | None, length: int, free: int | None) -> None:
-    """Raise `DovetailError` for a prompt beyond the memory that is free, with the longest that fits."""
+    """Raise `DovetailError` for a text beyond the memory that is free, with the longest that fits."""
     if free is None or (needed := prompt_bytes(runner, plan, length)) <= free:
         return
     low, high = 0, length  # the longest that fits is in [low, high)
@@ -56,6 +56,6 @@ def check_prompt(runner: Runner, plan: CachePlan | None, length: int, free: int 
     hint = (
         "a recipe that keeps less, such as snapkv:keep=1024"
         if plan is None or plan.policy is None
-        else "a shorter prompt"
+        else "a shorter text"
     )
-    raise DovetailError(f"a prompt of {length:,} tokens", where="memory", why=why, hint=hint, exit_code=INFEASIBLE)
+    raise DovetailError(f"a text of {length:,} tokens", where="memory", why=why, hint=hint, exit_code=INFEASIBLE)

@@ -35,13 +35,13 @@ def test_a_prompt_beyond_memory_is_refused_with_what_fits(grouped: Loaded) -> No
     with pytest.raises(DovetailError, match=r"71 tokens .*70 tokens fit.*snapkv"):
         check_prompt(runner, None, 71, free)
     check_prompt(runner, CUT, 71, prompt_bytes(runner, CUT, 71))
-    with pytest.raises(DovetailError, match="shorter prompt"):
+    with pytest.raises(DovetailError, match="shorter text"):
         check_prompt(runner, CUT, 200, prompt_bytes(runner, CUT, 71))
 
 
 def test_decoding_asks_before_it_begins(grouped: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dovetail.runtime.cache.forecast.free_bytes", lambda: 1000)
-    with pytest.raises(DovetailError, match="a prompt of 42 tokens"):
+    with pytest.raises(DovetailError, match="a text of 42 tokens"):
         generate(grouped, list(range(40)), 2)
 
 
