@@ -3,8 +3,8 @@
     seconds = pass(batch) + read(bytes) + batch * keeping(plan)
 
 A pass is timed at each batch over next to no cache; reading by the kernel of attention alone, at several sizes, since
-what fits a processor's own memory is read faster; keeping (selections, votes, packing) with one short text, over whole
-periods of it. Other batches and lengths follow.
+what fits a processor's own memory is read faster; keeping (selections, votes, packing) with some short texts, beside a
+pass of as many. Other batches and lengths follow.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 _SIZES = (1 << 20, 1 << 23, 1 << 25, 1 << 27)  # bytes of caches whose reading is timed
 _TOKENS = 1024  # of each text there
+_TEXTS = 8  # short ones that what keeping takes is timed with
 _STEPS = 64  # that are timed together: a whole period of the usual policies
 _FLOAT = 4  # bytes
 
@@ -81,8 +82,9 @@ class CachedPace:
         length = _TOKENS if plan.policy is None else 2 * (plan.policy.budget.keep + plan.policy.budget.slack)
 
         def measured() -> float:
-            whole = self._step_s(1, plan, length)
-            return max(0.0, whole - self._passing(1) - self._read_s(self.bytes(1, plan, length), plan.groups))
+            passing, whole = self._step_s(_TEXTS, CachePlan(), 1), self._step_s(_TEXTS, plan, length)
+            read = self._read_s(self.bytes(_TEXTS, plan, length), plan.groups)
+            return max(0.0, whole - passing - read) / _TEXTS
 
         return self._once(("keep", repr(plan)), measured)
 

@@ -355,7 +355,8 @@ struct Head {
                 memcpy(every + r * a.pitch + begin, rows.scores + r * tokens, tokens * sizeof(float));
     }
 
-    void all() {
+    // The blocks that begin in columns [from, to).
+    void columns(int64_t from, int64_t to) {
         const int64_t packed = own.groups * a.size, old = packed + own.held, whole = own.held + a.tokens;
         int64_t least = old;  // blocks that nothing sees are left out
         for (int64_t t = 0; t < a.tokens; t++) {
@@ -364,18 +365,21 @@ struct Head {
         }
         const bool coded = Coded::takes(a);
         const int64_t together = coded && a.size < kKeys ? kKeys / a.size : 1;  // groups of a block
-        for (int64_t g = 0; g < own.groups; g += together) {
+        const int64_t end = (to + a.size - 1) / (a.size ? a.size : 1), groups_end = end < own.groups ? end : own.groups;
+        for (int64_t g = a.size ? (from + a.size - 1) / a.size : 0; g < groups_end; g += together) {
+            const int64_t some = together < groups_end - g ? together : groups_end - g;
             const uint8_t* group = own.packed + g * a.group_bytes();
             if (!coded) {
                 unpack_group(a, group, keys, values);
                 block(keys, values, g * a.size, a.size, old);
             } else if (a.bits == 4) {
-                groups<4>(group, g, together < own.groups - g ? together : own.groups - g, old);
+                groups<4>(group, g, some, old);
             } else {
-                groups<8>(group, g, together < own.groups - g ? together : own.groups - g, old);
+                groups<8>(group, g, some, old);
             }
         }
-        for (int64_t t = 0; t < whole; t += kKeys) {
+        const int64_t skipped = from > packed ? (from - packed + kKeys - 1) / kKeys * kKeys : 0;
+        for (int64_t t = skipped; t < whole && packed + t < to; t += kKeys) {
             const int64_t count = whole - t < kKeys ? whole - t : kKeys;
             if (packed + t + count <= least && !every) continue;
             block(own.keys + t * a.channels, own.values + t * a.channels, packed + t, count, old);
@@ -383,15 +387,10 @@ struct Head {
     }
 };
 
-void attend(const Attending& a, int64_t sequence, int64_t head, float* scratch) {
+void attend(const Attending& a, const Piece& piece, float* scratch) {
     const int64_t n = a.channels, count = a.group * a.tokens, block = a.size > kKeys ? a.size : kKeys;
+    const int64_t sequence = piece.sequence, head = piece.head;
     const Stretch& own = a.stretches[sequence * a.heads + head];
-    const float* k = a.k + sequence * a.k_strides[0] + head * a.k_strides[1];
-    const float* v = a.v + sequence * a.v_strides[0] + head * a.v_strides[1];
-    for (int64_t t = 0; t < a.tokens; t++) {
-        memcpy(own.keys + (own.held + t) * n, k + t * a.k_strides[2], n * sizeof(float));
-        memcpy(own.values + (own.held + t) * n, v + t * a.v_strides[2], n * sizeof(float));
-    }
     float* queries = scratch;
     float* out = queries + count * n;
     float* scores = out + count * n;
@@ -406,7 +405,12 @@ void attend(const Attending& a, int64_t sequence, int64_t head, float* scratch) 
         most[r] = Rows::kLeast, total[r] = 0;
     }
     Head one{a, own, sequence, head, {count, n, queries, out, scores, most, total}, rest, rest + a.size * n, every};
-    one.all();
+    one.columns(piece.begin, piece.end);
+    if (piece.to) {
+        memcpy(piece.to, out, count * n * sizeof(float));
+        memcpy(piece.to + count * n, most, 2 * count * sizeof(float));
+        return;
+    }
     for (int64_t r = 0; r < count; r++) {
         const int64_t token = r % a.tokens, at = head * a.group + r / a.tokens;
         float* to = a.out + ((sequence * a.tokens + token) * a.heads * a.group + at) * n;

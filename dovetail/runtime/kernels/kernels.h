@@ -87,6 +87,14 @@ struct Attending {        // mirrored in cache/attention.py
     int64_t group_bytes() const { return 2 * size * code_bytes() + 4 * channels + 4 * size * shares(); }
 };
 
+// Columns [begin, end) of what one KV head of one sequence holds, its new tokens included. Without `to` these are all,
+// and the answer goes to `out`; else what they add up to goes there: sums [query][channels], the largest score of each
+// query, the sum of its weights.
+struct Piece {
+    int64_t sequence, head, begin, end;
+    float* to;
+};
+
 struct Variant {
     const char* name;
     // Output columns of tiles [begin, end), for all tokens: y is [token][rows].
@@ -99,8 +107,8 @@ struct Variant {
     void (*norm)(const float* x, const float* weight, float epsilon, int64_t width, float* out);
     // Output columns [begin, end) of y [token][rows] = x [token][columns] times the matrix transposed.
     void (*dense)(const Floating&, const float* x, int64_t tokens, float* y, int64_t begin, int64_t end);
-    // One KV head of one sequence, its new tokens written behind those it holds. `scratch`: `attend_floats`.
-    void (*attend)(const Attending&, int64_t sequence, int64_t head, float* scratch);
+    // Some columns of one KV head of one sequence, whose new tokens lie behind those it holds. `scratch`: `attend_floats`.
+    void (*attend)(const Attending&, const Piece&, float* scratch);
 };
 
 const Variant& variant_at(int index);
