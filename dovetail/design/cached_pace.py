@@ -73,7 +73,8 @@ class CachedPace:
         return float(batch * runner.kv_heads * one.mean(1).sum())
 
     def _passing(self, batch: int) -> float:
-        return self._once(("pass", batch), lambda: self._step_s(batch, CachePlan(), 1))
+        found: float = self._once(("pass", batch), lambda: self._step_s(batch, CachePlan(), 1))
+        return found
 
     def _keeping(self, plan: CachePlan) -> float:
         """Of a text and step: what a short text takes beyond its pass and what it reads."""
@@ -86,7 +87,8 @@ class CachedPace:
             read = self._read_s(self.bytes(_TEXTS, plan, length), plan.groups)
             return max(0.0, whole - passing - read) / _TEXTS
 
-        return self._once(("keep", repr(plan)), measured)
+        found: float = self._once(("keep", repr(plan)), measured)
+        return found
 
     def _read_s(self, size: float, groups: KVGroups | None) -> float:
         known = self._once(("read", groups), lambda: [self._attending(groups, each) for each in _SIZES])

@@ -32,8 +32,8 @@ def prompt_bytes(runner: Runner, plan: CachePlan | None, length: int) -> int:
 
     if not isinstance(runner, LlamaRunner):
         return 0
-    element, layers = runner.embedding.element_size(), len(runner.layers)
-    token = 2 * runner.kv_heads * runner.head_dim * element  # of a layer
+    element, width, layers = int(runner.embedding.element_size()), int(runner.embedding.shape[1]), len(runner.layers)
+    token = int(2 * runner.kv_heads * runner.head_dim * element)  # of a layer
     if plan is None:
         return length * token * layers
     kept = [length if plan.policy is None else int(plan.policy.kept(length, layer, layers)) for layer in range(layers)]
@@ -41,7 +41,7 @@ def prompt_bytes(runner: Runner, plan: CachePlan | None, length: int) -> int:
     if plan.groups is not None:
         channels = runner.head_dim
         held = sum(float(plan.groups.bytes(n, channels, channels, element)) for n in kept) * runner.kv_heads
-    return int(held) + length * (token + _STATES * runner.embedding.shape[1] * element)
+    return int(held) + length * (token + _STATES * width * element)
 
 
 def check_prompt(runner: Runner, plan: CachePlan | None, length: int, free: int | None) -> None:

@@ -112,7 +112,8 @@ class HeldCache(KVCache):
 
     def places(self, layer: int) -> Table:
         """Where the kernel finds what each sequence and head holds, as of the last `reserve`."""
-        return self._places[layer]
+        found: Table = self._places[layer]
+        return found
 
     @property
     def undisturbed(self) -> int:
