@@ -57,10 +57,11 @@ class Held:
         if self.queries is None:
             raise ValueError("no queries")
         count, keys = self.queries.shape[2], self.keys.float().unsqueeze(1)
-        scores = self.queries.float() @ keys.transpose(2, 3) * self.keys.shape[2] ** -0.5
+        scores = (self.queries.float() * self.keys.shape[2] ** -0.5) @ keys.transpose(2, 3)
         later = torch.ones(count, count, dtype=torch.bool, device=scores.device).triu(1)
         scores[..., self.tokens - count :].masked_fill_(later, float("-inf"))
-        paid: Tensor = scores.softmax(-1)
+        scores.sub_(scores.amax(-1, keepdim=True)).exp_()  # in place: of a long prompt these are larger than its keys
+        paid: Tensor = scores.div_(scores.sum(-1, keepdim=True))
         return paid
 
     def summed(self) -> tuple[Tensor, Tensor]:
