@@ -16,7 +16,6 @@ from dovetail.core.errors import CHECK_FAILED, DovetailError
 SYNTHESIS = {
     "ecp5": "synth_ecp5 -noflatten -top {top}",
     "xcup": "synth_xilinx -family xcup -top {top}",
-    "asic": "synth -top {top}; abc -g simple",
 }
 HINT = "install yosys (Debian: apt install yosys) or pip install 'dovetail[rtl]'; counts are modelled without it"
 Counts = dict[str, int]
@@ -37,14 +36,14 @@ def synthesise(folder: Path, family: str, top: str = "overlay", *, limit_s: floa
     Parameters
     ----------
     family : str
-        ``ecp5``, ``xcup`` or ``asic``.
+        ``ecp5`` or ``xcup``.
     limit_s : float
         Seconds of wall time after which this gives up.
 
     Raises
     ------
     DovetailError
-        No Yosys, a module that it does not accept, or no time left.
+        No Yosys, a family that it does not synthesise for, a module that it does not accept, or no time left.
     """
     return _resources(_FAMILIES[family](totals(_stat(folder, family, top, limit_s))), family)
 
@@ -55,6 +54,9 @@ def _resources(counts: tuple[int, int, int, int], family: str) -> Resources:
 
 def _stat(folder: Path, family: str, top: str, limit_s: float) -> str:
     command = yosys()
+    if family not in SYNTHESIS:
+        why = "gates need a library of cells"
+        raise DovetailError(f"no synthesis for {family}", where="resources", why=why, hint="modelled counts")
     if command is None:
         raise DovetailError("no Yosys", where="resources", why="it counts them", hint=HINT)
     files = (folder / "files.f").read_text(encoding="utf-8").split()
@@ -127,10 +129,4 @@ def _xcup(cells: Counts) -> tuple[int, int, int, int]:
     return cells.get("DSP48E2", 0), lut, ff, blocks
 
 
-def _asic(cells: Counts) -> tuple[int, int, int, int]:
-    gates = sum(count for cell, count in cells.items() if re.fullmatch(r"\$_(AND|OR|XOR|NAND|NOR|XNOR|NOT|MUX|ANDNOT|ORNOT)_", cell))
-    ff = sum(count for cell, count in cells.items() if re.match(r"\$_(S?DFF|DLATCH)", cell))
-    return 0, gates, ff, 0
-
-
-_FAMILIES: dict[str, Callable[[Counts], tuple[int, int, int, int]]] = {"ecp5": _ecp5, "xcup": _xcup, "asic": _asic}
+_FAMILIES: dict[str, Callable[[Counts], tuple[int, int, int, int]]] = {"ecp5": _ecp5, "xcup": _xcup}

@@ -108,6 +108,14 @@ int main(int count, char** arguments) {
                         waiting.data.assign(&memory[where], &memory[where] + WORD);
                 for (int i = 0; i < WORD; i++)
                     if (strobe[i / 8] >> (i % 8) & 1) memory[where + i] = data[i];
+                if (top.request_address >= option["list"] && top.request_address <= option["list"] + option["total"] / COLUMNS)
+                    for (int c = 0, slice = WORD / COLUMNS; c < COLUMNS; c++)
+                        if (strobe[c * slice / 8] >> (c * slice % 8) & 1) {
+                            uint32_t id;
+                            memcpy(&id, data + c * slice, 4);
+                            printf("token %llu %u\n", (unsigned long long)(top.request_address - option["list"]) * COLUMNS + c, id);
+                            fflush(stdout);
+                        }
             } else {
                 read_words++;
                 responses.push_back({cycle + option["latency"], int(top.request_tag), top.request_address, {}});
