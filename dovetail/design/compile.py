@@ -258,7 +258,7 @@ def _times(chosen: Candidate, clock_hz: float, context: int) -> dict[str, Any]:
                           "products": w.products, "bytes": w.bytes} for w in each],
             } for name, (found, each) in passes.items()
         },
-        "_decode": decode,
+        "bottleneck": _bottleneck(passes["decode"], program.shape.word, port.interval),
     }  # fmt: skip
 
 
@@ -299,3 +299,14 @@ def _perplexity(integers: IntegerModel, loaded: Loaded, asked: Asked, report: Re
     window = min(asked.context, 256)
     real, whole = perplexity(loaded, text, window), quality(integers, loaded, text, window)
     return {"float": real.perplexity, "integer": whole.perplexity}
+
+
+def _bottleneck(each: tuple[Any, list[Any]], word: int, interval: float) -> str:
+    """What a token waits for."""
+    found, works = each
+    moved = found.words * interval / found.cycles
+    busy = sum(work.products for work in works) / word / found.cycles
+    slowest = max(works, key=lambda work: work.end - work.begin)
+    share = (slowest.end - slowest.begin) / found.cycles
+    what = f"{'memory' if moved > 0.5 else 'the engines'}: the port is busy {moved:.0%} of a token's time"
+    return f"{what}, the array {min(busy, 1.0):.0%}; the longest step is {slowest.name}, {share:.0%}"

@@ -9,6 +9,7 @@ from dovetail.accel.choose.port import memory_of, port_of
 from dovetail.accel.compile.schedule import Program, schedule
 from dovetail.accel.compile.shape import Shape
 from dovetail.accel.cycles.predict import predict
+from dovetail.accel.cycles.ring import Port
 from dovetail.accel.golden.model import IntegerModel
 from dovetail.accel.golden.program import Attend
 from dovetail.accel.resources.count import Resources
@@ -54,23 +55,24 @@ class Candidate:
         return self.decode_cycles(half + half // 2) + self.prefill_cycles(half) / half
 
     @property
-    def _port(self):  # type: ignore[no-untyped-def]
+    def _port(self) -> Port:
         return port_of(self.memory, self.program.shape.word)
 
 
 def shapes(model: IntegerModel) -> Iterator[Shape]:
     """Arrays with rows enough for the heads that share keys, small ones first."""
     sharing = max((step.heads // step.kv_heads for step in model.steps if isinstance(step, Attend)), default=1)
+    context = 1 << (model.context - 1).bit_length()
     sizes = [
         (rows, columns, lanes)
-        for rows in _powers(1, ROWS) if rows >= sharing
+        for rows in _powers(2, ROWS) if rows >= sharing
         for columns in _powers(4, COLUMNS)
         for lanes in _powers(4, columns)
     ]  # fmt: skip
     for rows, columns, lanes in sorted(sizes, key=lambda size: size[0] * size[1] * size[2]):
-        for tile in TILES:
-            if tile >= rows or tile == TILES[-1]:
-                yield Shape(rows, columns, lanes, tile=min(tile, _context(model)))
+        for tile in sorted({min(max(tile, rows), context) for tile in TILES}):
+            if rows <= context and 2 * columns <= context:
+                yield Shape(rows, columns, lanes, tile=tile, context=context)
 
 
 def candidate(
@@ -83,10 +85,6 @@ def candidate(
         return None
     memory = memory_of(bandwidth, clock_hz, latency_s, program.shape.word)
     return Candidate(program, memory, modelled(program.shape, family))
-
-
-def _context(model: IntegerModel) -> int:
-    return 1 << (model.context - 1).bit_length()
 
 
 def _powers(first: int, last: int) -> Iterator[int]:

@@ -72,13 +72,12 @@ def simulate(
     ended = time.monotonic()
     same = compare(model, chosen.program, found.tokens, folder / "trace")
     port = port_of(chosen.memory, chosen.program.shape.word)
-    last = found.passes[-1].position + found.passes[-1].tokens
     passes = [
         {
             "position": each.position, "tokens": each.tokens, "simulated": each.cycles, "words": each.words,
             "predicted": predict(
                 chosen.program, each.position, each.tokens, port,
-                chooses=each.position + each.tokens >= len(prompt) or each.position + each.tokens == last,
+                chooses=each.position + each.tokens >= len(prompt),
             ).cycles,
         } for each in found.passes
     ]  # fmt: skip

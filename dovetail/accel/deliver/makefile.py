@@ -31,7 +31,7 @@ BYTES ?= @BYTES
 CYCLES ?= @CYCLES
 export PROMPT PROMPT_IDS
 
-FLAGS := --language 1364-2005 -Wall -Wno-UNUSEDSIGNAL -Wno-UNUSEDPARAM --top-module overlay -f files.f
+FLAGS := --language 1364-2005 -Wall --top-module overlay -f files.f
 SOURCES := $(wildcard rtl/*.v) files.f
 .PHONY: sim lint clean
 

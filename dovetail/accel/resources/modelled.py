@@ -1,0 +1,61 @@
+"""Resources without a synthesis: the units' counts by the array's parameters, memories by their bits.
+
+``count = cell(lanes) * rows * columns + column * columns + row * rows + byte * columns * lanes + fixed``, with constants
+fitted to counts that Yosys 0.23 made of four arrays.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dovetail.accel.compile.shape import Shape
+from dovetail.accel.resources.count import Resources
+from dovetail.accel.resources.memories import blocks
+
+SOURCE = "modelled: constants of units, fitted to Yosys 0.23"
+
+
+@dataclass(frozen=True, slots=True)
+class Linear:
+    """Constants of one count: of a product, of a cell, of a column, of a row, of a byte of the port, and of the rest."""
+
+    product: float
+    cell: float
+    column: float
+    row: float
+    byte: float
+    fixed: float
+
+    def of(self, shape: Shape) -> int:
+        """The count of an overlay."""
+        cells = shape.rows * shape.columns
+        found = self.product * cells * shape.lanes + self.cell * cells + self.column * shape.columns
+        return round(found + self.row * shape.rows + self.byte * shape.word + self.fixed)
+
+
+UNITS: dict[str, dict[str, Linear]] = {
+    "ecp5": {
+        "dsp": Linear(1, 0, 13, 0, 1, 20), "lut": Linear(105, 0, 6500, 300, 60, 8000),
+        "ff": Linear(0, 64, 1200, 100, 80, 3500),
+    },
+    "xcup": {
+        "dsp": Linear(1, 0, 13, 0, 1, 20), "lut": Linear(60, 0, 4000, 200, 40, 5000),
+        "ff": Linear(0, 64, 1200, 100, 80, 3500),
+    },
+    "asic": {
+        "dsp": Linear(1, 0, 13, 0, 1, 20), "lut": Linear(500, 0, 20000, 1000, 200, 30000),
+        "ff": Linear(0, 64, 1200, 100, 80, 3500),
+    },
+}  # fmt: skip
+
+
+def arithmetic(shape: Shape, family: str) -> Resources:
+    """All but the memories, which depend on the program."""
+    known = UNITS[family]
+    return Resources(*(known[kind].of(shape) for kind in ("dsp", "lut", "ff")), bram=0, source=SOURCE)
+
+
+def modelled(shape: Shape, family: str) -> Resources:
+    """Of an overlay with the depths that its program needs."""
+    found = arithmetic(shape, family)
+    return Resources(found.dsp, found.lut, found.ff, blocks(shape, family), SOURCE)
