@@ -9,6 +9,8 @@ from dovetail.accel.compile.shape import Shape, depth, log2
 
 DEPTHS = {"ecp5": (18432, 512, 32), "xcup": (36864, 512, 64), "asic": (16384, 256, 0)}  # bits, least words, LUT RAM to
 
+TABLES = {"ecp5": 2, "xcup": 0, "asic": 0}  # blocks that hold constants
+
 
 @dataclass(frozen=True, slots=True)
 class Buffer:
@@ -47,7 +49,7 @@ def bytes_on_chip(shape: Shape) -> float:
 
 def blocks(shape: Shape, family: str) -> int:
     """Blocks of memory of a family: the fewest of its widths and depths for each buffer; small ones are made of LUTs."""
-    return sum(each.count * _blocks(each, family) for each in buffers(shape))
+    return TABLES[family] + sum(each.count * _blocks(each, family) for each in buffers(shape))
 
 
 def _blocks(each: Buffer, family: str) -> int:

@@ -35,8 +35,8 @@ class Linear:
 
 UNITS: dict[str, dict[str, Linear]] = {
     "ecp5": {
-        "dsp": Linear(1, 0, 13, 0, 1, 20), "lut": Linear(105, 0, 6500, 300, 60, 8000),
-        "ff": Linear(0, 64, 1200, 100, 80, 3500),
+        "dsp": Linear(1, 0, 13, 0, 1, 20), "lut": Linear(36, 285, 6466, 756, 13, 7967),
+        "ff": Linear(0, 64, 1242, 351, 39, 2702),
     },
     "xcup": {
         "dsp": Linear(1, 0, 13, 0, 1, 20), "lut": Linear(60, 0, 4000, 200, 40, 5000),
