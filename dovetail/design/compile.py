@@ -6,7 +6,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -118,14 +118,18 @@ def compile(
             **_simulated(integers, chosen, ids, loaded, asked, report),
             "perplexity": _perplexity(integers, loaded, asked, report),
         }  # fmt: skip
-    answer["seconds"] = {name: exact(value, "s", "measured", "this run, CPU").to_json() for name, value in seconds.items()}
+    answer["seconds"] = {
+        name: exact(value, "s", "measured", "this run, CPU").to_json() for name, value in seconds.items()
+    }
     return answer
 
 
 def _check(asked: Asked) -> None:
     """Before anything takes long. Raises `DovetailError`."""
     if asked.simulate < 0 or asked.context < 8:
-        raise DovetailError("no such run", where="compile", why="tokens from 0, a context of at least 8", hint="--context 256")
+        raise DovetailError(
+            "no such run", where="compile", why="tokens from 0, a context of at least 8", hint="--context 256"
+        )
     if asked.simulate:
         from dovetail.accel.simulate.verilator import verilator
 
@@ -179,8 +183,8 @@ def _prompt(loaded: Loaded, asked: Asked) -> list[int]:
     tokenizer = loaded.tokenizer
     if asked.prompt is not None:
         text = read_text(asked.prompt, "the prompt")
-        return list(tokenizer(text).input_ids)  # type: ignore[misc]
-    return list(tokenizer("The ").input_ids) or [0]  # type: ignore[misc]
+        return list(tokenizer(text).input_ids)
+    return list(tokenizer("The ").input_ids) or [0]
 
 
 def _write(chosen: Candidate, part: Path, loaded: Loaded, ids: list[int], asked: Asked) -> None:
@@ -212,15 +216,20 @@ def _design(
         counted, why = _synthesised(chosen, target, part, report)
     lines = sum(len(path.read_text(encoding="utf-8").splitlines()) for path in part.glob("rtl/*.v"))
     return {
-        "array": {"rows": shape.rows, "columns": shape.columns, "lanes": shape.lanes, "tile": shape.tile, "macs": shape.macs},
+        "array": {name: getattr(shape, name) for name in ("rows", "columns", "lanes", "tile", "macs")},
         "clock": exact(clock_hz, "Hz", "modelled", target.sources["clock"].text).to_json(),
         "memory": {"latency": chosen.memory.latency, "bytes": chosen.memory.bytes, "cycles": chosen.memory.cycles,
                    "word": shape.word, "image": chosen.program.memory.end * shape.word},
         "resources": counted.to_json(), "resources_source": counted.source, "resources_why": why,
         "resources_modelled": chosen.resources.to_json(),
         "resources_units": UNITS[target.family], "limits": dict(target.resources), "verilog_lines": lines,
-        "buffers": [{"name": each.name, "count": each.count, "words": each.words, "bits": each.bits} for each in buffers(shape)],
+        "buffers": [_fields(each) for each in buffers(shape)],
     }  # fmt: skip
+
+
+def _fields(row: Any) -> dict[str, Any]:
+    """A small dataclass as JSON."""
+    return {each.name: getattr(row, each.name) for each in fields(row)}
 
 
 def _synthesised(chosen: Candidate, target: Target, part: Path, report: Report) -> tuple[Any, str]:
@@ -245,7 +254,10 @@ def _times(chosen: Candidate, clock_hz: float, context: int) -> dict[str, Any]:
     decode, prefill = chosen.decode_cycles(half), chosen.prefill_cycles(half)
     port = port_of(chosen.memory, program.shape.word)
     tile = min(program.shape.tile, context)
-    passes = {"decode": works(program, half, 1, port, chooses=True), "prefill": works(program, 0, tile, port, chooses=True)}
+    passes = {
+        "decode": works(program, half, 1, port, chooses=True),
+        "prefill": works(program, 0, tile, port, chooses=True),
+    }
     return {
         "tokens_per_s": exact(clock_hz / decode, "tok/s", "modelled", source).to_json(),
         "tpot": exact(decode / clock_hz, "s", "modelled", source).to_json(),
@@ -254,8 +266,7 @@ def _times(chosen: Candidate, clock_hz: float, context: int) -> dict[str, Any]:
             name: {
                 "cycles": found.cycles, "words": found.words,
                 "tokens": 1 if name == "decode" else tile,
-                "work": [{"name": w.name, "kind": w.kind, "engine": w.engine, "begin": w.begin, "end": w.end,
-                          "products": w.products, "bytes": w.bytes} for w in each],
+                "work": [_fields(work) for work in each],
             } for name, (found, each) in passes.items()
         },
         "bottleneck": _bottleneck(passes["decode"], program.shape.word, port.interval),
@@ -283,7 +294,7 @@ def _simulated(
             "tensors": found.comparison.tensors, "first_difference": found.first_difference,
             "seconds": found.seconds, "build_seconds": found.build_seconds,
         },
-        "text": loaded.tokenizer.decode(found.tokens),  # type: ignore[union-attr]
+        "text": loaded.tokenizer.decode(found.tokens),
     }  # fmt: skip
 
 

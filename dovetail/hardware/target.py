@@ -79,18 +79,19 @@ def load_target(name: str) -> Target:
     return _target(name, parse_yaml(files[name].read_text(encoding="utf-8"), f"{name}.yaml"))
 
 
+_SOURCED = ("resources", "bram_bits", "clock", "latency", "memory", "power")
+
+
 def _target(name: str, file: Mapping[str, Any]) -> Target:
     memory, sources = file["memory"], sources_of(file["source"])
-    unsourced = [part for part in (*_NUMBERS, "resources", "memory", "power", "bram_bits") if part not in sources]
+    unsourced = [part for part in _SOURCED if part not in sources]
     if unsourced or set(file["resources"]) != set(KINDS) or file["family"] not in UNITS:
         why = f"{unsourced[0]} has no source" if unsourced else "resources or family"
         raise DovetailError("this target does not load", where=f"{name}.yaml", why=why, hint="compare with u280.yaml")
     return Target(
-        name, file["title"], file["kind"], file["family"], {kind: int(file["resources"][kind]) for kind in KINDS},
-        int(file["bram_bits"]), *(units.parse(file[key], unit, where=key) for key, unit in _NUMBERS.items()),
-        units.parse(memory["capacity"], "byte"), units.parse(memory["bandwidth"], "byte/s"), memory["type"],
-        units.parse(file["power"]["tdp"], "W"), sources,
+        name=name, title=file["title"], kind=file["kind"], family=file["family"],
+        resources={kind: int(file["resources"][kind]) for kind in KINDS}, bram_bits=int(file["bram_bits"]),
+        clock_hz=units.parse(file["clock"], "Hz"), latency_s=units.parse(file["latency"], "s"),
+        capacity=units.parse(memory["capacity"], "byte"), bandwidth=units.parse(memory["bandwidth"], "byte/s"),
+        memory=memory["type"], tdp_w=units.parse(file["power"]["tdp"], "W"), sources=sources,
     )  # fmt: skip
-
-
-_NUMBERS = {"clock": "Hz", "latency": "s"}

@@ -16,6 +16,8 @@ from dovetail.accel.golden.model import IntegerModel
 from dovetail.accel.simulate.compare import Comparison, compare
 from dovetail.accel.simulate.verilator import build, run, write
 
+WORTH_OPTIMISING = 1_000_000  # cycles, from which on a compiler's optimisation costs less than it saves
+
 
 @dataclass(frozen=True, slots=True)
 class Simulated:
@@ -65,7 +67,8 @@ def simulate(
     report("building the simulator")
     begin = time.monotonic()
     write(chosen.program, folder)
-    build(folder)
+    expected = chosen.prefill_cycles(len(prompt)) + count * chosen.decode_cycles(len(prompt))
+    build(folder, fast=expected > WORTH_OPTIMISING)
     built = time.monotonic()
     report(f"simulating {count} tokens after {len(prompt)}")
     found = run(folder, chosen.program, list(prompt), len(prompt) + count, chosen.memory, folder / "trace")

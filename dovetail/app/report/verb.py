@@ -57,8 +57,8 @@ def report_of(verb: str, data: Data, made: Data) -> Report:
     """The report of any verb's JSON: its quantities, lists, memory, front and measurements, whichever it has."""
     if verb == "compile":
         numbers = _numbers(data)
-        parts = (*compiled.sections(data), *([numbers] if numbers else []))
-        return Report(f"compile: {data['model']} on {data['target']}", _summary(verb, data), parts, made)
+        shown = (*compiled.sections(data), *([numbers] if numbers else []))
+        return Report(f"compile: {data['model']} on {data['target']}", _summary(verb, data), shown, made)
     found = (_measured(data), _front(data), _crossover(data), *_guesses(data), _memory(data), _numbers(data))
     parts = [part for part in found if part]
     named = {key: value for key, value in data.items() if not (key == "rows" and _measured(data))}
