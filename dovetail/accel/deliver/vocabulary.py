@@ -1,8 +1,8 @@
 """A tokenizer as a plain file, so that a program without libraries prints tokens and reads a prompt.
 
-Lines of words parted by blanks: ``begin ID…`` (what a text begins with), ``symbols bytes|characters`` and ``prepend HEX``
-(how a text is cut before pairs are merged), ``token ID HEX`` for the bytes of each token, and ``merge HEX HEX`` for pairs
-in the order of their rank. Without ``symbols`` the tokenizer has no merges: tokens can be printed, not read.
+Lines of words parted by blanks. ``begin ID…``: what a text begins with. ``symbols bytes|characters``,
+``prepend HEX``: how text is cut before pairs are merged. ``token ID HEX``: the bytes of each token. ``merge HEX HEX``:
+pairs in the order of their rank. Without ``symbols`` the tokenizer has no merges: tokens can be printed, not read.
 """
 
 from __future__ import annotations

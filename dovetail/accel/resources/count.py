@@ -15,7 +15,7 @@ class Resources:
     Parameters
     ----------
     dsp, lut, ff, bram : int
-        Multipliers, look-up tables (gates), flip-flops and blocks of memory; `dovetail.hardware.target.UNITS` says what.
+        Multipliers, look-up tables (gates), flip-flops and blocks of memory; `hardware.target.UNITS` says what.
     source : str
         How they are known.
     """

@@ -48,7 +48,7 @@ def bytes_on_chip(shape: Shape) -> float:
 
 
 def blocks(shape: Shape, family: str) -> int:
-    """Blocks of memory of a family: the fewest of its widths and depths for each buffer; small ones are made of LUTs."""
+    """Blocks of memory of a family: the fewest of its widths and depths for each buffer; small ones are LUTs."""
     return TABLES[family] + sum(each.count * _blocks(each, family) for each in buffers(shape))
 
 

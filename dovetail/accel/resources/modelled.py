@@ -1,7 +1,7 @@
 """Resources without a synthesis: the units' counts by the array's parameters, memories by their bits.
 
-``count = cell(lanes) * rows * columns + column * columns + row * rows + byte * columns * lanes + fixed``, with constants
-fitted to counts that Yosys 0.23 made of four arrays.
+A count is the sum of constants times products, cells (rows x columns), columns, rows and bytes of the port, and one for
+the rest. They were fitted to counts that Yosys 0.23 made of four arrays.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ SOURCE = "modelled: constants of units, fitted to Yosys 0.23"
 
 @dataclass(frozen=True, slots=True)
 class Linear:
-    """Constants of one count: of a product, of a cell, of a column, of a row, of a byte of the port, and of the rest."""
+    """Constants of one count: of a product, a cell, a column, a row, a byte of the port, and of the rest."""
 
     product: float
     cell: float

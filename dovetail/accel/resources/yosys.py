@@ -45,7 +45,8 @@ def synthesise(folder: Path, family: str, top: str = "overlay", *, limit_s: floa
     DovetailError
         No Yosys, a family that it does not synthesise for, a module that it does not accept, or no time left.
     """
-    return _resources(_FAMILIES[family](totals(_stat(folder, family, top, limit_s))), family)
+    cells = totals(_stat(folder, family, top, limit_s))
+    return _resources(_FAMILIES[family](cells), family)
 
 
 def _resources(counts: tuple[int, int, int, int], family: str) -> Resources:

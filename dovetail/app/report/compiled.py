@@ -67,12 +67,12 @@ def blocks(found: Found) -> Blocks:
         ("vectors", f"residual stream {size_of('residual stream')}, halves {size_of('halves')}", 2, 3),
     )  # fmt: skip
     flows = (
-        ("main memory", "dispatch"), ("main memory", "weight stream"), ("weight stream", "array"), ("operands", "array"),
-        ("array", "requantise"), ("requantise", "softmax"), ("softmax", "array"), ("requantise", "argmax"),
-        ("requantise", "vectors"), ("vectors", "vector unit"), ("constants", "vector unit"), ("vector unit", "operands"),
-        ("vector unit", "main memory"), ("main memory", "constants"),
+        ("main memory", "dispatch"), ("main memory", "weight stream"), ("weight stream", "array"),
+        ("operands", "array"), ("array", "requantise"), ("requantise", "softmax"), ("softmax", "array"),
+        ("requantise", "argmax"), ("requantise", "vectors"), ("vectors", "vector unit"), ("constants", "vector unit"),
+        ("vector unit", "operands"), ("vector unit", "main memory"), ("main memory", "constants"),
     )  # fmt: skip
-    says = f"An array of {size} products a cycle behind one port of {memory['word']} bytes; keys and values go back to memory."
+    says = f"{size} products a cycle behind one port of {memory['word']} bytes; keys and values go back to memory."
     return Blocks("The overlay", [Block(*part) for part in parts], flows, says)
 
 

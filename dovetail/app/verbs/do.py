@@ -1,4 +1,4 @@
-"""``compress``, ``run``, ``build``, ``compile``, ``measure``: do it for real, and put the prediction beside the measurement."""
+"""``compress``, ``run``, ``build``, ``compile``, ``measure``: do it for real, with the prediction beside it."""
 
 from __future__ import annotations
 
