@@ -56,11 +56,12 @@ from dovetail.accel.simulate.compare import compare
 from dovetail.accel.simulate.verilator import Memory, Run, build, run, write
 from dovetail.core.errors import DovetailError
 from dovetail.hardware.target import load_target
-from dovetail.model.find import EMBEDDED
+from dovetail.model.find import SHIPPED
 from dovetail.runtime.corpus import held_out_text
 from dovetail.runtime.load import load
 from dovetail.runtime.perplexity import perplexity
 
+EMBEDDED = SHIPPED["embedded"]
 STORIES = Path(os.environ.get("DOVETAIL_DATA", "")) / "models" / "stories260K" / "hf"
 SCHEMES = ("w8a8", "w4a8")
 CLOCK, LATENCY = 200e6, 200e-9
@@ -145,7 +146,7 @@ def exact(asked: argparse.Namespace) -> Iterator[Row]:
                 wall = time.monotonic() - begin
                 same = compare(model, program, found.tokens, place / "trace")
                 right = list(found.tokens[len(prompt) :]) == model.decode(prompt, asked.tokens)
-                got = f"{same.bits_different} of {same.bits:,}, {same.tensors:,} tensors; same text: {right}; {wall:.0f} s"
+                got = f"{same.bits_different} of {same.bits:,}, {same.tensors:,} tensors; text {right}, {wall:.0f} s"
                 yield Row(f"{name} {weights}: {asked.tokens} tokens decoded in simulation, bits different", "0", got)
 
 

@@ -17,7 +17,7 @@ from dovetail.core.errors import INFEASIBLE, USAGE, DovetailError
 from dovetail.core.lazy import require
 from dovetail.design.compile import Asked
 from dovetail.hardware import load_machine
-from dovetail.model.find import EMBEDDED
+from dovetail.model.find import SHIPPED
 
 KEYS = {"path", "cycles_per_token", "bits_different", "resources", "perplexity"}
 
@@ -35,7 +35,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tiny") / "tiny"
     transformers.LlamaForCausalLM(config).save_pretrained(folder)
     for name in ("tokenizer.json", "tokenizer_config.json"):
-        shutil.copy(EMBEDDED / name, folder / name)
+        shutil.copy(SHIPPED["embedded"] / name, folder / name)
     return folder
 
 
@@ -86,7 +86,7 @@ def test_the_folder_decodes_text_by_itself(compiled: Path, tools: dict[str, str]
     if shutil.which("make") is None:
         pytest.skip("no make")
     folder = shutil.copytree(compiled, tmp_path / "moved")
-    loaded = require("transformers", "torch", to="test").AutoTokenizer.from_pretrained(EMBEDDED)
+    loaded = require("transformers", "torch", to="test").AutoTokenizer.from_pretrained(SHIPPED["embedded"])
     tokens = json.loads((compiled / "result.json").read_text())["simulation"]["tokens"]
     fast = ["make", "-s", "-C", str(folder), "OPT_FAST=-O0"]
     done = subprocess.run([*fast, "sim", "TOKENS=2"], env=tools, capture_output=True, text=True, timeout=300)

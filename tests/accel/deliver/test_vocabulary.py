@@ -12,7 +12,7 @@ import pytest
 
 from dovetail.accel.deliver import decoder
 from dovetail.accel.deliver.vocabulary import vocabulary_text
-from dovetail.model.find import EMBEDDED
+from dovetail.model.find import SHIPPED
 from dovetail.runtime.corpus import documents
 from dovetail.runtime.load import tokenizer_of
 
@@ -45,7 +45,7 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def tokenizers() -> list[Any]:
-    return [pytest.param(EMBEDDED, id="bytes"), pytest.param(STORIES, id="characters")]
+    return [pytest.param(SHIPPED["embedded"], id="bytes"), pytest.param(STORIES, id="characters")]
 
 
 @pytest.mark.parametrize("folder", tokenizers())
@@ -61,7 +61,7 @@ def test_a_prompt_is_cut_and_shown_as_the_tokenizer_does(program: Path, folder: 
 
 
 def test_code_is_cut_nearly_as_the_tokenizer_cuts_it(program: Path) -> None:
-    known = tokenizer_of(EMBEDDED)
+    known = tokenizer_of(SHIPPED["embedded"])
     text = documents("validation")[0].text[:3000]
     mine, real = spoken(program, known, text)[0], known(text).input_ids
     assert known.decode(mine) == text
