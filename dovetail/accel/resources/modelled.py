@@ -1,8 +1,8 @@
 """Resources without a synthesis: the units' counts by the array's parameters, memories by their bits.
 
 A count is the sum of constants times products, cells (rows x columns), columns, rows and bytes of the port, and one for
-the rest. They were fitted to counts that Yosys 0.23 made of arrays of 2x4x4, 4x16x4, 8x8x8 and 2x16x8: all four for
-``ecp5``, three for ``xcup``, the smallest for ``asic``, whose other constants have the proportions of ``ecp5``.
+the rest. They were fitted to counts that Yosys 0.23 made of arrays of 2x4x4, 4x16x4, 8x8x8 and 2x16x8; those
+of ``asic`` to the smallest alone, in the proportions of ``ecp5``.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ UNITS: dict[str, dict[str, Linear]] = {
         "ff": Linear(0, 64, 1242, 351, 39, 2702),
     },
     "xcup": {
-        "dsp": Linear(1, 0, 10, 0, 0, 21), "lut": Linear(120, -296, 3050, 609, 0, 2254),
-        "ff": Linear(0, 64, 840, 244, 0, 2094),
+        "dsp": Linear(1, 0, 10, 0, 0, 21), "lut": Linear(120, -296, 2809, 128, 80, 2896),
+        "ff": Linear(0, 64, 753, 70, 29, 2325),
     },
     "asic": {
         "dsp": Linear(1, 0, 13, 0, 1, 20), "lut": Linear(700, 0, 33870, 3960, 0, 41750),
