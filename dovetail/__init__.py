@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from dovetail.design.advise import advise
     from dovetail.design.build import build
     from dovetail.design.calibrate import calibrate_host as calibrate
+    from dovetail.design.compile import compile
     from dovetail.design.compress import compress
     from dovetail.design.estimate import estimate
     from dovetail.design.explain import explain
@@ -38,6 +39,7 @@ _HOMES = {
     "advise": "design.advise:advise",
     "build": "design.build:build",
     "calibrate": "design.calibrate:calibrate_host",
+    "compile": "design.compile:compile",
     "compress": "design.compress:compress",
     "estimate": "design.estimate:estimate",
     "explain": "design.explain:explain",
@@ -56,6 +58,7 @@ __all__ = [
     "advise",
     "build",
     "calibrate",
+    "compile",
     "compress",
     "estimate",
     "explain",

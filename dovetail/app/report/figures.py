@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from dovetail.app.report import crossover, measured, memory, pareto, roofline
-from dovetail.app.report.data import Crossover, Measured, Memory, Pareto, Roofline, Table
+from dovetail.app.report import blocks, crossover, measured, memory, pareto, roofline, timeline
+from dovetail.app.report.data import Blocks, Crossover, Measured, Memory, Pareto, Roofline, Table, Timeline
 from dovetail.app.report.markup import Raw
 
 
@@ -28,4 +28,6 @@ KINDS: dict[type, Kind] = {
     Memory: Kind(memory.charts, memory.says, memory.table, memory.brief),
     Crossover: Kind(crossover.charts, crossover.says, crossover.table, crossover.brief, answer_first=True),
     Measured: Kind(measured.charts, measured.says, measured.table, measured.table, answer_first=True),
+    Blocks: Kind(blocks.charts, blocks.says, blocks.table, blocks.table),
+    Timeline: Kind(timeline.charts, timeline.says, timeline.table, timeline.table),
 }

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dovetail.app.report import measured
+from dovetail.app.report import compiled, measured
 from dovetail.app.report.data import (
     Crossover,
     CrossoverSeries,
@@ -36,6 +36,7 @@ _NEXT = {
     "estimate": "dovetail explain --help",  # the answer holds names, not the files they were asked by
     "search": "dovetail build {winner[model]} --on {winner[machine]} --recipe {winner[recipe]} --out out",
     "measure": "dovetail calibrate --host",
+    "compile": "make -C {path} sim",
     "advise": "dovetail estimate --help",
 }
 
@@ -54,6 +55,10 @@ def keep(verb: str, data: Data, out: Path, inputs: Sequence[Path] = ()) -> Path:
 
 def report_of(verb: str, data: Data, made: Data) -> Report:
     """The report of any verb's JSON: its quantities, lists, memory, front and measurements, whichever it has."""
+    if verb == "compile":
+        numbers = _numbers(data)
+        shown = (*compiled.sections(data), *([numbers] if numbers else []))
+        return Report(f"compile: {data['model']} on {data['target']}", _summary(verb, data), shown, made)
     found = (_measured(data), _front(data), _crossover(data), *_guesses(data), _memory(data), _numbers(data))
     parts = [part for part in found if part]
     named = {key: value for key, value in data.items() if not (key == "rows" and _measured(data))}
@@ -108,6 +113,8 @@ def _summary(verb: str, data: Data) -> Summary:
 
 
 def _answer(verb: str, data: Data) -> str:
+    if verb == "compile":
+        return compiled.summary(data)
     if data.get("feasible") is False:
         return f"Infeasible: {words(data.get('why') or 'no reason given')}"
     if section := _measured(data):

@@ -1,4 +1,4 @@
-"""``compress``, ``run``, ``build``, ``measure``: do it for real, and put the prediction beside the measurement."""
+"""``compress``, ``run``, ``build``, ``compile``, ``measure``: do it for real, with the prediction beside it."""
 
 from __future__ import annotations
 
@@ -61,6 +61,15 @@ def add_to(app: typer.Typer) -> None:
     )
     add(app, "Do", run, ["dovetail run embedded --prompt-file prompt.txt --max-new 64"])
     add(app, "Do", build, ["dovetail build embedded --on h100-sxm --recipe w8a16 --out ./winner"])
+    add(
+        app,
+        "Do",
+        compile,
+        [
+            "dovetail compile embedded --target ecp5-85 --simulate 16 --out ./chip",
+            "dovetail compile ./my-model --target u280 --budget 'dsp<=512,bw=10GB/s' --recipe w4a8 --out ./chip",
+        ],
+    )
     add(app, "Do", measure, ["dovetail measure ./winner --out ./measured"])
     add(app, "Do", recall, ["dovetail recall", "dovetail recall w4a16-rtn --length 8192 --question after"])
 
@@ -216,6 +225,46 @@ def build(
         print(command(["dovetail", "measure", found["path"]]))
 
     emit(Answer("build", found, screen), as_json=json, quiet=quiet, out=out, inputs=_read(model))
+
+
+def compile(
+    model: ModelName,
+    target: Annotated[str, typer.Option(metavar="NAME", help="ecp5-85, u280 or asic.")],
+    out: Folder,
+    budget: Annotated[
+        str, typer.Option(metavar="TERMS", help="Such as 'dsp<=256,bram<=100,bw=10GB/s'; else all there is.")
+    ] = "",
+    recipe: Annotated[str, typer.Option(metavar="NAME", help="w8a8, or w4a8: weights in 4 bits.")] = "w8a8",
+    simulate: Annotated[int, typer.Option(metavar="N", help="Tokens to decode in RTL simulation.", min=0)] = 0,
+    prompt_file: Annotated[
+        Path | None, typer.Option("--prompt-file", metavar="FILE", help="UTF-8 text that the simulation continues.")
+    ] = None,
+    context: Annotated[int, typer.Option(metavar="N", help="Most tokens of a sequence.", min=8)] = 256,
+    text: Text = None,
+    calibrate_on: CalibrateOn = None,
+    quality: Annotated[bool, typer.Option(help="Perplexity of the integers; off: --no-quality.")] = True,
+    synthesis: Annotated[bool, typer.Option(help="Resources by Yosys; off: --no-synthesis.")] = True,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Turn a checkpoint into an accelerator in Verilog.
+
+    Writes RTL, the image of memory, a test bench and a report; 'make -C DIR sim' decodes text there. The array is the
+    one that is predicted to take the least time for a token within the budget. With --simulate every tensor of every
+    layer is compared with the integer model, bit for bit.
+    """
+    from dovetail.app.compile_screen import compile_screen
+    from dovetail.core.errors import CHECK_FAILED
+    from dovetail.design.compile import Asked
+    from dovetail.design.compile import compile as make
+
+    asked = Asked(budget, context, simulate, prompt_file, text, calibrate_on, quality, synthesis)
+    found = make(
+        model, target, out, recipe=recipe, asked=asked, report=lambda line: progress(line, quiet=quiet)
+    )  # fmt: skip
+    code = CHECK_FAILED if found["bits_different"] else 0
+    answer = Answer("compile", found, lambda: compile_screen(found, quiet), code)
+    emit(answer, as_json=json, quiet=quiet, out=out, inputs=_read(model))
 
 
 def measure(

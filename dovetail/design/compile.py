@@ -1,0 +1,322 @@
+"""`compile`: a checkpoint as an accelerator: RTL, weights, test bench; and whether a simulation of it is right."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dovetail.core.errors import DovetailError
+from dovetail.core.files import check_apart, read_text, whole_folder, write_text
+from dovetail.core.quantity import exact
+from dovetail.design.resolve import as_model, weights_of
+from dovetail.hardware.target import UNITS, Target, load_target
+from dovetail.hardware.templates.overlay import Overlay
+from dovetail.model import Model
+
+if TYPE_CHECKING:
+    from dovetail.accel.choose.candidates import Candidate
+    from dovetail.accel.compile.shape import Shape
+    from dovetail.accel.golden.model import IntegerModel
+    from dovetail.runtime.load import Loaded
+
+MARK = "memory.map"  # by which our folders are known
+CONTEXT, TOKENS = 256, 32
+QUALITY_BYTES = 16_000  # of the text that perplexity is measured on, where none is given
+Report = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What of the run is the user's choice.
+
+    Parameters
+    ----------
+    budget : str
+        ``dsp<=256,bram<=100,bw=10GB/s``; what it leaves out is the target's.
+    context : int
+        Most tokens of a sequence.
+    simulate : int
+        Tokens to decode in simulation and compare; 0 for none.
+    prompt : Path, optional
+        Text that simulation continues.
+    text, calibrate_on : Path, optional
+        Text that perplexity is measured on, and that formats are chosen on.
+    quality, synthesis : bool
+        Whether to measure perplexity, and to count resources with Yosys.
+    shape : Shape, optional
+        The array to take instead of the fastest that the budget allows.
+    """
+
+    budget: str = ""
+    context: int = CONTEXT
+    simulate: int = 0
+    prompt: Path | None = None
+    text: Path | None = None
+    calibrate_on: Path | None = None
+    quality: bool = True
+    synthesis: bool = True
+    shape: Shape | None = None
+
+
+def compile(
+    model: Model | str,
+    target: str,
+    out: str | Path,
+    *,
+    recipe: str = "w8a8",
+    asked: Asked | None = None,
+    report: Report = lambda line: None,
+) -> dict[str, Any]:
+    """Write an accelerator for a language model, whole or not at all, and simulate it where asked.
+
+    Parameters
+    ----------
+    target : str
+        ``ecp5-85``, ``u280`` or ``asic``.
+    recipe : str
+        ``w8a8``, or ``w4a8`` (groups of 32 inputs).
+    out : str or Path
+        The folder; ``make -C OUT sim`` decodes text there.
+
+    Returns
+    -------
+    dict
+        ``path, cycles_per_token{predicted,simulated}, bits_different, resources{dsp,lut,ff,bram},
+        perplexity{float,integer}`` and what the report shows. What was not asked for is None.
+
+    Raises
+    ------
+    DovetailError
+        An operator outside the set, a sum that may overflow, a budget that no design meets (exit code 3), no Verilator
+        where simulation is asked for, a simulation that fails (4).
+    """
+    from dovetail.accel.choose.budget import parse_budget
+
+    asked = asked or Asked()
+    found, where, out = as_model(model), load_target(target), Path(out)
+    budget, source = parse_budget(asked.budget, where), weights_of(found)
+    check_apart(source, out)
+    _check(asked)
+    with whole_folder(out, MARK) as part:
+        loaded, integers, seconds = _lowered(found, source, recipe, asked, report)
+        report("choosing the array")
+        chosen, seconds["choose"] = _timed(lambda: _choose(integers, where, asked, report))
+        ids = _prompt(loaded, asked)
+        _fits(ids, asked)
+        _, seconds["write"] = _timed(lambda: _write(chosen, part, loaded, ids, asked))
+        write_text(part / "machine.yaml", _machine(chosen, where, asked).text())
+        answer = {
+            "path": str(out), "model": found.name, "target": target, "recipe": recipe, "context": asked.context,
+            "budget": {**budget.limits, "bandwidth": budget.bandwidth, "clock": budget.clock_hz},
+            **_design(chosen, where, budget.clock_hz, asked, part, report),
+            **_times(chosen, budget.clock_hz, asked.context),
+            **_simulated(integers, chosen, ids, loaded, asked, report),
+            "perplexity": _perplexity(integers, loaded, asked, report),
+        }  # fmt: skip
+    answer["seconds"] = {
+        name: exact(value, "s", "measured", "this run, CPU").to_json() for name, value in seconds.items()
+    }
+    return answer
+
+
+def _check(asked: Asked) -> None:
+    """Before anything takes long. Raises `DovetailError`."""
+    if asked.simulate < 0 or asked.context < 8:
+        raise DovetailError(
+            "no such run", where="compile", why="tokens from 0, a context of at least 8", hint="--context 256"
+        )
+    if asked.simulate:
+        from dovetail.accel.simulate.verilator import verilator
+
+        verilator()
+
+
+def _fits(ids: list[int], asked: Asked) -> None:
+    made = asked.simulate or 1
+    if len(ids) + made > asked.context:
+        why = f"{len(ids)} of the prompt and {made} to make, the context is {asked.context}"
+        raise DovetailError("more tokens than the context", where="--simulate", why=why, hint="a longer --context")
+
+
+def _timed(work: Callable[[], Any]) -> tuple[Any, float]:
+    """A result and its CPU seconds."""
+    begin = time.process_time()
+    return work(), time.process_time() - begin
+
+
+def _lowered(
+    model: Model, source: Path, recipe: str, asked: Asked, report: Report
+) -> tuple[Loaded, IntegerModel, dict[str, float]]:
+    from dovetail.accel.lowering.folder import lower
+    from dovetail.accel.lowering.lower import Scheme
+    from dovetail.core.lazy import require
+
+    scheme = Scheme(recipe)
+    require("torch", "torch", to="read a checkpoint")
+    from dovetail.runtime.load import load
+
+    report(f"loading {model.name}")
+    loaded, reading = _timed(lambda: load(source))
+    if asked.context > loaded.max_context:
+        why = f"{model.name} holds {loaded.max_context}"
+        raise DovetailError(f"a context of {asked.context} tokens", where="--context", why=why, hint="that at most")
+    text = None if asked.calibrate_on is None else read_text(asked.calibrate_on, "the text to calibrate on")
+    report(f"integers ({recipe})")
+    integers, lowering = _timed(lambda: lower(loaded, scheme, context=asked.context, text=text))
+    return loaded, integers, {"load": reading, "lower": lowering}
+
+
+def _choose(integers: IntegerModel, target: Target, asked: Asked, report: Report) -> Candidate:
+    from dovetail.accel.choose.budget import parse_budget
+    from dovetail.accel.choose.choose import choose
+
+    return choose(integers, target, parse_budget(asked.budget, target), asked.shape)
+
+
+def _prompt(loaded: Loaded, asked: Asked) -> list[int]:
+    """Ids that simulation starts from: the user's text, or the begin token, or a few words."""
+    tokenizer = loaded.tokenizer
+    if asked.prompt is not None:
+        text = read_text(asked.prompt, "the prompt")
+        return list(tokenizer(text).input_ids)
+    return list(tokenizer("The ").input_ids) or [0]
+
+
+def _write(chosen: Candidate, part: Path, loaded: Loaded, ids: list[int], asked: Asked) -> None:
+    from dovetail.accel.deliver.folder import write_folder
+
+    tokens = asked.simulate or min(TOKENS, asked.context - len(ids))
+    write_folder(chosen.program, part, chosen.memory, loaded.tokenizer, ids, tokens, asked.context)
+
+
+def _machine(chosen: Candidate, target: Target, asked: Asked) -> Overlay:
+    from dovetail.accel.choose.budget import parse_budget
+    from dovetail.accel.resources.memories import bytes_on_chip
+
+    shape, budget = chosen.program.shape, parse_budget(asked.budget, target)
+    return Overlay(
+        f"overlay-{target.name}", target.kind, shape.rows, shape.columns, shape.lanes, bytes_on_chip(shape),
+        budget.clock_hz, budget.bandwidth, target.capacity, target.memory, target.tdp_w,
+    )  # fmt: skip
+
+
+def _design(
+    chosen: Candidate, target: Target, clock_hz: float, asked: Asked, part: Path, report: Report
+) -> dict[str, Any]:
+    """The array, its memories, what they take."""
+    from dovetail.accel.resources.memories import buffers
+
+    shape, counted, why = chosen.program.shape, chosen.resources, ""
+    if asked.synthesis:
+        counted, why = _synthesised(chosen, target, part, report)
+    lines = sum(len(path.read_text(encoding="utf-8").splitlines()) for path in part.glob("rtl/*.v"))
+    return {
+        "array": {name: getattr(shape, name) for name in ("rows", "columns", "lanes", "tile", "macs")},
+        "clock": exact(clock_hz, "Hz", "modelled", target.sources["clock"].text).to_json(),
+        "memory": {"latency": chosen.memory.latency, "bytes": chosen.memory.bytes, "cycles": chosen.memory.cycles,
+                   "word": shape.word, "image": chosen.program.memory.end * shape.word},
+        "resources": counted.to_json(), "resources_source": counted.source, "resources_why": why,
+        "resources_modelled": chosen.resources.to_json(),
+        "resources_units": UNITS[target.family], "limits": dict(target.resources), "verilog_lines": lines,
+        "buffers": [_fields(each) for each in buffers(shape)],
+    }  # fmt: skip
+
+
+def _fields(row: Any) -> dict[str, Any]:
+    """A small dataclass as JSON."""
+    return {each.name: getattr(row, each.name) for each in fields(row)}
+
+
+def _synthesised(chosen: Candidate, target: Target, part: Path, report: Report) -> tuple[Any, str]:
+    """Counts by Yosys, or the model's and why."""
+    from dovetail.accel.resources.yosys import SYNTHESIS, synthesise, yosys
+
+    if target.family in SYNTHESIS and yosys() is not None:
+        report("counting resources with Yosys (--no-synthesis leaves it out)")
+    try:
+        return synthesise(part, target.family), ""
+    except DovetailError as error:
+        return chosen.resources, str(error)
+
+
+def _times(chosen: Candidate, clock_hz: float, context: int) -> dict[str, Any]:
+    """What the cycle model says of a token, of a prompt, of every instruction."""
+    from dovetail.accel.choose.port import port_of
+    from dovetail.accel.choose.work import works
+
+    program, half = chosen.program, max(1, context // 2)
+    source = f"cycle model, token {half} of {context}"
+    decode, prefill = chosen.decode_cycles(half), chosen.prefill_cycles(half)
+    port = port_of(chosen.memory, program.shape.word)
+    tile = min(program.shape.tile, context)
+    passes = {
+        "decode": works(program, half, 1, port, chooses=True),
+        "prefill": works(program, 0, tile, port, chooses=True),
+    }
+    return {
+        "tokens_per_s": exact(clock_hz / decode, "tok/s", "modelled", source).to_json(),
+        "tpot": exact(decode / clock_hz, "s", "modelled", source).to_json(),
+        "ttft": exact(prefill / clock_hz, "s", "modelled", f"cycle model, {half} tokens").to_json(),
+        "passes": {
+            name: {
+                "cycles": found.cycles, "words": found.words,
+                "tokens": 1 if name == "decode" else tile,
+                "work": [_fields(work) for work in each],
+            } for name, (found, each) in passes.items()
+        },
+        "bottleneck": _bottleneck(passes["decode"], program.shape.word, port.interval),
+    }  # fmt: skip
+
+
+def _simulated(
+    integers: IntegerModel, chosen: Candidate, ids: list[int], loaded: Loaded, asked: Asked, report: Report
+) -> dict[str, Any]:
+    """Tokens decoded in simulation, compared bit for bit, their cycles beside the predicted."""
+    if not asked.simulate:
+        at = max(1, asked.context // 2)
+        return {"cycles_per_token": {"predicted": chosen.decode_cycles(at), "simulated": None}, "bits_different": None,
+                "simulation": None, "text": None}  # fmt: skip
+    from dovetail.accel.choose.simulated import simulate
+
+    with tempfile.TemporaryDirectory(prefix="dovetail-rtl-") as scratch:
+        found = simulate(integers, chosen, ids, asked.simulate, Path(scratch), report)
+    predicted, cycles = found.cycles_per_token
+    return {
+        "cycles_per_token": {"predicted": predicted, "simulated": cycles},
+        "bits_different": found.comparison.bits_different,
+        "simulation": {
+            "tokens": list(found.tokens), "prompt": len(ids), "passes": found.passes, "bits": found.comparison.bits,
+            "tensors": found.comparison.tensors, "first_difference": found.first_difference,
+            "seconds": found.seconds, "build_seconds": found.build_seconds,
+        },
+        "text": loaded.tokenizer.decode(found.tokens),
+    }  # fmt: skip
+
+
+def _perplexity(integers: IntegerModel, loaded: Loaded, asked: Asked, report: Report) -> dict[str, float] | None:
+    if not asked.quality:
+        return None
+    from dovetail.accel.golden.quality import quality
+    from dovetail.runtime.corpus import held_out_text
+    from dovetail.runtime.perplexity import perplexity
+
+    report("perplexity (--no-quality leaves it out)")
+    text = held_out_text(QUALITY_BYTES) if asked.text is None else read_text(asked.text, "the text")
+    window = min(asked.context, 256)
+    real, whole = perplexity(loaded, text, window), quality(integers, loaded, text, window)
+    return {"float": real.perplexity, "integer": whole.perplexity}
+
+
+def _bottleneck(each: tuple[Any, list[Any]], word: int, interval: float) -> str:
+    """What a token waits for."""
+    found, works = each
+    moved = found.words * interval / found.cycles
+    busy = sum(work.products for work in works) / word / found.cycles
+    slowest = max(works, key=lambda work: work.end - work.begin)
+    share = (slowest.end - slowest.begin) / found.cycles
+    what = f"{'memory' if moved > 0.5 else 'the engines'}: the port is busy {moved:.0%} of a token's time"
+    return f"{what}, the array {min(busy, 1.0):.0%}; the longest step is {slowest.name}, {share:.0%}"

@@ -1,0 +1,1 @@
+"""Machines made from a few free parameters instead of a data sheet."""
