@@ -16,12 +16,20 @@ from pathlib import Path
 
 from dovetail.core.errors import DovetailError
 from dovetail.core.files import cache_folder
-from dovetail.hls.headers import include_path
+from dovetail.hls.headers import SHIMS, include_path
 from dovetail.hls.sandbox import Limits, Ran, run
 
 STANDARD = "-std=c++17"
 LIMITS = Limits(wall_s=40.0, cpu_s=40.0, memory=3 << 30, output=4 << 20)
-PRELUDE = ("ap_int.h", "ap_fixed.h", "hls_stream.h", "ap_axi_sdata.h", "hls_math.h", "hls_vector.h")
+PRELUDE = (
+    "ap_int.h",
+    "ap_fixed.h",
+    "hls_stream.h",
+    "ap_axi_sdata.h",
+    "hls_math.h",
+    "hls_vector.h",
+    "dovetail_driver.h",
+)
 SYSTEM = ("algorithm", "cmath", "cstdint", "cstdio", "cstdlib", "cstring", "cassert", "iostream", "string")
 _MISSING = re.compile(r"^\s*#\s*include\s*([<\"])([^>\"\n]+)[>\"]", re.MULTILINE)
 
@@ -64,7 +72,7 @@ class Build:
             "-fwrapv" if not self.sanitize else "",
         ]
         out += [f"-fsanitize={','.join(self.sanitize)}"] if self.sanitize else []
-        out += ["-fno-sanitize=vptr,null,alignment", "-fno-omit-frame-pointer"] if self.sanitize else ["-fwrapv"]
+        out += ["-fno-sanitize-recover=all", "-fno-omit-frame-pointer"] if self.sanitize else []
         out += [f"-ftrivial-auto-var-init={self.init}"] if self.init else []
         out += ["-fsanitize-coverage=trace-pc"] if self.counted else []
         out += ["-g1"] if self.debug else []
@@ -72,7 +80,8 @@ class Build:
 
 
 FAST = Build("-O1")
-PROBE = Build("-O1", ("address", "undefined"), "pattern", counted=True, debug=True)
+FAULTS = ("address", "bounds", "shift-exponent", "integer-divide-by-zero", "return", "unreachable", "bool")
+PROBE = Build("-O1", FAULTS, "pattern", counted=True, debug=True)
 ZEROED = Build("-O1", init="zero", counted=True)
 
 
@@ -165,27 +174,19 @@ def _compile(
     folders = [f"-I{folder}" for folder in (source.parent, *headers, *includes)]
     first = precompiled(build) if prelude else None
     before = ["-include", str(first)] if first else []
-    command = [
-        compiler(),
-        *build.flags,
-        *more,
-        *folders,
-        *before,
-        "-fdiagnostics-format=json",
-        "-c",
-        source,
-        "-o",
-        output,
-    ]
+    ends = ["-fdiagnostics-format=json", "-c", str(source), "-o", str(output)]
+    command: list[str | Path] = [compiler(), *build.flags, *more, *folders, *before, *ends]
     ran = run(command, source.parent, limits, show=[*headers, *includes, *([first.parent] if first else [])])
     output_there = ran.ok and output.is_file()
     return Compiled(output if output_there else None, tuple(diagnostics(ran.err)), ran=ran)
 
 
 def link(objects: Sequence[Path], output: Path, build: Build, limits: Limits = LIMITS) -> Compiled:
-    """Link object files of one workplace to a program."""
+    """Link object files of one workplace, and cached ones, to a program."""
     flags = [f"-fsanitize={','.join(build.sanitize)}"] if build.sanitize else []
-    ran = run([compiler(), *flags, *objects, "-o", output], output.parent, limits)
+    show = [path for path in objects if path.parent != output.parent]
+    command: list[str | Path] = [compiler(), *flags, *objects, "-o", output]
+    ran = run(command, output.parent, limits, show=show)
     said = () if ran.ok else (Diagnostic("", 0, 0, "error", _undefined(ran.err)),)
     return Compiled(output if ran.ok and output.is_file() else None, said, ran=ran)
 
@@ -244,7 +245,7 @@ def precompiled(build: Build) -> Path | None:
         text,
         *build.flags,
         _version(),
-        *(_print(f) for folder in include_path() for f in sorted(folder.rglob("*.h"))),
+        *(_print(f) for folder in include_path() for f in sorted(folder.rglob("*.[hc]*"))),
     ]
     folder = cache_folder() / "hls" / hashlib.sha256("\n".join(stamp).encode()).hexdigest()[:20]
     header = folder / "prelude.h"
@@ -256,6 +257,7 @@ def precompiled(build: Build) -> Path | None:
         done = subprocess.run(command, cwd=draft, capture_output=True, check=False)
         if done.returncode:
             return None
+        _runtime(Path(draft))
         os.chmod(draft, 0o755)
         try:
             Path(draft).rename(folder)
@@ -263,6 +265,24 @@ def precompiled(build: Build) -> Path | None:
             return header if header.with_name("prelude.h.gch").is_file() else None
         Path(draft).mkdir()  # what the context manager expects to remove
     return header
+
+
+def _runtime(folder: Path) -> None:
+    """The part of a test program that no design influences, compiled once and without instrumentation."""
+    source = SHIMS / "dovetail_runtime.cpp"
+    folders = [f"-I{place}" for place in include_path()]
+    command = [compiler(), STANDARD, "-O1", "-w", *folders, "-c", str(source), "-o", "runtime.o"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise DovetailError("the test driver does not compile", why=done.stderr[-300:], hint="g++ 12 or newer")
+
+
+def runtime(build: Build) -> Path:
+    """The object file that every test program is linked with."""
+    header = precompiled(build)
+    if header is None:
+        raise DovetailError("the HLS headers cannot be precompiled here", hint="g++ 12 or newer")
+    return header.with_name("runtime.o")
 
 
 def _made(folder: Path) -> Path:

@@ -33,6 +33,7 @@ class _Port(_File):
     capacity: int = Field(default=0, ge=0)
     atol: float = Field(default=0.0, ge=0)
     rtol: float = Field(default=0.0, ge=0)
+    leaves: list[str] = []
 
     @model_validator(mode="after")
     def _sound(self) -> _Port:
@@ -50,16 +51,17 @@ class _Port(_File):
 
     def made(self) -> Port:
         fields: dict[str, Any] = self.model_dump()
-        return Port(**fields | {"shape": tuple(self.shape), "values": tuple(self.values)})
+        return Port(**fields | {"shape": tuple(self.shape), "values": tuple(self.values), "leaves": tuple(self.leaves)})
 
 
 class _Contract(_File):
-    top: str = Field(pattern=r"^[A-Za-z_]\w*$")
+    top: str = Field(pattern=r"^[A-Za-z_][\w:]*$")
     ports: list[_Port] = []
     returns: str = "void"
     calls: int = Field(default=1, ge=1, le=1000)
     budget: int = Field(default=STEPS, ge=1)
     leftovers: bool = False
+    call: str = ""
 
     @model_validator(mode="after")
     def _once(self) -> _Contract:
@@ -90,7 +92,7 @@ def from_plain(data: Any, where: str = "contract") -> Contract:
         message = first["msg"].removeprefix("Value error, ")
         raise DovetailError(f"{at}: {message}", where=where, hint="dovetail hls contract writes one to edit") from None
     ports = tuple(port.made() for port in read.ports)
-    return Contract(read.top, ports, read.returns, read.calls, read.budget, read.leftovers)
+    return Contract(read.top, ports, read.returns, read.calls, read.budget, read.leftovers, read.call)
 
 
 def load_contract(path: Path) -> Contract:

@@ -43,6 +43,8 @@ class Port:
         The interface it is given (``m_axi``, ``axis``, ``s_axilite``, …); empty when the tool chooses.
     capacity : int
         For a stream: elements that may wait in it; 0 for no limit.
+    leaves : tuple of str
+        Filled in by probing: the scalars one element consists of, as `harness.leaf_range` reads them.
     atol, rtol : float
         Outputs within ``atol + rtol * |expected|`` are equal; 0 for bit equality.
     """
@@ -61,6 +63,7 @@ class Port:
     capacity: int = 0
     atol: float = 0.0
     rtol: float = 0.0
+    leaves: tuple[str, ...] = ()
 
     @property
     def elements(self) -> int:
@@ -99,6 +102,8 @@ class Contract:
         Basic blocks one test may execute before it counts as an endless loop.
     leftovers : bool
         Whether elements may stay unread in an input stream, or in a stream inside, after the call.
+    call : str
+        How the top is called where its name alone does not do: ``"dense<8, int>"`` for an instance of a template.
     """
 
     top: str
@@ -107,6 +112,7 @@ class Contract:
     calls: int = 1
     budget: int = STEPS
     leftovers: bool = False
+    call: str = ""
 
     def port(self, name: str) -> Port:
         """The port of that name. Raises `DovetailError` with the near names."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 from functools import cache
 from pathlib import Path
 
 from dovetail.core.errors import DovetailError
+from dovetail.core.files import cache_folder, write_text
 from dovetail.core.lazy import install_command
 
 SHIMS = Path(__file__).parent / "shims"
@@ -36,6 +38,25 @@ def ap_types() -> Path:
     return folder
 
 
+@cache
+def observed_types() -> Path | None:
+    """A folder with `ap_fixed_base.h` changed to tell when a value wraps around; None when that header looks different.
+
+    Made from the installed header at run time and kept in the cache folder.
+    """
+    text = (ap_types() / "ap_fixed_base.h").read_text()
+    wraps, first = "if (_AP_O == AP_WRAP) {\n", "#include <ap_int.h>\n"
+    if text.count(wraps) != 1 or first not in text:
+        return None
+    text = text.replace(wraps, f"{wraps}      if (dovetail_overflow) dovetail_overflow();\n")
+    text = text.replace(first, f'{first}extern "C" __attribute__((weak)) void dovetail_overflow();\n', 1)
+    folder = cache_folder() / "hls" / f"types-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+    if not (folder / "ap_fixed_base.h").is_file():
+        write_text(folder / "ap_fixed_base.h", text)
+    return folder
+
+
 def include_path() -> tuple[Path, ...]:
     """Folders to search for HLS headers, our own first. Raises `DovetailError` without the open types."""
-    return (SHIMS, ap_types())
+    observed = observed_types()
+    return (SHIMS, *([observed] if observed else []), ap_types())

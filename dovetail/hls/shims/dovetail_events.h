@@ -10,10 +10,12 @@
 namespace dovetail {
 // kind: "read-empty" | "write-full" | "leftover" | "burst-empty" | "burst-range"; must not return for a fatal one.
 void event(const char *kind, const char *name, size_t count);
+#ifndef DOVETAIL_RUNTIME
 __attribute__((weak)) void event(const char *kind, const char *name, size_t count) {
     fprintf(stderr, "dovetail-event: %s %s %zu\n", kind, name, count);
     if (kind[0] != 'l') abort();
 }
+#endif
 
 // What a read from an empty stream throws inside a task, whose turn is over then.
 struct Starved {};
