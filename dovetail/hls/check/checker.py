@@ -1,4 +1,4 @@
-"""`check`: compile, lint, run under sanitizers, compare with the oracle; say what was found and what could not be tried."""
+"""`check`: compile, lint, run under sanitizers, compare with the oracle; what was found and what was not tried."""
 
 from __future__ import annotations
 

@@ -196,7 +196,7 @@ def _writers(source: str, port: str) -> list[int]:
 
 
 def _ranked(trial: Trial, lines: Sequence[int], near: bool = False) -> tuple[int, ...]:
-    """At most three lines: those that differ from the reference's text first, the suspicious ones among them leading."""
+    """At most three lines: those that differ from the reference's text first, the suspicious among them leading."""
     changed = [line for line, _, _ in trial.changes()]
     if near and changed:
         changed = sorted(changed, key=lambda line: (line not in lines, min((abs(line - x) for x in lines), default=0)))

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from dovetail.hls.check.shrink import Test
 from dovetail.hls.check.stimulus import LEAF, leaf_range, stimuli
 from dovetail.hls.design import ARRAY_MODES, SCALAR_MODES, Contract, Kind, Port
 from dovetail.hls.harness import Outcome, Program, Shape
@@ -244,7 +245,7 @@ def _directed(program: Program, contract: Contract) -> Contract:
 
 
 def _direction(
-    port: Port, place: int, first: Sequence, second: Sequence, runs: Sequence[tuple[Outcome, Outcome]]
+    port: Port, place: int, first: Sequence[Test], second: Sequence[Test], runs: Sequence[tuple[Outcome, Outcome]]
 ) -> Port:
     written = read = False
     for a, b in runs:

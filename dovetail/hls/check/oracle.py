@@ -55,7 +55,8 @@ def python_outcomes(
     (work / "runner.py").write_text(_RUNNER)
     shapes = {p.name: list(p.shape) if p.kind in ("array", "stream") else None for p in contract.ports}
     given = {"tests": [[dict(call) for call in test] for test in tests], "shapes": shapes,
-             "function": oracle.function or contract.top, "reads": [p.name for p in contract.ports if p.read]}  # fmt: skip
+             "function": oracle.function or contract.top,
+             "reads": [p.name for p in contract.ports if p.read]}  # fmt: skip
     (work / "given.json").write_text(json.dumps(given))
     import numpy
 
@@ -67,7 +68,7 @@ def python_outcomes(
     if not ran.ok or not (work / "oracle.json").is_file():
         why = (ran.err.strip().splitlines() or [ran.stopped or "it said nothing"])[-1]
         raise DovetailError("the oracle failed", where=str(oracle.path or "oracle"), why=why[:200],
-                            hint="it takes the read ports by name and returns the written ones in a dictionary")  # fmt: skip
+                            hint="it takes the read ports by name and returns the written ones by name")  # fmt: skip
     said = json.loads((work / "oracle.json").read_text())
     return {index: _outcome(index, calls, contract) for index, calls in enumerate(said)}
 

@@ -6,6 +6,7 @@ import re
 import zlib
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -27,7 +28,7 @@ def leaf_range(leaf: str) -> tuple[float, float, float]:
     if leaf == "b":
         return 0, 1, 1
     signed = leaf[0] in "siq"
-    width, integer = (int(part) for part in (leaf[1:].split(".") + [leaf[1:]])[:2])
+    width, integer = (int(part) for part in [*leaf[1:].split("."), leaf[1:]][:2])
     step = 2.0 ** (integer - width)
     low = -(2.0 ** (integer - 1)) if signed else 0.0
     return low, 2.0 ** (integer - signed) - step, step
@@ -43,47 +44,49 @@ def bounds(port: Port, leaf: str) -> tuple[float, float, float]:
     return low, max(high, low), step
 
 
-Fill = Callable[[np.random.Generator, int, float, float], "np.ndarray[tuple[int], np.dtype[np.float64]]"]
+Values = np.ndarray[Any, np.dtype[np.float64]]
+Fill = Callable[[np.random.Generator, int, float, float], Values]
 
 
-def _uniform(rng: np.random.Generator, n: int, low: float, high: float) -> np.ndarray:
+def _uniform(rng: np.random.Generator, n: int, low: float, high: float) -> Values:
     return rng.uniform(low, high, n)
 
 
-def _small(rng: np.random.Generator, n: int, low: float, high: float) -> np.ndarray:
+def _small(rng: np.random.Generator, n: int, low: float, high: float) -> Values:
     near = min(max(0.0, low), high)
     reach = min(high - low, 16.0)
-    return np.clip(near + rng.uniform(-reach, reach, n), low, high)
+    return np.asarray(np.clip(near + rng.uniform(-reach, reach, n), low, high))
 
 
-def _scales(rng: np.random.Generator, n: int, low: float, high: float) -> np.ndarray:
+def _scales(rng: np.random.Generator, n: int, low: float, high: float) -> Values:
     """Every order of magnitude equally often, both signs."""
     most = max(abs(low), abs(high), 1.0)
-    return np.clip(rng.choice((-1.0, 1.0), n) * np.exp2(rng.uniform(-2, np.log2(most) + 1, n)), low, high)
+    values = rng.choice((-1.0, 1.0), n) * np.exp2(rng.uniform(-2, np.log2(most) + 1, n))
+    return np.asarray(np.clip(values, low, high))
 
 
-def _impulse(rng: np.random.Generator, n: int, low: float, high: float) -> np.ndarray:
+def _impulse(rng: np.random.Generator, n: int, low: float, high: float) -> Values:
     values = np.full(n, min(max(0.0, low), high))
     if n:
         values[rng.integers(n)] = rng.choice((low, high))
     return values
 
 
-def _ramp(rng: np.random.Generator, n: int, low: float, high: float) -> np.ndarray:
+def _ramp(rng: np.random.Generator, n: int, low: float, high: float) -> Values:
     start = min(max(1.0, low), high)
-    return low + np.mod(start - low + np.arange(n), max(high - low, 1.0) + 1e-9)
+    return np.asarray(low + np.mod(start - low + np.arange(n), max(high - low, 1.0) + 1e-9))
 
 
-def _turns(rng: np.random.Generator, n: int, low: float, high: float) -> np.ndarray:
+def _turns(rng: np.random.Generator, n: int, low: float, high: float) -> Values:
     return np.where(np.arange(n) % 2 == int(rng.integers(2)), low, high)
 
 
-def _corners(rng: np.random.Generator, n: int, low: float, high: float) -> np.ndarray:
+def _corners(rng: np.random.Generator, n: int, low: float, high: float) -> Values:
     return rng.choice((low, high, min(max(0.0, low), high), min(max(1.0, low), high)), n)
 
 
 def _all(end: int) -> Fill:
-    def fill(rng: np.random.Generator, n: int, low: float, high: float) -> np.ndarray:
+    def fill(rng: np.random.Generator, n: int, low: float, high: float) -> Values:
         return np.full(n, (low, min(max(0.0, low), high), high)[end])
 
     return fill
