@@ -25,6 +25,7 @@ from dovetail.hls.check.report import Finding, Report
 from dovetail.hls.check.shrink import Test, shrink
 from dovetail.hls.check.static import static_findings
 from dovetail.hls.check.stimulus import LEAF, stimuli
+from dovetail.hls.check.suspects import executed
 from dovetail.hls.compile import PROBE, ZEROED, Compiled, Diagnostic
 from dovetail.hls.design import Contract, Design, plain
 from dovetail.hls.harness import Outcome, Program, Shape, build_program
@@ -45,6 +46,7 @@ class _Run:
     limits: list[str] = field(default_factory=list)
     stages: dict[str, float] = field(default_factory=dict)
     tests: int = 0
+    ran: set[int] = field(default_factory=set)  # lines that ran, under sanitizers, without a fault
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -82,7 +84,9 @@ def check(design: Design, *, tests: int = TESTS, static: bool = True) -> Report:
     with workplace() as work:
         state = _Run(design, work)
         contract = _checked(state, tests, static)
-    ordered = sorted(state.findings, key=lambda finding: finding.by in ("pragma lint", "cppcheck"))
+    settled = {f.kind for f in state.findings if f.by != "cppcheck"}
+    kept = [f for f in state.findings if f.by != "cppcheck" or (f.kind not in settled and f.line not in state.ran)]
+    ordered = sorted(kept, key=lambda finding: finding.by in ("pragma lint", "cppcheck"))
     name = str(design.path or design.name or "design")
     return Report(name, contract.top, tuple(ordered), tuple(state.limits), plain(contract), state.tests,
                   time.monotonic() - began, state.stages)  # fmt: skip
@@ -143,6 +147,8 @@ def _run(state: _Run, design: Design, program: Program, shapes: Sequence[Shape],
     if bad is not None:
         state.findings.append(bad)
     else:
+        if any(finding.by == "cppcheck" for finding in state.findings):
+            state.ran = set().union(*executed(program, outcomes))
         _values(state, trial, design, outcomes, reference_program)
     if design.oracle and design.oracle.kind == "testbench":
         with state.stage("test bench"):

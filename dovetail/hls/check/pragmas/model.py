@@ -17,7 +17,7 @@ _FLAGS = ("off", "rewind", "complete", "cyclic", "block", "inter", "intra", "fal
 
 @dataclass(frozen=True, slots=True)
 class Pragma:
-    """``#pragma HLS name option=value flag``, lower-case but for the values; `scope` is the loop or function it is in."""
+    """``#pragma HLS name option=value flag``, in lower case but for values; `scope` is the loop or function around."""
 
     name: str
     options: Mapping[str, str]
