@@ -31,7 +31,8 @@ def add_to(app: typer.Typer) -> None:
     )  # fmt: skip
     add(
         hls, "Commands", check,
-        ["dovetail hls check fir.cpp --top fir", "dovetail hls check fir.cpp --reference fir_golden.cpp --sarif fir.sarif"],
+        ["dovetail hls check fir.cpp --top fir",
+         "dovetail hls check fir.cpp --reference fir_golden.cpp --sarif fir.sarif"],
     )  # fmt: skip
     add(hls, "Commands", contract, ["dovetail hls contract fir.cpp --to fir.yaml"])
     app.add_typer(hls, name="hls", rich_help_panel="Do")

@@ -164,7 +164,18 @@ def uninitialised(source: str) -> list[int]:
                 for child in node.named_children:
                     if child.type in ("identifier", "array_declarator"):
                         found.append((uses.get(_named(child), 1), line_of(node)))
+                    elif _partly(child):  # elements of a class that are not named keep what was there
+                        found.append((2, line_of(node)))
     return [line for _, line in sorted(found)]
+
+
+def _partly(declarator: Any) -> bool:
+    """Whether an array is declared with braces around less than two values."""
+    if declarator.type != "init_declarator":
+        return False
+    target, value = declarator.child_by_field_name("declarator"), declarator.child_by_field_name("value")
+    listed = value is not None and value.type == "initializer_list" and len(value.named_children) < 2
+    return listed and target.type == "array_declarator"
 
 
 def _first_uses(body: Any) -> Mapping[str, int]:

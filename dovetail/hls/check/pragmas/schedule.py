@@ -165,8 +165,11 @@ def interval(function: Function, array: Array, region: Region, partition: Partit
     return worst
 
 
-def order_of(function: Function, access: Access, limit: int = 4096) -> list[int] | None:
-    """The flat addresses an access meets in the order of the program, at most `limit`; None when data decide them."""
+def order_of(function: Function, access: Access, limit: int = 4096, scope: Any = None) -> list[int] | None:
+    """The flat addresses an access meets in the order of the program, at most `limit`; None when data decide them.
+
+    Loops around `scope`, where one is given, stand at their first values.
+    """
     extents = function.arrays[access.array].extents
     known = dict(function.known)
     needed = resolved(function, access)
@@ -191,6 +194,8 @@ def order_of(function: Function, access: Access, limit: int = 4096) -> list[int]
             if not loops[0].counter:
                 return False
             values = list(range(16))  # a bound that the caller gives
+        if scope is not None and not _holds(scope, loops[0].node):
+            values = values[:1]
         return all(descend(loops[1:], {**known, loops[0].counter: at}) for at in values)
 
     spare = {name: 0 for index in access.indices for name in _names(index)
