@@ -78,7 +78,7 @@ def test_a_wrong_value_is_found_with_a_small_counter_example(fir: str) -> None:
     assert not any(found.witness["calls"][0]["x"])
     told = check(Design(wrong, Contract("fir", PORTS), Oracle("python", PYTHON, "fir")), tests=8).findings[0]
     assert told.by == "differential"
-    assert "the oracle says 7" in told.message
+    assert "24 elements differ" in told.message
 
 
 def test_streams_that_starve_and_streams_left_unread(streams: str) -> None:
@@ -101,7 +101,7 @@ def test_what_cannot_be_checked_is_said(tmp_path: Path) -> None:
     assert "no_such.h" in missing.limits[0] or any("no_such.h" in limit for limit in missing.limits)
     with pytest.raises(DovetailError, match="is a template"):
         check(Design("template <int N> void f(int a[N]) { a[0] = 1; }", Contract("f")), static=False)
-    with pytest.raises(DovetailError, match="not C\\+\\+|no function"):
+    with pytest.raises(DovetailError, match=r"not C\+\+|no function"):
         check(Design("once upon a time", Contract("")))
     with pytest.raises(DovetailError, match="too long"):
         check(Design("// " + "x" * (5 << 20), Contract("")))

@@ -13,7 +13,7 @@ from dovetail.core.errors import DovetailError
 from dovetail.hls.check.checker import check
 from dovetail.hls.compile import FAST, compile_to, compiler, link
 from dovetail.hls.design import Contract, Design
-from dovetail.hls.sandbox import Limits, isolation, run, workplace
+from dovetail.hls.sandbox import Limits, Ran, isolation, run, workplace
 
 BOMB = "#include <unistd.h>\nint main() { for (;;) if (fork() < 0) usleep(1000); }"
 HOARD = "#include <cstdlib>\n#include <cstring>\nint main() { for (;;) memset(malloc(1 << 24), 1, 1 << 24); }"
@@ -21,7 +21,10 @@ CHATTER = '#include <cstdio>\nint main() { for (int i = 0; i < 50000000; i++) pu
 apart = pytest.mark.skipif(isolation() == "rlimits", reason="this kernel allows no namespaces")
 
 
-def ran(work: Path, source: str, limits: Limits = Limits(wall_s=3.0, memory=200 << 20, output=1 << 20, processes=24)):
+LIMITS = Limits(wall_s=3.0, memory=200 << 20, output=1 << 20, processes=24)
+
+
+def ran(work: Path, source: str, limits: Limits = LIMITS) -> Ran:
     (work / "one.cpp").write_text(source)
     made = compile_to(work / "one.cpp", work / "one.o", FAST, prelude=False)
     assert made.output, made.errors
@@ -82,7 +85,8 @@ def test_home_and_everything_but_its_own_folder_stay_as_they_are(work: Path, tmp
     writer = f"""#include <cstdio>
 int main() {{
     int made = 0;
-    for (const char *at : {{{listed}}}) if (FILE *f = fopen(at, "w")) {{ fclose(f); made++; }}
+    const char *places[] = {{{listed}}};
+    for (const char *at : places) if (FILE *f = fopen(at, "w")) {{ fclose(f); made++; }}
     FILE *own = fopen("own.txt", "w");
     printf("%d %d", made, own != nullptr);
 }}"""

@@ -137,11 +137,12 @@ def partition_shape(function: Function, every: Sequence[Function]) -> Iterator[F
             continue
         if partition.kind != "complete" and not partition.factor:
             continue
+        others = tuple(p for q, a, p in _partitions(function) if a is array and q is not pragma)
         for region in places:
-            now = interval(function, array, region, partition)
+            now = interval(function, array, region, partition, *others)
             if now <= region.target:
                 continue
-            better = _better(function, array, region, partition, now)
+            better = _better(function, array, region, partition, others, now)
             if better is not None:
                 kind, what, then = better
                 message = f"{_said(partition)} of '{array.name}' does not serve its accesses: {what}"
@@ -156,19 +157,24 @@ def _said(partition: Partition) -> str:
 
 
 def _better(
-    function: Function, array: Array, region: Region, partition: Partition, now: int
+    function: Function,
+    array: Array,
+    region: Region,
+    partition: Partition,
+    others: tuple[Partition, ...],
+    now: int,
 ) -> tuple[str, str, int] | None:
     tries: list[tuple[int, int, str, str]] = []
     for dim in range(1, len(array.extents) + 1):
-        if dim != partition.dim and partition.dim != 0:
+        if dim != partition.dim and partition.dim != 0 and all(dim != other.dim for other in others):
             other = Partition(partition.kind, partition.factor, dim)
-            tries.append((interval(function, array, region, other), 0, "DID", f"dimension {dim}"))
+            tries.append((interval(function, array, region, other, *others), 0, "DID", f"dimension {dim}"))
     for kind in ("cyclic", "block", "complete"):
         if kind != partition.kind:
             extent = array.extents[max(partition.dim, 1) - 1]
             other = Partition(kind, partition.factor or _wanted(extent), partition.dim)
             name = "complete" if kind == "complete" else f"{kind} factor {other.factor}"
-            tries.append((interval(function, array, region, other), 1 + (kind == "complete"), "APT", name))
+            tries.append((interval(function, array, region, other, *others), 1 + (kind == "complete"), "APT", name))
     best = min(tries, default=None)
     return (best[2], best[3], best[0]) if best is not None and best[0] < now else None
 
