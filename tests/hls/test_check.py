@@ -85,11 +85,11 @@ def test_streams_that_starve_and_streams_left_unread(streams: str) -> None:
     ports = (Port("in", "int", "stream", "in", (8,)), Port("out", "int", "stream", "out", (0,)))
     assert checked(streams, ports=ports, top="top").clean
     starved = checked(streams.replace("i < 8", "i < 7"), ports=ports, top="top").findings[0]
-    assert starved.kind == "DLK"
+    assert starved.kind == "DEADLOCK"
     assert "'mid' is read when it is empty" in starved.message
     assert starved.line == 8
     left = checked(streams.replace("i < 4", "i < 3"), ports=ports, top="top").findings[0]
-    assert left.kind == "DLK"
+    assert left.kind == "DEADLOCK"
     assert "2 elements of stream 'mid'" in left.message
 
 

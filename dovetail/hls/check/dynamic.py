@@ -96,7 +96,7 @@ def _finding(trial: Trial, outcome: Outcome, why: str, test: Test) -> Finding:
         "write-full": f"stream '{name}' is written when its {count} places are full",
         "leftover": f"{count} elements of stream '{name}' are never read: the next call meets them",
     }.get(kind, f"{name}: {kind}")
-    return _made("DLK", lines, said, f"event {kind}", test, "streams")
+    return _made("DEADLOCK", lines, said, f"event {kind}", test, "streams")
 
 
 def _most(trial: Trial) -> int:
@@ -180,7 +180,7 @@ def of_difference(
     else:
         kind = class_of_lines(trial.source, lines)
     if trial.expected and wrong and max(o.overflows for o in failed) > 0 and kind == "MISMATCH":
-        kind = "FXP"
+        kind = "OVERFLOW"
     share = f"{len(wrong)} of {len(trial.expected or {})} tests differ from the oracle"
     return _made(kind, lines, str(seen), share, test, "differential")
 
@@ -223,5 +223,5 @@ def overflowing(trial: Trial, outcomes: Sequence[Outcome]) -> Finding | None:
             lines = fault_of(replace(outcome, stderr=report)).frames
             message = f"{outcome.overflows} fixed-point values wrap around: they do not fit their type"
             test = trial.tests[outcome.index]
-            return _made("FXP", _ranked(trial, lines), message, "ap_fixed with AP_WRAP", test, "overflow watch")
+            return _made("OVERFLOW", _ranked(trial, lines), message, "ap_fixed with AP_WRAP", test, "overflow watch")
     return None

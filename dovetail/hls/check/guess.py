@@ -27,7 +27,7 @@ def class_of_change(before: str, after: str, source: str = "") -> str:
     if _became_zero(before, after):
         return "ZERO"
     if sorted(_FIXED.findall(before)) != sorted(_FIXED.findall(after)):
-        return "FXP"
+        return "OVERFLOW"
     if _parts(_SHIFT, before) != _parts(_SHIFT, after):
         return "SHFT"
     if sorted(_TYPES.findall(before)) != sorted(_TYPES.findall(after)):

@@ -126,7 +126,8 @@ def around_access(source: str, line: int) -> list[int]:
         simple = re.fullmatch(r"\[?\s*[A-Za-z_]\w*\s*\]?", text(indices)) is not None
         headers = [line_of(loop) for loop in _loops_of(access) if set(words) & _counters(loop)]
         (plain if simple else offset).extend(headers)
-    declared = [line_of(n) for n in walk(tree) if n.type in ("array_declarator",) and _named(n) in names]
+    arrays = [n for n in walk(tree) if n.type == "array_declarator" and _named(n) in names]
+    declared = [line_of(n) for n in sorted(arrays, key=lambda n: n.parent.type == "parameter_declaration")]
     order = [*plain, line, *offset] if plain and not offset else [line, *offset, *plain]
     return list(dict.fromkeys([*order, *declared]))
 

@@ -81,6 +81,12 @@ def partition_factor(function: Function, every: Sequence[Function]) -> Iterator[
             yield _found("DID", pragma.line, f"'{array.name}' has {rank} dimensions, not {partition.dim}",
                          f"extents {array.extents}")  # fmt: skip
             continue
+        twice = next((q for q, a, p in _partitions(function) if a is array and q.line < pragma.line
+                      and p.dim == partition.dim), None)  # fmt: skip
+        if twice is not None and twice.name == pragma.name:
+            message = f"'{array.name}' is split along dimension {partition.dim} twice"
+            yield _found("DID", pragma.line, message, f"first at line {twice.line}")
+            continue
         if partition.kind == "complete":
             continue
         if not partition.factor:
@@ -191,9 +197,9 @@ def dataflow_place(function: Function, every: Sequence[Function]) -> Iterator[Fi
             continue
         why = _no_dataflow(function, pragma, ours)
         if why:
-            yield _found(
-                "DFP", pragma.line, f"dataflow has no tasks to overlap here: {why}", "a region of tasks in a row"
-            )
+            lines = (pragma.line, pragma.scope.start_point[0] + 1)
+            message = f"dataflow has no tasks to overlap here: {why}"
+            yield Finding("DFP", pragma.line, message, "a region of tasks in a row", None, lines, "pragma lint")
 
 
 def _no_dataflow(function: Function, pragma: Pragma, ours: set[str]) -> str:
@@ -259,6 +265,15 @@ def _out_of_order(function: Function, accesses: Sequence[Access]) -> str:
     line = accesses[0].line
     if any(a.written for a in accesses) and any(a.read for a in accesses):
         return f"it is read and written (line {line})"
+    again = next((a for a in accesses if a.loops and not a.loops[-1].counter), None)
+    if again is not None and not _steps_within(again):
+        return f"line {again.line} takes the same element again"
+    seen: set[tuple[Any, ...]] = set()
+    for access in accesses:
+        key = (*(loop.line for loop in access.loops), *access.words)
+        if key in seen and access.loops:
+            return f"line {access.line} takes an element that was taken before"
+        seen.add(key)
     if len(accesses) == 1:
         order = order_of(function, accesses[0])
         if order is None:
@@ -277,6 +292,14 @@ def _out_of_order(function: Function, accesses: Sequence[Access]) -> str:
     if any(b != a + 1 for a, b in pairwise(merged)):
         return f"elements are taken as {', '.join(map(str, merged[:4]))}, …"
     return ""
+
+
+def _steps_within(access: Access) -> bool:
+    """Whether the innermost loop changes a variable of the index."""
+    names = {text(n) for index in access.indices for n in walk(index) if n.type == "identifier"}
+    changes = [n for n in walk(access.loops[-1].node) if n.type in ("update_expression", "assignment_expression")]
+    changed = {text(n.child_by_field_name("argument") or n.child_by_field_name("left")) for n in changes}
+    return bool(names & changed)
 
 
 def _jump(order: Sequence[int]) -> str:
@@ -412,7 +435,7 @@ def nested_pipelines(function: Function, every: Sequence[Function]) -> Iterator[
         if outer is not None:
             message = f"this loop lies in one that is pipelined at line {outer.line}: it is unrolled, not pipelined"
             yield Finding("MLP", outer.line, message, f"pipelines at lines {outer.line} and {pragma.line}", None,
-                          (outer.line, pragma.line), "pragma lint")  # fmt: skip
+                          (outer.line, outer.scope.start_point[0] + 1, pragma.line), "pragma lint")  # fmt: skip
             return
 
 
@@ -440,7 +463,7 @@ def _not_unrolled(function: Function, loop: Any, unrolled: Sequence[Pragma], reg
     factor = unrolled[0].number("factor", function.known) if unrolled else None
     if unrolled and "off" in unrolled[0].flags:
         return "unrolling is switched off"
-    if factor and count > factor:
+    if factor and count > factor and not count % factor:
         return f"unrolled by {factor} of {count} iterations"
     if not region.pipelined and not unrolled and count > 1:
         return f"{count} iterations in a row in every unrolled copy"
@@ -503,8 +526,8 @@ def _meeting(function: Function, write: Access, read: Access, scope: Any) -> str
 
 
 RULES: tuple[Rule, ...] = (
-    interface_modes, partition_factor, partition_shape, dataflow_place, fifo_order, bursts, nested_pipelines,
-    inner_loops, false_dependences,
+    interface_modes, partition_factor, unroll_factor, partition_shape, dataflow_place, fifo_order, bursts,
+    nested_pipelines, inner_loops, false_dependences,
 )  # fmt: skip
 
 
