@@ -87,6 +87,7 @@ def contract(
     to: Annotated[Path | None, typer.Option("--to", metavar="FILE", help="Write the YAML here instead.")] = None,
     json: Json = False,
     quiet: Quiet = False,
+    out: Out = None,
 ) -> None:
     """Find the inputs under which a kernel runs clean: extents, ranges, stream lengths, directions, as YAML to edit."""
     from dovetail.core.files import write_text
@@ -103,4 +104,4 @@ def contract(
         write_text(to, text)
     data = {"contract": plain(probed.contract), "doubts": list(probed.doubts)}
     emit(Answer("hls contract", data, lambda: print(f"written: {to}" if to else text, end="\n" if to else "")),
-         as_json=json, quiet=quiet)  # fmt: skip
+         as_json=json, quiet=quiet, out=out, inputs=[file])  # fmt: skip

@@ -98,10 +98,24 @@ def endless(program: Program, outcome: Outcome, source: str) -> list[int]:
     spans = [(line_of(n), n.end_point[0] + 1) for n in loops]
     owners = [_owner(line, spans) for line in last]
     holding = [span for span in spans if all(span[0] <= line <= span[1] for line in last)]
-    inner = sorted(holding, key=lambda span: span[1] - span[0])
+    inner = sorted(holding, key=lambda span: (span[0] in _ending(source), span[1] - span[0]))
     if not inner:  # spread over functions: the loop that holds most of it
         inner = [span for span, _ in Counter(span for span in owners if span).most_common(3)]
     return [start for start, _ in inner] or [line for line, _ in weight.most_common(3)]
+
+
+def _ending(source: str) -> set[int]:
+    """Lines of loops that run a constant number of times, whatever happens inside."""
+    from dovetail.hls.check.pragmas.model import functions_of
+
+    return {loop.line for function in functions_of(source) for loop in function.loops
+            if loop.values(function.known) is not None and not _assigned_within(loop.node, loop.counter)}  # fmt: skip
+
+
+def _assigned_within(loop: Any, counter: str) -> bool:
+    body = loop.child_by_field_name("body")
+    changes = [n for n in walk(body) if n.type in ("assignment_expression", "update_expression")]
+    return any(text(n.child_by_field_name("left") or n.child_by_field_name("argument")) == counter for n in changes)
 
 
 def _owner(line: int, spans: Sequence[tuple[int, int]]) -> tuple[int, int] | None:
