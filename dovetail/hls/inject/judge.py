@@ -146,9 +146,15 @@ def _told(out: str) -> Iterator[tuple[int, int, int, int, int, int, float, float
 def _verdict(lines: Sequence[tuple[int, int, int, int, int, int, float, float, int, int, str]]) -> Verdict:
     runs = [_run(line) for line in lines]
     first = next((r for r in runs if r.wrong), runs[0])
-    seen = {(line[2], line[4], line[5], line[6] if line[2] == 71 else 0.0, line[9] if line[2] == 0 else 0) for line in lines}
+    seen = {(line[2], line[4], line[5], line[6] if line[2] == 71 else 0.0, line[9] if line[2] == 0 else 0, _said(line[10]))
+            for line in lines}  # fmt: skip
     unset = len(seen) > 1
     return Verdict(first.end, first.test, first.detail, first.line, unset, first.leftover)
+
+
+def _said(text: str) -> str:
+    found = _UNDEFINED.search(text)
+    return found[3] if found else ""
 
 
 def _run(line: tuple[int, int, int, int, int, int, float, float, int, int, str]) -> Verdict:

@@ -230,6 +230,8 @@ class Source:
             while inner is not None and inner.type == "array_declarator":
                 shape.insert(0, value_of(text(inner.child_by_field_name("size")), self.constants) or 0)
                 inner = inner.child_by_field_name("declarator")
+            if inner is not None and inner.type == "pointer_declarator" and node.type == "parameter_declaration":
+                shape, inner = [0], inner.child_by_field_name("declarator")
             if shape and inner is not None and inner.type == "identifier":
                 function = self.function_of(node)
                 yield Array(text(inner), ctype, tuple(shape), function, node.type == "parameter_declaration", declarator)
