@@ -17,7 +17,7 @@ _INCLUDE = re.compile(r"^[ \t]*#[ \t]*include\b.*$", re.MULTILINE)
 _STATE = re.compile(r"^\s+static\s+(?!const\b|constexpr\b)", re.MULTILINE)
 
 
-def program(design: Design, variants: Sequence[str], fills: Sequence[int], tests: int) -> str:
+def program(design: Design, variants: Sequence[str], fills: Sequence[int], only: Sequence[int], tests: int) -> str:
     """The text of a witness program.
 
     Parameters
@@ -29,6 +29,8 @@ def program(design: Design, variants: Sequence[str], fills: Sequence[int], tests
         Sources; the first is the clean one.
     fills : sequence of int
         With how many different fillings of empty variables each variant runs.
+    only : sequence of int
+        The one test each variant runs on, -1 for all.
     tests : int
         How many tests come in on stdin.
 
@@ -47,33 +49,48 @@ def program(design: Design, variants: Sequence[str], fills: Sequence[int], tests
         parts.append(_namespace(f"m{number}", instrumented(variant)))
     if design.oracle:
         parts.append(_namespace("reference", design.oracle.source))
-    return "\n".join([*parts, _driver(design, variants, fills, tests), '#include "witness_main.h"', ""])
+    return "\n".join([*parts, _driver(design, variants, fills, only, tests), '#include "witness_main.h"', ""])
+
+
+def hoisted(source: str) -> tuple[list[str], str]:
+    """The include lines of a source, and the source with empty lines in their place."""
+    return list(dict.fromkeys(line.strip() for line in _INCLUDE.findall(source))), _INCLUDE.sub("", source)
+
+
+def call_text(design: Design, extra: str = "") -> str:
+    """`dt::Top` and `dt::call` for a design that stands in namespace m0; `extra` comes before each call."""
+    contract = design.contract
+    body = _one_call(contract, _parameters(design.source, contract.top), extra)
+    return f"""namespace dt {{
+typedef decltype(&m0::{contract.top}) Top;
+inline void call(Top top, Inputs &in) {{
+    for (int n = 0; n < {contract.calls}; n++) {{
+{body}
+    }}
+}}
+}}"""
 
 
 def _namespace(name: str, source: str) -> str:
     return f'namespace {name} {{\n#line 1 "{name}"\n{_INCLUDE.sub("", source)}\n}}\n#line 1 "driver"'
 
 
-def _driver(design: Design, variants: Sequence[str], fills: Sequence[int], tests: int) -> str:
+def _driver(design: Design, variants: Sequence[str], fills: Sequence[int], only: Sequence[int], tests: int) -> str:
     contract = design.contract
     top = f"m0::{contract.top}"
     width = contract.calls * sum(port.elements for port in read_ports(contract))
     reference = f"reference::{design.oracle.function or contract.top}" if design.oracle else top
     tolerances = ", ".join(f"{{{port.atol!r}, {port.rtol!r}}}" for port in (*contract.ports, Port("return", "")))
     apart = "true" if contract.calls > 1 or _STATE.search(variants[0]) else "false"
-    return f"""namespace dt {{
-typedef decltype(&{top}) Top;
+    return f"""{call_text(design.with_source(variants[0]))}
+namespace dt {{
 static const Top tops[] = {{{", ".join(f"&m{n}::{contract.top}" for n in range(len(variants)))}}};
 static const int fills[] = {{{", ".join(map(str, fills))}}};
+static const int only[] = {{{", ".join(map(str, only))}}};
 static const Tolerance tolerances[] = {{{tolerances}}};
 static const Top REFERENCE = &{reference};
 static const int TESTS = {tests}, WIDTH = {width};
 static const bool CALLS_APART = {apart};
-inline void call(Top top, Inputs &in) {{
-    for (int n = 0; n < {contract.calls}; n++) {{
-{_one_call(contract, _parameters(variants[0], contract.top))}
-    }}
-}}
 }}"""
 
 
@@ -81,7 +98,7 @@ def _parameters(source: str, top: str) -> dict[str, Parameter]:
     return {parameter.name: parameter for parameter in top_function(source, top).parameters}
 
 
-def _one_call(contract: Contract, parameters: dict[str, Parameter]) -> str:
+def _one_call(contract: Contract, parameters: dict[str, Parameter], extra: str = "") -> str:
     before, after = [], []
     for number, port in enumerate(contract.ports):
         before.append(_made(port))
@@ -92,7 +109,7 @@ def _one_call(contract: Contract, parameters: dict[str, Parameter]) -> str:
         call = f"auto returned = {call}"
         after.append(f"shared->port = {len(contract.ports)}; emit(number(returned));")
     after += [f"delete[] p_{port.name};" for port in contract.ports if port.kind in ("array", "pointer")]
-    return "\n".join("        " + line for line in [*before, call, *after])
+    return "\n".join("        " + line for line in [*before, extra, call, *after] if line)
 
 
 def _made(port: Port) -> str:

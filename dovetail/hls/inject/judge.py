@@ -64,7 +64,13 @@ class Verdict:
         return self.end not in ("done", "uncompiled") or self.unset or self.leftover
 
 
-def judge(design: Design, variants: Sequence[str], tests: Sequence[Test], twice: Sequence[bool] = ()) -> list[Verdict]:
+def judge(
+    design: Design,
+    variants: Sequence[str],
+    tests: Sequence[Test],
+    twice: Sequence[bool] = (),
+    only: Sequence[int] = (),
+) -> list[Verdict]:
     """Compile and run variants, many in one program.
 
     Parameters
@@ -77,6 +83,8 @@ def judge(design: Design, variants: Sequence[str], tests: Sequence[Test], twice:
         Inputs.
     twice : sequence of bool
         Which variants run a second time with other garbage in empty variables; none when empty.
+    only : sequence of int
+        The one test each variant runs on; all when empty.
 
     Raises
     ------
@@ -84,14 +92,15 @@ def judge(design: Design, variants: Sequence[str], tests: Sequence[Test], twice:
         The design itself does not compile, or misbehaves.
     """
     again = list(twice) or [False] * len(variants)
+    alone = list(only) or [-1] * len(variants)
     out: list[Verdict] = []
     for first in range(0, len(variants), AT_ONCE):
         part = list(variants[first : first + AT_ONCE])
-        out += _judge(design, part, tests, again[first : first + AT_ONCE])
+        out += _judge(design, part, tests, again[first : first + AT_ONCE], alone[first : first + AT_ONCE])
     return out
 
 
-def _judge(design: Design, variants: list[str], tests: Sequence[Test], twice: list[bool]) -> list[Verdict]:
+def _judge(design: Design, variants: list[str], tests: Sequence[Test], twice: list[bool], only: list[int]) -> list[Verdict]:
     alive = list(range(len(variants)))
     verdicts = [Verdict("uncompiled")] * len(variants)
     name = design.name or design.contract.top
@@ -101,7 +110,7 @@ def _judge(design: Design, variants: list[str], tests: Sequence[Test], twice: li
         while True:
             texts = [design.source, *(variants[i] for i in alive)]
             fills = [2, *(2 if twice[i] else 1 for i in alive)]
-            (work / "w.cpp").write_text(program(design, texts, fills, len(tests)))
+            (work / "w.cpp").write_text(program(design, texts, fills, [-1, *(only[i] for i in alive)], len(tests)))
             done = compile_to(work / "w.cpp", work / "w.o", BUILD, limits=COMPILE, warnings=("-w", "-fmax-errors=0"))
             if done.output is not None:
                 break
@@ -175,5 +184,5 @@ def _run(line: tuple[int, int, int, int, int, int, float, float, int, int, str])
     if address := _ADDRESS.search(said):
         return Verdict("fault", test, f"AddressSanitizer: {address[1]}")
     if status == -14:
-        return Verdict("time", test, "20 s and no end")
+        return Verdict("time", test, "5 s and no end")
     return Verdict("fault" if status < 0 else "left", test, f"signal {-status}" if status < 0 else said[:160])

@@ -42,6 +42,7 @@ class _Nest:
     source: Source
     spans: dict[int, tuple[str, list[int]]]
     locals: dict[tuple[str, str], str]
+    given: frozenset[tuple[str, str]]
 
 
 def analytic(source: str, top: str) -> Profile:
@@ -60,8 +61,13 @@ def analytic(source: str, top: str) -> Profile:
         cycles += took
         if unit is not None:
             intervals[unit], copies[unit] = interval, wide
-    ports = {a.array.name: a.array for a in accesses(parsed) if a.array.parameter and parsed.function_of(a.node) == top}
-    walks = {name: _walk(nest, [a for a in accesses(parsed) if a.array.name == name]) for name in ports}
+    ports = {a.name: a for a in parsed.arrays if a.parameter and a.function == top}
+    reached: dict[str, list[Access]] = {name: [] for name in ports}
+    for access in accesses(parsed):
+        where, name = _owner(parsed, parsed.function_of(access.node), access.array.name)
+        if where == top and name in reached:
+            reached[name].append(access)
+    walks = {name: _walk(nest, reached[name]) for name in ports}
     return Profile(cycles, intervals, copies, {n: mean_run(w) for n, w in walks.items()},
                    {n: order_of(w, _size(ports[n].shape)) for n, w in walks.items()}, _carried(nest, asked),
                    {place: _tasks(parsed, place) for place in asked.dataflow}, {n: _size(a.shape) for n, a in ports.items()})  # fmt: skip
@@ -91,7 +97,9 @@ def _nest(source: Source) -> _Nest:
         loop = node.parent is not None and node.parent.type == "for_statement"
         if not loop:
             named.pop((source.function_of(node), text(left)), None)
-    return _Nest(source, spans, named)
+    given = {(source.function_of(n), text(n.child_by_field_name("declarator"))) for n in source.of("parameter_declaration")
+             if n.child_by_field_name("declarator") is not None and n.child_by_field_name("declarator").type == "identifier"}  # fmt: skip
+    return _Nest(source, spans, named, frozenset(given))
 
 
 @cache
@@ -120,6 +128,8 @@ def _value(nest: _Nest, function: str, expression: str, env: Mapping[str, int], 
             value = nest.source.constants.get(name)
         if value is None and (function, name) in nest.locals:
             value = _value(nest, function, nest.locals[function, name], env, deep + 1)
+        if value is None and (function, name) in nest.given:
+            value = 0  # a scalar parameter: the same for all iterations
         if value is None:
             return None
         known[name] = value
