@@ -97,6 +97,7 @@ class Program:
         failures: int = 1 << 30,
         seconds: float = 4.0,
         enforce: bool = False,
+        symbols: bool = True,
         limits: Limits = RUN,
     ) -> tuple[list[Outcome], Ran]:
         """Run tests, each a sequence of calls; the rest is left out after `failures` tests ended badly.
@@ -111,13 +112,16 @@ class Program:
             CPU seconds one test may take.
         enforce : bool
             Whether a write to a full stream ends the test.
+        symbols : bool
+            Whether sanitizers name lines; runs of which only the end matters go without, ten times faster.
         """
         work = self.path.parent
         given, said = work / f"{self.path.name}.in", work / f"{self.path.name}.out"
         given.write_text(encode(tests, self.signature, budget, failures, seconds, enforce))
         said.write_text("")
         said.chmod(0o666)
-        ran = run([self.path, given, said], work, limits, env=_SANITIZERS)
+        env = {name: f"{options}:symbolize={int(symbols)}" for name, options in _SANITIZERS.items()}
+        ran = run([self.path, given, said], work, limits, env=env)
         return list(outcomes(said.read_text(errors="replace"), ran)), ran
 
 
@@ -247,7 +251,9 @@ def _elements(extents: Sequence[str], ctype: str) -> str:
     return " * ".join(f"static_cast<long>({extent})" for extent in sized)
 
 
-def build_program(design: Design, work: Path, name: str, build: Build) -> tuple[Program | None, Compiled]:
+def build_program(
+    design: Design, work: Path, name: str, build: Build, warnings: Sequence[str] = ("-w",)
+) -> tuple[Program | None, Compiled]:
     """Compile a design to a test program in a workplace; None, with the reasons, when it does not compile.
 
     Includes that are nowhere to be found are left out and named in `Program.missing`.
@@ -269,7 +275,7 @@ def build_program(design: Design, work: Path, name: str, build: Build) -> tuple[
     missing = missing_includes(design.source, [work, *folders])
     file = work / f"{name}.cpp"
     file.write_text(program_text(without_includes(design.source, missing), signature, design.contract))
-    made = compile_to(file, work / f"{name}.o", build, includes=folders)
+    made = compile_to(file, work / f"{name}.o", build, includes=folders, warnings=warnings)
     if made.output is None:
         return None, Compiled(None, made.diagnostics, missing, made.ran)
     linked = link([made.output, runtime(build)], work / name, build)

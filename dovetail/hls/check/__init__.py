@@ -1,0 +1,1 @@
+"""The checker: is this kernel wrong, where, and with what proof."""

@@ -1,0 +1,67 @@
+"""What a sanitizer's report means: the class of bug, the line of the design, and one sentence."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from dovetail.hls.harness import Outcome
+
+_FRAME = re.compile(r"^\s*#\d+ 0x[0-9a-f]+ in (?P<function>.*?) (?P<file>\S*?design\.cpp):(?P<line>\d+)", re.MULTILINE)
+_UBSAN = re.compile(r"design\.cpp:(\d+):\d+: runtime error: (.*)")
+_ANY_UBSAN = re.compile(r"runtime error: (.*)")
+_ASAN = re.compile(r"ERROR: AddressSanitizer: ([\w-]+)")
+_ACCESS = re.compile(r"^(READ|WRITE) of size (\d+)", re.MULTILINE)
+_PATTERN = re.compile(r"\b-?1684301[01]\b|\bindex -257\b|\b65278\b|\b4278124286\b|fefefe|index -2\b|\bvalue 254\b")
+_RANGE = re.compile(
+    r"^(?:ERROR|WARNING): (.*(?:out ?of ?bound|out of range|beyond MSB).*)$", re.MULTILINE | re.IGNORECASE
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One report: class, message, and the design's lines on the stack, innermost first."""
+
+    kind: str
+    message: str
+    frames: tuple[int, ...] = ()
+    poisoned: bool = False
+
+
+def fault_of(outcome: Outcome) -> Fault:
+    """The fault that ended a test."""
+    text = outcome.stderr
+    frames = tuple(dict.fromkeys(int(match["line"]) for match in _FRAME.finditer(text)))
+    poisoned = bool(_PATTERN.search(text))
+    if match := _ANY_UBSAN.search(text):
+        placed = _UBSAN.search(text)
+        if placed:
+            frames = tuple(dict.fromkeys((int(placed[1]), *frames)))
+        return Fault(_undefined(match[1]), match[1].strip(), frames, poisoned)
+    if match := _RANGE.search(text):
+        return Fault("OOB", f"bit range: {match[1].strip()}", frames)
+    if match := _ASAN.search(text):
+        return _address(match[1], text, frames, poisoned)
+    return Fault("FAULT", "the design crashed", frames)
+
+
+def _undefined(message: str) -> str:
+    if "shift" in message:
+        return "SHFT"
+    if "out of bounds" in message or "index" in message:
+        return "OOB"
+    if "not a valid value" in message or "load of value" in message:
+        return "INIT"
+    return "FAULT"
+
+
+def _address(name: str, text: str, frames: tuple[int, ...], poisoned: bool) -> Fault:
+    if name == "stack-overflow":
+        return Fault("INF", "recursion without an end", frames)
+    if name in ("FPE",):
+        return Fault("FAULT", "division by zero", frames)
+    if name == "ABRT":
+        return Fault("FAULT", "the design aborted", frames)
+    access = _ACCESS.search(text)
+    what = f"{access[1].lower()} of {access[2]} bytes" if access else "access"
+    return Fault("OOB", f"{name}: {what} outside of an array", frames, poisoned)
