@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from dovetail.hls.inject.classes import CLASSES
+from dovetail.hls.classes import CLASSES
 
 
 def card(summary: dict[str, Any]) -> str:
@@ -25,9 +25,11 @@ def _head(s: dict[str, Any]) -> list[str]:
 
 def _classes(s: dict[str, Any]) -> list[str]:
     rows = ["| class | meaning | bugs | tried alone | equivalent | off-class |", "|---|---|---:|---:|---:|---:|"]
-    for key, kind in CLASSES.items():
+    for key, meaning in CLASSES.items():
         fates = s["fates"].get(key, {})
-        rows.append(f"| {key} | {kind.title} | {s['classes'].get(key, 0)} | {sum(fates.values())} | "
+        if not fates and key not in s["classes"]:
+            continue
+        rows.append(f"| {key} | {meaning} | {s['classes'].get(key, 0)} | {sum(fates.values())} | "
                     f"{fates.get('equivalent', 0)} | {fates.get('off-class', 0)} |")  # fmt: skip
     return rows
 

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from dovetail.core.errors import DovetailError
 from dovetail.core.files import write_text
+from dovetail.hls.classes import PRAGMA
 from dovetail.hls.design import Design, plain
 from dovetail.hls.inject.card import card
-from dovetail.hls.inject.classes import CLASSES
 from dovetail.hls.inject.inputs import read_ports
 from dovetail.hls.inject.labels import PROVEN
 from dovetail.hls.inject.mutant import all_of
@@ -24,6 +26,7 @@ from dovetail.hls.inject.splits import SHARES, grouped, split_of
 from dovetail.hls.inject.syntax import read
 from dovetail.hls.inject.testbench import testbench
 
+PARTS = ".parts"  # of a build that is not finished
 SPLITS = ("train", "valid", "test")
 LEAST = 16  # mutants tried of a design, however small the data set
 PAIRS = 0.25  # of the bugs of a design, added as pairs
@@ -67,6 +70,7 @@ def build(
     seed: int = 0,
     designs: Mapping[str, Design] | None = None,
     tell: Callable[[str], None] = lambda line: None,
+    keep: Path | None = None,
 ) -> Built:
     """Prove bugs until there are `count`, designs in an order drawn by the seed.
 
@@ -80,6 +84,8 @@ def build(
         Name → design; the shelf's when None.
     tell : callable
         Called with a line for each design.
+    keep : Path, optional
+        A folder that holds what each design gave, so that a build that was stopped goes on where it was.
 
     Raises
     ------
@@ -97,8 +103,9 @@ def build(
         if len(built.rows) >= count:
             break
         left = len(order) - place
+        most = max(share, -(-2 * (count - len(built.rows)) // left))
         try:
-            rows, fates = rows_of(shelf[name], name, groups[name], seed, max(share, -(-2 * (count - len(built.rows)) // left)))
+            rows, fates = _kept(keep, shelf[name], name, groups[name], seed, most)
         except DovetailError as error:
             built.failed[name] = str(error)
             continue
@@ -108,6 +115,27 @@ def build(
         tell(f"{name}: {len(rows)} bugs, {len(built.rows)} of {count}")
     built.rows = built.rows[:count]
     return built
+
+
+def _kept(keep: Path | None, design: Design, name: str, group: str, seed: int, most: int) -> tuple[list[dict[str, Any]], Counter[tuple[str, str]]]:
+    """`rows_of`, or what it gave before for the same text, seed and number."""
+    stamp = hashlib.sha256(json.dumps([design.source, plain(design.contract), group, seed, most, _code()]).encode()).hexdigest()[:16]
+    path = keep / f"{name.replace('/', '-')}-{stamp}.json" if keep else None
+    if path is not None and path.is_file():
+        held = json.loads(path.read_text())
+        return held["rows"], Counter({(bug, fate): n for bug, fate, n in held["fates"]})
+    rows, fates = rows_of(design, name, group, seed, most)
+    if path is not None and keep is not None:
+        keep.mkdir(parents=True, exist_ok=True)
+        write_text(path, json.dumps({"rows": rows, "fates": [[*key, n] for key, n in fates.items()]}))
+    return rows, fates
+
+
+@cache
+def _code() -> str:
+    """A hash of everything here that decides what a bug is."""
+    files = [p for p in sorted(Path(__file__).parent.rglob("*")) if p.suffix in (".py", ".h")]
+    return hashlib.sha256(b"".join(p.read_bytes() for p in files)).hexdigest()
 
 
 def _order(groups: Mapping[str, str], seed: int) -> list[str]:
@@ -140,7 +168,7 @@ def row_of(proven: Proven, design: Design, name: str, group: str, seed: int, por
     return {
         "id": hashlib.sha256(f"{name}\n{source}".encode()).hexdigest()[:16],
         "design": name, "group": group, "split": split_of(group, seed), "classes": list(proven.classes),
-        "kind": "+".join(sorted({CLASSES[bug].kind for bug in proven.classes})), "operator": mutant.operator,
+        "kind": "+".join(sorted({"pragma" if bug in PRAGMA else "logical" for bug in proven.classes})), "operator": mutant.operator,
         "lines": sorted({part.line for part in (mutant.parts or (mutant,))}), "target": mutant.target, "note": mutant.note,
         "patch": patch, "source": source, "witness": witness(proven, ports),
     }  # fmt: skip
@@ -155,6 +183,7 @@ def write(built: Built, folder: Path, count: int, seed: int, shelf: Mapping[str,
     _lines(folder / "designs.jsonl", (design_row(known.get(name) or shipped(name), name) for name in sorted(built.designs)))
     summary = summary_of(built, count, seed)
     write_text(folder / "README.md", card(summary))
+    shutil.rmtree(folder / PARTS, ignore_errors=True)
     write_text(folder / "summary.json", json.dumps(summary, indent=1, sort_keys=True) + "\n")
     return summary
 

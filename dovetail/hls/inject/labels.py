@@ -33,14 +33,14 @@ def _shown(mutant: Mutant, verdict: Verdict) -> str:
     match mutant.bug:
         case "OOB":
             outside = verdict.end == "fault" and any(word in verdict.detail for word in _BOUNDS)
-            return "OOB" if outside else "DLK" if streams and mutant.operator == "bounds-loop" else ""
+            return "OOB" if outside else "DEADLOCK" if streams and mutant.operator == "bounds-loop" else ""
         case "INIT":
             return "INIT" if verdict.unset else ""
         case "INF":
             return "INF" if verdict.end in ("budget", "time", "fault", "starved") else ""
         case "SHFT":
             return "SHFT" if "shift" in verdict.detail or verdict.end in ("different", "count") else ""
-        case "DLK":
-            return "DLK" if streams or verdict.end in ("budget", "count") else ""
+        case "DEADLOCK":
+            return "DEADLOCK" if streams or verdict.end in ("budget", "count") else ""
         case _:
             return mutant.bug

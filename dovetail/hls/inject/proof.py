@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from dovetail.hls.classes import LOGICAL, PRAGMA
 from dovetail.hls.design import Design
-from dovetail.hls.inject.classes import CLASSES
 from dovetail.hls.inject.inputs import Test, tests_for
 from dovetail.hls.inject.judge import Verdict, judge
 from dovetail.hls.inject.labels import EQUIVALENT, PROVEN, settled
@@ -60,7 +60,7 @@ def prove(design: Design, mutants: Sequence[Mutant]) -> Outcome:
     DovetailError
         The design itself fails its contract, or cannot be traced.
     """
-    logical = [m for m in mutants if CLASSES[m.bug].kind == "logical"]
+    logical = [m for m in mutants if m.bug in LOGICAL]
     fates: Counter[tuple[str, str]] = Counter()
     proven: list[Proven] = []
     tests = tests_for(design.contract, design.name or design.contract.top)
@@ -72,7 +72,7 @@ def prove(design: Design, mutants: Sequence[Mutant]) -> Outcome:
             test = tests[max(0, verdict.test)]
             proven.append(Proven(replace(mutant, bug=bug), verdict, test))
     for mutant in mutants:
-        if CLASSES[mutant.bug].kind == "pragma":
+        if mutant.bug in PRAGMA:
             found = evidence(design, mutant)
             fates[mutant.bug, PROVEN if found else EQUIVALENT] += 1
             proven += [Proven(mutant, evidence=found)] if found else []

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from dovetail.core.errors import DovetailError
+from dovetail.hls.classes import PRAGMA
 from dovetail.hls.contract_file import from_plain
 from dovetail.hls.design import Design, Oracle
-from dovetail.hls.inject.classes import CLASSES
 from dovetail.hls.inject.inputs import Test, read_ports
 from dovetail.hls.inject.judge import Verdict, judge
 from dovetail.hls.inject.mutant import Mutant
@@ -86,7 +86,7 @@ def _models(design: Design, rows: Sequence[dict[str, Any]]) -> list[tuple[str, s
     lost = []
     for row in rows:
         edits = tuple(Edit(p["start"], p["end"], p["new"]) for p in row["patch"])
-        bug = next(b for b in row["classes"] if CLASSES[b].kind == "pragma")
+        bug = next(b for b in row["classes"] if b in PRAGMA)
         found = evidence(design, Mutant(bug, row["operator"], edits, row["note"], row["lines"][0], row["target"]), row["witness"]["model"]["model"])
         if found is None or found.plain() != row["witness"]["model"]:
             lost.append((row["id"], "no evidence" if found is None else found.detail))

@@ -1,4 +1,4 @@
-"""FXP: fixed-point types that overflow, wrap or round where the design relied on them not to."""
+"""OVERFLOW: fixed-point types that overflow, wrap or round where the design relied on them not to."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def fixed(source: Source) -> Iterator[Mutant]:
         if "AP_RND" in rest:
             new[f"{width}, {whole}{rest.replace('AP_RND', 'AP_TRN')}"] = "truncates instead of rounding"
         for inner, said in new.items():
-            yield change("FXP", "fixed-type", source, node, f"ap_{sign}fixed<{inner}>", f"{text(node)}: {said}", _named(node))
+            yield change("OVERFLOW", "fixed-type", source, node, f"ap_{sign}fixed<{inner}>", f"{text(node)}: {said}", _named(node))
 
 
 @operator("fixed-int")
@@ -40,7 +40,7 @@ def integer(source: Source) -> Iterator[Mutant]:
         found = re.fullmatch(r"ap_(u?)int<(\d+)>", source.resolved(text(kind)))
         new = f"ap_{found[1]}int<{int(found[2]) - 1}>" if found and int(found[2]) > 1 else narrower.get(text(kind), "")
         if new:
-            yield change("FXP", "fixed-int", source, kind, new, f"{new} is too narrow", text(node.child_by_field_name("declarator")).split("=")[0].strip())
+            yield change("OVERFLOW", "fixed-int", source, kind, new, f"{new} is too narrow", text(node.child_by_field_name("declarator")).split("=")[0].strip())
 
 
 def _named(node: object) -> str:

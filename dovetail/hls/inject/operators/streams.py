@@ -1,4 +1,4 @@
-"""DLK: streams that are written once too little, read once too often, or joined in the wrong order."""
+"""DEADLOCK: streams that are written once too little, read once too often, or joined in the wrong order."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ def lost_write(source: Source) -> Iterator[Mutant]:
         statement = node.parent
         if method != "write" or statement.type != "expression_statement":
             continue
-        yield drop("DLK", "stream-lost-write", source, statement, f"{stream} is not written", stream)
+        yield drop("DEADLOCK", "stream-lost-write", source, statement, f"{stream} is not written", stream)
         for loop in source.loops:
             if loop.node.start_byte < node.start_byte < loop.node.end_byte:
-                yield change("DLK", "stream-lost-write", source, statement, f"if ({loop.variable} != {loop.start or 0}) {text(statement)}",
+                yield change("DEADLOCK", "stream-lost-write", source, statement, f"if ({loop.variable} != {loop.start or 0}) {text(statement)}",
                              f"{stream} is not written in the first step", stream)  # fmt: skip
 
 
@@ -43,7 +43,7 @@ def read_twice(source: Source) -> Iterator[Mutant]:
         if statement.parent.type != "compound_statement":
             continue
         extra = f"(void){stream}.read(); " if method == "read" else f"{text(node)}; "
-        yield Mutant("DLK", "stream-read-twice", (Edit(statement.start_byte, statement.start_byte, extra),),
+        yield Mutant("DEADLOCK", "stream-read-twice", (Edit(statement.start_byte, statement.start_byte, extra),),
                      f"{stream}: one {method} too many", source.line(statement.start_byte), stream)  # fmt: skip
 
 
@@ -54,7 +54,7 @@ def length(source: Source) -> Iterator[Mutant]:
         if loop.compare not in ("<", "<=") or not any(text(n) in ("read", "write") for n in walk(loop.body) if n.type == "field_identifier"):
             continue
         right = loop.node.child_by_field_name("condition").child_by_field_name("right")
-        yield change("DLK", "stream-length", source, right, f"{text(right)} - 1", f"the loop over {loop.variable} moves one element too few", loop.variable)
+        yield change("DEADLOCK", "stream-length", source, right, f"{text(right)} - 1", f"the loop over {loop.variable} moves one element too few", loop.variable)
 
 
 @operator("stream-order")
@@ -66,5 +66,5 @@ def order(source: Source) -> Iterator[Mutant]:
         calls = [n for n in pragma.node.parent.named_children if n.type == "expression_statement" and n.named_children and n.named_children[0].type == "call_expression"]
         for first, second in zip(calls, calls[1:]):
             edits = (Edit(first.start_byte, first.end_byte, text(second)), Edit(second.start_byte, second.end_byte, text(first)))
-            yield Mutant("DLK", "stream-order", edits, "a task runs before the one that feeds it", source.line(first.start_byte),
+            yield Mutant("DEADLOCK", "stream-order", edits, "a task runs before the one that feeds it", source.line(first.start_byte),
                          text(second).split("(")[0])  # fmt: skip
