@@ -81,10 +81,13 @@ def _driver(design: Design, variants: Sequence[str], fills: Sequence[int], only:
     width = contract.calls * sum(port.elements for port in read_ports(contract))
     reference = f"reference::{design.oracle.function or contract.top}" if design.oracle else top
     tolerances = ", ".join(f"{{{port.atol!r}, {port.rtol!r}}}" for port in (*contract.ports, Port("return", "")))
+    table = "".join(f'\n#line 1 "m{n}"\n&m{n}::{contract.top},' for n in range(len(variants)))
     apart = "true" if contract.calls > 1 or _STATE.search(variants[0]) else "false"
     return f"""{call_text(design.with_source(variants[0]))}
 namespace dt {{
-static const Top tops[] = {{{", ".join(f"&m{n}::{contract.top}" for n in range(len(variants)))}}};
+static const Top tops[] = {{{table}
+#line 1 "driver"
+}};
 static const int fills[] = {{{", ".join(map(str, fills))}}};
 static const int only[] = {{{", ".join(map(str, only))}}};
 static const Tolerance tolerances[] = {{{tolerances}}};

@@ -115,7 +115,6 @@ def _judge(design: Design, variants: list[str], tests: Sequence[Test], twice: li
             if done.output is not None:
                 break
             bad = {int(d.file[1:]) for d in done.errors if re.fullmatch(r"m\d+", d.file)}
-            bad |= _by_driver(done.errors)
             if not bad - {0} or 0 in bad:
                 first = done.errors[0] if done.errors else None
                 raise DovetailError("does not compile", where=name, why=f"{first.file}:{first.line}: {first.message}" if first else "")
@@ -134,14 +133,6 @@ def _judge(design: Design, variants: list[str], tests: Sequence[Test], twice: li
         lines = [line for line in told if line[0] == place]
         verdicts[i] = _verdict(lines) if lines else Verdict("time", 0, "the batch ran out of time")
     return verdicts
-
-
-def _by_driver(errors: Sequence[object]) -> set[int]:
-    """Variants whose top function has another type: the table of functions says which."""
-    found: set[int] = set()
-    for error in errors:
-        found |= {int(n) for n in re.findall(r"\bm(\d+)::", str(getattr(error, "message", "")))}
-    return found - {0}
 
 
 def _told(out: str) -> Iterator[tuple[int, int, int, int, int, int, float, float, int, int, str]]:
