@@ -42,15 +42,13 @@ def inside(node: Any, *kinds: str) -> Any | None:
     return node
 
 
-_OPERATORS = {"&&": " and ", "||": " or ", "/": "//"}
 _SUFFIX = re.compile(r"\b(0[xX][0-9a-fA-F]+|\d+)[uUlL]+\b")
 
 
 def value_of(expression: str, names: Mapping[str, int]) -> int | None:
     """An integer expression of C++ with known names; None when it is anything else."""
     plain = _SUFFIX.sub(r"\1", expression)
-    for sign, word in _OPERATORS.items():
-        plain = plain.replace(sign, word)
+    plain = plain.replace("/", "//")
     plain = re.sub(r"!(?!=)", " not ", plain).strip()
     try:
         return _evaluate(ast.parse(plain, mode="eval").body, names)
