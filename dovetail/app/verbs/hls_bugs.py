@@ -30,14 +30,16 @@ def inject(
     top: Annotated[str, typer.Option(metavar="NAME", help="The top function.")] = "",
     reference: Annotated[Path | None, typer.Option(metavar="FILE", help="What is right, in C++.")] = None,
     contract: Annotated[Path | None, typer.Option(metavar="FILE", help="How it may be called; else inferred.")] = None,
-    bug: Annotated[list[str] | None, typer.Option("--class", metavar="NAME", help="Only this class; repeatable.")] = None,
+    bug: Annotated[
+        list[str] | None, typer.Option("--class", metavar="NAME", help="Only this class; repeatable.")
+    ] = None,
     count: Annotated[int, typer.Option(metavar="N", help="Bugs wanted.", min=1)] = 10,
     seed: Seed = 0,
     to: Annotated[Path | None, typer.Option("--to", metavar="DIR", help="Write the buggy sources here.")] = None,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Put bugs into a design, each with a proof: an input on which it misbehaves, or what a model of the hardware says."""
+    """Put bugs into a design, each with a proof: an input on which it misbehaves, or a figure of the hardware."""
     from dovetail.app.hls_bugs_screen import injected
     from dovetail.hls.check.contract import infer_contract
     from dovetail.hls.check.load import load_design
@@ -46,21 +48,40 @@ def inject(
     from dovetail.hls.inject.proof import witness
     from dovetail.hls.inject.shelf import names, shipped
 
-    design = shipped(str(file)) if str(file) in names() else load_design(file, top=top, reference=reference, contract=contract)
+    design = (
+        shipped(str(file))
+        if str(file) in names()
+        else load_design(file, top=top, reference=reference, contract=contract)
+    )
     if not design.contract.ports:
         design = replace(design, contract=infer_contract(design).contract)
     found = put(design, count, bug or (), seed)
     ports = [port.name for port in read_ports(design.contract)]
-    rows = [{"class": p.mutant.bug, "line": p.mutant.line, "note": p.mutant.note, "operator": p.mutant.operator,
-             "source": p.mutant.of(design.source), "witness": witness(p, ports),
-             "proof": f"{p.verdict.end}: {p.verdict.detail}" if p.verdict else p.evidence.detail if p.evidence else ""}
-            for p in found.proven]  # fmt: skip
+    rows = [
+        {
+            "class": p.mutant.bug,
+            "line": p.mutant.line,
+            "note": p.mutant.note,
+            "operator": p.mutant.operator,
+            "source": p.mutant.of(design.source),
+            "witness": witness(p, ports),
+            "proof": f"{p.verdict.end}: {p.verdict.detail}" if p.verdict else p.evidence.detail if p.evidence else "",
+        }
+        for p in found.proven
+    ]
     if to is not None:
         _sources(to, design.contract.top, rows)
         progress(f"written: {to}", quiet=quiet or json)
-    fates = {fate: sum(n for (_, f), n in found.fates.items() if f == fate) for fate in ("equivalent", "off-class", "uncompiled")}
+    fates = {
+        fate: sum(n for (_, f), n in found.fates.items() if f == fate)
+        for fate in ("equivalent", "off-class", "uncompiled")
+    }
     dropped = ", ".join(f"{n} {fate}" for fate, n in fates.items() if n) or "none dropped"
-    emit(Answer("hls inject", {"bugs": rows, "dropped": fates}, lambda: injected(rows, dropped)), as_json=json, quiet=quiet)
+    emit(
+        Answer("hls inject", {"bugs": rows, "dropped": fates}, lambda: injected(rows, dropped)),
+        as_json=json,
+        quiet=quiet,
+    )
 
 
 def _sources(folder: Path, top: str, rows: list[dict[str, object]]) -> None:
@@ -100,7 +121,11 @@ def replay(
     done = replay_rows(*load(folder))
     data = {"witnesses": done.total, "held": done.held, "lost": [{"id": i, "seen": s} for i, s in done.lost]}
     code = CHECK_FAILED if done.held < done.total else 0
-    emit(Answer("hls dataset replay", data, lambda: replayed(done.total, done.held, done.lost), code), as_json=json, quiet=quiet)
+    emit(
+        Answer("hls dataset replay", data, lambda: replayed(done.total, done.held, done.lost), code),
+        as_json=json,
+        quiet=quiet,
+    )
 
 
 def import_(
@@ -118,5 +143,7 @@ def import_(
 
     if kind not in KINDS:
         raise DovetailError(f"unknown source '{kind}'", hint=f"one of {', '.join(KINDS)}")
-    summary = import_from(kind, path, out, most=designs, execute=execute, tell=lambda line: progress(line, quiet=quiet or json))
+    summary = import_from(
+        kind, path, out, most=designs, execute=execute, tell=lambda line: progress(line, quiet=quiet or json)
+    )
     emit(Answer("hls import", summary, lambda: imported(summary)), as_json=json, quiet=quiet)

@@ -40,8 +40,11 @@ def program(design: Design, variants: Sequence[str], fills: Sequence[int], only:
         The oracle is not C++, or the top function is not in the source.
     """
     if design.oracle is not None and design.oracle.kind != "cpp":
-        raise DovetailError("a witness needs a C++ reference or none", where=design.name or design.contract.top,
-                            why=f"the oracle is {design.oracle.kind}")  # fmt: skip
+        raise DovetailError(
+            "a witness needs a C++ reference or none",
+            where=design.name or design.contract.top,
+            why=f"the oracle is {design.oracle.kind}",
+        )
     sources = [*variants, *([design.oracle.source] if design.oracle else [])]
     includes = dict.fromkeys(line.strip() for text in sources for line in _INCLUDE.findall(text))
     parts = [*includes, '#include "witness.h"']

@@ -24,7 +24,7 @@ from dovetail.hls.inject.proof import Proven, balanced, pairs, prove, witness
 from dovetail.hls.inject.shelf import names, shipped
 from dovetail.hls.inject.splits import SHARES, grouped, split_of
 from dovetail.hls.inject.syntax import read
-from dovetail.hls.inject.testbench import testbench
+from dovetail.hls.inject.testbench import bench_of
 
 PARTS = ".parts"  # of a build that is not finished
 SPLITS = ("train", "valid", "test")
@@ -117,9 +117,13 @@ def build(
     return built
 
 
-def _kept(keep: Path | None, design: Design, name: str, group: str, seed: int, most: int) -> tuple[list[dict[str, Any]], Counter[tuple[str, str]]]:
+def _kept(
+    keep: Path | None, design: Design, name: str, group: str, seed: int, most: int
+) -> tuple[list[dict[str, Any]], Counter[tuple[str, str]]]:
     """`rows_of`, or what it gave before for the same text, seed and number."""
-    stamp = hashlib.sha256(json.dumps([design.source, plain(design.contract), group, seed, most, _code()]).encode()).hexdigest()[:16]
+    stamp = hashlib.sha256(
+        json.dumps([design.source, plain(design.contract), group, seed, most, _code()]).encode()
+    ).hexdigest()[:16]
     path = keep / f"{name.replace('/', '-')}-{stamp}.json" if keep else None
     if path is not None and path.is_file():
         held = json.loads(path.read_text())
@@ -149,7 +153,9 @@ def _order(groups: Mapping[str, str], seed: int) -> list[str]:
     return sorted(drawn, key=place.__getitem__)
 
 
-def rows_of(design: Design, name: str, group: str, seed: int, most: int) -> tuple[list[dict[str, Any]], Counter[tuple[str, str]]]:
+def rows_of(
+    design: Design, name: str, group: str, seed: int, most: int
+) -> tuple[list[dict[str, Any]], Counter[tuple[str, str]]]:
     """The proven bugs of one design, at most about `most`, and what became of all that were tried."""
     tried = balanced(all_of(read(design.source)), most, f"{seed}/{name}")
     single = prove(design, tried)
@@ -167,20 +173,32 @@ def row_of(proven: Proven, design: Design, name: str, group: str, seed: int, por
     patch = [{"start": e.start, "end": e.end, "old": raw[e.start : e.end].decode(), "new": e.new} for e in mutant.edits]
     return {
         "id": hashlib.sha256(f"{name}\n{source}".encode()).hexdigest()[:16],
-        "design": name, "group": group, "split": split_of(group, seed), "classes": list(proven.classes),
-        "kind": "+".join(sorted({"pragma" if bug in PRAGMA else "logical" for bug in proven.classes})), "operator": mutant.operator,
-        "lines": sorted({part.line for part in (mutant.parts or (mutant,))}), "target": mutant.target, "note": mutant.note,
-        "patch": patch, "source": source, "witness": witness(proven, ports),
-    }  # fmt: skip
+        "design": name,
+        "group": group,
+        "split": split_of(group, seed),
+        "classes": list(proven.classes),
+        "kind": "+".join(sorted({"pragma" if bug in PRAGMA else "logical" for bug in proven.classes})),
+        "operator": mutant.operator,
+        "lines": sorted({part.line for part in (mutant.parts or (mutant,))}),
+        "target": mutant.target,
+        "note": mutant.note,
+        "patch": patch,
+        "source": source,
+        "witness": witness(proven, ports),
+    }
 
 
-def write(built: Built, folder: Path, count: int, seed: int, shelf: Mapping[str, Design] | None = None) -> dict[str, Any]:
+def write(
+    built: Built, folder: Path, count: int, seed: int, shelf: Mapping[str, Design] | None = None
+) -> dict[str, Any]:
     """Write ``train.jsonl``, ``valid.jsonl``, ``test.jsonl``, ``designs.jsonl`` and the card; returns the summary."""
     folder.mkdir(parents=True, exist_ok=True)
     for split in SPLITS:
         _lines(folder / f"{split}.jsonl", (row for row in built.rows if row["split"] == split))
     known = shelf or {}
-    _lines(folder / "designs.jsonl", (design_row(known.get(name) or shipped(name), name) for name in sorted(built.designs)))
+    _lines(
+        folder / "designs.jsonl", (design_row(known.get(name) or shipped(name), name) for name in sorted(built.designs))
+    )
     summary = summary_of(built, count, seed)
     write_text(folder / "README.md", card(summary))
     shutil.rmtree(folder / PARTS, ignore_errors=True)
@@ -190,8 +208,14 @@ def write(built: Built, folder: Path, count: int, seed: int, shelf: Mapping[str,
 
 def design_row(design: Design, name: str) -> dict[str, Any]:
     """A clean design as the data set holds it."""
-    return {"design": name, "top": design.contract.top, "source": design.source, "contract": plain(design.contract),
-            "reference": design.oracle.source if design.oracle else "", "testbench": testbench(design)}  # fmt: skip
+    return {
+        "design": name,
+        "top": design.contract.top,
+        "source": design.source,
+        "contract": plain(design.contract),
+        "reference": design.oracle.source if design.oracle else "",
+        "testbench": bench_of(design),
+    }
 
 
 def _lines(path: Path, rows: Iterable[dict[str, Any]]) -> None:
@@ -200,12 +224,22 @@ def _lines(path: Path, rows: Iterable[dict[str, Any]]) -> None:
 
 def summary_of(built: Built, count: int, seed: int) -> dict[str, Any]:
     """What the card and ``--json`` say."""
-    fates = {bug: {fate: n for (b, fate), n in sorted(built.fates.items()) if b == bug} for bug, _ in sorted(built.fates)}
+    fates = {
+        bug: {fate: n for (b, fate), n in sorted(built.fates.items()) if b == bug} for bug, _ in sorted(built.fates)
+    }
     return {
-        "asked": count, "seed": seed, "bugs": len(built.rows), "designs": len(built.designs), "classes": dict(sorted(built.by_class.items())),
-        "pairs": sum(len(row["classes"]) > 1 for row in built.rows), "splits": dict(Counter(row["split"] for row in built.rows)),
-        "groups": len({row["group"] for row in built.rows}), "tried": sum(built.fates.values()),
-        "proven": sum(n for (_, fate), n in built.fates.items() if fate == PROVEN), "equivalent": round(built.equivalent, 4),
-        "fates": fates, "models": dict(Counter(row["witness"]["model"]["model"] for row in built.rows if "model" in row["witness"])),
+        "asked": count,
+        "seed": seed,
+        "bugs": len(built.rows),
+        "designs": len(built.designs),
+        "classes": dict(sorted(built.by_class.items())),
+        "pairs": sum(len(row["classes"]) > 1 for row in built.rows),
+        "splits": dict(Counter(row["split"] for row in built.rows)),
+        "groups": len({row["group"] for row in built.rows}),
+        "tried": sum(built.fates.values()),
+        "proven": sum(n for (_, fate), n in built.fates.items() if fate == PROVEN),
+        "equivalent": round(built.equivalent, 4),
+        "fates": fates,
+        "models": dict(Counter(row["witness"]["model"]["model"] for row in built.rows if "model" in row["witness"])),
         "failed": built.failed,
-    }  # fmt: skip
+    }

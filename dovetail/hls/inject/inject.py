@@ -46,8 +46,12 @@ def inject(design: Design, count: int = 10, classes: Sequence[str] = (), seed: i
             raise DovetailError(f"unknown class '{bug}'", where="--class", hint=did_you_mean(bug, list(CLASSES)))
     found = [m for m in all_of(read(design.source)) if not classes or m.bug in classes]
     if not found:
-        raise DovetailError("there is no place for such a bug", where=design.contract.top,
-                            why=f"classes {', '.join(classes) or 'all'}", hint="another class")  # fmt: skip
+        raise DovetailError(
+            "there is no place for such a bug",
+            where=design.contract.top,
+            why=f"classes {', '.join(classes) or 'all'}",
+            hint="another class",
+        )
     outcome = prove(design, balanced(found, 3 * count, f"{seed}"))
     wanted = balanced([p.mutant for p in outcome.proven], count, f"{seed}/kept")
     return Injected(tuple(p for p in outcome.proven if p.mutant in wanted), outcome.fates)

@@ -29,7 +29,7 @@ def stream_of(seed: str) -> Iterator[float]:
         yield ((z ^ (z >> 31)) >> 11) / (1 << 53)
 
 
-def tests_for(contract: Contract, seed: str, drawn: int = DRAWN) -> tuple[Test, ...]:
+def drawn_for(contract: Contract, seed: str, drawn: int = DRAWN) -> tuple[Test, ...]:
     """The corners of a contract and `drawn` random tests, the same for the same seed."""
     kinds = (*CORNERS, *(f"drawn{i}" for i in range(drawn)))
     return tuple(_test(contract, kind, stream_of(f"{seed}/{kind}")) for kind in kinds)
@@ -51,8 +51,8 @@ def _elements(port: Port, kind: str, draw: Iterator[float]) -> tuple[float, ...]
     if port.values:
         return tuple(port.values[min(int(u * len(port.values)), len(port.values) - 1)] for u in raw)
     if port.order == "permutation":
-        order = sorted(range(count), key=lambda i, keys=tuple(islice(draw, count)): (keys[i], i))  # type: ignore[misc]
-        return tuple(low + i for i in order)
+        drawn = list(islice(draw, count))
+        return tuple(low + i for i in sorted(range(count), key=lambda i: (drawn[i], i)))
     values = [_between(low, high, u, whole) for u in raw]
     if port.order == "sorted":
         values.sort()

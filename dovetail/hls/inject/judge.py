@@ -17,7 +17,8 @@ from dovetail.hls.sandbox import Limits, run, workplace
 CHECKS = ("address", "shift", "bounds", "integer-divide-by-zero", "signed-integer-overflow", "return", "bool")
 BUILD = Build("-O0", CHECKS, extra=("-fno-sanitize=shift-base",))
 ENVIRONMENT = {
-    "ASAN_OPTIONS": "detect_leaks=0:symbolize=0:detect_stack_use_after_return=0:print_legend=0:allocator_may_return_null=1",
+    "ASAN_OPTIONS": "detect_leaks=0:symbolize=0:detect_stack_use_after_return=0:print_legend=0"
+    ":allocator_may_return_null=1",
     "UBSAN_OPTIONS": "print_stacktrace=0:halt_on_error=1:symbolize=0",
 }
 RUN = Limits(wall_s=240.0, cpu_s=240.0, memory=2 << 30, output=16 << 20)
@@ -100,7 +101,9 @@ def judge(
     return out
 
 
-def _judge(design: Design, variants: list[str], tests: Sequence[Test], twice: list[bool], only: list[int]) -> list[Verdict]:
+def _judge(
+    design: Design, variants: list[str], tests: Sequence[Test], twice: list[bool], only: list[int]
+) -> list[Verdict]:
     alive = list(range(len(variants)))
     verdicts = [Verdict("uncompiled")] * len(variants)
     name = design.name or design.contract.top
@@ -117,7 +120,9 @@ def _judge(design: Design, variants: list[str], tests: Sequence[Test], twice: li
             bad = {int(d.file[1:]) for d in done.errors if re.fullmatch(r"m\d+", d.file)}
             if not bad - {0} or 0 in bad:
                 first = done.errors[0] if done.errors else None
-                raise DovetailError("does not compile", where=name, why=f"{first.file}:{first.line}: {first.message}" if first else "")
+                raise DovetailError(
+                    "does not compile", where=name, why=f"{first.file}:{first.line}: {first.message}" if first else ""
+                )
             alive = [i for place, i in enumerate(alive, 1) if place not in bad]
         made = link([work / "w.o"], work / "w", BUILD)
         if made.output is None:
@@ -128,7 +133,9 @@ def _judge(design: Design, variants: list[str], tests: Sequence[Test], twice: li
         raise DovetailError("its reference fails on inputs of its contract", where=name, why=(ran.out + ran.err)[-300:])
     clean = _verdict([line for line in told if line[0] == 0])
     if clean.wrong:
-        raise DovetailError("the clean design misbehaves", where=name, why=f"{clean.end} on test {clean.test}: {clean.detail}")
+        raise DovetailError(
+            "the clean design misbehaves", where=name, why=f"{clean.end} on test {clean.test}: {clean.detail}"
+        )
     for place, i in enumerate(alive, 1):
         lines = [line for line in told if line[0] == place]
         verdicts[i] = _verdict(lines) if lines else Verdict("time", 0, "the batch ran out of time")
@@ -139,15 +146,28 @@ def _told(out: str) -> Iterator[tuple[int, int, int, int, int, int, float, float
     for line in out.splitlines():
         f = line.split("\t")
         if len(f) >= 11:
-            yield (int(f[0]), int(f[1]), int(f[2]), int(f[3]), int(f[4]), int(f[5]), float(f[6]), float(f[7]),
-                   int(f[8]), int(f[9]), "\t".join(f[10:]))  # fmt: skip
+            yield (
+                int(f[0]),
+                int(f[1]),
+                int(f[2]),
+                int(f[3]),
+                int(f[4]),
+                int(f[5]),
+                float(f[6]),
+                float(f[7]),
+                int(f[8]),
+                int(f[9]),
+                "\t".join(f[10:]),
+            )
 
 
 def _verdict(lines: Sequence[tuple[int, int, int, int, int, int, float, float, int, int, str]]) -> Verdict:
     runs = [_run(line) for line in lines]
     first = next((r for r in runs if r.wrong), runs[0])
-    seen = {(line[2], line[4], line[5], line[6] if line[2] == 71 else 0.0, line[9] if line[2] == 0 else 0, _said(line[10]))
-            for line in lines}  # fmt: skip
+    seen = {
+        (line[2], line[4], line[5], line[6] if line[2] == 71 else 0.0, line[9] if line[2] == 0 else 0, _said(line[10]))
+        for line in lines
+    }
     unset = len(seen) > 1
     return Verdict(first.end, first.test, first.detail, first.line, unset, first.leftover)
 

@@ -5,7 +5,15 @@ from __future__ import annotations
 from dovetail.hls.inject.judge import Verdict
 from dovetail.hls.inject.mutant import Mutant
 
-_BOUNDS = ("out of bounds", "buffer-overflow", "buffer-underflow", "SEGV", "AddressSanitizer", "signal 11", "burst-range")
+_BOUNDS = (
+    "out of bounds",
+    "buffer-overflow",
+    "buffer-underflow",
+    "SEGV",
+    "AddressSanitizer",
+    "signal 11",
+    "burst-range",
+)
 EQUIVALENT, OFF_CLASS, UNCOMPILED, PROVEN = "equivalent", "off-class", "uncompiled", "proven"
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from dovetail.hls.classes import LOGICAL, PRAGMA
 from dovetail.hls.design import Design
-from dovetail.hls.inject.inputs import Test, tests_for
+from dovetail.hls.inject.inputs import Test, drawn_for
 from dovetail.hls.inject.judge import Verdict, judge
 from dovetail.hls.inject.labels import EQUIVALENT, PROVEN, settled
 from dovetail.hls.inject.mutant import Mutant
@@ -63,8 +63,12 @@ def prove(design: Design, mutants: Sequence[Mutant]) -> Outcome:
     logical = [m for m in mutants if m.bug in LOGICAL]
     fates: Counter[tuple[str, str]] = Counter()
     proven: list[Proven] = []
-    tests = tests_for(design.contract, design.name or design.contract.top)
-    verdicts = judge(design, [m.of(design.source) for m in logical], tests, [m.bug == "INIT" for m in logical]) if logical else []
+    tests = drawn_for(design.contract, design.name or design.contract.top)
+    verdicts = (
+        judge(design, [m.of(design.source) for m in logical], tests, [m.bug == "INIT" for m in logical])
+        if logical
+        else []
+    )
     for mutant, verdict in zip(logical, verdicts):
         fate, bug = settled(mutant, verdict)
         fates[mutant.bug, fate] += 1
@@ -82,7 +86,7 @@ def prove(design: Design, mutants: Sequence[Mutant]) -> Outcome:
 def pairs(design: Design, proven: Sequence[Proven], most: int, seed: str) -> Outcome:
     """Two proven bugs at once, of different classes and places, at least one of them logical; the pair is run again."""
     found = list(_drawn(proven, most, random.Random(f"pairs:{seed}")))
-    tests = tests_for(design.contract, design.name or design.contract.top)
+    tests = drawn_for(design.contract, design.name or design.contract.top)
     fates: Counter[tuple[str, str]] = Counter()
     out: list[Proven] = []
     verdicts = judge(design, [m.of(design.source) for m, _ in found], tests, [True] * len(found)) if found else []
@@ -102,7 +106,12 @@ def _drawn(proven: Sequence[Proven], most: int, draw: random.Random) -> Iterator
             return
         i, j = sorted(draw.sample(range(len(proven)), 2))
         one, other = proven[i], proven[j]
-        if (i, j) in seen or one.mutant.bug == other.mutant.bug or not (one.verdict or other.verdict) or not _apart(one.mutant, other.mutant):
+        if (
+            (i, j) in seen
+            or one.mutant.bug == other.mutant.bug
+            or not (one.verdict or other.verdict)
+            or not _apart(one.mutant, other.mutant)
+        ):
             continue
         seen.add((i, j))
         yield _joined(one.mutant, other.mutant), (one, other)
@@ -114,8 +123,15 @@ def _apart(one: Mutant, other: Mutant) -> bool:
 
 def _joined(one: Mutant, other: Mutant) -> Mutant:
     edits = tuple(sorted((*one.edits, *other.edits)))
-    return Mutant(f"{one.bug}+{other.bug}", f"{one.operator}+{other.operator}", edits, f"{one.note}; {other.note}",
-                  one.line, one.target, (one, other))  # fmt: skip
+    return Mutant(
+        f"{one.bug}+{other.bug}",
+        f"{one.operator}+{other.operator}",
+        edits,
+        f"{one.note}; {other.note}",
+        one.line,
+        one.target,
+        (one, other),
+    )
 
 
 def balanced(mutants: Sequence[Mutant], most: int, seed: str) -> list[Mutant]:
@@ -138,9 +154,18 @@ def witness(proven: Proven, ports: Sequence[str]) -> dict[str, Any]:
     """The proof as JSON holds it: inputs by port for each call, how it ended, what the model says."""
     out: dict[str, Any] = {}
     if proven.verdict is not None:
-        calls = [dict(zip(ports, map(list, proven.test[i : i + len(ports)]))) for i in range(0, len(proven.test), max(1, len(ports)))]
-        out["execution"] = {"end": proven.verdict.end, "detail": proven.verdict.detail, "line": proven.verdict.line,
-                            "unset": proven.verdict.unset, "leftover": proven.verdict.leftover, "inputs": calls}  # fmt: skip
+        calls = [
+            dict(zip(ports, map(list, proven.test[i : i + len(ports)])))
+            for i in range(0, len(proven.test), max(1, len(ports)))
+        ]
+        out["execution"] = {
+            "end": proven.verdict.end,
+            "detail": proven.verdict.detail,
+            "line": proven.verdict.line,
+            "unset": proven.verdict.unset,
+            "leftover": proven.verdict.leftover,
+            "inputs": calls,
+        }
     if proven.evidence is not None:
         out["model"] = proven.evidence.plain()
     return out

@@ -31,7 +31,9 @@ class Replayed:
 def load(folder: Path) -> tuple[dict[str, Design], list[dict[str, Any]]]:
     """Designs and rows of a data set. Raises `DovetailError` when the folder holds none."""
     if not (folder / "designs.jsonl").is_file():
-        raise DovetailError("no data set here", where=str(folder), hint=f"dovetail hls dataset build --count 200 --out {folder}")
+        raise DovetailError(
+            "no data set here", where=str(folder), hint=f"dovetail hls dataset build --count 200 --out {folder}"
+        )
     designs = {row["design"]: _design(row) for row in _rows(folder / "designs.jsonl")}
     rows = [row for split in ("train", "valid", "test") for row in _rows(folder / f"{split}.jsonl")]
     return designs, rows
@@ -66,9 +68,14 @@ def _executions(design: Design, rows: Sequence[dict[str, Any]]) -> list[tuple[st
         return []
     own = [_test(design, row) for row in rows]
     tests = list(dict.fromkeys(own))
-    verdicts = judge(design, [row["source"] for row in rows], tests, [True] * len(rows), [tests.index(test) for test in own])
-    return [(row["id"], f"{verdict.end}: {verdict.detail}") for row, verdict in zip(rows, verdicts)
-            if not _holds(row["witness"]["execution"], verdict)]  # fmt: skip
+    verdicts = judge(
+        design, [row["source"] for row in rows], tests, [True] * len(rows), [tests.index(test) for test in own]
+    )
+    return [
+        (row["id"], f"{verdict.end}: {verdict.detail}")
+        for row, verdict in zip(rows, verdicts)
+        if not _holds(row["witness"]["execution"], verdict)
+    ]
 
 
 def _test(design: Design, row: dict[str, Any]) -> Test:
@@ -87,7 +94,11 @@ def _models(design: Design, rows: Sequence[dict[str, Any]]) -> list[tuple[str, s
     for row in rows:
         edits = tuple(Edit(p["start"], p["end"], p["new"]) for p in row["patch"])
         bug = next(b for b in row["classes"] if b in PRAGMA)
-        found = evidence(design, Mutant(bug, row["operator"], edits, row["note"], row["lines"][0], row["target"]), row["witness"]["model"]["model"])
+        found = evidence(
+            design,
+            Mutant(bug, row["operator"], edits, row["note"], row["lines"][0], row["target"]),
+            row["witness"]["model"]["model"],
+        )
         if found is None or found.plain() != row["witness"]["model"]:
             lost.append((row["id"], "no evidence" if found is None else found.detail))
     return lost

@@ -10,8 +10,30 @@ SHINGLE, ALIKE = 6, 0.45
 SHARES = (("train", 0.7), ("valid", 0.15), ("test", 0.15))
 _TOKEN = re.compile(r"[A-Za-z_]\w*|\d[\w.]*|[^\s\w]")
 _COMMENT = re.compile(r"//[^\n]*|/\*.*?\*/", re.DOTALL)
-_KEYWORDS = {"for", "while", "if", "else", "return", "int", "float", "void", "const", "static", "pragma", "HLS", "PIPELINE", "UNROLL",
-             "ARRAY_PARTITION", "INTERFACE", "DATAFLOW", "II", "hls", "stream", "read", "write"}  # fmt: skip
+_KEYWORDS = {
+    "for",
+    "while",
+    "if",
+    "else",
+    "return",
+    "int",
+    "float",
+    "void",
+    "const",
+    "static",
+    "pragma",
+    "HLS",
+    "PIPELINE",
+    "UNROLL",
+    "ARRAY_PARTITION",
+    "INTERFACE",
+    "DATAFLOW",
+    "II",
+    "hls",
+    "stream",
+    "read",
+    "write",
+}
 
 
 def shingles(source: str) -> frozenset[int]:

@@ -63,9 +63,9 @@ def _evaluate(node: ast.AST, names: Mapping[str, int]) -> int:
         case ast.Name(id=name):
             return names[name]
         case ast.UnaryOp(op=op, operand=operand):
-            return _UNARY[type(op)](_evaluate(operand, names))
+            return int(_UNARY[type(op)](_evaluate(operand, names)))
         case ast.BinOp(left=left, op=op, right=right):
-            return _BINARY[type(op)](_evaluate(left, names), _evaluate(right, names))
+            return int(_BINARY[type(op)](_evaluate(left, names), _evaluate(right, names)))
         case ast.Compare(left=left, ops=[op], comparators=[right]):
             return int(_COMPARE[type(op)](_evaluate(left, names), _evaluate(right, names)))
     raise ValueError
@@ -77,14 +77,32 @@ def _shift(a: int, b: int) -> int:
     return a << b
 
 
-_UNARY: dict[type, Any] = {ast.USub: lambda a: -a, ast.UAdd: lambda a: a, ast.Invert: lambda a: ~a, ast.Not: lambda a: int(not a)}  # fmt: skip
+_UNARY: dict[type, Any] = {
+    ast.USub: lambda a: -a,
+    ast.UAdd: lambda a: a,
+    ast.Invert: lambda a: ~a,
+    ast.Not: lambda a: int(not a),
+}
 _BINARY: dict[type, Any] = {
-    ast.Add: lambda a, b: a + b, ast.Sub: lambda a, b: a - b, ast.Mult: lambda a, b: a * b,
-    ast.FloorDiv: lambda a, b: a // b if a * b >= 0 else -(-a // b), ast.Mod: lambda a, b: a - b * int(a / b),
-    ast.LShift: _shift, ast.RShift: lambda a, b: a >> b, ast.BitAnd: lambda a, b: a & b,
-    ast.BitOr: lambda a, b: a | b, ast.BitXor: lambda a, b: a ^ b,
-}  # fmt: skip
-_COMPARE: dict[type, Any] = {ast.Lt: lambda a, b: a < b, ast.LtE: lambda a, b: a <= b, ast.Gt: lambda a, b: a > b, ast.GtE: lambda a, b: a >= b, ast.Eq: lambda a, b: a == b, ast.NotEq: lambda a, b: a != b}  # fmt: skip
+    ast.Add: lambda a, b: a + b,
+    ast.Sub: lambda a, b: a - b,
+    ast.Mult: lambda a, b: a * b,
+    ast.FloorDiv: lambda a, b: a // b if a * b >= 0 else -(-a // b),
+    ast.Mod: lambda a, b: a - b * int(a / b),
+    ast.LShift: _shift,
+    ast.RShift: lambda a, b: a >> b,
+    ast.BitAnd: lambda a, b: a & b,
+    ast.BitOr: lambda a, b: a | b,
+    ast.BitXor: lambda a, b: a ^ b,
+}
+_COMPARE: dict[type, Any] = {
+    ast.Lt: lambda a, b: a < b,
+    ast.LtE: lambda a, b: a <= b,
+    ast.Gt: lambda a, b: a > b,
+    ast.GtE: lambda a, b: a >= b,
+    ast.Eq: lambda a, b: a == b,
+    ast.NotEq: lambda a, b: a != b,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,8 +174,10 @@ class Source:
         self.source, self.root = source, parse(source)
         self.nodes = list(walk(self.root))
         self.constants = self._constants()
-        self.types = {text(n.child_by_field_name("declarator")): text(n.child_by_field_name("type"))
-                      for n in self.of("type_definition")}  # fmt: skip
+        self.types = {
+            text(n.child_by_field_name("declarator")): text(n.child_by_field_name("type"))
+            for n in self.of("type_definition")
+        }
         self.arrays = [array for node in self.nodes for array in self._arrays(node)]
         self.pragmas = [p for node in self.of("preproc_call") if (p := self._pragma(node))]
         self.loops = [loop for node in self.of("for_statement") if (loop := self._loop(node))]
@@ -232,7 +252,9 @@ class Source:
                 shape, inner = [0], inner.child_by_field_name("declarator")
             if shape and inner is not None and inner.type == "identifier":
                 function = self.function_of(node)
-                yield Array(text(inner), ctype, tuple(shape), function, node.type == "parameter_declaration", declarator)
+                yield Array(
+                    text(inner), ctype, tuple(shape), function, node.type == "parameter_declaration", declarator
+                )
 
     def _pragma(self, node: Any) -> Pragma | None:
         words = text(node).split()

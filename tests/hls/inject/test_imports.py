@@ -35,13 +35,31 @@ int scaled(data_t x) {
 
 
 def line(label: str, original: str, faulty: str, **more: str) -> str:
-    return json.dumps({"suite": "s", "design": "smooth", "class": label, "original": original, "faulty": faulty, "apply": "exact1", **more})
+    return json.dumps(
+        {
+            "suite": "s",
+            "design": "smooth",
+            "class": label,
+            "original": original,
+            "faulty": faulty,
+            "apply": "exact1",
+            **more,
+        }
+    )
 
 
 def test_context_is_rebuilt_and_labels_are_audited(tmp_path: Path) -> None:
-    rows = [line("OOB", "i < WIDTH", "i <= WIDTH", source=CUT), line("INIT", "int sum = 0;", "int sum;"),
-            line("USE", "int sum = 0;", "int sum = 0 ;"), line("INIT", "int sum = 0;", "int sum = 0; int more = 1;"),
-            line("SMA", "void smooth(data_t in[WIDTH], data_t out[WIDTH]) {", "void smooth(data_t in[WIDTH], data_t out[WIDTH]) {\n#pragma HLS interface ap_none port=in\n")]  # fmt: skip
+    rows = [
+        line("OOB", "i < WIDTH", "i <= WIDTH", source=CUT),
+        line("INIT", "int sum = 0;", "int sum;"),
+        line("USE", "int sum = 0;", "int sum = 0 ;"),
+        line("INIT", "int sum = 0;", "int sum = 0; int more = 1;"),
+        line(
+            "SMA",
+            "void smooth(data_t in[WIDTH], data_t out[WIDTH]) {",
+            "void smooth(data_t in[WIDTH], data_t out[WIDTH]) {\n#pragma HLS interface ap_none port=in\n",
+        ),
+    ]
     path = tmp_path / "bugs.jsonl"
     path.write_text("\n".join(rows) + "\n")
     summary = import_from("chrysalis", path, tmp_path / "out")
@@ -60,14 +78,26 @@ def test_callees_come_first_and_template_arguments_go() -> None:
     assert "scaled(in[i])" in source
 
 
-@pytest.mark.parametrize(("name", "ctype"), [("bit8", "ap_uint<8>"), ("uint18_t", "ap_uint<18>"), ("int9_t", "ap_int<9>"), ("TYPE", "float"), ("data_t", "int")])
+@pytest.mark.parametrize(
+    ("name", "ctype"),
+    [
+        ("bit8", "ap_uint<8>"),
+        ("uint18_t", "ap_uint<18>"),
+        ("int9_t", "ap_int<9>"),
+        ("TYPE", "float"),
+        ("data_t", "int"),
+    ],
+)
 def test_names_say_what_they_are(name: str, ctype: str) -> None:
     assert guessed_type(name) == ctype
 
 
 def test_a_checkout_is_read_with_its_headers(tmp_path: Path) -> None:
     (tmp_path / "top.h").write_text("#define N 4\ntypedef int word;\n")
-    (tmp_path / "top.cpp").write_text('#include "top.h"\nvoid top(word a[N]) {\n#pragma HLS INTERFACE ap_memory port=a\n    for (int i = 0; i < N; i++) a[i] += 1;\n}\n')
+    (tmp_path / "top.cpp").write_text(
+        '#include "top.h"\nvoid top(word a[N]) {\n#pragma HLS INTERFACE ap_memory port=a\n'
+        "    for (int i = 0; i < N; i++) a[i] += 1;\n}\n"
+    )
     (tmp_path / "main.cpp").write_text("int main() { return 0; }\n")
     summary = import_from("folder", tmp_path, execute=False)
     assert (summary["designs"], summary["compiled"]) == (1, 1)
@@ -75,8 +105,12 @@ def test_a_checkout_is_read_with_its_headers(tmp_path: Path) -> None:
 
 def test_what_is_no_data_is_refused(tmp_path: Path) -> None:
     (tmp_path / "x.jsonl").write_text('{"suite": 1}\n')
-    for kind, path, why in (("chrysalis", tmp_path / "x.jsonl", "not a bug patch"), ("chrysalis", tmp_path / "none.jsonl", "could not be read"),
-                            ("folder", tmp_path, "no HLS sources"), ("folder", tmp_path / "none", "no such folder")):  # fmt: skip
+    for kind, path, why in (
+        ("chrysalis", tmp_path / "x.jsonl", "not a bug patch"),
+        ("chrysalis", tmp_path / "none.jsonl", "could not be read"),
+        ("folder", tmp_path, "no HLS sources"),
+        ("folder", tmp_path / "none", "no such folder"),
+    ):
         with pytest.raises(DovetailError, match=why):
             import_from(kind, path)
 

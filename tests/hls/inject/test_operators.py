@@ -47,7 +47,8 @@ def test_pragma_mutants_change_no_statement_but_the_order_of_loops() -> None:
                 assert [x for x in mutant.of(source).splitlines() if "#pragma" not in x and x.strip()] == bare
             if mutant.bug in LOGICAL:
                 assert [x.strip() for x in mutant.of(source).splitlines() if "#pragma" in x] == [
-                    x.strip() for x in source.splitlines() if "#pragma" in x]  # fmt: skip
+                    x.strip() for x in source.splitlines() if "#pragma" in x
+                ]
 
 
 def test_every_operator_has_work_on_the_shelf() -> None:
@@ -57,16 +58,32 @@ def test_every_operator_has_work_on_the_shelf() -> None:
 
 @pytest.mark.parametrize(
     ("expression", "value"),
-    [("N * 2 + 1", 17), ("7 / -2", -3), ("-7 % 3", -1), ("1u << 4", 16), ("0x1F & ~1", 30), ("f(3)", None), ("a.b", None),
-     ("1 << -1", None), ("__import__('os')", None)],
-)  # fmt: skip
+    [
+        ("N * 2 + 1", 17),
+        ("7 / -2", -3),
+        ("-7 % 3", -1),
+        ("1u << 4", 16),
+        ("0x1F & ~1", 30),
+        ("f(3)", None),
+        ("a.b", None),
+        ("1 << -1", None),
+        ("__import__('os')", None),
+    ],
+)
 def test_constants_are_c_arithmetic_and_nothing_else(expression: str, value: int | None) -> None:
     found = value_of(expression, {"N": 8})
     assert found == value
 
 
 def test_trip_counts_against_running_the_loop() -> None:
-    for start, compare, bound, step in [(0, "<", 7, 1), (0, "<=", 7, 2), (9, ">", 0, -3), (9, ">=", 0, -1), (3, "<", 3, 1), (1, "<", 10, 4)]:
+    for start, compare, bound, step in [
+        (0, "<", 7, 1),
+        (0, "<=", 7, 2),
+        (9, ">", 0, -3),
+        (9, ">=", 0, -1),
+        (3, "<", 3, 1),
+        (1, "<", 10, 4),
+    ]:
         sign = f"+= {step}" if step > 0 else f"-= {-step}"
         loop = Source(f"void f() {{ for (int i = {start}; i {compare} {bound}; i {sign}) {{ g(i); }} }}").loops[0]
         seen, i = [], start
@@ -84,14 +101,28 @@ def test_overlapping_edits_are_refused() -> None:
 
 def test_banks_by_brute_force() -> None:
     shape = (12, 8)
-    for splits in [(Split(1, "cyclic", 4),), (Split(2, "block", 2),), (Split(1, "block", 3), Split(2, "cyclic", 4)), (Split(0, "cyclic", 2),)]:
+    for splits in [
+        (Split(1, "cyclic", 4),),
+        (Split(2, "block", 2),),
+        (Split(1, "block", 3), Split(2, "cyclic", 4)),
+        (Split(0, "cyclic", 2),),
+    ]:
         banks: dict[tuple[int, ...] | None, int] = {}
         for i in range(12):
             for j in range(8):
                 bank = bank_of((i, j), shape, splits)
                 banks[bank] = banks.get(bank, 0) + 1
         assert len(set(banks.values())) == 1
-        wanted = {1: (4, 2, 12, 4)[[(Split(1, "cyclic", 4),), (Split(2, "block", 2),), (Split(1, "block", 3), Split(2, "cyclic", 4)), (Split(0, "cyclic", 2),)].index(splits)]}
+        wanted = {
+            1: (4, 2, 12, 4)[
+                [
+                    (Split(1, "cyclic", 4),),
+                    (Split(2, "block", 2),),
+                    (Split(1, "block", 3), Split(2, "cyclic", 4)),
+                    (Split(0, "cyclic", 2),),
+                ].index(splits)
+            ]
+        }
         assert len(banks) == wanted[1]
     assert bank_of((3, 3), shape, (Split(0, "complete", 0),)) is None
     assert conflicts([(0, j) for j in range(8)], shape, ()) == 4
@@ -109,8 +140,13 @@ def test_runs_and_orders() -> None:
 
 
 def test_hints_are_read_in_any_case_and_spacing() -> None:
-    asked = hints(Source("void f(int a[8]) {\n#pragma HLS interface mode = m_axi port = a\n#pragma hls array_partition variable = a type=cyclic factor = 2\n"
-                         "for (int i = 0; i < 8; i++) {\n#pragma HLS pipeline II = 3\n a[i] = i; } }"))  # fmt: skip
+    asked = hints(
+        Source(
+            "void f(int a[8]) {\n#pragma HLS interface mode = m_axi port = a\n"
+            "#pragma hls array_partition variable = a type=cyclic factor = 2\n"
+            "for (int i = 0; i < 8; i++) {\n#pragma HLS pipeline II = 3\n a[i] = i; } }"
+        )
+    )
     assert asked.modes == {"a": "m_axi"}
     assert asked.splits == {("f", "a"): (Split(1, "cyclic", 2),)}
     assert asked.pipelined == {0: 3}

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from importlib.util import find_spec
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -19,7 +19,7 @@ from dovetail.core.errors import DovetailError
 from dovetail.hls.design import Contract, Design, Oracle, Port
 from dovetail.hls.inject.dataset import build, write
 from dovetail.hls.inject.inject import inject
-from dovetail.hls.inject.inputs import tests_for as drawn_for
+from dovetail.hls.inject.inputs import drawn_for
 from dovetail.hls.inject.judge import judge
 from dovetail.hls.inject.performance.analytic import analytic
 from dovetail.hls.inject.performance.traced import traced
@@ -45,7 +45,11 @@ void total(const uint8_t x[8], hls::stream<int> &s, int &y) {
     for (int i = 0; i < 8; i++) y += 2 * x[i];
 }
 """
-PORTS = (Port("x", "uint8_t", "array", "in", (8,), 0, 255), Port("s", "int", "stream", "in", (2,), -9, 9), Port("y", "int", "pointer", "out"))
+PORTS = (
+    Port("x", "uint8_t", "array", "in", (8,), 0, 255),
+    Port("s", "int", "stream", "in", (2,), -9, 9),
+    Port("y", "int", "pointer", "out"),
+)
 DESIGN = Design(SUM, Contract("total", PORTS), Oracle("cpp", REFERENCE, "total"), name="total")
 
 
@@ -84,10 +88,17 @@ def test_a_design_that_fails_its_reference_is_refused() -> None:
 
 
 def test_inputs_stay_in_the_contract_and_repeat() -> None:
-    contract = Contract("f", (Port("a", "int", "array", "in", (50,), -3, 4), Port("b", "float", "array", "in", (9,), 0.5, 2.0),
-                              Port("c", "int", "array", "in", (6,), 2, 7, order="permutation"),
-                              Port("d", "int", "array", "in", (5,), 0, 9, order="sorted"),
-                              Port("e", "int", "scalar", "in", (), 0, 9, values=(2.0, 5.0))), calls=2)  # fmt: skip
+    contract = Contract(
+        "f",
+        (
+            Port("a", "int", "array", "in", (50,), -3, 4),
+            Port("b", "float", "array", "in", (9,), 0.5, 2.0),
+            Port("c", "int", "array", "in", (6,), 2, 7, order="permutation"),
+            Port("d", "int", "array", "in", (5,), 0, 9, order="sorted"),
+            Port("e", "int", "scalar", "in", (), 0, 9, values=(2.0, 5.0)),
+        ),
+        calls=2,
+    )
     tests = drawn_for(contract, "one")
     assert tests == drawn_for(contract, "one") != drawn_for(contract, "two")
     for test in tests:

@@ -17,9 +17,33 @@ SIZE = 8  # a guessed constant: even, a power of two, small enough to run
 CALLED = re.compile(r"^[ \t]*//[ \t]*Content of called function.*$", re.MULTILINE)
 _INCLUDE = re.compile(r"^[ \t]*#[ \t]*include\b.*$", re.MULTILINE)
 _WIDTH = re.compile(r"(?:ap_)?(u?)(?:int|bit|uint|b|u|i|s)_?(\d+)(?:_t|b|_b)?", re.IGNORECASE)
-_WIDE = {"ap_int", "ap_uint", "ap_fixed", "ap_ufixed", "ap_axiu", "ap_axis", "IntVectorStream_dt", "DSVectorStream_dt", "Frequency", "Symbol"}
+_WIDE = {
+    "ap_int",
+    "ap_uint",
+    "ap_fixed",
+    "ap_ufixed",
+    "ap_axiu",
+    "ap_axis",
+    "IntVectorStream_dt",
+    "DSVectorStream_dt",
+    "Frequency",
+    "Symbol",
+}
 _SECOND = {"DSVectorStream_dt"}
-_BITS = {"range", "to_int", "to_uint", "length", "bit", "set_bit", "get_bit", "or_reduce", "xor_reduce", "and_reduce", "V", "test"}
+_BITS = {
+    "range",
+    "to_int",
+    "to_uint",
+    "length",
+    "bit",
+    "set_bit",
+    "get_bit",
+    "or_reduce",
+    "xor_reduce",
+    "and_reduce",
+    "V",
+    "test",
+}
 _STREAM = {"read", "write", "empty", "full", "read_nb", "write_nb", "size"}
 _PACKET = {"data", "last", "keep", "strb", "user", "id", "dest"}
 PREAMBLE = """namespace nnet {
@@ -131,7 +155,12 @@ def _closing(source: str, at: int) -> int:
 
 
 def _types(root: Any) -> set[str]:
-    return {text(n) for n in walk(root) if n.type == "type_identifier" and (n.parent is None or n.parent.type not in ("template_type", "qualified_identifier"))}
+    return {
+        text(n)
+        for n in walk(root)
+        if n.type == "type_identifier"
+        and (n.parent is None or n.parent.type not in ("template_type", "qualified_identifier"))
+    }
 
 
 def _numbers(root: Any) -> set[str]:
@@ -141,15 +170,43 @@ def _numbers(root: Any) -> set[str]:
         if node.type == "template_type" and text(node.child_by_field_name("name")) in _WIDE:
             inside = node.child_by_field_name("arguments")
             for part in inside.named_children[1 if text(node.child_by_field_name("name")) in _SECOND else 0 :]:
-                found |= {text(n) for n in walk(part) if n.type in ("type_identifier", "identifier") and n.parent.type != "qualified_identifier"}
+                found |= {
+                    text(n)
+                    for n in walk(part)
+                    if n.type in ("type_identifier", "identifier") and n.parent.type != "qualified_identifier"
+                }
     return {name for name in found if not name.startswith("AP_")}
 
 
 def _known(root: Any) -> set[str]:
-    given = {"ap_int", "ap_uint", "ap_fixed", "ap_ufixed", "half", "string", "ap_axiu", "ap_axis", "uint", "ushort", "uchar", "ulong"}
+    given = {
+        "ap_int",
+        "ap_uint",
+        "ap_fixed",
+        "ap_ufixed",
+        "half",
+        "string",
+        "ap_axiu",
+        "ap_axis",
+        "uint",
+        "ushort",
+        "uchar",
+        "ulong",
+    }
     for node in walk(root):
-        if node.type in ("struct_specifier", "class_specifier", "enum_specifier", "type_definition", "alias_declaration", "type_parameter_declaration"):
-            name = node.child_by_field_name("name") or node.child_by_field_name("declarator") or (node.named_children[-1] if node.named_children else None)
+        if node.type in (
+            "struct_specifier",
+            "class_specifier",
+            "enum_specifier",
+            "type_definition",
+            "alias_declaration",
+            "type_parameter_declaration",
+        ):
+            name = (
+                node.child_by_field_name("name")
+                or node.child_by_field_name("declarator")
+                or (node.named_children[-1] if node.named_children else None)
+            )
             given.add(text(name))
     return given
 
@@ -180,7 +237,9 @@ def guessed_type(name: str) -> str:
         return "hls::stream<int>"
     if name in ("TYPE",) or any(word in low for word in ("float", "real", "double")):
         return "float"
-    if name.endswith("_T") or any(word in low for word in ("weight", "bias", "accum", "feature", "pixel", "theta", "vector")):
+    if name.endswith("_T") or any(
+        word in low for word in ("weight", "bias", "accum", "feature", "pixel", "theta", "vector")
+    ):
         return "ap_fixed<16, 6>"
     return "int"
 
@@ -193,9 +252,17 @@ def _value(name: str) -> str:
 
 
 _MESSAGES = (
-    (re.compile(r"'([\w:]+)' (?:was not declared in this scope|has not been declared|does not name a type|is not a type)"), "name"),
+    (
+        re.compile(
+            r"'([\w:]+)' (?:was not declared in this scope|has not been declared|does not name a type|is not a type)"
+        ),
+        "name",
+    ),
     (re.compile(r"'(\w+)' is not a (?:class|namespace|template).*"), "scope"),
-    (re.compile(r"request for member '(\w+)' in '(.+?)', which is of (?:pointer to )?non-class type '([^']+)'"), "field"),
+    (
+        re.compile(r"request for member '(\w+)' in '(.+?)', which is of (?:pointer to )?non-class type '([^']+)'"),
+        "field",
+    ),
     (re.compile(r"'(?:struct |class )?(?:[^']*::)?(\w+)(?: \{aka [^']*\})?' has no member named '(\w+)'"), "member"),
     (re.compile(r"'(\w+)' is not a member of '(?:[^']*::)?(\w+)'"), "constant"),
     (re.compile(r"invalid types '([^']+)\[[^']*' for array subscript"), "subscript"),
@@ -222,15 +289,26 @@ def _name(context: Context, found: re.Match[str]) -> None:
     elif _used_as_type(context.source, name):
         context.types[name] = guessed_type(name)
     elif re.search(rf"\b{name}\s*(?:<[^;{{}}]*>)?\s*\(", context.source):
-        arguments = "template <int... N, typename... A>" if re.search(rf"\b{name}\s*<", context.source) else "template <typename... A>"
+        arguments = (
+            "template <int... N, typename... A>"
+            if re.search(rf"\b{name}\s*<", context.source)
+            else "template <typename... A>"
+        )
         context.functions[name] = f"{arguments} int {name}(A &&...) {{ return 0; }}"
     else:
         context.values[name] = _value(name)
 
 
 def _used_as_type(source: str, name: str) -> bool:
-    return bool(re.search(rf"(?:^|[(,;{{}}<]|const|static|typename)\s*{name}\b\s*[&*]*\s+[&*]*\s*[A-Za-z_]\w*\s*[;,)=\[(]", source, re.MULTILINE)
-                or re.search(rf"<\s*{name}\s*>", source) or re.search(rf"\(\s*{name}\s*\)\s*[\w(]", source))  # fmt: skip
+    return bool(
+        re.search(
+            rf"(?:^|[(,;{{}}<]|const|static|typename)\s*{name}\b\s*[&*]*\s+[&*]*\s*[A-Za-z_]\w*\s*[;,)=\[(]",
+            source,
+            re.MULTILINE,
+        )
+        or re.search(rf"<\s*{name}\s*>", source)
+        or re.search(rf"\(\s*{name}\s*\)\s*[\w(]", source)
+    )
 
 
 def _scope(context: Context, found: re.Match[str]) -> None:
@@ -263,7 +341,10 @@ def _constant(context: Context, found: re.Match[str]) -> None:
     if found[2] in context.members:
         kind = found[1].endswith(("_t", "_T"))
         context.members[found[2]].setdefault(
-            found[1], f"typedef {guessed_type(found[1])} {found[1]};" if kind else f"static const int {found[1]} = {_value(found[1])};"
+            found[1],
+            f"typedef {guessed_type(found[1])} {found[1]};"
+            if kind
+            else f"static const int {found[1]} = {_value(found[1])};",
         )
 
 
@@ -273,4 +354,11 @@ def _subscript(context: Context, found: re.Match[str]) -> None:
         context.types[name[1]] = f"nnet::array<ap_fixed<16, 6>, {SIZE}>"
 
 
-_ADD = {"name": _name, "scope": _scope, "field": _field, "member": _struct, "constant": _constant, "subscript": _subscript}
+_ADD = {
+    "name": _name,
+    "scope": _scope,
+    "field": _field,
+    "member": _struct,
+    "constant": _constant,
+    "subscript": _subscript,
+}

@@ -19,8 +19,15 @@ _LOCAL = re.compile(r'^[ \t]*#[ \t]*include[ \t]*"([^"]+)".*$', re.MULTILINE)
 Tell = Callable[[str], None]
 
 
-def import_from(kind: str, path: Path, out: Path | None = None, *, most: int = 0, execute: bool = True,
-                tell: Tell = lambda line: None) -> dict[str, Any]:  # fmt: skip
+def import_from(
+    kind: str,
+    path: Path,
+    out: Path | None = None,
+    *,
+    most: int = 0,
+    execute: bool = True,
+    tell: Tell = lambda line: None,
+) -> dict[str, Any]:
     """Rebuild, run and audit.
 
     Parameters
@@ -60,31 +67,56 @@ def import_from(kind: str, path: Path, out: Path | None = None, *, most: int = 0
         counts += more
     if out is not None:
         _write(out, done, rows)
-    return _summary(done, ran, {n: patches.get(n, []) for n in chosen}, counts, sum(standalone.get(n, False) for n in chosen))
+    return _summary(
+        done, ran, {n: patches.get(n, []) for n in chosen}, counts, sum(standalone.get(n, False) for n in chosen)
+    )
 
 
-def _summary(done: dict[str, Rebuilt], ran: int, patches: dict[str, list[Patch]], counts: Counter[tuple[str, str]], standalone: int) -> dict[str, Any]:
+def _summary(
+    done: dict[str, Rebuilt],
+    ran: int,
+    patches: dict[str, list[Patch]],
+    counts: Counter[tuple[str, str]],
+    standalone: int,
+) -> dict[str, Any]:
     labels = Counter(p.label for mine in patches.values() for p in mine)
-    compiled = {label: sum(n for (one, column), n in counts.items() if one == label and column != "broken") for label in labels}
+    compiled = {
+        label: sum(n for (one, column), n in counts.items() if one == label and column != "broken") for label in labels
+    }
     shared = Counter((name, p.original, p.faulty) for name, mine in patches.items() for p in mine)
     return {
-        "designs": len(done), "compiled": sum(r.compiles for r in done.values()), "standalone": standalone,
-        "stubbed": sum(r.compiles and bool(r.context.functions) for r in done.values()), "executed": ran,
-        "patches": sum(labels.values()), "same_patch_several_labels": sum(n for n in shared.values() if n > 1),
+        "designs": len(done),
+        "compiled": sum(r.compiles for r in done.values()),
+        "standalone": standalone,
+        "stubbed": sum(r.compiles and bool(r.context.functions) for r in done.values()),
+        "executed": ran,
+        "patches": sum(labels.values()),
+        "same_patch_several_labels": sum(n for n in shared.values() if n > 1),
         "initialisers_added": sum(_adds(p) for mine in patches.values() for p in mine if p.label == "INIT"),
         "audit": table_of(labels, compiled, counts) if counts else {},
-    }  # fmt: skip
+    }
 
 
 def _adds(patch: Patch) -> bool:
     """Whether an INIT patch sets more than its original does."""
-    return len(re.findall(r"(?<![=!<>+\-*/|&^])=(?!=)", patch.faulty)) > len(re.findall(r"(?<![=!<>+\-*/|&^])=(?!=)", patch.original))
+    return len(re.findall(r"(?<![=!<>+\-*/|&^])=(?!=)", patch.faulty)) > len(
+        re.findall(r"(?<![=!<>+\-*/|&^])=(?!=)", patch.original)
+    )
 
 
 def _write(out: Path, done: dict[str, Rebuilt], rows: list[dict[str, Any]]) -> None:
     out.mkdir(parents=True, exist_ok=True)
-    designs = ({"design": name, "compiles": r.compiles, "guesses": r.context.guesses, "stubs": sorted(r.context.functions),
-                "said": r.said, "source": r.context.rendered()} for name, r in sorted(done.items()))  # fmt: skip
+    designs = (
+        {
+            "design": name,
+            "compiles": r.compiles,
+            "guesses": r.context.guesses,
+            "stubs": sorted(r.context.functions),
+            "said": r.said,
+            "source": r.context.rendered(),
+        }
+        for name, r in sorted(done.items())
+    )
     write_text(out / "designs.jsonl", "".join(json.dumps(row) + "\n" for row in designs))
     write_text(out / "patches.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
 
@@ -103,17 +135,21 @@ def chrysalis(path: Path) -> Read:
             sources[name], standalone[name] = row["source"], bool(row.get("compiles_standalone"))
         patches.setdefault(name, []).append(Patch(row["class"], row["original"], row["faulty"]))
     if not sources:
-        raise DovetailError("no designs here", where=str(path), hint="JSON lines with suite, design, class, original, faulty, source")
+        raise DovetailError(
+            "no designs here", where=str(path), hint="JSON lines with suite, design, class, original, faulty, source"
+        )
     return sources, patches, standalone
 
 
 def _json_lines(path: Path) -> Iterator[dict[str, Any]]:
     try:
-        with (gzip.open(path, "rt") if path.suffix == ".gz" else path.open()) as file:
+        with gzip.open(path, "rt") if path.suffix == ".gz" else path.open() as file:
             for number, line in enumerate(file, 1):
                 row = json.loads(line)
                 if not isinstance(row, dict) or not {"suite", "design", "class", "original", "faulty"} <= row.keys():
-                    raise DovetailError("not a bug patch", where=f"{path}:{number}", hint="keys suite, design, class, original, faulty")
+                    raise DovetailError(
+                        "not a bug patch", where=f"{path}:{number}", hint="keys suite, design, class, original, faulty"
+                    )
                 yield row
     except (OSError, ValueError) as error:
         raise DovetailError("could not be read as JSON lines", where=str(path), why=str(error)[:120]) from None

@@ -19,7 +19,7 @@ _DEFINE = re.compile(r"^[ \t]*#[ \t]*define[ \t]+(\w+)", re.MULTILINE)
 
 @dataclass(frozen=True, slots=True)
 class Rebuilt:
-    """What became of a source: its context, whether it compiles, in how many rounds, and what the compiler says last."""
+    """What became of a source: its context, whether it compiles, after how many rounds, the compiler's last word."""
 
     context: Context
     compiles: bool
@@ -74,7 +74,9 @@ def _errors(contexts: Mapping[str, Context]) -> dict[str, list[Diagnostic]]:
         parts.append(f'namespace d{number} {{\n#line 1 "d{number}"\n{contexts[name].rendered()}\n}}\n{gone}')
     with workplace() as work:
         (work / "d.cpp").write_text("\n".join(parts))
-        done = compile_to(work / "d.cpp", work / "d.o", BUILD, limits=COMPILE, warnings=("-w", "-fmax-errors=0", "-fpermissive"))
+        done = compile_to(
+            work / "d.cpp", work / "d.o", BUILD, limits=COMPILE, warnings=("-w", "-fmax-errors=0", "-fpermissive")
+        )
     if done.output is None and not done.errors:
         return {name: [Diagnostic("", 0, 0, "error", "the compiler gave up")] for name in names}
     found: dict[str, list[Diagnostic]] = {}

@@ -17,8 +17,15 @@ def subscript(source: Source) -> Iterator[Mutant]:
             continue
         index = text(inner)[1:-1]
         for off in ("+ 1", "- 1"):
-            yield change("OOB", "bounds-subscript", source, inner, f"[({index}) {off}]",
-                         f"subscript {index} {off}", text(node.child_by_field_name("argument")))  # fmt: skip
+            yield change(
+                "OOB",
+                "bounds-subscript",
+                source,
+                inner,
+                f"[({index}) {off}]",
+                f"subscript {index} {off}",
+                text(node.child_by_field_name("argument")),
+            )
 
 
 @operator("bounds-loop")
@@ -29,13 +36,27 @@ def loop(source: Source) -> Iterator[Mutant]:
         test = found.node.child_by_field_name("condition")
         sign = test.child_by_field_name("operator")
         if text(sign) in wider:
-            yield change("OOB", "bounds-loop", source, sign, wider[text(sign)],
-                         f"loop over {found.variable} runs one step more", found.variable)  # fmt: skip
+            yield change(
+                "OOB",
+                "bounds-loop",
+                source,
+                sign,
+                wider[text(sign)],
+                f"loop over {found.variable} runs one step more",
+                found.variable,
+            )
         else:
             right = test.child_by_field_name("right")
             more = f"{text(right)} {'+' if text(sign) == '<=' else '-'} 1"
-            yield change("OOB", "bounds-loop", source, right, more, f"loop over {found.variable} runs one step more",
-                         found.variable)  # fmt: skip
+            yield change(
+                "OOB",
+                "bounds-loop",
+                source,
+                right,
+                more,
+                f"loop over {found.variable} runs one step more",
+                found.variable,
+            )
 
 
 @operator("bounds-extent")
@@ -48,6 +69,13 @@ def extent(source: Source) -> Iterator[Mutant]:
         while node is not None and node.type == "array_declarator":
             size = node.child_by_field_name("size")
             if size is not None and inside(node, "function_definition"):
-                yield change("OOB", "bounds-extent", source, size, f"{text(size)} - 1",
-                             f"{array.name} is one element short", array.name)  # fmt: skip
+                yield change(
+                    "OOB",
+                    "bounds-extent",
+                    source,
+                    size,
+                    f"{text(size)} - 1",
+                    f"{array.name} is one element short",
+                    array.name,
+                )
             node = node.child_by_field_name("declarator")

@@ -22,11 +22,24 @@ def moved(source: Source) -> Iterator[Mutant]:
             name = source.function_of(node)
             if name != pragma.function and node.child_by_field_name("body") is not None:
                 at = node.child_by_field_name("body").start_byte + 1
-                yield Mutant("DFP", "dataflow-moved", tuple(sorted((gone, Edit(at, at, "\n" + PRAGMA.rstrip())))),
-                             f"dataflow in {name} instead of {pragma.function}", source.line(at), name)  # fmt: skip
+                yield Mutant(
+                    "DFP",
+                    "dataflow-moved",
+                    tuple(sorted((gone, Edit(at, at, "\n" + PRAGMA.rstrip())))),
+                    f"dataflow in {name} instead of {pragma.function}",
+                    source.line(at),
+                    name,
+                )
         for call in _calls(pragma.node.parent)[:2]:
             edits = tuple(sorted((gone, Edit(call.end_byte, call.end_byte, "\n" + PRAGMA.rstrip()))))
-            yield Mutant("DFP", "dataflow-moved", edits, "dataflow after the first task", source.line(call.end_byte), pragma.function)
+            yield Mutant(
+                "DFP",
+                "dataflow-moved",
+                edits,
+                "dataflow after the first task",
+                source.line(call.end_byte),
+                pragma.function,
+            )
 
 
 @operator("dataflow-loop")
@@ -35,9 +48,19 @@ def in_loop(source: Source) -> Iterator[Mutant]:
     for loop in source.loops:
         if loop.body.type == "compound_statement":
             at = loop.body.start_byte + 1
-            yield Mutant("DFP", "dataflow-loop", (Edit(at, at, "\n" + PRAGMA.rstrip()),), f"dataflow in the loop over {loop.variable}",
-                         source.line(at), loop.variable)  # fmt: skip
+            yield Mutant(
+                "DFP",
+                "dataflow-loop",
+                (Edit(at, at, "\n" + PRAGMA.rstrip()),),
+                f"dataflow in the loop over {loop.variable}",
+                source.line(at),
+                loop.variable,
+            )
 
 
 def _calls(body: Any) -> list[Any]:
-    return [n for n in body.named_children if n.type == "expression_statement" and n.named_children and n.named_children[0].type == "call_expression"]
+    return [
+        n
+        for n in body.named_children
+        if n.type == "expression_statement" and n.named_children and n.named_children[0].type == "call_expression"
+    ]

@@ -17,7 +17,15 @@ def step(source: Source) -> Iterator[Mutant]:
         update = found.node.child_by_field_name("update")
         sign = update.child_by_field_name("operator")
         if sign is not None and text(sign) in turned:
-            yield change("INF", "endless-step", source, sign, turned[text(sign)], f"{found.variable} goes the wrong way", found.variable)
+            yield change(
+                "INF",
+                "endless-step",
+                source,
+                sign,
+                turned[text(sign)],
+                f"{found.variable} goes the wrong way",
+                found.variable,
+            )
         yield change("INF", "endless-step", source, update, "", f"{found.variable} does not advance", found.variable)
 
 
@@ -30,11 +38,27 @@ def counter(source: Source) -> Iterator[Mutant]:
         if kind is None or text(kind) != "int":
             continue
         if found.compare in (">=",) and found.bound == 0:
-            yield change("INF", "endless-counter", source, kind, "unsigned", f"{found.variable} is never below zero", found.variable)
+            yield change(
+                "INF",
+                "endless-counter",
+                source,
+                kind,
+                "unsigned",
+                f"{found.variable} is never below zero",
+                found.variable,
+            )
         if found.compare in ("<", "<=") and found.bound is not None and found.bound > 1:
             reach = found.bound if found.compare == "<" else found.bound + 1
             bits = reach.bit_length() - 1
-            yield change("INF", "endless-counter", source, kind, f"ap_uint<{bits}>", f"{bits} bits cannot hold {reach}", found.variable)
+            yield change(
+                "INF",
+                "endless-counter",
+                source,
+                kind,
+                f"ap_uint<{bits}>",
+                f"{bits} bits cannot hold {reach}",
+                found.variable,
+            )
 
 
 @operator("endless-while")
@@ -44,7 +68,9 @@ def while_(source: Source) -> Iterator[Mutant]:
         names = {text(n) for n in walk(node.child_by_field_name("condition")) if n.type == "identifier"}
         for inner in walk(node.child_by_field_name("body")):
             if inner.type == "expression_statement" and _sets(text(inner)) in names:
-                yield drop("INF", "endless-while", source, inner, f"{_sets(text(inner))} does not change", _sets(text(inner)))
+                yield drop(
+                    "INF", "endless-while", source, inner, f"{_sets(text(inner))} does not change", _sets(text(inner))
+                )
 
 
 def _sets(statement: str) -> str:
@@ -59,9 +85,18 @@ def reset(source: Source) -> Iterator[Mutant]:
         for inner in source.loops:
             if inner.node == outer.node or inner.function != outer.function or inner.variable == outer.variable:
                 continue
-            if not outer.node.start_byte < inner.node.start_byte < outer.node.end_byte or inner.body.type != "compound_statement":
+            if (
+                not outer.node.start_byte < inner.node.start_byte < outer.node.end_byte
+                or inner.body.type != "compound_statement"
+            ):
                 continue
             at = inner.body.end_byte - 1
             if outer.start is not None and outer.step and outer.step > 0:
-                yield Mutant("INF", "endless-reset", (Edit(at, at, f"{outer.variable} = {outer.start}; "),),
-                             f"{outer.variable} is reset inside", source.line(at), outer.variable)  # fmt: skip
+                yield Mutant(
+                    "INF",
+                    "endless-reset",
+                    (Edit(at, at, f"{outer.variable} = {outer.start}; "),),
+                    f"{outer.variable} is reset inside",
+                    source.line(at),
+                    outer.variable,
+                )

@@ -19,20 +19,38 @@ def fixed(source: Source) -> Iterator[Mutant]:
         if found is None or _of_a_port(source, node):
             continue
         sign, width, whole, rest = found[1], int(found[2]), int(found[3]), found[4]
-        new = {f"{width - 2}, {whole - 2}{rest}": "two integer bits fewer", f"{width - 1}, {whole - 1}{rest}": "one integer bit fewer",
-               f"{max(whole + 1, width - 6)}, {whole}{rest}": "six fraction bits fewer", f"{width}, {whole + 6}{rest}": "six fraction bits given away"}  # fmt: skip
+        new = {
+            f"{width - 2}, {whole - 2}{rest}": "two integer bits fewer",
+            f"{width - 1}, {whole - 1}{rest}": "one integer bit fewer",
+            f"{max(whole + 1, width - 6)}, {whole}{rest}": "six fraction bits fewer",
+            f"{width}, {whole + 6}{rest}": "six fraction bits given away",
+        }
         if "AP_SAT" in rest:
             new[f"{width}, {whole}{rest.replace('AP_SAT', 'AP_WRAP')}"] = "wraps instead of saturating"
         if "AP_RND" in rest:
             new[f"{width}, {whole}{rest.replace('AP_RND', 'AP_TRN')}"] = "truncates instead of rounding"
         for inner, said in new.items():
-            yield change("OVERFLOW", "fixed-type", source, node, f"ap_{sign}fixed<{inner}>", f"{text(node)}: {said}", _named(node))
+            yield change(
+                "OVERFLOW",
+                "fixed-type",
+                source,
+                node,
+                f"ap_{sign}fixed<{inner}>",
+                f"{text(node)}: {said}",
+                _named(node),
+            )
 
 
 @operator("fixed-int")
 def integer(source: Source) -> Iterator[Mutant]:
     """Arbitrary-precision and plain integers one or more bits too narrow for what they hold."""
-    narrower = {"int64_t": "int32_t", "int32_t": "int16_t", "uint32_t": "uint16_t", "uint16_t": "uint8_t", "int16_t": "int8_t"}
+    narrower = {
+        "int64_t": "int32_t",
+        "int32_t": "int16_t",
+        "uint32_t": "uint16_t",
+        "uint16_t": "uint8_t",
+        "int16_t": "int8_t",
+    }
     for node in source.of("declaration"):
         kind = node.child_by_field_name("type")
         if source.function_of(node) == "" or any(text(c) in ("static", "const") for c in node.children):
@@ -40,7 +58,15 @@ def integer(source: Source) -> Iterator[Mutant]:
         found = re.fullmatch(r"ap_(u?)int<(\d+)>", source.resolved(text(kind)))
         new = f"ap_{found[1]}int<{int(found[2]) - 1}>" if found and int(found[2]) > 1 else narrower.get(text(kind), "")
         if new:
-            yield change("OVERFLOW", "fixed-int", source, kind, new, f"{new} is too narrow", text(node.child_by_field_name("declarator")).split("=")[0].strip())
+            yield change(
+                "OVERFLOW",
+                "fixed-int",
+                source,
+                kind,
+                new,
+                f"{new} is too narrow",
+                text(node.child_by_field_name("declarator")).split("=")[0].strip(),
+            )
 
 
 def _named(node: object) -> str:
@@ -57,4 +83,6 @@ def _of_a_port(source: Source, node: object) -> bool:
     if parent.type != "type_definition":
         return False
     name = text(parent.child_by_field_name("declarator"))
-    return any(re.search(rf"\b{name}\b", text(p.child_by_field_name("type"))) for p in source.of("parameter_declaration"))
+    return any(
+        re.search(rf"\b{name}\b", text(p.child_by_field_name("type"))) for p in source.of("parameter_declaration")
+    )

@@ -8,8 +8,23 @@ from collections.abc import Iterator
 from dovetail.hls.inject.mutant import Mutant, change, operator
 from dovetail.hls.inject.syntax import Source, inside, text, value_of
 
-_PAIRS = (("ping", "pong"), ("lo", "hi"), ("low", "high"), ("even", "odd"), ("left", "right"), ("first", "second"), ("top", "bottom"),
-          ("a", "b"), ("0", "1"), ("re", "im"), ("above", "here"), ("src", "dst"), ("from", "to"), ("x", "y"), ("2", "3"))  # fmt: skip
+_PAIRS = (
+    ("ping", "pong"),
+    ("lo", "hi"),
+    ("low", "high"),
+    ("even", "odd"),
+    ("left", "right"),
+    ("first", "second"),
+    ("top", "bottom"),
+    ("a", "b"),
+    ("0", "1"),
+    ("re", "im"),
+    ("above", "here"),
+    ("src", "dst"),
+    ("from", "to"),
+    ("x", "y"),
+    ("2", "3"),
+)
 
 
 @operator("half-select")
@@ -22,7 +37,15 @@ def select(source: Source) -> Iterator[Mutant]:
         depth = text(node.child_by_field_name("argument")).count("[")
         if array is None or depth >= len(array.shape) or array.shape[depth] != 2:
             continue
-        yield change("BUF", "half-select", source, indices, f"[{_other(index)}]", f"{array.name}: {_other(index)} for {index}", array.name)
+        yield change(
+            "BUF",
+            "half-select",
+            source,
+            indices,
+            f"[{_other(index)}]",
+            f"{array.name}: {_other(index)} for {index}",
+            array.name,
+        )
 
 
 def _other(index: str) -> str:
@@ -44,20 +67,38 @@ def offset(source: Source) -> Iterator[Mutant]:
         half = array.shape[depth] // 2
         tail = re.fullmatch(r"(.+?) \+ ([\w ()/*]+)", index)
         if tail and value_of(tail[2], source.constants) == half:
-            yield change("BUF", "half-offset", source, indices, f"[{tail[1]}]", f"{array.name}: the first half for the second", array.name)
+            yield change(
+                "BUF",
+                "half-offset",
+                source,
+                indices,
+                f"[{tail[1]}]",
+                f"{array.name}: the first half for the second",
+                array.name,
+            )
         elif _covers(source, node, index, half):
-            yield change("BUF", "half-offset", source, indices, f"[{index} + {half}]", f"{array.name}: the second half for the first", array.name)
+            yield change(
+                "BUF",
+                "half-offset",
+                source,
+                indices,
+                f"[{index} + {half}]",
+                f"{array.name}: the second half for the first",
+                array.name,
+            )
 
 
 def _covers(source: Source, node: object, index: str, half: int) -> bool:
     """Whether the index is a variable of a loop over exactly one half."""
-    return any(loop.variable == index and loop.trip == half and loop.node.start_byte < node.start_byte < loop.node.end_byte  # type: ignore[attr-defined]
-               for loop in source.loops)  # fmt: skip
+    return any(
+        loop.variable == index and loop.trip == half and loop.node.start_byte < node.start_byte < loop.node.end_byte  # type: ignore[attr-defined]
+        for loop in source.loops
+    )
 
 
 @operator("half-name")
 def name(source: Source) -> Iterator[Mutant]:
-    """One of two buffers of the same type and shape is used for the other, where their names say that they are a pair."""
+    """One of two buffers of the same type and shape is used for the other, where their names make a pair."""
     known: dict[str, dict[str, str]] = {}
     for array in source.arrays:
         known.setdefault(array.function, {})[array.name] = f"{array.ctype}{array.shape}"
@@ -83,9 +124,13 @@ def name(source: Source) -> Iterator[Mutant]:
 
 def _declares(node: object) -> bool:
     parent = node.parent  # type: ignore[attr-defined]
-    return parent.type in ("init_declarator", "declaration", "array_declarator", "parameter_declaration", "reference_declarator") and not (
-        parent.type == "init_declarator" and parent.child_by_field_name("value") == node
-    )
+    return parent.type in (
+        "init_declarator",
+        "declaration",
+        "array_declarator",
+        "parameter_declaration",
+        "reference_declarator",
+    ) and not (parent.type == "init_declarator" and parent.child_by_field_name("value") == node)
 
 
 def _twins(name: str) -> list[str]:

@@ -40,15 +40,33 @@ def scalar_on_array(source: Source) -> Iterator[Mutant]:
     """``ap_none``, ``ap_vld``, ``ap_stable`` or ``ap_hs`` on an array."""
     for pragma, port, mode, kind in _interfaces(source):
         for new in ("ap_none", "ap_vld", "ap_stable", "ap_hs") if kind == "array" else ():
-            yield change("SMA", "interface-scalar-on-array", source, pragma.node, _with(port, new), f"{port}: {new} for {mode}", port)
+            yield change(
+                "SMA",
+                "interface-scalar-on-array",
+                source,
+                pragma.node,
+                _with(port, new),
+                f"{port}: {new} for {mode}",
+                port,
+            )
 
 
 @operator("interface-array-on-scalar")
 def array_on_scalar(source: Source) -> Iterator[Mutant]:
     """A memory or bus mode on a scalar that is passed by value, a memory mode on a reference."""
     for pragma, port, mode, kind in _interfaces(source):
-        for new in {"scalar": ("ap_memory", "bram", "m_axi", "ap_fifo"), "reference": ("ap_memory", "bram")}.get(kind, ()):
-            yield change("AMS", "interface-array-on-scalar", source, pragma.node, _with(port, new), f"{port}: {new} for {mode}", port)
+        for new in {"scalar": ("ap_memory", "bram", "m_axi", "ap_fifo"), "reference": ("ap_memory", "bram")}.get(
+            kind, ()
+        ):
+            yield change(
+                "AMS",
+                "interface-array-on-scalar",
+                source,
+                pragma.node,
+                _with(port, new),
+                f"{port}: {new} for {mode}",
+                port,
+            )
 
 
 @operator("interface-sequential")
@@ -56,7 +74,9 @@ def sequential(source: Source) -> Iterator[Mutant]:
     """``ap_fifo`` or ``axis`` on an array that is not passed over once, in order."""
     for pragma, port, mode, kind in _interfaces(source):
         for new in ("ap_fifo", "axis") if kind == "array" and mode not in ("ap_fifo", "axis") else ():
-            yield change("IDAP", "interface-sequential", source, pragma.node, _with(port, new), f"{port}: {new} for {mode}", port)
+            yield change(
+                "IDAP", "interface-sequential", source, pragma.node, _with(port, new), f"{port}: {new} for {mode}", port
+            )
 
 
 @operator("interface-bus")
@@ -64,7 +84,9 @@ def bus(source: Source) -> Iterator[Mutant]:
     """``m_axi`` on an array that is accessed at random."""
     for pragma, port, mode, kind in _interfaces(source):
         if kind == "array" and mode in ("ap_memory", "bram"):
-            yield change("RAMB", "interface-bus", source, pragma.node, _with(port, "m_axi"), f"{port}: m_axi for {mode}", port)
+            yield change(
+                "RAMB", "interface-bus", source, pragma.node, _with(port, "m_axi"), f"{port}: m_axi for {mode}", port
+            )
 
 
 @operator("loop-interchange")
@@ -76,7 +98,9 @@ def interchange(source: Source) -> Iterator[Mutant]:
         match = next((loop for loop in source.loops if inner is not None and loop.node == inner), None)
         if match is None or match.trip in (None, 1) or outer.trip in (None, 1):
             continue
-        used = {name for name in ports if re.search(rf"\b{re.escape(name)}\[", text(match.body))} or _reach(source, match, ports)
+        used = {name for name in ports if re.search(rf"\b{re.escape(name)}\[", text(match.body))} or _reach(
+            source, match, ports
+        )
         for port in sorted(used):
             a, b = _header(outer.node), _header(match.node)
             edits = (Edit(*a, _cut(source, b)), Edit(*b, _cut(source, a)))
@@ -102,13 +126,21 @@ def _only_loop(body: Any) -> Any:
     if body.type != "compound_statement":
         return None
     inside = [n for n in body.named_children if n.type not in ("preproc_call", "comment")]
-    only = inside[0].named_children[-1] if len(inside) == 1 and inside[0].type == "labeled_statement" else inside[0] if len(inside) == 1 else None
+    only = (
+        inside[0].named_children[-1]
+        if len(inside) == 1 and inside[0].type == "labeled_statement"
+        else inside[0]
+        if len(inside) == 1
+        else None
+    )
     return only if only is not None and only.type == "for_statement" else None
 
 
 def _header(node: Any) -> tuple[int, int]:
     first, body = node.child_by_field_name("initializer"), node.child_by_field_name("body")
-    return first.start_byte, max(c.start_byte for c in node.children if c.end_byte <= body.start_byte and text(c) == ")")
+    return first.start_byte, max(
+        c.start_byte for c in node.children if c.end_byte <= body.start_byte and text(c) == ")"
+    )
 
 
 def _cut(source: Source, span: tuple[int, int]) -> str:

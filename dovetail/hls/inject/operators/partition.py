@@ -18,19 +18,32 @@ def _partitions(source: Source) -> Iterator[tuple[Pragma, Array, int, int]]:
 
 
 def _text(array: Array, kind: str, factor: int, dim: int) -> str:
-    return f"#pragma HLS ARRAY_PARTITION variable={array.name} {kind}{f' factor={factor}' if factor else ''} dim={dim}\n"
+    return (
+        f"#pragma HLS ARRAY_PARTITION variable={array.name} {kind}{f' factor={factor}' if factor else ''} dim={dim}\n"
+    )
 
 
 @operator("partition-type")
 def kind(source: Source) -> Iterator[Mutant]:
     """Cyclic becomes block, block cyclic; complete becomes two blocks or two cyclic banks."""
     for pragma, array, dim, factor in _partitions(source):
-        others = {"cyclic": [("block", factor)], "block": [("cyclic", factor)], "complete": [("block", 2), ("cyclic", 2)]}[pragma.kind]
+        others = {
+            "cyclic": [("block", factor)],
+            "block": [("cyclic", factor)],
+            "complete": [("block", 2), ("cyclic", 2)],
+        }[pragma.kind]
         for new, count in others:
             if dim and array.shape[dim - 1] % count:
                 continue
-            yield change("APT", "partition-type", source, pragma.node, _text(array, new, count, dim or 1),
-                         f"{array.name}: {new} for {pragma.kind}", array.name)  # fmt: skip
+            yield change(
+                "APT",
+                "partition-type",
+                source,
+                pragma.node,
+                _text(array, new, count, dim or 1),
+                f"{array.name}: {new} for {pragma.kind}",
+                array.name,
+            )
 
 
 @operator("partition-factor")
@@ -42,8 +55,15 @@ def factor(source: Source) -> Iterator[Mutant]:
         extent = array.shape[dim - 1]
         for new in [f for f in (3, 5, 7, old + 1, old - 1) if 1 < f < extent and extent % f and f != old][:3]:
             kind = "cyclic" if pragma.kind == "complete" else pragma.kind
-            yield change("FND", "partition-factor", source, pragma.node, _text(array, kind, new, dim),
-                         f"{array.name}: {extent} elements over {new} banks", array.name)  # fmt: skip
+            yield change(
+                "FND",
+                "partition-factor",
+                source,
+                pragma.node,
+                _text(array, kind, new, dim),
+                f"{array.name}: {extent} elements over {new} banks",
+                array.name,
+            )
 
 
 @operator("partition-dimension")
@@ -53,5 +73,12 @@ def dimension(source: Source) -> Iterator[Mutant]:
         for new in range(1, len(array.shape) + 2):
             if new == dim or (new > len(array.shape) and dim == 0):
                 continue
-            yield change("DID", "partition-dimension", source, pragma.node, _text(array, pragma.kind, old, new),
-                         f"{array.name}: dim={new} for dim={dim}", array.name)  # fmt: skip
+            yield change(
+                "DID",
+                "partition-dimension",
+                source,
+                pragma.node,
+                _text(array, pragma.kind, old, new),
+                f"{array.name}: dim={new} for dim={dim}",
+                array.name,
+            )

@@ -17,4 +17,6 @@ def amount(source: Source) -> Iterator[Mutant]:
             continue
         right = node.child_by_field_name("right")
         for new in (f"({text(right)} + 32)", f"({text(right)} + 64)", f"(-({text(right)}) - 1)"):
-            yield change("SHFT", "shift-amount", source, right, new, f"shift by {new}", text(node.child_by_field_name("left")))
+            yield change(
+                "SHFT", "shift-amount", source, right, new, f"shift by {new}", text(node.child_by_field_name("left"))
+            )

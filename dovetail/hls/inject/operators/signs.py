@@ -8,8 +8,16 @@ from collections.abc import Iterator
 from dovetail.hls.inject.mutant import Mutant, change, operator
 from dovetail.hls.inject.syntax import Source, inside, text
 
-_PLAIN = {"uint8_t": "int8_t", "uint16_t": "int16_t", "uint32_t": "int32_t", "uint64_t": "int64_t", "unsigned char": "signed char",
-          "unsigned short": "short", "unsigned int": "int", "unsigned": "int"}  # fmt: skip
+_PLAIN = {
+    "uint8_t": "int8_t",
+    "uint16_t": "int16_t",
+    "uint32_t": "int32_t",
+    "uint64_t": "int64_t",
+    "unsigned char": "signed char",
+    "unsigned short": "short",
+    "unsigned int": "int",
+    "unsigned": "int",
+}
 
 
 def signed(ctype: str) -> str:
@@ -36,29 +44,44 @@ def cast(source: Source) -> Iterator[Mutant]:
     for node in source.of("cast_expression"):
         kind = node.child_by_field_name("type")
         if new := signed(source.resolved(text(kind))):
-            yield change("USE", "sign-cast", source, kind, new, f"cast to {new}", text(node.child_by_field_name("value")))
+            yield change(
+                "USE", "sign-cast", source, kind, new, f"cast to {new}", text(node.child_by_field_name("value"))
+            )
 
 
 @operator("sign-read")
 def read(source: Source) -> Iterator[Mutant]:
     """A read of an unsigned element or variable goes through the signed type of its width."""
     for node in source.of("subscript_expression", "identifier"):
-        if node.parent.type in ("subscript_expression", "array_declarator", "init_declarator", "declaration") and node.type != "subscript_expression":
-            if not (node.parent.type == "init_declarator" and node == node.parent.child_by_field_name("value")):
-                continue
+        declares = (
+            node.parent.type in ("array_declarator", "init_declarator", "declaration") and node.type == "identifier"
+        )
+        if declares and node != node.parent.child_by_field_name("value"):
+            continue
         if node.parent.type == "subscript_expression" or _written(node):
             continue
         name = text(node).split("[")[0]
         new = signed(source.type_of(name, source.function_of(node)))
-        if new and inside(node, "compound_statement") and node.parent.type not in ("argument_list", "call_expression", "field_expression"):
-            yield change("USE", "sign-read", source, node, f"({new})({text(node)})", f"{text(node)} is read as {new}", name)
+        if (
+            new
+            and inside(node, "compound_statement")
+            and node.parent.type not in ("argument_list", "call_expression", "field_expression")
+        ):
+            yield change(
+                "USE", "sign-read", source, node, f"({new})({text(node)})", f"{text(node)} is read as {new}", name
+            )
 
 
 def _written(node: object) -> bool:
     parent = node.parent  # type: ignore[attr-defined]
     if parent.type == "assignment_expression":
         return bool(parent.child_by_field_name("left") == node)
-    return parent.type in ("update_expression", "reference_declarator", "parameter_declaration", "template_argument_list")
+    return parent.type in (
+        "update_expression",
+        "reference_declarator",
+        "parameter_declaration",
+        "template_argument_list",
+    )
 
 
 def _name(node: object) -> str:

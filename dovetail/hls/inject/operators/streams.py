@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 from dovetail.hls.inject.mutant import Mutant, change, drop, operator
@@ -29,8 +30,15 @@ def lost_write(source: Source) -> Iterator[Mutant]:
         yield drop("DEADLOCK", "stream-lost-write", source, statement, f"{stream} is not written", stream)
         for loop in source.loops:
             if loop.node.start_byte < node.start_byte < loop.node.end_byte:
-                yield change("DEADLOCK", "stream-lost-write", source, statement, f"if ({loop.variable} != {loop.start or 0}) {text(statement)}",
-                             f"{stream} is not written in the first step", stream)  # fmt: skip
+                yield change(
+                    "DEADLOCK",
+                    "stream-lost-write",
+                    source,
+                    statement,
+                    f"if ({loop.variable} != {loop.start or 0}) {text(statement)}",
+                    f"{stream} is not written in the first step",
+                    stream,
+                )
 
 
 @operator("stream-read-twice")
@@ -43,18 +51,34 @@ def read_twice(source: Source) -> Iterator[Mutant]:
         if statement.parent.type != "compound_statement":
             continue
         extra = f"(void){stream}.read(); " if method == "read" else f"{text(node)}; "
-        yield Mutant("DEADLOCK", "stream-read-twice", (Edit(statement.start_byte, statement.start_byte, extra),),
-                     f"{stream}: one {method} too many", source.line(statement.start_byte), stream)  # fmt: skip
+        yield Mutant(
+            "DEADLOCK",
+            "stream-read-twice",
+            (Edit(statement.start_byte, statement.start_byte, extra),),
+            f"{stream}: one {method} too many",
+            source.line(statement.start_byte),
+            stream,
+        )
 
 
 @operator("stream-length")
 def length(source: Source) -> Iterator[Mutant]:
     """A loop that moves a stream's elements is one step short."""
     for loop in source.loops:
-        if loop.compare not in ("<", "<=") or not any(text(n) in ("read", "write") for n in walk(loop.body) if n.type == "field_identifier"):
+        if loop.compare not in ("<", "<=") or not any(
+            text(n) in ("read", "write") for n in walk(loop.body) if n.type == "field_identifier"
+        ):
             continue
         right = loop.node.child_by_field_name("condition").child_by_field_name("right")
-        yield change("DEADLOCK", "stream-length", source, right, f"{text(right)} - 1", f"the loop over {loop.variable} moves one element too few", loop.variable)
+        yield change(
+            "DEADLOCK",
+            "stream-length",
+            source,
+            right,
+            f"{text(right)} - 1",
+            f"the loop over {loop.variable} moves one element too few",
+            loop.variable,
+        )
 
 
 @operator("stream-order")
@@ -63,8 +87,21 @@ def order(source: Source) -> Iterator[Mutant]:
     for pragma in source.pragmas:
         if pragma.directive != "dataflow" or pragma.node.parent.type != "compound_statement":
             continue
-        calls = [n for n in pragma.node.parent.named_children if n.type == "expression_statement" and n.named_children and n.named_children[0].type == "call_expression"]
-        for first, second in zip(calls, calls[1:]):
-            edits = (Edit(first.start_byte, first.end_byte, text(second)), Edit(second.start_byte, second.end_byte, text(first)))
-            yield Mutant("DEADLOCK", "stream-order", edits, "a task runs before the one that feeds it", source.line(first.start_byte),
-                         text(second).split("(")[0])  # fmt: skip
+        calls = [
+            n
+            for n in pragma.node.parent.named_children
+            if n.type == "expression_statement" and n.named_children and n.named_children[0].type == "call_expression"
+        ]
+        for first, second in pairwise(calls):
+            edits = (
+                Edit(first.start_byte, first.end_byte, text(second)),
+                Edit(second.start_byte, second.end_byte, text(first)),
+            )
+            yield Mutant(
+                "DEADLOCK",
+                "stream-order",
+                edits,
+                "a task runs before the one that feeds it",
+                source.line(first.start_byte),
+                text(second).split("(")[0],
+            )

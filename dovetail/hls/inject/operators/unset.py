@@ -20,7 +20,9 @@ def declaration(source: Source) -> Iterator[Mutant]:
             continue
         name = node.child_by_field_name("declarator")
         if name.type in ("identifier", "array_declarator"):
-            yield change("INIT", "unset-declaration", source, node, text(name), f"{text(name)} is not initialised", text(name))
+            yield change(
+                "INIT", "unset-declaration", source, node, text(name), f"{text(name)} is not initialised", text(name)
+            )
 
 
 @operator("unset-assignment")
@@ -37,4 +39,8 @@ def assignment(source: Source) -> Iterator[Mutant]:
 
 def _constant(node: Any) -> bool:
     plain = text(node).lstrip("-")
-    return node.type in ("number_literal", "true", "false") or plain.replace(".", "").rstrip("f").isdigit() or plain.isupper()
+    return (
+        node.type in ("number_literal", "true", "false")
+        or plain.replace(".", "").rstrip("f").isdigit()
+        or plain.isupper()
+    )

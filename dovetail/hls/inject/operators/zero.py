@@ -18,7 +18,9 @@ def initialiser(source: Source) -> Iterator[Mutant]:
             continue
         if value.type == "initializer_list":
             for entry in _entries(value)[:10]:
-                yield change("ZERO", "zero-initialiser", source, entry, "0", f"an entry of {name} is zero", name.split("[")[0])
+                yield change(
+                    "ZERO", "zero-initialiser", source, entry, "0", f"an entry of {name} is zero", name.split("[")[0]
+                )
         elif _number(value) and node.parent.parent.type == "compound_statement":
             yield change("ZERO", "zero-initialiser", source, value, _zero(value), f"{name} starts from zero", name)
 
@@ -30,13 +32,22 @@ def assignment(source: Source) -> Iterator[Mutant]:
         right = node.child_by_field_name("right")
         if text(node.child_by_field_name("operator")) == "=" and _number(right):
             left = text(node.child_by_field_name("left"))
-            yield change("ZERO", "zero-assignment", source, right, _zero(right), f"{left} is set to zero", left.split("[")[0])
+            yield change(
+                "ZERO", "zero-assignment", source, right, _zero(right), f"{left} is set to zero", left.split("[")[0]
+            )
     for loop in source.loops:
         if loop.start not in (None, 0):
             for node in source.of("init_declarator"):
                 if node.parent == loop.node.child_by_field_name("initializer"):
-                    yield change("ZERO", "zero-assignment", source, node.child_by_field_name("value"), "0",
-                                 f"the loop over {loop.variable} starts from zero", loop.variable)  # fmt: skip
+                    yield change(
+                        "ZERO",
+                        "zero-assignment",
+                        source,
+                        node.child_by_field_name("value"),
+                        "0",
+                        f"the loop over {loop.variable} starts from zero",
+                        loop.variable,
+                    )
 
 
 def _entries(node: Any) -> list[Any]:

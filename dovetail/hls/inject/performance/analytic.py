@@ -31,8 +31,27 @@ from dovetail.hls.inject.syntax import Source, read, text
 
 UNKNOWN_TRIP = 8
 MOST = 4096
-_ALLOWED = (ast.Expression, ast.Constant, ast.Name, ast.Load, ast.UnaryOp, ast.USub, ast.UAdd, ast.Invert, ast.BinOp, ast.Add, ast.Sub,
-            ast.Mult, ast.FloorDiv, ast.Mod, ast.LShift, ast.RShift, ast.BitAnd, ast.BitOr, ast.BitXor)  # fmt: skip
+_ALLOWED = (
+    ast.Expression,
+    ast.Constant,
+    ast.Name,
+    ast.Load,
+    ast.UnaryOp,
+    ast.USub,
+    ast.UAdd,
+    ast.Invert,
+    ast.BinOp,
+    ast.Add,
+    ast.Sub,
+    ast.Mult,
+    ast.FloorDiv,
+    ast.Mod,
+    ast.LShift,
+    ast.RShift,
+    ast.BitAnd,
+    ast.BitOr,
+    ast.BitXor,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +87,16 @@ def analytic(source: str, top: str) -> Profile:
         if where == top and name in reached:
             reached[name].append(access)
     walks = {name: _walk(nest, reached[name]) for name in ports}
-    return Profile(cycles, intervals, copies, {n: mean_run(w) for n, w in walks.items()},
-                   {n: order_of(w, _size(ports[n].shape)) for n, w in walks.items()}, _carried(nest, asked),
-                   {place: _tasks(parsed, place) for place in asked.dataflow}, {n: _size(a.shape) for n, a in ports.items()})  # fmt: skip
+    return Profile(
+        cycles,
+        intervals,
+        copies,
+        {n: mean_run(w) for n, w in walks.items()},
+        {n: order_of(w, _size(ports[n].shape)) for n, w in walks.items()},
+        _carried(nest, asked),
+        {place: _tasks(parsed, place) for place in asked.dataflow},
+        {n: _size(a.shape) for n, a in ports.items()},
+    )
 
 
 def _size(shape: tuple[int, ...]) -> int:
@@ -94,11 +120,13 @@ def _nest(source: Source) -> _Nest:
             named[source.function_of(node), name] = text(value)
     for node in source.of("assignment_expression", "update_expression"):
         left = node.child_by_field_name("left") or node.child_by_field_name("argument")
-        loop = node.parent is not None and node.parent.type == "for_statement"
-        if not loop:
+        if node.parent is None or node.parent.type != "for_statement":
             named.pop((source.function_of(node), text(left)), None)
-    given = {(source.function_of(n), text(n.child_by_field_name("declarator"))) for n in source.of("parameter_declaration")
-             if n.child_by_field_name("declarator") is not None and n.child_by_field_name("declarator").type == "identifier"}  # fmt: skip
+    given = {
+        (source.function_of(n), text(n.child_by_field_name("declarator")))
+        for n in source.of("parameter_declaration")
+        if n.child_by_field_name("declarator") is not None and n.child_by_field_name("declarator").type == "identifier"
+    }
     return _Nest(source, spans, named, frozenset(given))
 
 
@@ -159,11 +187,16 @@ def _unit(nest: _Nest, asked: Hints, unit: int | None, group: list[Access], top:
         wide = 0
         for access in group:
             inner = tuple(n for n in _inner(access, unit) if n not in rolled)
-            outer = {name: values[shift if len(values) > 1 else 0]
-                     for name, values in (nest.spans[n] for n in access.loops if n not in inner) if name and values}  # fmt: skip
+            outer = {
+                name: values[shift if len(values) > 1 else 0]
+                for name, values in (nest.spans[n] for n in access.loops if n not in inner)
+                if name and values
+            }
             for point in _points(nest, inner):
                 wide += 1
-                index = tuple(_value(nest, nest.source.function_of(access.node), i, {**outer, **point}) for i in access.indices)
+                index = tuple(
+                    _value(nest, nest.source.function_of(access.node), i, {**outer, **point}) for i in access.indices
+                )
                 if None in index:
                     unknown[access.array.name] = unknown.get(access.array.name, 0) + 1
                 else:
@@ -177,14 +210,21 @@ def _unit(nest: _Nest, asked: Hints, unit: int | None, group: list[Access], top:
     return interval, wide, trips * interval + DEPTH
 
 
-def _interval(nest: _Nest, asked: Hints, access: Access, served: dict[str, set[tuple[int, ...]]], unknown: dict[str, int], top: str) -> int:
+def _interval(
+    nest: _Nest,
+    asked: Hints,
+    access: Access,
+    served: dict[str, set[tuple[int, ...]]],
+    unknown: dict[str, int],
+    top: str,
+) -> int:
     array, function = access.array, nest.source.function_of(access.node)
     where, name = _owner(nest.source, function, array.name)
     splits = asked.splits.get((where, name), ()) or asked.splits.get((function, array.name), ())
     ports = ports_of(name, where == top, asked)
-    return conflicts(served.get(array.name, ()), array.shape, splits, ports) + -(-unknown.get(array.name, 0) // ports) * bool(
-        unknown.get(array.name, 0) and not _registers(array.shape, splits)
-    )
+    return conflicts(served.get(array.name, ()), array.shape, splits, ports) + -(
+        -unknown.get(array.name, 0) // ports
+    ) * bool(unknown.get(array.name, 0) and not _registers(array.shape, splits))
 
 
 def _registers(shape: tuple[int, ...], splits: tuple[Any, ...]) -> bool:
@@ -201,11 +241,16 @@ def _owner(source: Source, function: str, name: str) -> tuple[str, str]:
             return function, name
         places = [text(p.child_by_field_name("declarator")) for p in _parameters(source, function)]
         place = next((i for i, t in enumerate(places) if re.search(rf"\b{re.escape(name)}\b", t)), -1)
-        call = next((n for n in source.of("call_expression") if text(n.child_by_field_name("function")) == function), None)
+        call = next(
+            (n for n in source.of("call_expression") if text(n.child_by_field_name("function")) == function), None
+        )
         if call is None or place < 0:
             return function, name
         arguments = call.child_by_field_name("arguments").named_children
-        function, name = source.function_of(call), text(arguments[place]).split("[")[0] if place < len(arguments) else name
+        function, name = (
+            source.function_of(call),
+            text(arguments[place]).split("[")[0] if place < len(arguments) else name,
+        )
     return function, name
 
 
@@ -230,7 +275,7 @@ def _trips(nest: _Nest, loops: tuple[int, ...]) -> int:
 
 
 def _walk(nest: _Nest, group: list[Access]) -> list[int]:
-    """Flat places in the order of time, as far as the text tells: site by site, its loops in order; unknown ones jump."""
+    """Flat places in the order of time as far as the text tells: site by site, loops in order; unknown ones jump."""
     out: list[int] = []
     jump = 0
     for access in group:
@@ -287,7 +332,11 @@ def _tasks(source: Source, place: tuple[str, int]) -> int:
     function, loop = place
     if loop == -2:
         return 0
-    nodes = loops_of(source) if loop >= 0 else [n for n in source.of("function_definition") if source.function_of(n) == function]
+    nodes = (
+        loops_of(source)
+        if loop >= 0
+        else [n for n in source.of("function_definition") if source.function_of(n) == function]
+    )
     body = (nodes[loop] if loop >= 0 else nodes[0]).child_by_field_name("body")
     known = {source.function_of(n) for n in source.of("function_definition")}
     count = 0
@@ -297,7 +346,11 @@ def _tasks(source: Source, place: tuple[str, int]) -> int:
             count += 1
         elif inner.type == "expression_statement":
             call = inner.named_children[0] if inner.named_children else None
-            if call is None or call.type != "call_expression" or text(call.child_by_field_name("function")) not in known:
+            if (
+                call is None
+                or call.type != "call_expression"
+                or text(call.child_by_field_name("function")) not in known
+            ):
                 return 0
             count += 1
         elif inner.type in ("if_statement", "switch_statement"):

@@ -43,7 +43,13 @@ class Evidence:
 
     def plain(self) -> dict[str, Any]:
         """As JSON holds it."""
-        return {"model": self.model, "quantity": self.quantity, "clean": self.clean, "mutant": self.mutant, "detail": self.detail}
+        return {
+            "model": self.model,
+            "quantity": self.quantity,
+            "clean": self.clean,
+            "mutant": self.mutant,
+            "detail": self.detail,
+        }
 
 
 def model_for(text: str) -> str:
@@ -93,7 +99,13 @@ def _slower(model: str, source: Source, clean: Profile, bad: Profile) -> Evidenc
     for loop, interval in sorted(bad.intervals.items()):
         before = clean.intervals.get(loop, interval)
         if interval > before:
-            return Evidence(model, "interval", before, interval, f"{_place(source, loop)}: an iteration every {interval} cycles, not {before}")
+            return Evidence(
+                model,
+                "interval",
+                before,
+                interval,
+                f"{_place(source, loop)}: an iteration every {interval} cycles, not {before}",
+            )
     if bad.cycles > WORSE * clean.cycles:
         return Evidence(model, "cycles", clean.cycles, bad.cycles, f"{bad.cycles} cycles of loops, not {clean.cycles}")
     return None
@@ -113,17 +125,36 @@ def _missing_dimension(model: str, mutant: Mutant, source: Source) -> Evidence |
     array = source.array(mutant.target, pragma.function) if pragma is not None else None
     if array is None or int(pragma.get("dim", "1")) <= len(array.shape):
         return None
-    return Evidence(model, "banks", len(array.shape), pragma.get("dim"), f"{array.name} has {len(array.shape)} dimensions, no {pragma.get('dim')}")
+    return Evidence(
+        model,
+        "banks",
+        len(array.shape),
+        pragma.get("dim"),
+        f"{array.name} has {len(array.shape)} dimensions, no {pragma.get('dim')}",
+    )
 
 
 def _uneven(model: str, mutant: Mutant, source: Source) -> Evidence | None:
     pragma = _changed(mutant, source)
     if pragma is None or pragma.directive != "array_partition":
-        loop = next((x for x in source.loops if x.variable == mutant.target and x.trip and pragma is not None and pragma.node.parent == x.body), None)
+        loop = next(
+            (
+                x
+                for x in source.loops
+                if x.variable == mutant.target and x.trip and pragma is not None and pragma.node.parent == x.body
+            ),
+            None,
+        )
         if loop is None or loop.trip is None or not loop.trip % int(pragma.get("factor", "1")):
             return None
         rest = loop.trip % int(pragma.get("factor"))
-        return Evidence(model, "banks", 0, rest, f"{loop.trip} steps by {pragma.get('factor')}: a tail of {rest} with an exit test in every copy")
+        return Evidence(
+            model,
+            "banks",
+            0,
+            rest,
+            f"{loop.trip} steps by {pragma.get('factor')}: a tail of {rest} with an exit test in every copy",
+        )
     array, dim = source.array(mutant.target, pragma.function), int(pragma.get("dim", "1"))
     splits = hints(source).splits.get((pragma.function, mutant.target), ())
     if array is None or dim > len(array.shape):
@@ -136,7 +167,13 @@ def _uneven(model: str, mutant: Mutant, source: Source) -> Evidence | None:
     sizes = sorted(fill.values())
     if len(sizes) < 2 or sizes[0] == sizes[-1]:
         return None
-    return Evidence(model, "banks", "even", f"{sizes[0]} to {sizes[-1]}", f"{array.name}: banks of {sizes[0]} to {sizes[-1]} elements, addresses by division")
+    return Evidence(
+        model,
+        "banks",
+        "even",
+        f"{sizes[0]} to {sizes[-1]}",
+        f"{array.name}: banks of {sizes[0]} to {sizes[-1]} elements, addresses by division",
+    )
 
 
 def _laid_out(model: str, source: Source, clean: Profile, bad: Profile) -> Evidence | None:
@@ -145,9 +182,21 @@ def _laid_out(model: str, source: Source, clean: Profile, bad: Profile) -> Evide
             continue
         inside = max(clean.copies.values(), default=1)
         if interval > 1:
-            return Evidence(model, "interval", 1, interval, f"{_place(source, loop)}: an iteration every {interval} cycles for the 1 asked")
+            return Evidence(
+                model,
+                "interval",
+                1,
+                interval,
+                f"{_place(source, loop)}: an iteration every {interval} cycles for the 1 asked",
+            )
         if bad.copies[loop] >= 2 * inside:
-            return Evidence(model, "cycles", inside, bad.copies[loop], f"{_place(source, loop)}: {bad.copies[loop]} accesses laid out at once, not {inside}")
+            return Evidence(
+                model,
+                "cycles",
+                inside,
+                bad.copies[loop],
+                f"{_place(source, loop)}: {bad.copies[loop]} accesses laid out at once, not {inside}",
+            )
     return None
 
 
@@ -155,7 +204,13 @@ def _bursts(model: str, mutant: Mutant, clean: Profile, bad: Profile) -> Evidenc
     before, after = clean.bursts.get(mutant.target, 0.0), bad.bursts.get(mutant.target, 0.0)
     moved = mutant.operator == "loop-interchange"
     if 0 < after <= SHORT and (not moved or before >= min(LONG, 2 * after)):
-        return Evidence(model, "burst", round(before, 2) if moved else "memory", round(after, 2), f"{mutant.target}: {after:.1f} consecutive addresses at a time")
+        return Evidence(
+            model,
+            "burst",
+            round(before, 2) if moved else "memory",
+            round(after, 2),
+            f"{mutant.target}: {after:.1f} consecutive addresses at a time",
+        )
     return None
 
 
@@ -169,8 +224,12 @@ def _order(model: str, mutant: Mutant, bad: Profile) -> Evidence | None:
 def _ports(model: str, mutant: Mutant, design: Design, source: Source, bad: Profile) -> Evidence | None:
     used = bad.touched.get(mutant.target, 1) or design.contract.port(mutant.target).elements
     if mutant.bug == "SMA" and used > 1:
-        return Evidence(model, "ports", used, 1, f"{mutant.target}: {used} elements, and a mode with one value and no address")
-    if mutant.bug == "AMS" and mutant.target not in {a.name for a in source.arrays if a.function == design.contract.top}:
+        return Evidence(
+            model, "ports", used, 1, f"{mutant.target}: {used} elements, and a mode with one value and no address"
+        )
+    if mutant.bug == "AMS" and mutant.target not in {
+        a.name for a in source.arrays if a.function == design.contract.top
+    }:
         return Evidence(model, "ports", 1, "a memory", f"{mutant.target} is one value: there is nothing to address")
     return None
 
@@ -188,5 +247,11 @@ def _distance(model: str, mutant: Mutant, source: Source, bad: Profile) -> Evide
     for loop, name in hints(source).independent:
         found = bad.carried.get((loop, name), 0)
         if name == mutant.target and 0 < found < LATENCY:
-            return Evidence(model, "distance", "independent", found, f"{_place(source, loop)}: {name} is read {found} iterations after it is written")
+            return Evidence(
+                model,
+                "distance",
+                "independent",
+                found,
+                f"{_place(source, loop)}: {name} is read {found} iterations after it is written",
+            )
     return None

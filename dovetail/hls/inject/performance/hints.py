@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -117,7 +116,6 @@ def bank_of(index: tuple[int, ...], shape: tuple[int, ...], splits: tuple[Split,
             else:
                 bank.append(index[dim] // -(-shape[dim] // split.factor))
     return None if complete and all(complete) else tuple(bank)
-
 
 
 def name_of(node: Any) -> str:

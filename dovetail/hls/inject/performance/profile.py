@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from dovetail.hls.inject.performance.hints import Hints, Split, bank_of
 
@@ -47,7 +48,9 @@ class Profile:
     touched: dict[str, int]
 
 
-def conflicts(elements: Iterable[tuple[int, ...]], shape: tuple[int, ...], splits: tuple[Split, ...], ports: int = PORTS) -> int:
+def conflicts(
+    elements: Iterable[tuple[int, ...]], shape: tuple[int, ...], splits: tuple[Split, ...], ports: int = PORTS
+) -> int:
     """Cycles to serve these different elements of one array at once: the fullest bank over its ports."""
     load: dict[tuple[int, ...], int] = {}
     for index in set(elements):
@@ -62,7 +65,7 @@ def mean_run(places: Sequence[int]) -> float:
     """Mean length of runs of consecutive addresses; a repeated address goes on with its run."""
     if not places:
         return 0.0
-    runs = 1 + sum(b - a not in (0, 1) for a, b in zip(places, places[1:]))
+    runs = 1 + sum(b - a not in (0, 1) for a, b in pairwise(places))
     return len(places) / runs
 
 

@@ -1,4 +1,4 @@
-"""The second model: the design is run once, every element it touches is written down, and hardware is replayed over that.
+"""The second model: the design is run once, what it touches is written down, and hardware is replayed over that.
 
 It never looks at an index expression or a loop bound. A pipeline's interval is the mean over its iterations of the
 cycles that the fullest bank needed for the addresses really touched.
@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from shutil import copyfile
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +18,7 @@ from dovetail.core.errors import DovetailError
 from dovetail.hls.compile import Build, compile_to, link
 from dovetail.hls.design import Design
 from dovetail.hls.inject.batch import HERE, call_text, hoisted
-from dovetail.hls.inject.inputs import packed, tests_for
+from dovetail.hls.inject.inputs import drawn_for, packed
 from dovetail.hls.inject.performance.access import accesses
 from dovetail.hls.inject.performance.hints import LOOPS, Hints, hints
 from dovetail.hls.inject.performance.profile import (
@@ -84,7 +85,7 @@ def trace_of(design: Design) -> Trace:
     """Run the design once under the tracer. Raises `DovetailError` when it does not compile or run."""
     source = read(design.source)
     sites = tuple(Site(source.function_of(a.node), a.loops, a.reads, a.writes) for a in accesses(source))
-    test = tests_for(design.contract, f"trace/{design.name}", 1)[-1:]
+    test = drawn_for(design.contract, f"trace/{design.name}", 1)[-1:]
     with workplace() as work:
         for header in ("witness.h", "trace.h"):
             copyfile(HERE / header if header != "trace.h" else HERE / "performance" / header, work / header)
@@ -122,17 +123,31 @@ def _program(design: Design, source: Source) -> str:
             end = _statement(array.node).end_byte
             edits.append(Edit(end, end, f"::dt::born({number}, {array.name}, sizeof {array.name}, {_element(array)});"))
     for number, access in enumerate(accesses(source)):
-        edits += [Edit(access.node.start_byte, access.node.start_byte, f"::dt::touch({number}, "),
-                  Edit(access.node.end_byte, access.node.end_byte, ")")]  # fmt: skip
+        edits += [
+            Edit(access.node.start_byte, access.node.start_byte, f"::dt::touch({number}, "),
+            Edit(access.node.end_byte, access.node.end_byte, ")"),
+        ]
     includes, body_text = hoisted(apply(source.source, edits))
-    births = "".join(_birth(design, source, number, array) for number, array in enumerate(source.arrays) if array.function == design.contract.top and array.parameter)
-    return "\n".join([*includes, '#include "witness.h"', '#include "trace.h"', f"namespace m0 {{\n{body_text}\n}}",
-                      call_text(design, births), _MAIN % {"width": len(tests_for(design.contract, "", 0)) and _width(design), "top": design.contract.top}])  # fmt: skip
+    births = "".join(
+        _birth(design, source, number, array)
+        for number, array in enumerate(source.arrays)
+        if array.function == design.contract.top and array.parameter
+    )
+    return "\n".join(
+        [
+            *includes,
+            '#include "witness.h"',
+            '#include "trace.h"',
+            f"namespace m0 {{\n{body_text}\n}}",
+            call_text(design, births),
+            _MAIN % {"width": len(drawn_for(design.contract, "", 0)) and _width(design), "top": design.contract.top},
+        ]
+    )
 
 
-def _statement(node: object) -> object:
-    while node.type != "declaration":  # type: ignore[attr-defined]
-        node = node.parent  # type: ignore[attr-defined]
+def _statement(node: Any) -> Any:
+    while node.type != "declaration":
+        node = node.parent
     return node
 
 
@@ -168,7 +183,9 @@ def _trace(events: np.ndarray, sites: tuple[Site, ...], arrays: tuple[Array, ...
     count = 0
     homes: dict[int, tuple[int, int, int]] = {}
     stack: list[str] = []
-    touches, nested, rounds = [], {}, {}
+    touches: list[Touch] = []
+    nested: dict[tuple[str, str], bool] = {}
+    rounds: dict[int, int] = {}
     calls = pending = 0
     for what, value in events.tolist():
         kind, which = what & 255, what >> 8
@@ -178,7 +195,14 @@ def _trace(events: np.ndarray, sites: tuple[Site, ...], arrays: tuple[Array, ...
             rounds[which] = rounds.get(which, 0) + 1
         elif kind == TOUCH:
             site = sites[which]
-            found = next(((a, (value - base) // size) for a, (base, length, size) in homes.items() if base <= value < base + length), None)
+            found = next(
+                (
+                    (a, (value - base) // size)
+                    for a, (base, length, size) in homes.items()
+                    if base <= value < base + length
+                ),
+                None,
+            )
             if found:
                 touches.append(Touch(which, found[0], found[1], tuple(serial.get(n, 0) for n in site.loops), calls))
         elif kind == BORN:
@@ -205,7 +229,9 @@ def replay(trace: Trace, source: Source, top: str) -> Profile:
     for touch in trace.touches:
         site = trace.sites[touch.site]
         unit = unit_of(site.loops, site.function, asked)
-        units.setdefault((site.function, unit), {}).setdefault(_iteration(asked, site, touch, unit, sizes), []).append(touch)
+        units.setdefault((site.function, unit), {}).setdefault(_iteration(asked, site, touch, unit, sizes), []).append(
+            touch
+        )
     intervals, copies, cycles = {}, {}, 0
     for (_, unit), steps in units.items():
         if unit is None:
@@ -217,8 +243,15 @@ def replay(trace: Trace, source: Source, top: str) -> Profile:
         copies[unit] = max(len(step) for step in steps.values())
         floor = asked.pipelined.get(unit, 1)
         cycles += sum(max(floor, s) for s in served) + DEPTH if not rolled else sum(s + ROLLED for s in served)
-    return Profile(cycles, intervals, copies, *_ports(trace, top), _carried(trace, asked),
-                   {place: _overlap(trace, source, place) for place in asked.dataflow}, _touched(trace, top))  # fmt: skip
+    return Profile(
+        cycles,
+        intervals,
+        copies,
+        *_ports(trace, top),
+        _carried(trace, asked),
+        {place: _overlap(trace, source, place) for place in asked.dataflow},
+        _touched(trace, top),
+    )
 
 
 def _iteration(asked: Hints, site: Site, touch: Touch, unit: int | None, sizes: dict[int, int]) -> object:
@@ -227,7 +260,9 @@ def _iteration(asked: Hints, site: Site, touch: Touch, unit: int | None, sizes: 
         return touch.serials
     first = site.loops.index(unit) if unit >= 0 else -1
     inner = range(first + 1, len(site.loops))
-    part = tuple(touch.serials[i] // asked.unrolled[site.loops[i]] for i in inner if asked.unrolled.get(site.loops[i], 0) > 0)
+    part = tuple(
+        touch.serials[i] // asked.unrolled[site.loops[i]] for i in inner if asked.unrolled.get(site.loops[i], 0) > 0
+    )
     return ((touch.serials[first] if unit >= 0 else touch.call), part)
 
 
