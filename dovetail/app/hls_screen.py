@@ -19,9 +19,10 @@ def findings(report: Report, source: str, quiet: bool) -> None:
         count = len(report.findings)
         print(f"found       {count} problem{'s' * (count > 1)} in {report.top}")
     lines = source.splitlines()
+    garbage = {port["name"] for port in report.contract.get("ports", ()) if port["direction"] == "out"}
     for finding in report.findings:
         print()
-        _one(finding, lines)
+        _one(finding, lines, garbage)
     if report.limits:
         print()
     for limit in report.limits:
@@ -30,7 +31,7 @@ def findings(report: Report, source: str, quiet: bool) -> None:
         print(f"\ntests       {report.tests} in {report.seconds:.1f} s")
 
 
-def _one(finding: Finding, lines: list[str]) -> None:
+def _one(finding: Finding, lines: list[str], garbage: set[str]) -> None:
     print(folded(f"{finding.kind:<11} {CLASSES.get(finding.kind, '')}"))
     print(folded(f"            {finding.message}"))
     for line in finding.lines or (finding.line,):
@@ -40,7 +41,9 @@ def _one(finding: Finding, lines: list[str]) -> None:
         print(folded(f"evidence    {finding.evidence}"))
     if finding.witness:
         for call in finding.witness["calls"]:
-            words = "; ".join(f"{name} = {_values(values)}" for name, values in call.items() if values)
+            words = "; ".join(
+                f"{name} = {_values(values)}" for name, values in call.items() if values and name not in garbage
+            )
             print(folded(f"witness     {words}"))
 
 

@@ -176,7 +176,8 @@ def _compile(
     before = ["-include", str(first)] if first else []
     ends = ["-fdiagnostics-format=json", "-c", str(source), "-o", str(output)]
     command: list[str | Path] = [compiler(), *build.flags, *more, *folders, *before, *ends]
-    ran = run(command, source.parent, limits, show=[*headers, *includes, *([first.parent] if first else [])])
+    ran = run(command, source.parent, limits, show=[*headers, *includes, *([first.parent] if first else [])],
+              reader=True)  # fmt: skip
     output_there = ran.ok and output.is_file()
     return Compiled(output if output_there else None, tuple(diagnostics(ran.err)), ran=ran)
 

@@ -119,6 +119,7 @@ def run(
     show: Sequence[Path] = (),
     env: Mapping[str, str] | None = None,
     stdin: bytes = b"",
+    reader: bool = False,
 ) -> Ran:
     """Run `command` in `work`, a folder of `workplace`, and wait.
 
@@ -136,6 +137,8 @@ def run(
         Added to an otherwise almost empty environment.
     stdin : bytes
         What it reads.
+    reader : bool
+        Keep the caller's user, without privileges, so that `show` may name private folders: for compilers.
 
     Raises
     ------
@@ -149,7 +152,7 @@ def run(
         "show": [*SHOWN, *(str(path) for path in show)],
         "env": {"PATH": "/usr/bin:/bin", "HOME": "/nonexistent", "LANG": "C", "TMPDIR": str(work)} | dict(env or {}),
         "limits": _rlimits(limits),
-        "nobody": True,
+        "nobody": not reader,
         "status": write,
     }
     with open(work / ".stdin", "wb+") as given:
@@ -197,7 +200,8 @@ def _hand_over(folder: Path) -> None:
     """As root: give the folder to the user the command will be."""
     if os.getuid() == 0:
         for path in (folder, *folder.rglob("*")):
-            os.chown(path, NOBODY, NOBODY)
+            os.chown(path, NOBODY, 0)
+            os.chmod(path, 0o770)
 
 
 def _watch(process: subprocess.Popen[bytes], work: Path, limits: Limits, started: float) -> tuple[bytes, bytes, str]:

@@ -32,7 +32,8 @@ def add_to(app: typer.Typer) -> None:
     )  # fmt: skip
     add(
         hls, "Commands", check,
-        ["dovetail hls check fir.cpp --top fir", "dovetail hls check fir.cpp --reference fir_golden.cpp --sarif fir.sarif"],
+        ["dovetail hls check fir.cpp --top fir",
+         "dovetail hls check fir.cpp --reference fir_golden.cpp --sarif fir.sarif"],
     )  # fmt: skip
     add(hls, "Commands", contract, ["dovetail hls contract fir.cpp --to fir.yaml"])
     hls_bugs.add_to(hls)
@@ -88,6 +89,7 @@ def contract(
     to: Annotated[Path | None, typer.Option("--to", metavar="FILE", help="Write the YAML here instead.")] = None,
     json: Json = False,
     quiet: Quiet = False,
+    out: Out = None,
 ) -> None:
     """Find the inputs under which a kernel runs clean: extents, ranges, stream lengths, directions, as YAML to edit."""
     from dovetail.core.files import write_text
@@ -104,4 +106,4 @@ def contract(
         write_text(to, text)
     data = {"contract": plain(probed.contract), "doubts": list(probed.doubts)}
     emit(Answer("hls contract", data, lambda: print(f"written: {to}" if to else text, end="\n" if to else "")),
-         as_json=json, quiet=quiet)  # fmt: skip
+         as_json=json, quiet=quiet, out=out, inputs=[file])  # fmt: skip

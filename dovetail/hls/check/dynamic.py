@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -11,10 +11,11 @@ from dovetail.hls.check.faults import Fault, fault_of
 from dovetail.hls.check.guess import class_of_change, class_of_lines
 from dovetail.hls.check.report import Finding
 from dovetail.hls.check.shrink import Test, shrink
-from dovetail.hls.check.suspects import around_access, changed_lines, endless, spectrum, uninitialised
+from dovetail.hls.check.suspects import around_access, changed_lines, endless, line_of, spectrum, uninitialised
 from dovetail.hls.compile import Diagnostic
 from dovetail.hls.design import Contract
 from dovetail.hls.harness import Outcome, Program
+from dovetail.hls.signature import parse, text, walk
 
 SLOWER, SPARE = 20, 200_000  # an endless loop takes this many times the reference's steps, and some more
 
@@ -173,7 +174,9 @@ def of_difference(
         o for o in outcomes if o.end == "done" and o not in failed and trial.expected and o.index in trial.expected
     ]
     ranked = spectrum(trial.program, failed, passed) if passed else []
-    lines = _ranked(trial, ranked or _writers(trial.source, seen.port))
+    slice_ = _writers(trial.source, seen.port)
+    suspects = [line for line in ranked if line in slice_] or slice_ or ranked
+    lines = _ranked(trial, suspects)
     changes = {line: (before, after) for line, before, after in trial.changes()}
     if lines and lines[0] in changes:
         kind = class_of_change(*changes[lines[0]], trial.source)
@@ -186,13 +189,35 @@ def of_difference(
 
 
 def _writers(source: str, port: str) -> list[int]:
-    """Lines that assign to a port."""
-    out = []
-    for number, line in enumerate(source.splitlines(), 1):
-        head = line.split("=")[0]
-        if (port in head and "=" in line and "for" not in line) or f"{port}.write" in line:
-            out.append(number)
-    return out
+    """Lines that assign to a port, then those that assign to what these lines use, and so on: nearest first."""
+    assigned = list(_assignments(source))
+    wanted, order = {port}, []
+    for _ in range(4):
+        found = [(line, used) for line, name, used in assigned if name in wanted and line not in order]
+        order += [line for line, _ in found]
+        wanted = set().union(*(used for _, used in found)) if found else set()
+    return list(dict.fromkeys(order))
+
+
+def _assignments(source: str) -> Iterator[tuple[int, str, set[str]]]:
+    """Line, variable and the names its new value depends on, of every assignment and every first value but zero."""
+    for node in walk(parse(source)):
+        if node.type not in ("assignment_expression", "init_declarator", "call_expression"):
+            continue
+        if node.type == "call_expression":
+            target, _, method = text(node.child_by_field_name("function")).partition(".")
+            if method != "write":
+                continue
+            value = node.child_by_field_name("arguments")
+        else:
+            left = node.child_by_field_name("left") or node.child_by_field_name("declarator")
+            target = text(next((n for n in walk(left) if n.type in ("identifier", "field_identifier")), None))
+            value = node.child_by_field_name("right") or node.child_by_field_name("value")
+        yield (
+            line_of(node),
+            target,
+            {text(n) for n in walk(value) if n.type == "identifier"} if value is not None else set(),
+        )
 
 
 def _ranked(trial: Trial, lines: Sequence[int], near: bool = False) -> tuple[int, ...]:

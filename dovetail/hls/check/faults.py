@@ -12,7 +12,8 @@ _UBSAN = re.compile(r"design\.cpp:(\d+):\d+: runtime error: (.*)")
 _ANY_UBSAN = re.compile(r"runtime error: (.*)")
 _ASAN = re.compile(r"ERROR: AddressSanitizer: ([\w-]+)")
 _ACCESS = re.compile(r"^(READ|WRITE) of size (\d+)", re.MULTILINE)
-_PATTERN = re.compile(r"\b-?1684301[01]\b|\bindex -257\b|\b65278\b|\b4278124286\b|fefefe|index -2\b|\bvalue 254\b")
+_FILLED = (-16843010, 4278124286, -72340172838076674, 18374403900871474942)  # 0xFE bytes as 32 and 64 bits
+_NEAR = 1 << 16  # what is added to an uninitialised index before it is used
 _RANGE = re.compile(
     r"^(?:ERROR|WARNING): (.*(?:out ?of ?bound|out of range|beyond MSB).*)$", re.MULTILINE | re.IGNORECASE
 )
@@ -32,7 +33,7 @@ def fault_of(outcome: Outcome) -> Fault:
     """The fault that ended a test."""
     text = outcome.stderr
     frames = tuple(dict.fromkeys(int(match["line"]) for match in _FRAME.finditer(text)))
-    poisoned = bool(_PATTERN.search(text))
+    poisoned = _poisoned(text)
     if match := _ANY_UBSAN.search(text):
         placed = _UBSAN.search(text)
         if placed:
@@ -43,6 +44,14 @@ def fault_of(outcome: Outcome) -> Fault:
     if match := _ASAN.search(text):
         return _address(match[1], text, frames, poisoned)
     return Fault("FAULT", "the design crashed", frames)
+
+
+def _poisoned(text: str) -> bool:
+    """Whether a report names a value that an uninitialised variable leads to."""
+    said = " ".join(re.findall(r"runtime error: .*|on (?:unknown )?address 0x[0-9a-f]+", text))
+    numbers = [int(word) for word in re.findall(r"-?\b\d{6,}\b", said)]
+    small = re.search(r"index -2(?:58|57)?\b|value 254\b|fefefe", said) is not None
+    return small or any(abs(number - filled) <= _NEAR for number in numbers for filled in _FILLED)
 
 
 def _undefined(message: str) -> str:

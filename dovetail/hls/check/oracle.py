@@ -17,8 +17,8 @@ from dovetail.hls.sandbox import Limits, run
 
 _RUNNER = """
 import json, sys
-import numpy as np
 sys.path[:0] = json.loads(sys.argv[3])
+import numpy as np
 space = {}
 exec(compile(open(sys.argv[1]).read(), "oracle.py", "exec"), space)
 given = json.load(open(sys.argv[2]))

@@ -98,10 +98,24 @@ def endless(program: Program, outcome: Outcome, source: str) -> list[int]:
     spans = [(line_of(n), n.end_point[0] + 1) for n in loops]
     owners = [_owner(line, spans) for line in last]
     holding = [span for span in spans if all(span[0] <= line <= span[1] for line in last)]
-    inner = sorted(holding, key=lambda span: span[1] - span[0])
+    inner = sorted(holding, key=lambda span: (span[0] in _ending(source), span[1] - span[0]))
     if not inner:  # spread over functions: the loop that holds most of it
         inner = [span for span, _ in Counter(span for span in owners if span).most_common(3)]
     return [start for start, _ in inner] or [line for line, _ in weight.most_common(3)]
+
+
+def _ending(source: str) -> set[int]:
+    """Lines of loops that run a constant number of times, whatever happens inside."""
+    from dovetail.hls.check.pragmas.model import functions_of
+
+    return {loop.line for function in functions_of(source) for loop in function.loops
+            if loop.values(function.known) is not None and not _assigned_within(loop.node, loop.counter)}  # fmt: skip
+
+
+def _assigned_within(loop: Any, counter: str) -> bool:
+    body = loop.child_by_field_name("body")
+    changes = [n for n in walk(body) if n.type in ("assignment_expression", "update_expression")]
+    return any(text(n.child_by_field_name("left") or n.child_by_field_name("argument")) == counter for n in changes)
 
 
 def _owner(line: int, spans: Sequence[tuple[int, int]]) -> tuple[int, int] | None:
@@ -126,7 +140,8 @@ def around_access(source: str, line: int) -> list[int]:
         simple = re.fullmatch(r"\[?\s*[A-Za-z_]\w*\s*\]?", text(indices)) is not None
         headers = [line_of(loop) for loop in _loops_of(access) if set(words) & _counters(loop)]
         (plain if simple else offset).extend(headers)
-    declared = [line_of(n) for n in walk(tree) if n.type in ("array_declarator",) and _named(n) in names]
+    arrays = [n for n in walk(tree) if n.type == "array_declarator" and _named(n) in names]
+    declared = [line_of(n) for n in sorted(arrays, key=lambda n: n.parent.type == "parameter_declaration")]
     order = [*plain, line, *offset] if plain and not offset else [line, *offset, *plain]
     return list(dict.fromkeys([*order, *declared]))
 
@@ -164,7 +179,18 @@ def uninitialised(source: str) -> list[int]:
                 for child in node.named_children:
                     if child.type in ("identifier", "array_declarator"):
                         found.append((uses.get(_named(child), 1), line_of(node)))
+                    elif _partly(child):  # elements of a class that are not named keep what was there
+                        found.append((2, line_of(node)))
     return [line for _, line in sorted(found)]
+
+
+def _partly(declarator: Any) -> bool:
+    """Whether an array is declared with braces around less than two values."""
+    if declarator.type != "init_declarator":
+        return False
+    target, value = declarator.child_by_field_name("declarator"), declarator.child_by_field_name("value")
+    listed = value is not None and value.type == "initializer_list" and len(value.named_children) < 2
+    return listed and target.type == "array_declarator"
 
 
 def _first_uses(body: Any) -> Mapping[str, int]:

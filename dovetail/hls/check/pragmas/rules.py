@@ -11,6 +11,7 @@ from dovetail.hls.check.pragmas.model import Access, Array, Function, Pragma, in
 from dovetail.hls.check.pragmas.schedule import (
     Partition,
     Region,
+    addresses,
     interval,
     order_of,
     partition_of,
@@ -80,6 +81,12 @@ def partition_factor(function: Function, every: Sequence[Function]) -> Iterator[
             yield _found("DID", pragma.line, f"'{array.name}' has {rank} dimensions, not {partition.dim}",
                          f"extents {array.extents}")  # fmt: skip
             continue
+        twice = next((q for q, a, p in _partitions(function) if a is array and q.line < pragma.line
+                      and p.dim == partition.dim), None)  # fmt: skip
+        if twice is not None and twice.name == pragma.name:
+            message = f"'{array.name}' is split along dimension {partition.dim} twice"
+            yield _found("DID", pragma.line, message, f"first at line {twice.line}")
+            continue
         if partition.kind == "complete":
             continue
         if not partition.factor:
@@ -88,11 +95,36 @@ def partition_factor(function: Function, every: Sequence[Function]) -> Iterator[
             )
             continue
         sizes = array.extents if partition.dim == 0 else (array.extents[partition.dim - 1],)
-        if any(size and size % partition.factor for size in sizes):
-            size = next(size for size in sizes if size and size % partition.factor)
-            whole, rest = divmod(size, partition.factor)
-            message = f"factor {partition.factor} does not divide '{array.name}', {size} long"
-            yield _found("FND", pragma.line, message, f"{size} = {whole} x {partition.factor} + {rest}")
+        uneven = next((size for size in sizes if size and size % partition.factor), 0)
+        if uneven and not _window(function, array, partition):
+            whole, rest = divmod(uneven, partition.factor)
+            message = f"factor {partition.factor} does not divide '{array.name}', {uneven} long"
+            yield _found("FND", pragma.line, message, f"{uneven} = {whole} x {partition.factor} + {rest}")
+
+
+def _window(function: Function, array: Array, partition: Partition) -> bool:
+    """Whether one iteration takes as many neighbours along the dimension as there are banks: a sliding window."""
+    for region in regions(function):
+        along: set[int] = set()
+        for access in function.accesses:
+            if access.array == array.name and inside(access.node, region.scope):
+                wanted = addresses(function, access, region, 1) or set()
+                along |= {address[partition.dim - 1] for address in wanted if len(address) >= max(partition.dim, 1)}
+        if len(along) == partition.factor and max(along) - min(along) == partition.factor - 1:
+            return True
+    return False
+
+
+def unroll_factor(function: Function, every: Sequence[Function]) -> Iterator[Finding]:
+    """FND: an unroll factor that does not divide the trip count: every copy then checks for the end."""
+    for pragma in function.pragmas:
+        loop = function.loop_of(pragma.scope) if pragma.name == "unroll" else None
+        factor = pragma.number("factor", function.known)
+        values = loop.values(function.known) if loop is not None else None
+        if factor and values and len(values) % factor and "skip_exit_check" not in pragma.flags:
+            whole, rest = divmod(len(values), factor)
+            message = f"factor {factor} does not divide the {len(values)} iterations of the loop"
+            yield _found("FND", pragma.line, message, f"{len(values)} = {whole} x {factor} + {rest}")
 
 
 def _partitions(function: Function) -> Iterator[tuple[Pragma, Array, Partition]]:
@@ -111,11 +143,12 @@ def partition_shape(function: Function, every: Sequence[Function]) -> Iterator[F
             continue
         if partition.kind != "complete" and not partition.factor:
             continue
+        others = tuple(p for q, a, p in _partitions(function) if a is array and q is not pragma)
         for region in places:
-            now = interval(function, array, region, partition)
+            now = interval(function, array, region, partition, *others)
             if now <= region.target:
                 continue
-            better = _better(function, array, region, partition, now)
+            better = _better(function, array, region, partition, others, now)
             if better is not None:
                 kind, what, then = better
                 message = f"{_said(partition)} of '{array.name}' does not serve its accesses: {what}"
@@ -130,19 +163,24 @@ def _said(partition: Partition) -> str:
 
 
 def _better(
-    function: Function, array: Array, region: Region, partition: Partition, now: int
+    function: Function,
+    array: Array,
+    region: Region,
+    partition: Partition,
+    others: tuple[Partition, ...],
+    now: int,
 ) -> tuple[str, str, int] | None:
     tries: list[tuple[int, int, str, str]] = []
     for dim in range(1, len(array.extents) + 1):
-        if dim != partition.dim and partition.dim != 0:
+        if dim != partition.dim and partition.dim != 0 and all(dim != other.dim for other in others):
             other = Partition(partition.kind, partition.factor, dim)
-            tries.append((interval(function, array, region, other), 0, "DID", f"dimension {dim}"))
+            tries.append((interval(function, array, region, other, *others), 0, "DID", f"dimension {dim}"))
     for kind in ("cyclic", "block", "complete"):
         if kind != partition.kind:
             extent = array.extents[max(partition.dim, 1) - 1]
             other = Partition(kind, partition.factor or _wanted(extent), partition.dim)
             name = "complete" if kind == "complete" else f"{kind} factor {other.factor}"
-            tries.append((interval(function, array, region, other), 1 + (kind == "complete"), "APT", name))
+            tries.append((interval(function, array, region, other, *others), 1 + (kind == "complete"), "APT", name))
     best = min(tries, default=None)
     return (best[2], best[3], best[0]) if best is not None and best[0] < now else None
 
@@ -159,9 +197,9 @@ def dataflow_place(function: Function, every: Sequence[Function]) -> Iterator[Fi
             continue
         why = _no_dataflow(function, pragma, ours)
         if why:
-            yield _found(
-                "DFP", pragma.line, f"dataflow has no tasks to overlap here: {why}", "a region of tasks in a row"
-            )
+            lines = (pragma.line, pragma.scope.start_point[0] + 1)
+            message = f"dataflow has no tasks to overlap here: {why}"
+            yield Finding("DFP", pragma.line, message, "a region of tasks in a row", None, lines, "pragma lint")
 
 
 def _no_dataflow(function: Function, pragma: Pragma, ours: set[str]) -> str:
@@ -227,6 +265,15 @@ def _out_of_order(function: Function, accesses: Sequence[Access]) -> str:
     line = accesses[0].line
     if any(a.written for a in accesses) and any(a.read for a in accesses):
         return f"it is read and written (line {line})"
+    again = next((a for a in accesses if a.loops and not a.loops[-1].counter), None)
+    if again is not None and not _steps_within(again):
+        return f"line {again.line} takes the same element again"
+    seen: set[tuple[Any, ...]] = set()
+    for access in accesses:
+        key = (*(loop.line for loop in access.loops), *access.words)
+        if key in seen and access.loops:
+            return f"line {access.line} takes an element that was taken before"
+        seen.add(key)
     if len(accesses) == 1:
         order = order_of(function, accesses[0])
         if order is None:
@@ -245,6 +292,14 @@ def _out_of_order(function: Function, accesses: Sequence[Access]) -> str:
     if any(b != a + 1 for a, b in pairwise(merged)):
         return f"elements are taken as {', '.join(map(str, merged[:4]))}, …"
     return ""
+
+
+def _steps_within(access: Access) -> bool:
+    """Whether the innermost loop changes a variable of the index."""
+    names = {text(n) for index in access.indices for n in walk(index) if n.type == "identifier"}
+    changes = [n for n in walk(access.loops[-1].node) if n.type in ("update_expression", "assignment_expression")]
+    changed = {text(n.child_by_field_name("argument") or n.child_by_field_name("left")) for n in changes}
+    return bool(names & changed)
 
 
 def _jump(order: Sequence[int]) -> str:
@@ -295,7 +350,7 @@ def bursts(function: Function, every: Sequence[Function]) -> Iterator[Finding]:
         if pragma.name != "interface" or _mode(pragma) != "m_axi" or port not in function.arrays:
             continue
         for where, name in _passed(function, port, every):
-            bad = next(((a, why) for a in where.accesses if a.array == name and (why := _no_burst(where, a))), None)
+            bad = next(((a, why) for a, why in _random(where, name) if why), None)
             if bad is not None:
                 access, why = bad
                 message = f"'{port}' is accessed at random through m_axi (line {access.line}): {why}"
@@ -306,12 +361,24 @@ def bursts(function: Function, every: Sequence[Function]) -> Iterator[Finding]:
                 break
 
 
-def _no_burst(function: Function, access: Access) -> str:
-    if not access.loops:
-        return ""
-    order = order_of(function, access, 512)
-    if order is None:
-        return f"the index [{access.words[0]}] depends on data" if _by_data(function, access) else ""
+def _random(function: Function, name: str) -> Iterator[tuple[Access, str]]:
+    """Accesses of a port with why no burst serves them; those of one iteration count together."""
+    together: dict[tuple[Any, ...], list[Access]] = {}
+    for access in function.accesses:
+        if access.array == name and access.loops:
+            key = (access.written, *(loop.line for loop in access.loops))
+            together.setdefault(key, []).append(access)
+    for group in together.values():
+        yield group[0], _no_burst(function, group)
+
+
+def _no_burst(function: Function, group: Sequence[Access]) -> str:
+    orders = [order_of(function, access, 512) for access in group]
+    for access, order in zip(group, orders):
+        if order is None:
+            return f"the index [{access.words[0]}] depends on data" if _by_data(function, access) else ""
+    steps = [sorted(set(step)) for step in zip(*(order for order in orders if order is not None))]
+    order = [at for step in steps for at in step]
     if len(order) < 4:
         return ""
     near = sum(b - a in (0, 1) for a, b in pairwise(order)) / (len(order) - 1)
@@ -324,6 +391,14 @@ def _leap(order: Sequence[int]) -> str:
 
 
 def _by_data(function: Function, access: Access) -> bool:
+    """Whether data decide the address of every element; a base that data decide is fine when a row follows it."""
+    inner = access.loops[-1]
+    if not any(_drawn(function, name, inner.node) for name in _index_names(function, access)):
+        indices = [n for index in access.indices for n in walk(index)]
+        if not any(n.type in ("subscript_expression", "call_expression") for n in indices):
+            values = [n for n in indices if n.type == "identifier" and text(n) == inner.counter]
+            if values and text(access.indices[-1]).count("*") == 0:
+                return False
     nodes = [*access.indices, *(node for _, node in resolved(function, access))]
     if any(n.type in ("subscript_expression", "call_expression") for node in nodes for n in walk(node)):
         return True
@@ -333,9 +408,17 @@ def _by_data(function: Function, access: Access) -> bool:
     return any(_drawn(function, name) for name in free)
 
 
-def _drawn(function: Function, name: str) -> bool:
-    """Whether a variable is assigned from an array or a stream."""
-    for node in walk(function.node):
+def _index_names(function: Function, access: Access) -> set[str]:
+    """Variables an index depends on, through local ones too."""
+    nodes = [*access.indices, *(node for _, node in resolved(function, access))]
+    return {text(n) for node in nodes for n in walk(node) if n.type == "identifier"} | {
+        name for name, _ in resolved(function, access)
+    }
+
+
+def _drawn(function: Function, name: str, scope: Any = None) -> bool:
+    """Whether a variable is assigned from an array or a stream, within a scope."""
+    for node in walk(scope if scope is not None else function.node):
         if node.type in ("assignment_expression", "init_declarator"):
             target = node.child_by_field_name("left") or node.child_by_field_name("declarator")
             value = node.child_by_field_name("right") or node.child_by_field_name("value")
@@ -352,7 +435,7 @@ def nested_pipelines(function: Function, every: Sequence[Function]) -> Iterator[
         if outer is not None:
             message = f"this loop lies in one that is pipelined at line {outer.line}: it is unrolled, not pipelined"
             yield Finding("MLP", outer.line, message, f"pipelines at lines {outer.line} and {pragma.line}", None,
-                          (outer.line, pragma.line), "pragma lint")  # fmt: skip
+                          (outer.line, outer.scope.start_point[0] + 1, pragma.line), "pragma lint")  # fmt: skip
             return
 
 
@@ -380,7 +463,7 @@ def _not_unrolled(function: Function, loop: Any, unrolled: Sequence[Pragma], reg
     factor = unrolled[0].number("factor", function.known) if unrolled else None
     if unrolled and "off" in unrolled[0].flags:
         return "unrolling is switched off"
-    if factor and count > factor:
+    if factor and count > factor and not count % factor:
         return f"unrolled by {factor} of {count} iterations"
     if not region.pipelined and not unrolled and count > 1:
         return f"{count} iterations in a row in every unrolled copy"
@@ -416,16 +499,17 @@ def _carried(function: Function, pragma: Pragma, array: str) -> str:
     reads = [a for a in function.accesses if a.array == array and a.read and inside(a.node, scope)]
     for write in writes:
         for read in reads:
-            found = _meeting(function, write, read)
+            found = _meeting(function, write, read, scope)
             if found:
                 return found
     return ""
 
 
-def _meeting(function: Function, write: Access, read: Access) -> str:
+def _meeting(function: Function, write: Access, read: Access, scope: Any) -> str:
+    """How an iteration of the loop reads what an earlier one wrote; the loops around it stand at their first values."""
     if not write.loops or not read.loops:
         return ""
-    stored, loaded = order_of(function, write, 2048), order_of(function, read, 2048)
+    stored, loaded = (order_of(function, access, 2048, scope) for access in (write, read))
     if stored is None or loaded is None:
         same = write.words == read.words and _by_data(function, read)
         if same and not CAREFUL.search(text(function.node)):
@@ -442,8 +526,8 @@ def _meeting(function: Function, write: Access, read: Access) -> str:
 
 
 RULES: tuple[Rule, ...] = (
-    interface_modes, partition_factor, partition_shape, dataflow_place, fifo_order, bursts, nested_pipelines,
-    inner_loops, false_dependences,
+    interface_modes, partition_factor, unroll_factor, partition_shape, dataflow_place, fifo_order, bursts,
+    nested_pipelines, inner_loops, false_dependences,
 )  # fmt: skip
 
 

@@ -149,8 +149,11 @@ def _names(node: Any) -> Iterator[str]:
             yield text(n)
 
 
-def interval(function: Function, array: Array, region: Region, partition: Partition | None) -> int:
-    """The initiation interval an array forces on a region; 1 when two ports of every bank are enough."""
+def interval(function: Function, array: Array, region: Region, *partitions: Partition) -> int:
+    """The initiation interval an array forces on a region; 1 when two ports of every bank are enough.
+
+    Several partitions of one array split each other's banks.
+    """
     inside = [a for a in function.accesses if a.array == array.name and _holds(region.scope, a.node)]
     worst = 1
     for shift in (0, 1):
@@ -159,14 +162,18 @@ def interval(function: Function, array: Array, region: Region, partition: Partit
             wanted = addresses(function, access, region, shift)
             for address in wanted if wanted is not None else {(0,) * max(len(array.extents), 1)}:
                 if len(address) == len(array.extents):
-                    banks[partition.bank(address, array.extents) if partition else ()].add(address)
+                    bank = tuple(part for p in partitions for part in p.bank(address, array.extents))
+                    banks[bank].add(address)
         most = max((len(held) for held in banks.values()), default=0)
         worst = max(worst, -(-most // PORTS))
     return worst
 
 
-def order_of(function: Function, access: Access, limit: int = 4096) -> list[int] | None:
-    """The flat addresses an access meets in the order of the program, at most `limit`; None when data decide them."""
+def order_of(function: Function, access: Access, limit: int = 4096, scope: Any = None) -> list[int] | None:
+    """The flat addresses an access meets in the order of the program, at most `limit`; None when data decide them.
+
+    Loops around `scope`, where one is given, stand at their first values.
+    """
     extents = function.arrays[access.array].extents
     known = dict(function.known)
     needed = resolved(function, access)
@@ -191,6 +198,8 @@ def order_of(function: Function, access: Access, limit: int = 4096) -> list[int]
             if not loops[0].counter:
                 return False
             values = list(range(16))  # a bound that the caller gives
+        if scope is not None and not _holds(scope, loops[0].node):
+            values = values[:1]
         return all(descend(loops[1:], {**known, loops[0].counter: at}) for at in values)
 
     spare = {name: 0 for index in access.indices for name in _names(index)
