@@ -14,7 +14,8 @@ WORD:
 #pragma HLS PIPELINE II=1
             ap_uint<3> code = codes[w * PER + c];
             packed |= ap_uint<25>(code) << (3 * c);
-            parity ^= code[0] ^ code[1] ^ code[2];
+            ap_uint<1> odd = code[0] ^ code[1] ^ code[2];
+            parity ^= odd;
         }
         packed |= ap_uint<25>(parity) << 24;
         words[w] = packed;
