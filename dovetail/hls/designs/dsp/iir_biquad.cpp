@@ -10,8 +10,8 @@ void iir_biquad(const sample_t x[N], sample_t y[N]) {
 #pragma HLS INTERFACE ap_fifo port=y
     static const coef_t b[SECTIONS][3] = {{0.25, 0.5, 0.25}, {0.5, -0.25, 0.125}};
     static const coef_t a[SECTIONS][2] = {{-0.5, 0.25}, {0.375, -0.125}};
-    sample_t past_in[SECTIONS][2] = {};
-    sample_t past_out[SECTIONS][2] = {};
+    sample_t past_in[SECTIONS][2] = {{0, 0}, {0, 0}};
+    sample_t past_out[SECTIONS][2] = {{0, 0}, {0, 0}};
 #pragma HLS ARRAY_PARTITION variable=past_in complete dim=0
 #pragma HLS ARRAY_PARTITION variable=past_out complete dim=0
 SAMPLE:
