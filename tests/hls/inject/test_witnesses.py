@@ -148,3 +148,21 @@ def test_designs_that_resemble_each_other_share_a_split() -> None:
     groups = grouped({"a": SUM, "b": renamed, "c": shipped("llm/topk").source})
     assert groups["a"] == groups["b"] != groups["c"]
     assert [split_of(str(n)) for n in range(400)].count("train") in range(240, 320)
+
+
+def test_a_test_bench_passes_the_design_and_fails_a_bug() -> None:
+    from dovetail.hls.compile import compile_to, link
+    from dovetail.hls.inject.judge import BUILD
+    from dovetail.hls.inject.testbench import bench_of
+    from dovetail.hls.sandbox import run, workplace
+
+    bug = SUM.replace("<< 1", "<< 2")
+    for source, code, said in ((SUM, 0, "PASS"), (bug, 1, "FAIL")):
+        with workplace() as work:
+            (work / "design.cpp").write_text(source)
+            (work / "bench.cpp").write_text(bench_of(DESIGN))
+            done = compile_to(work / "bench.cpp", work / "b.o", BUILD, defines=('-DDESIGN="design.cpp"',))
+            assert done.output is not None, done.errors
+            link([work / "b.o"], work / "b", BUILD)
+            ran = run([work / "b"], work, env={"ASAN_OPTIONS": "detect_leaks=0"})
+            assert (ran.code, ran.out.split(":")[0].strip()) == (code, said), ran.err
