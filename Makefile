@@ -47,6 +47,7 @@ clean:
 MOVED := [ -e .venv/.folder ] && [ "$$(cat .venv/.folder)" != "$(CURDIR)" ]
 $(shell if $(MOVED); then rm -f $(RUN) $(DEV) $(BENCH); fi)
 
+# Of hls4ml only the headers of its wheel are used, hence without what it depends on.
 # torch goes first and by itself, so that whichever build of exactly this version pip finds nearest is the one used.
 $(RUN): pyproject.toml hatch_build.py
 	@if [ -e .venv/.unfinished ] || { $(MOVED); } || ! $(PY) -m pip --version >/dev/null 2>&1; then $(call make_venv); fi
@@ -58,6 +59,7 @@ $(RUN): pyproject.toml hatch_build.py
 $(DEV) $(BENCH): .venv/.ready-%: $(RUN)
 	@touch .venv/.unfinished
 	$(PY) -m pip install --quiet $$($(PY) -c "$(REQUIREMENTS)" $*)
+	$(PY) -m pip install --quiet --no-deps hls4ml==1.3.0
 	@rm -rf .venv/.unfinished '$(CACHE)/pip'; touch $@
 
 REQUIREMENTS := import sys, tomllib; p = tomllib.load(open('pyproject.toml', 'rb')); \
