@@ -19,7 +19,7 @@ from dovetail.core.errors import DovetailError
 from dovetail.core.lazy import require
 from dovetail.model import Model
 from dovetail.model.config import read_fields
-from dovetail.model.find import EMBEDDED, zoo
+from dovetail.model.find import SHIPPED, zoo
 
 SAME = {  # the type that transformers knows it by
     "kimi_k2": "deepseek_v3",
@@ -57,7 +57,7 @@ def counted(config: dict[str, Any]) -> int | None:
 def cases() -> Iterator[tuple[str, dict[str, Any]]]:
     """Name and config of the zoo's models, then of the public files."""
     for name in Model.names():
-        file = EMBEDDED / "config.json" if name == "embedded" else zoo()[name]
+        file = SHIPPED[name] / "config.json" if name in SHIPPED else zoo()[name]
         yield name, read_fields(file)
     data = Path(os.environ.get("DOVETAIL_DATA", Path(__file__).parents[1] / "../shared/data"))
     for path in sorted((data / "configs" / "aiconfigurator_hf").glob("*.json")):

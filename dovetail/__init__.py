@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from dovetail.design.estimate import estimate
     from dovetail.design.explain import explain
     from dovetail.design.measure import measure
+    from dovetail.design.recall import recall
     from dovetail.hardware import load_machine
     from dovetail.model import Model
     from dovetail.recipe import Recipe
@@ -42,6 +43,7 @@ _HOMES = {
     "explain": "design.explain:explain",
     "load_machine": "hardware:load_machine",
     "measure": "design.measure:measure",
+    "recall": "design.recall:recall",
     "search": "search:",  # the room itself, which can be called: its name and the verb's are one
 }
 
@@ -59,6 +61,7 @@ __all__ = [
     "explain",
     "load_machine",
     "measure",
+    "recall",
     "search",
 ]
 

@@ -22,6 +22,7 @@ ADDS = {
     "train": "LoRA: adapters, and recovery of quality",
     "rtl": "simulate, synthesise and place accelerators",
     "hls": "check, repair and score HLS code",
+    "serve": "an OpenAI-compatible server",
     "search": "guided search of large spaces",
     "plot": "figures in notebooks and in the terminal",
     "studio": "the browser interface",
@@ -29,7 +30,7 @@ ADDS = {
     "bench": "tables in parquet; side-by-side benches",
     "dev": "tests, lint and types",
 }
-USED = ("torch", "eval", "gguf", "hls", "bench", "dev")  # the others are declared for code that is still to come
+USED = ("torch", "eval", "gguf", "hls", "serve", "bench", "dev")  # the others are declared for code that is still to come
 _REQUIREMENT = re.compile(r"\s*(?P<name>[A-Za-z0-9._-]+)\s*(?:\[(?P<extras>[^\]]+)\])?\s*(?:==\s*(?P<pin>[^\s;,]+))?")
 
 

@@ -83,5 +83,5 @@ def _cache_row(found: Estimate, cache: Cache, capacity: float) -> list[str]:
     values = cache.head_dim if cache.value_dim is None else cache.value_dim
     shape = f"{float(cache.kv_heads):g} x ({float(cache.head_dim):g} + {float(values):g})"
     count = len(cache.layers)
-    what = f"{count} layer{'s' if count > 1 else ''}, {rows}{window}, {shape} {cache.format}"
+    what = f"{count} layer{'s' if count > 1 else ''}, {rows}{window}, {shape} {cache.stored}"
     return [f"{cache.kind} cache", show(size, "byte"), f"{size / capacity:.1%}", what]

@@ -14,7 +14,7 @@ from dovetail.cost.kernel import KernelTime
 from dovetail.cost.latent import latent_time
 from dovetail.cost.mixture import Experts, product_time
 from dovetail.cost.operators import OperatorCost, energy_j
-from dovetail.cost.traffic import Traffic, kv_element_bytes, operator_dtype, resident_bytes
+from dovetail.cost.traffic import Traffic, attended_element_bytes, operator_dtype, resident_bytes
 from dovetail.hardware.chip_facts import chip_facts
 from dovetail.hardware.energy import ATTENTION_SHARE
 from dovetail.hardware.kernels import LatentConstants
@@ -153,7 +153,7 @@ def _attention(operator: Attention, work: Traffic, machine: Machine, known: _Kno
     dtype, cut = attention_dtype(operator, machine), known.constants
     found = attention_cost(
         operator, chip_facts(machine, dtype), cut.kernel, cut.constants, q_bytes=DTYPE_BYTES[dtype],
-        kv_bytes=kv_element_bytes(operator.kv_format, machine), appends=True, stays=alone,
+        kv_bytes=attended_element_bytes(operator, machine), appends=True, stays=alone,
     )  # fmt: skip
     return _cost(operator, work, machine, known.model, found, found.bytes, share=ATTENTION_SHARE)
 
@@ -167,7 +167,7 @@ def _latent(operator: Attention, work: Traffic, machine: Machine, known: _Known)
 def latent_cost(operator: Attention, machine: Machine, constants: LatentConstants) -> KernelTime:
     """One call of latent attention; scores are multiplied in the activations' dtype, whatever the cache's."""
     chip = chip_facts(machine, operator_dtype(operator, machine))
-    return latent_time(operator, chip, constants, kv_element_bytes(operator.kv_format, machine))
+    return latent_time(operator, chip, constants, attended_element_bytes(operator, machine))
 
 
 def attention_dtype(operator: Attention, machine: Machine) -> str:

@@ -67,7 +67,12 @@ class Memory:
 
 def cache_bytes(cache: Cache, machine: Machine) -> Number:
     """Bytes of one cache: layers x batch x length (at most the window) x elements of a row x element size."""
-    return cache.batch * _length(cache) * _row_bytes(cache, machine)
+    if cache.groups is None:
+        return cache.batch * _length(cache) * _row_bytes(cache, machine)
+    values = cache.head_dim if cache.value_dim is None else cache.value_dim
+    element = kv_element_bytes(cache.format, machine)
+    one = cache.groups.bytes(_length(cache), cache.head_dim, values, element)
+    return cache.batch * cache.kv_heads * len(cache.layers) * one
 
 
 def page_bytes(cache: Cache, machine: Machine) -> Number:

@@ -74,6 +74,15 @@ def kv_element_bytes(format: str, machine: Machine) -> float:
     return dtype_bytes(compute_dtype(format, machine) if format in _FLOATS else format)
 
 
+def attended_element_bytes(attention: Attention, machine: Machine) -> Number:
+    """Bytes of one cached element that an attention reads, scales included: their mean where some are packed."""
+    element = kv_element_bytes(attention.kv_format, machine)
+    if attention.groups is None:
+        return element
+    span, values = attention.span, attention.values
+    return attention.groups.bytes(span, attention.head_dim, values, element) / (span * attention.cached_channels)
+
+
 @dataclass(frozen=True, slots=True)
 class Traffic:
     """One operator, once: `flops` in `dtype`; bytes streamed, of activations, and of a collective's message."""
@@ -110,7 +119,7 @@ def traffic(operator: Operator, machine: Machine) -> Traffic:
         span = operator.span
         if operator.selected is not None:  # each query reads its own choice; together at most all
             span = np.minimum(span, operator.tokens * operator.selected)
-        channels = operator.cached_channels * kv_element_bytes(operator.kv_format, machine)
+        channels = operator.cached_channels * attended_element_bytes(operator, machine)
         streamed = operator.batch * span * (operator.kv_heads * channels)
         per_query = operator.heads * (operator.head_dim + operator.values) * size
         queries = operator.batch * operator.tokens * per_query

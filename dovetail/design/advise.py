@@ -117,10 +117,11 @@ def _all_never(priced: Mapping[str, Priced], chip: Machine, options: Sequence[Op
 def _distinct(model: Model) -> list[str]:
     """Built-in recipes, one of each that leave the same graph.
 
-    Those that guess tokens pay by the text as much as by the machine: they are compared where they are named.
+    Those that guess tokens, or cut the cache, pay by the text as much as by the machine: they are compared where they
+    are named.
     """
     graph, seen, found = model.graph(), list[Graph](), list[str]()
-    for name in (name for name in Recipe.names() if Recipe.load(name).guess() is None):
+    for name in (name for name in Recipe.names() if Recipe.load(name).of_weights() == Recipe.load(name)):
         try:
             changed = Recipe.load(name).rewrite(graph)
         except DovetailError:

@@ -13,7 +13,7 @@ from dovetail.core.errors import DovetailError
 from dovetail.core.formats import Format, dtype_bytes
 from dovetail.core.quantity import Quantity
 from dovetail.model import Model
-from dovetail.model.graph import Graph, Linear
+from dovetail.model.graph import Cache, Graph, Linear
 from dovetail.recipe.published.forecast import Scheme, forecast
 from dovetail.recipe.published.rows import PLAIN
 from dovetail.recipe.recipe import Recipe
@@ -43,9 +43,11 @@ def quality_forecast(model: Model, recipe: Recipe) -> QualityForecast:
     Integer weights, activations and caches of any bits and groups are read from the graph that the recipe leaves, so
     parts that are compressed otherwise count with their share; pruning, and floats of 8 and 4 bits, are in no table.
     """
-    recipe = recipe.of_weights()  # guesses are verified: the text is the model's own
+    recipe = recipe.unguessed()  # guesses are verified: the text is the model's own
     if not recipe.methods:
         return QualityForecast()
+    if any(getattr(step, "caches", "") == "policy" for step in recipe.methods):
+        return QualityForecast(why="what a text loses with tokens of its cache is in no published table")
     if float(model.parameters) < SMALLEST:
         return QualityForecast(why="so small a model is in no published table; 'dovetail compress' measures it")
     try:
@@ -66,7 +68,7 @@ def table_of(methods: Mapping[str, Mapping[str, Any]]) -> str:
 
 def _schemes(graph: Graph) -> list[Scheme]:
     """How the matrices that recipes change are stored, with their shares; those left alone cost nothing."""
-    kv = min((_bits(cache.format) for cache in graph.caches if cache.grows), default=PLAIN)
+    kv = min((_kept_bits(cache) for cache in graph.caches if cache.grows), default=PLAIN)
     found: Counter[Scheme] = Counter()
     for operator, form, elements in _targets(graph):
         scheme = _scheme(form, _bits(operator.act), kv)
@@ -90,6 +92,10 @@ def _scheme(form: Format, act: int, kv: int) -> Scheme:
     if not form.dtype.startswith("int"):
         raise DovetailError(f"no forecast for {form.name}", why="the tables hold integers alone")
     return Scheme(form.bits, act, kv, form.group, form.zeros)
+
+
+def _kept_bits(cache: Cache) -> int:
+    return _bits(cache.format) if cache.groups is None else cache.groups.bits
 
 
 def _bits(dtype: str) -> int:

@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dovetail.core.errors import DovetailError
 from dovetail.core.files import read_text
-from dovetail.core.lazy import require
 from dovetail.core.quantity import exact
-from dovetail.design.resolve import weights_of
+from dovetail.design.ready import Ways, check_guesses, is_relaxed, ready
 from dovetail.model import Model
-from dovetail.recipe.method import OnDecoding
 from dovetail.recipe.recipe import Recipe
 from dovetail.runtime.decode import generate
 from dovetail.runtime.decoding.streaming import TextStream
-from dovetail.runtime.load import Loaded, load
-
-if TYPE_CHECKING:
-    from dovetail.runtime.decoding.proposal import Proposer
 
 
 def run(
@@ -66,24 +58,18 @@ def run(
         the likeliest token is taken.
     """
     found = model if isinstance(model, Model) else Model.load(model)
-    how, folder, prompt = Recipe.load(recipe), weights_of(found), _prompt(prompt_file)
-    _check_guesses(how, speculate, heads, draft)
-    relaxed = _check_relaxed(how, speculate, temperature)
-    with ExitStack() as stack:
-        if how.of_weights().methods:
-            scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dovetail-")))
-            folder = how.of_weights().apply(folder, scratch / "applied").path
-        loaded = load(folder, kernels=kernels, head_bits=head_bits)
-        if loaded.tokenizer is None:
-            raise DovetailError("no tokenizer", where=str(folder), hint="a folder with tokenizer.json")
-        proposer = _proposer(how, loaded, weights_of(found), speculate, heads, draft)
-        stream = TextStream(loaded.tokenizer, stop, on_text)
+    how, prompt = Recipe.load(recipe), _prompt(prompt_file)
+    ways = Ways(kernels=kernels, head_bits=head_bits, speculate=speculate, heads=heads, draft=draft)
+    relaxed = _check_relaxed(how, ways, temperature)
+    with ready(found, how, ways) as here:
+        tokenizer = here.loaded.tokenizer
+        stream = TextStream(tokenizer, stop, on_text)
         made = generate(
-            loaded, loaded.tokenizer(prompt).input_ids, max_new, temperature=temperature, top_k=top_k, top_p=top_p,
-            seed=seed, on_token=stream.add, ended=lambda: stream.stopped, proposer=proposer,
+            here.loaded, tokenizer(prompt).input_ids, max_new, temperature=temperature, top_k=top_k, top_p=top_p,
+            seed=seed, on_token=stream.add, ended=lambda: stream.stopped, proposer=here.proposer, plan=here.plan,
         )  # fmt: skip
     return {
-        "model": found.name, "recipe": how.name, "kernels": loaded.arithmetic, "speculate": how.guesser or speculate,
+        "model": found.name, "recipe": how.name, "kernels": here.loaded.arithmetic, "speculate": here.guesser,
         "acceptance": "relaxed" if relaxed else "lossless",
         "text": stream.close(),
         "tokens": len(made.tokens),
@@ -93,43 +79,13 @@ def run(
     }  # fmt: skip
 
 
-def _proposer(
-    how: Recipe, loaded: Loaded, beside: Path, speculate: str, heads: Path | None, draft: str | None
-) -> Proposer | None:
-    """What guesses tokens: the recipe's method, or what the mode names."""
-    from dovetail.runtime.decoding.modes import Given, speculation
-
-    small = None if draft is None else weights_of(Model.load(draft))
-    return how.on_decoding(loaded, beside) or speculation(loaded, speculate, Given(heads, small, beside=beside))
-
-
-def _check_guesses(how: Recipe, speculate: str, heads: Path | None, draft: str | None) -> None:
-    """Raise `DovetailError`, before anything is loaded, for options that do not go together."""
-    guess = how.guess()
-    require("torch", "torch", to="run a model")
-    if guess is None:
-        from dovetail.runtime.decoding.modes import named
-
-        named(speculate, heads=heads is not None, draft=draft is not None)
-        return
-    if not isinstance(guess, OnDecoding):
-        hint = "a method that guesses by itself; 'dovetail estimate' predicts it"
-        raise DovetailError(f"recipe {how.name} is predicted, not executed", hint=hint)
-    if speculate != "none":
-        raise DovetailError(f"recipe {how.name} guesses already", hint="--speculate none")
-    if heads is not None:
-        raise DovetailError(f"recipe {how.name} names its heads itself", where="--heads", hint="medusa:heads=DIR")
-    if draft is not None:
-        raise DovetailError(f"recipe {how.name} names its draft itself", where="--draft", hint="draft:model=MODEL")
-
-
-def _check_relaxed(how: Recipe, speculate: str, temperature: float) -> bool:
-    """Whether acceptance is relaxed. Raises `DovetailError` where that means nothing."""
-    from dovetail.runtime.decoding.modes import relaxes
+def _check_relaxed(how: Recipe, ways: Ways, temperature: float) -> bool:
+    """Whether acceptance is relaxed. Raises `DovetailError` where options, or that, mean nothing."""
     from dovetail.runtime.decoding.sampling import Sampling
     from dovetail.runtime.decoding.typical import Typical
 
-    if relaxed := how.relaxed or relaxes(speculate):
+    check_guesses(how, ways)
+    if relaxed := is_relaxed(how, ways):
         Typical.check(Sampling(temperature))
     return relaxed
 

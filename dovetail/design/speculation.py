@@ -126,9 +126,9 @@ def speculation(
     if guess is None:
         return None
     here, batch = int(work.mean_context), int(work.batch)
-    line = gains(model, machine, [recipe], _FINE, [here], baseline=recipe.of_weights(), plan=plan)[0]
+    line = gains(model, machine, [recipe], _FINE, [here], baseline=recipe.unguessed(), plan=plan)[0]
     best, most = best_guesses(model, machine, recipe, plan, [batch], [here])
-    base, made = (_priced(model, machine, each, plan, work) for each in (recipe.of_weights(), recipe))
+    base, made = (_priced(model, machine, each, plan, work) for each in (recipe.unguessed(), recipe))
     found, graph = ratio("tpot", base, made), made.steps.decode_graph
     fits = line.batch[np.isfinite(line.gain)]
     value, low, high = (float(x) for x in (found.value, found.low, found.high))
@@ -162,7 +162,7 @@ def _priced(model: Model, machine: Machine, recipe: Recipe, plan: Plan, work: Wo
 
 def _mapped(part: Speculation, model: Model, machine: Machine, recipe: Recipe, plan: Plan) -> Speculation:
     contexts = [c for c in CONTEXTS if c + 2 <= model.max_context] or [max(1, model.max_context - 2)]
-    own = gains(model, machine, [recipe], BATCHES, contexts, baseline=recipe.of_weights(), plan=plan)
+    own = gains(model, machine, [recipe], BATCHES, contexts, baseline=recipe.unguessed(), plan=plan)
     best, most = best_guesses(model, machine, recipe, plan, BATCHES, contexts)
     sized = [Gain("best number of guesses", c, np.asarray(BATCHES), row) for c, row in zip(contexts, most, strict=True)]
     return replace(part, map=(*own, *sized), best_map=tuple(zip(contexts, best, strict=True)))
@@ -178,7 +178,7 @@ def best_guesses(
     guess = recipe.guess()
     sizes = () if guess is None else guess.sizes
     tried = [recipe.sized(size) for size in sizes]
-    found = gains(model, machine, tried, batches, contexts, baseline=recipe.of_weights(), plan=plan)
+    found = gains(model, machine, tried, batches, contexts, baseline=recipe.unguessed(), plan=plan)
     table = np.stack([each.gain for each in found]).reshape(len(contexts), len(sizes), len(batches))
     lost = np.isnan(table).all(1)
     known = np.concatenate((np.ones((len(contexts), 1, len(batches))), np.nan_to_num(table)), 1)

@@ -13,7 +13,7 @@ from dovetail.model.config import config_file, read_fields
 ROOM = Path(__file__).parent
 ZOO = ROOM / "zoo"  # zoo/<organisation>/<model>.yaml: the file's place is the model's name, so only one is read
 ALIASES = ZOO / "aliases.yaml"
-EMBEDDED = ROOM / "embedded"
+SHIPPED = {name: ROOM / name for name in ("embedded", "recall")}  # models whose weights come with the package
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
@@ -24,8 +24,8 @@ def zoo() -> dict[str, Path]:
 
 
 def names() -> list[str]:
-    """Every name the zoo knows, and ``embedded``."""
-    return ["embedded", *zoo()]
+    """Every name the zoo knows, and the models that ship."""
+    return [*SHIPPED, *zoo()]
 
 
 def locate(source: str | os.PathLike[str]) -> tuple[str, Path, Path | None]:
@@ -41,8 +41,8 @@ def locate(source: str | os.PathLike[str]) -> tuple[str, Path, Path | None]:
     except TypeError:
         what = "a model is a name, a path, or the mapping of a config"
         raise DovetailError(what, why=f"got {type(source).__name__}", hint="Qwen/Qwen3-8B") from None
-    if text == "embedded":
-        return text, EMBEDDED / "config.json", EMBEDDED
+    if folder := SHIPPED.get(text):
+        return text, folder / "config.json", folder
     if found := _in_zoo(text):
         return found, zoo()[found], hub_folder(found)
     if file := config_file(text):

@@ -15,6 +15,7 @@ import numpy as np
 
 from dovetail.core.content import ByContent
 from dovetail.core.formats import Format, Number
+from dovetail.model.kv_groups import KVGroups
 from dovetail.model.latents import LatentShape
 from dovetail.model.visible import compressed, in_blocks, in_chunks
 
@@ -131,6 +132,8 @@ class Attention(Operator):
         Keys are picked by blocks of that many, the query's own block among them; `selected` is a multiple of it.
     latents : LatentShape or None
         Of multi-head latent attention, whichever way it is executed; None for any other.
+    groups : KVGroups or None
+        How cached tokens that are not the newest are packed; None: all are `kv_format`.
     """
 
     batch: Number = 1
@@ -151,6 +154,7 @@ class Attention(Operator):
     rate: int = 1
     block: int = 1
     latents: LatentShape | None = None
+    groups: KVGroups | None = None
 
     @property
     def values(self) -> Number:
@@ -308,6 +312,8 @@ class Cache(ByContent):
         state of a scan, one row of `kv_heads` x `head_dim` however long the sequence.
     rate : int
         Tokens that one row stands for (compressed attention); `length` is then the tokens of whole rows.
+    groups : KVGroups or None
+        How rows that are not the newest are packed; None: all are of `format`.
     """
 
     layers: tuple[int, ...]
@@ -320,6 +326,12 @@ class Cache(ByContent):
     value_dim: Number | None = None
     kind: str = "kv"
     rate: int = 1
+    groups: KVGroups | None = None
+
+    @property
+    def stored(self) -> str:
+        """Its format in words."""
+        return self.format if self.groups is None else f"int{self.groups.bits} in groups of {self.groups.size}"
 
     @property
     def grows(self) -> bool:

@@ -121,7 +121,7 @@ class Model(ByContent):
 
     @staticmethod
     def names() -> list[str]:
-        """Hub ids of the zoo, and ``embedded``, the model that ships."""
+        """Hub ids of the zoo, and ``embedded`` and ``recall``, the models that ship."""
         return find.names()
 
     def graph(

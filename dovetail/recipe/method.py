@@ -7,6 +7,8 @@ parameters a recipe may give. It has
 - ``on_weights(checkpoint)``: the doing face, where it changes stored tensors one by one; or
 - ``on_layers(checkpoint)``: the same, where it has to see what a calibration text makes of each decoder layer's inputs;
 - ``on_decoding(loaded, folder)``: the same, where it guesses tokens while a model decodes;
+- ``on_cache(plan)``: the same, where it keeps the cache in another way; ``caches`` says whether it is a ``"policy"``
+  that keeps some tokens, or a ``"format"`` of those kept: a recipe has at most one of each, in any order;
 - ``guesses = True``, ``sizes``, ``sized(guesses)``: it is a method of speculation, of which a recipe has at most one;
 - ``copies(checkpoint, infos)`` (optional): the memory that it takes for a tensor, where that is more than rounding a
   matrix of a decoder layer takes: what is forecast before any work;
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
 
     from dovetail.recipe.layerwise.inputs import Inputs
     from dovetail.recipe.layerwise.run import OnLayer
+    from dovetail.runtime.cache.plan import CachePlan
     from dovetail.runtime.checkpoint import Checkpoint
     from dovetail.runtime.decoding.proposal import Proposer
     from dovetail.runtime.load import Loaded
@@ -105,6 +108,17 @@ class OnDecoding(Protocol):
 
     def on_decoding(self, loaded: Loaded, folder: Path) -> Proposer:
         """What guesses for this model; what was learned for it lies beside the weights in `folder`."""
+        ...
+
+
+@runtime_checkable
+class OnCache(Protocol):
+    """A method that keeps keys and values in another way while a model decodes."""
+
+    caches: ClassVar[Literal["policy", "format"]]
+
+    def on_cache(self, plan: CachePlan) -> CachePlan:
+        """The plan of a cache as this method leaves it."""
         ...
 
 

@@ -15,13 +15,14 @@ from dovetail.core.content import digest
 from dovetail.core.errors import DovetailError, did_you_mean
 from dovetail.core.version import __version__
 from dovetail.model.graph import Graph
-from dovetail.recipe.method import METHODS, Guesses, Method, OnDecoding, OnLayers, OnWeights
+from dovetail.recipe.method import METHODS, Guesses, Method, OnCache, OnDecoding, OnLayers, OnWeights
 from dovetail.recipe.parameters import build, with_parameters
 
 if TYPE_CHECKING:
     from dovetail.recipe.layerwise.calibration import Calibration
     from dovetail.recipe.layerwise.job import Job
     from dovetail.recipe.layerwise.run import OnLayer
+    from dovetail.runtime.cache.plan import CachePlan
     from dovetail.runtime.checkpoint import Checkpoint
     from dovetail.runtime.decoding.proposal import Proposer
     from dovetail.runtime.load import Loaded
@@ -45,7 +46,8 @@ class Recipe:
     ------
     DovetailError
         A method needs weights in another form than the one before it leaves (quantising twice, pruning packed
-        weights), or would undo what one before it did (rotating pruned weights); two methods guess.
+        weights), or would undo what one before it did (rotating pruned weights); two methods guess, or two decide
+        which tokens a cache keeps, or how it stores them.
     """
 
     name: str
@@ -58,6 +60,10 @@ class Recipe:
         if len(guess := [_name(step) for step in self.methods if getattr(step, "guesses", False)]) > 1:
             why = f"{' and '.join(guess)} both guess the tokens to come, and a step verifies one kind of guesses"
             raise DovetailError("two methods that guess", where=f"recipe {self.name}", why=why, hint="one of them")
+        for kind, does in _CACHES.items():
+            if len(two := [_name(step) for step in self.methods if getattr(step, "caches", "") == kind]) > 1:
+                why, what = f"{' and '.join(two)} both decide {does}", f"two methods for one {kind} of the cache"
+                raise DovetailError(what, where=f"recipe {self.name}", why=why, hint="one of them")
         for step in self.methods:
             if (needs := getattr(step, "takes", form)) not in (form, "any"):
                 why = f"{_name(step)} needs {needs} weights, {last} leaves them {form}"
@@ -77,8 +83,9 @@ class Recipe:
     def load(cls, source: Recipe | str | Path | Sequence[Any] | Mapping[str, Any]) -> Recipe:
         """A recipe from a name, a YAML file, a list of methods, or ``{"name": …, "methods": […]}``.
 
-        A name is that of a recipe, or of a method alone, and may carry parameters: ``w4a16-rtn:group=64``. A list holds
-        methods, names, or ``{name: parameters}``.
+        A name is that of a recipe, or of a method alone, and may carry parameters: ``w4a16-rtn:group=64``; names joined
+        by ``+`` are one recipe after the other: ``w8a16+snapkv:keep=512+medusa``. A list holds methods, names, or
+        ``{name: parameters}``.
 
         Raises
         ------
@@ -97,6 +104,9 @@ class Recipe:
 
     @classmethod
     def _from_name(cls, source: str) -> Recipe:
+        if "+" in source:
+            parts = [cls._from_name(part) for part in source.split("+")]
+            return cls(source, tuple(step for part in parts for step in part.methods))
         name, _, parameters = source.partition(":")
         entries = _built_in().get(name, [{name: {}}] if name in METHODS else None)
         if entries is None:
@@ -137,9 +147,10 @@ class Recipe:
         return {"name": self.name, "methods": [{_name(m): asdict(m)} for m in self.methods]}  # type: ignore[call-overload]
 
     def rewrite(self, graph: Graph) -> Graph:
-        """The graph after all methods; what guesses does so for the model that the others leave, and comes last."""
+        """The graph after all methods: of weights, then of the cache; what guesses does so for what they leave."""
+        cached = sorted((m for m in self.methods if isinstance(m, OnCache)), key=lambda m: m.caches, reverse=True)
         guess = self.guess()
-        steps = (*self.of_weights().methods, guess) if guess is not None else self.methods
+        steps: tuple[Any, ...] = (*self.of_weights().methods, *cached, *(() if guess is None else (guess,)))
         return reduce(lambda now, step: step.rewrite(now), steps, graph)
 
     def content(self, calibration: Calibration | None = None) -> list[Any]:
@@ -150,8 +161,12 @@ class Recipe:
         return [self.to_json()["methods"], *text, __version__]
 
     def of_weights(self) -> Recipe:
-        """The recipe without its method of speculation, which leaves weights and text as they are."""
-        return Recipe(self.name, tuple(step for step in self.methods if not getattr(step, "guesses", False)))
+        """The recipe without its methods of speculation and of the cache, which leave weights as they are."""
+        return Recipe(self.name, tuple(m for m in self.methods if not isinstance(m, OnCache) and not _guesses(m)))
+
+    def unguessed(self) -> Recipe:
+        """The recipe without its method of speculation, which leaves the text as it is."""
+        return Recipe(self.name, tuple(m for m in self.methods if not _guesses(m)))
 
     def guess(self) -> Guesses | None:
         """Its method of speculation, if it has one."""
@@ -193,6 +208,13 @@ class Recipe:
         """
         found = (step for step in self.methods if isinstance(step, OnDecoding))
         return next((step.on_decoding(loaded, folder or loaded.folder) for step in found), None)
+
+    def on_cache(self) -> CachePlan | None:
+        """How the decoder here keeps its cache; None where no method says so, hence all of it as it is."""
+        from dovetail.runtime.cache.plan import CachePlan
+
+        steps = [m for m in self.methods if isinstance(m, OnCache)]
+        return reduce(lambda plan, step: step.on_cache(plan), steps, CachePlan()) if steps else None
 
     def on_weights(self, checkpoint: Checkpoint, job: Job | None = None) -> Checkpoint:
         """The checkpoint after all methods that change stored tensors.
@@ -298,6 +320,11 @@ def _told(value: Any) -> str:
     return "{" + ", ".join(f"{glob}: {bits}" for glob, bits in value[:_TOLD]) + more + "}"
 
 
+def _guesses(step: Method) -> bool:
+    return bool(getattr(step, "guesses", False))
+
+
+_CACHES = {"policy": "which tokens a cache keeps", "format": "how a cache stores them"}
 _TOLD = 3  # entries of a list
 _ORDER = "prune first (after any rotation), quantise once, the head last"
 

@@ -13,6 +13,7 @@ from dovetail.runtime.load import Loaded
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from dovetail.runtime.cache.plan import CachePlan
     from dovetail.runtime.decoding.proposal import Proposer
 
 
@@ -55,6 +56,7 @@ def generate(
     on_token: Callable[[int], None] | None = None,
     ended: Callable[[], bool] | None = None,
     proposer: Proposer | None = None,
+    plan: CachePlan | None = None,
 ) -> Generation:
     """Continue a prompt.
 
@@ -74,24 +76,29 @@ def generate(
         Asked after every token whether the text is over for another reason (`decoding.streaming.TextStream.stopped`).
     proposer : Proposer
         Guesses the tokens to come (`decoding.modes.speculation`): the tokens stay the same, in fewer steps.
+    plan : CachePlan
+        What the cache keeps, and how; by default all of it as it is.
 
     Raises
     ------
     DovetailError
         An empty prompt, a token outside the vocabulary, more tokens than the model's context holds, a temperature
-        below 0, or a model that the loop cannot execute.
+        below 0, a model that the loop cannot execute, or more memory for the prompt than is free.
     """
     require("torch", "torch", to="run a model")
+    from dovetail.runtime.cache import forecast
+    from dovetail.runtime.cache.forecast import check_prompt
     from dovetail.runtime.decoding.loop import Loop
     from dovetail.runtime.decoding.runner import runner_of
     from dovetail.runtime.decoding.sampling import Sampling
 
     check_context(loaded, prompt_ids, max_new)
+    check_prompt(runner_of(loaded), plan, len(prompt_ids) + max_new, forecast.free_bytes())
     sampling = Sampling(temperature, top_k, top_p, seed)
     ends = end_tokens(loaded) if stop is None else stop
     told = None if on_token is None else (lambda _, token: on_token(token))
     over = None if ended is None else (lambda _: ended())
-    loop = Loop(runner_of(loaded), max_new, sampling, ends, over, proposer, told)
+    loop = Loop(runner_of(loaded), max_new, sampling, ends, over, proposer, told, plan)
     made = loop.run([prompt_ids])
     return Generation(made.tokens[0], made.prefill_s, made.decode_s, made.steps[0], made.cache_bytes)
 

@@ -360,7 +360,9 @@ def test_a_method_is_a_recipe_by_its_name() -> None:
     assert Recipe.load("early-exit:layers=2,acceptance=0.5").methods == (METHODS["early-exit"](2, acceptance=0.5),)
     assert Recipe.load("draft:model=Qwen/Qwen3-0.6B").guesser == "draft"
     assert Recipe.load("w4a16-rtn").guesser == ""
-    assert not set(METHODS) & set(Recipe.names()) - {"medusa", "lookup", "fp8", "nvfp4", "nvfp4a16", "mxfp4"}
+    assert not set(METHODS) & set(Recipe.names()) - {
+        "medusa", "lookup", "fp8", "nvfp4", "nvfp4a16", "mxfp4", "snapkv", "kv-int8", "kv-int4",
+    }  # fmt: skip
     for name, says in (("egale", "did you mean 'eagle'"), ("draft", "draft:model="), ("early-exit", "acceptance=0.6")):
         with pytest.raises(DovetailError, match=says):
             Recipe.load(name)

@@ -40,7 +40,9 @@ _COLUMNS = {
     "embedded": (128,),
 }
 BATCH, TOKENS = 2, 6
-WEIGHT_METHODS = [name for name in METHODS if not getattr(METHODS[name], "guesses", False)]  # others: test_guessing.py
+WEIGHT_METHODS = [
+    name for name in METHODS if not hasattr(METHODS[name], "guesses") and not hasattr(METHODS[name], "caches")
+]  # others: test_guessing.py, test_caching.py
 
 
 def every_case() -> Iterator[Any]:

@@ -188,7 +188,7 @@ def test_a_tree_within_a_depth() -> None:
 def test_first_tokens_need_no_mask(tiny: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
     ids, runner = torch.tensor([[5, 6, 7, 8, 9], [9, 8, 7, 6, 5]]), LlamaRunner(tiny.model)
     masked = runner.forward(ids, KVCache(2, 2), visible=torch.ones(5, 5, dtype=torch.bool).tril())
-    monkeypatch.setattr("dovetail.runtime.decoding.llama.seen", None)  # a call fails
+    monkeypatch.setattr("dovetail.runtime.decoding.cache.seen", None)  # a call fails
     assert torch.allclose(runner.forward(ids, KVCache(2, 2)), masked, atol=1e-5)
 
 
@@ -246,7 +246,7 @@ def test_more_guesses_than_are_wanted_make_no_token_too_many(tiny: Loaded) -> No
 def test_a_long_prompt_goes_in_pieces(tiny: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
     prompts = [list(range(3, 40)), [4], list(range(10, 30))]
     whole = decode(tiny, 20, prompts)
-    monkeypatch.setattr("dovetail.runtime.decoding.loop._CHUNK", 8)
+    monkeypatch.setattr("dovetail.runtime.decoding.loop.CHUNK", 8)
     assert decode(tiny, 20, prompts).tokens == whole.tokens
 
 

@@ -11,9 +11,11 @@ import torch
 from dovetail.core.errors import DovetailError
 from dovetail.recipe.methods.rtn import RTN
 from dovetail.runtime import load as loading
+from dovetail.runtime.cache import attention
 from dovetail.runtime.checkpoint import Checkpoint
 from dovetail.runtime.decode import generate
-from dovetail.runtime.decoding import llama, modules
+from dovetail.runtime.decoding import cache as cached
+from dovetail.runtime.decoding import modules
 from dovetail.runtime.decoding.cache import KVCache, seen
 from dovetail.runtime.decoding.llama import LlamaRunner
 from dovetail.runtime.decoding.modules import ModuleRunner, agrees
@@ -184,11 +186,27 @@ def test_every_arithmetic_decodes_and_a_wrong_mask_is_seen(
     folder = packed(stories, tmp_path / "m", bits, 0, act_bits=act)
     loaded = load(folder, dtype, kernels=kernels)
     assert isinstance(runner_of(loaded), LlamaRunner)
+    for wrong in (_behind, _all_new) if dtype == "fp32" else ():
+        monkeypatch.setattr(cached, "attended", wrong)
+        assert not agrees(LlamaRunner(loaded.model), loaded.model)
+    monkeypatch.setattr(attention, "MOST", 0)  # masks, from here on
     for wrong in (_stale, _future, _late):
-        monkeypatch.setattr(llama, "seen", wrong)
+        monkeypatch.setattr(cached, "seen", wrong)
         assert not agrees(LlamaRunner(loaded.model), loaded.model)
         monkeypatch.setattr(modules, "seen", wrong)
         assert not agrees(ModuleRunner(loaded.model), loaded.model)
+
+
+def _behind(table: Any, *given: Any) -> torch.Tensor:
+    """Tokens that were not kept are seen: eight behind the second sequence."""
+    table[1, :, attention.FIELDS.index("held")] += 8
+    return attention.attended(table, *given)
+
+
+def _all_new(table: Any, queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, _: Any) -> torch.Tensor:
+    """New tokens see those after them."""
+    every = torch.ones(queries.shape[2], queries.shape[2], dtype=torch.uint8)
+    return attention.attended(table, queries, keys, values, attention.Seen(every))
 
 
 def _stale(cache: KVCache, *given: Any) -> torch.Tensor | None:

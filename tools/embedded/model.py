@@ -30,9 +30,9 @@ class Attention(nn.Module):
     def __init__(self, shape: Shape) -> None:
         super().__init__()
         self.head_dim = shape.head_dim
-        self.widths = [shape.hidden, shape.kv_heads * shape.head_dim, shape.kv_heads * shape.head_dim]
+        self.widths = [heads * shape.head_dim for heads in (shape.heads, shape.kv_heads, shape.kv_heads)]
         self.q_proj, self.k_proj, self.v_proj = (nn.Linear(shape.hidden, width, bias=False) for width in self.widths)
-        self.o_proj = nn.Linear(shape.hidden, shape.hidden, bias=False)
+        self.o_proj = nn.Linear(self.widths[0], shape.hidden, bias=False)
 
     def forward(self, x_BTD: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
         fused = torch.cat([self.q_proj.weight, self.k_proj.weight, self.v_proj.weight])

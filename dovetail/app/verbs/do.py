@@ -62,6 +62,7 @@ def add_to(app: typer.Typer) -> None:
     add(app, "Do", run, ["dovetail run embedded --prompt-file prompt.txt --max-new 64"])
     add(app, "Do", build, ["dovetail build embedded --on h100-sxm --recipe w8a16 --out ./winner"])
     add(app, "Do", measure, ["dovetail measure ./winner --out ./measured"])
+    add(app, "Do", recall, ["dovetail recall", "dovetail recall w4a16-rtn --length 8192 --question after"])
 
 
 def compress(
@@ -254,3 +255,39 @@ def _measured(found: Mapping[str, Any]) -> None:
         rows.append([r["metric"], show(p["value"], p["unit"]), show(m["value"], m["unit"]) if m else "–", error])
     table(["metric", "predicted", "measured", "error"], rows)
     print(f"products    {_PRODUCTS[found['kernels'].partition(' ')[0]]}")
+
+
+def recall(
+    recipe: Annotated[str, typer.Argument(help="A recipe's name or YAML file; none for the model as it is.")] = "none",
+    model: Annotated[
+        str, typer.Option("--model", metavar="MODEL", help="The model 'recall', or a folder made from it.")
+    ] = "recall",
+    length: Annotated[int, typer.Option(metavar="N", help="Tokens of each prompt.")] = 4096,
+    question: Annotated[
+        str, typer.Option(metavar="WHERE", help="inside the prompt, or after its cache was cut.")
+    ] = "inside",
+    each: Annotated[int, typer.Option(metavar="N", help="Prompts of each of five depths.", min=1)] = 8,
+    notes: Annotated[
+        int | None, typer.Option(metavar="N", help="Notes in each prompt. Default: one to 64 tokens.", min=1)
+    ] = None,
+    seed: Annotated[int, typer.Option(metavar="N", help="Which prompts.")] = 0,
+    json: Json = False,
+    quiet: Quiet = False,
+    out: Out = None,
+) -> None:
+    """Ask for notes in long texts under a recipe: what it leaves of a model's memory."""
+    from dovetail.design.recall import recall as ask
+
+    found = ask(
+        model, recipe, length=length, each=each, notes=notes, question=question, seed=seed,
+        report=lambda line: progress(line, quiet=quiet),
+    )  # fmt: skip
+
+    def screen() -> None:
+        rows = [[f"{r['depth']:.0%}", str(r["asked"]), str(r["right"])] for r in found["rows"]]
+        table(["depth", "asked", "right"], rows)
+        share, cache = found["recall"], found["cache_bytes"]["value"]
+        print(f"recall      {share['value']:.1%} ({share['low']:.1%} to {share['high']:.1%}) by {found['recipe']}")
+        print(f"prompts     {found['tokens']:,} tokens, the question {found['question']}; {cache:,.0f} bytes of cache")
+
+    emit(Answer("recall", found, screen), as_json=json, quiet=quiet, out=out, inputs=_read(model))

@@ -16,7 +16,8 @@ from dovetail.core.formats import Number
 from dovetail.model.graph import Attention, Cache, Graph, Linear, Operator, Pointwise, Weight
 
 HEAD = "lm_head"
-_CARRIED = ("weights", "act", "otherwise", "kv_format")  # what recipes before this one may have changed
+BESIDE = "kv_select"  # operators that a method of the cache adds beside a pass
+_CARRIED = ("weights", "act", "otherwise", "kv_format", "groups")  # what recipes before this one may have changed
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,13 +71,17 @@ def verifying(graph: Graph, guesses: Number, tokens_per_step: Number, guessing: 
         raise DovetailError("not a plain decode step", why=why, hint="one method of speculation", exit_code=INFEASIBLE)
     plain, wide = (graph.origin.graph(1 + each, 1 + each) for each in (0, guesses))
     operators = _carried(graph, plain, wide, guesses)
-    caches = tuple(
-        _cache(*three, guesses) for three in zip(graph.caches, plain.caches, wide.caches, strict=True)
-    )  # fmt: skip
+    caches = tuple(_cache(now, *_origin(now, plain.caches, wide.caches), guesses) for now in graph.caches)
     return replace(
         wide, operators=(*operators, *guessing.operators), caches=(*caches, *guessing.caches), others=graph.others,
         tokens_per_step=tokens_per_step,
     )  # fmt: skip
+
+
+def _origin(now: Cache, plain: Sequence[Cache], wide: Sequence[Cache]) -> tuple[Cache, Cache]:
+    """The caches of the model that a cache of a changed graph is, or is some layers of."""
+    pairs = zip(plain, wide, strict=True)
+    return next(pair for pair in pairs if pair[0].kind == now.kind and {*now.layers} <= {*pair[0].layers})
 
 
 def _holding(graph: Graph, operators: Sequence[Operator]) -> Graph:
@@ -88,25 +93,40 @@ def _holding(graph: Graph, operators: Sequence[Operator]) -> Graph:
 
 def _carried(graph: Graph, plain: Graph, wide: Graph, guesses: Number) -> tuple[Operator, ...]:
     """The operators of `wide` with what recipes made of those of `plain` in `graph`."""
-    changed, before = ({(o.name, o.layers): o for o in each.operators} for each in (graph, plain))
-    if changed.keys() != before.keys():
-        name = min(changed.keys() ^ before.keys())[0]
-        why = f"a method before changed which operators there are ({name})"
-        raise DovetailError("cannot verify guesses", why=why, hint="speculation first", exit_code=INFEASIBLE)
+    before, after = (
+        {(o.name, layer): o for o in each.operators for layer in o.layers or (-1,)} for each in (plain, wide)
+    )
+    found, seen = [], set()
+    for now in graph.operators:
+        if now.name.startswith(BESIDE):  # of a method of the cache: no part of the pass
+            found.append(now)
+            continue
+        places = [(now.name, layer) for layer in now.layers or (-1,)]
+        if unknown := [place for place in places if place not in before]:
+            raise _other_operators(unknown[0][0])
+        seen.update(places)
+        found.append(_wider(now, before[places[0]], after[places[0]], guesses))
+    if missing := before.keys() - seen:
+        raise _other_operators(min(missing)[0])
+    return tuple(found)
 
-    def carried(operator: Operator) -> Operator:
-        now, then = (each[operator.name, operator.layers] for each in (changed, before))
-        values = {name: getattr(now, name) for name in _CARRIED if hasattr(now, name)}
-        if isinstance(now, Attention) and isinstance(then, Attention) and not _alike(now.kv_len, then.kv_len):
-            values["kv_len"] = now.kv_len + guesses
-        return replace(operator, **values)
 
-    return tuple(map(carried, wide.operators))
+def _other_operators(name: str) -> DovetailError:
+    why = f"a method before changed which operators there are ({name})"
+    return DovetailError("cannot verify guesses", why=why, hint="speculation first", exit_code=INFEASIBLE)
+
+
+def _wider(now: Operator, then: Operator, wide: Operator, guesses: Number) -> Operator:
+    """`wide`, in the layers of `now`, with what recipes made of `then` in `now`."""
+    values = {name: getattr(now, name) for name in _CARRIED if hasattr(now, name)}
+    if isinstance(now, Attention) and isinstance(then, Attention) and not _alike(now.kv_len, then.kv_len):
+        values["kv_len"] = now.kv_len + guesses
+    return replace(wide, layers=now.layers, **values)
 
 
 def _cache(now: Cache, then: Cache, wide: Cache, guesses: Number) -> Cache:
     length = wide.length if _alike(now.length, then.length) else now.length + guesses
-    return replace(wide, format=now.format, length=length)
+    return replace(wide, layers=now.layers, format=now.format, groups=now.groups, length=length)
 
 
 def _alike(one: Number, other: Number) -> bool:

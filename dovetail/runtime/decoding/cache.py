@@ -3,17 +3,66 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
+
+from dovetail.runtime.cache.attention import FIELDS, Seen, Table, attended, takes
 
 _LEAST = 64  # positions to begin with
+_SPARE = 8  # times the memory that is needed: with more, it is given back
+
+
+@dataclass(slots=True)
+class View:
+    """What the new tokens of a pass see, for all layers.
+
+    Parameters
+    ----------
+    tokens : int
+        New ones of each sequence.
+    visible : Tensor (tokens, tokens) or (B, tokens, tokens) of bool, or None
+        Which new tokens each new token sees; None: those up to itself.
+    positions : Tensor (B, tokens)
+        Of the new tokens.
+    masks : dict
+        By the model's windows: see `seen`.
+    """
+
+    tokens: int
+    visible: Tensor | None
+    positions: Tensor
+    masks: dict[int | None, Tensor | None] = field(default_factory=dict)
+    _seen: dict[int | None, Seen] = field(default_factory=dict)
+
+    def seen(self, window: int | None) -> Seen:
+        """What the new tokens see, as the kernel reads it."""
+        if window not in self._seen:
+            self._seen[window] = self._limited(window)
+        return self._seen[window]
+
+    def _limited(self, window: int | None) -> Seen:
+        visible = self.visible
+        if window is None:
+            return Seen(None if visible is None else visible.to(torch.uint8).contiguous())
+        new = _triangle(self.tokens, self.positions.device) if visible is None else visible
+        near = self.positions.unsqueeze(1) > self.positions.unsqueeze(2) - window
+        return Seen((new & near).to(torch.uint8).contiguous(), (self.positions - window + 1).clamp(min=0).contiguous())
+
+    def new(self, row: int) -> Tensor:
+        """Which new tokens each new token of a sequence sees: (tokens, tokens)."""
+        if self.visible is None:
+            return _triangle(self.tokens, self.positions.device)
+        return self.visible if self.visible.dim() == 2 else self.visible[row]
 
 
 class KVCache:
     """Keys and values of all layers of `batch` sequences.
 
-    Memory is laid out as (B, positions, heads, channels): a token is one stretch of it.
+    Memory is laid out as (B, heads, positions, channels): what a head reads is one stretch of it.
 
     A forward pass writes its tokens behind the `lengths` of their sequences; only what is then kept counts. Memory for
     keys and values is made at the first write, and doubled when it is full.
@@ -37,17 +86,18 @@ class KVCache:
         self.values: list[Tensor | None] = [None] * layers
         self.lengths = [0] * batch
         self.capacity, self.device = capacity, device
+        self._slots = batch  # sequences that there is memory for
         self._rows = torch.arange(batch, device=device).unsqueeze(1)
-        self._behind = torch.empty(0, device=device)  # where the tokens of this pass lie in memory, if lengths differ
+        self._behind = torch.empty(0, device=device)  # (B, T): places of the tokens of this pass, if lengths differ
 
     @property
     def longest(self) -> int:
-        return max(self.lengths)
+        return max(self.lengths, default=0)
 
     @property
     def even(self) -> bool:
         """Whether all sequences are of one length."""
-        return min(self.lengths) == max(self.lengths)
+        return min(self.lengths, default=0) == self.longest
 
     def positions(self, depths: Sequence[Sequence[int]]) -> Tensor:
         """Positions (B, T) of new tokens that are `depths` (B, T) behind the first new one of their sequence."""
@@ -61,41 +111,74 @@ class KVCache:
     @property
     def bytes(self) -> int:
         """What the keys and values held take, unused positions aside."""
-        per_token = sum(t.shape[2] * t.shape[3] * t.element_size() for t in (*self.keys, *self.values) if t is not None)
+        per_token = sum(t.shape[1] * t.shape[3] * t.element_size() for t in (*self.keys, *self.values) if t is not None)
         return per_token * sum(self.lengths)
 
     def reserve(self, tokens: int) -> None:
         """Make room for so many new tokens of every sequence: before each pass."""
         needed = self.longest + tokens
         if needed > self.capacity:
-            self.capacity = max(needed, 2 * self.capacity)
-            for store in (self.keys, self.values):
-                for layer, old in enumerate(store):
-                    if old is not None:
-                        store[layer] = wider = self._empty(old)
-                        wider[:, : old.shape[1]] = old
+            self._resize(len(self.lengths), max(needed, 2 * self.capacity))
         if not self.even:
-            behind = self.following(tokens) + self._rows * self.capacity
-            self._behind = behind.flatten()
+            self._behind = self.following(tokens)
 
     def write(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         """Put new keys and values (B, heads, T, channels) behind those held, and give all: (B, heads, longest + T, …).
 
         Beyond a sequence's own tokens lies what was there before: a mask has to leave it out.
         """
-        pairs = ((self.keys, keys.transpose(1, 2)), (self.values, values.transpose(1, 2)))
+        pairs = ((self.keys, keys), (self.values, values))
         found = [self._written(store, layer, new) for store, new in pairs]
         return found[0], found[1]
 
+    def _table(self, layer: int, like: Tensor) -> Table:
+        """Where the kernel finds the heads of each sequence."""
+        for stores in (self.keys, self.values):
+            if stores[layer] is None:
+                stores[layer] = self._empty(like)
+        keys, values = self.keys[layer], self.values[layer]
+        batch, (_, heads, room, channels) = len(self.lengths), keys.shape  # type: ignore[union-attr]
+        table = np.zeros((batch, heads, len(FIELDS)), np.int64)
+        places = np.arange(batch * heads).reshape(batch, heads) * (room * channels * like.element_size())
+        table[..., 0], table[..., 1] = places + keys.data_ptr(), places + values.data_ptr()  # type: ignore[union-attr]
+        table[..., 2] = np.array(self.lengths)[:, None]
+        return table
+
     def _written(self, stores: list[Tensor | None], layer: int, new: Tensor) -> Tensor:
-        """One layer's keys or values with new ones (B, T, heads, channels) behind them."""
+        """One layer's keys or values with new ones (B, heads, T, channels) behind them."""
         stores[layer] = store = self._empty(new) if (held := stores[layer]) is None else held
-        tokens, longest = new.shape[1], self.longest
+        tokens, longest, batch = new.shape[2], self.longest, len(self.lengths)
         if self.even:
-            store[:, longest : longest + tokens] = new
+            store[:batch, :, longest : longest + tokens] = new
         else:
-            store.flatten(0, 1).index_copy_(0, self._behind, new.flatten(0, 1))
-        return store[:, : longest + tokens].transpose(1, 2)
+            store[self._rows, :, self._behind] = new.transpose(1, 2)
+        return store[:batch, :, : longest + tokens]
+
+    def attend(
+        self, layer: int, queries: Tensor, keys: Tensor, values: Tensor, view: View, window: int | None
+    ) -> Tensor:
+        """What new tokens get from those held and from each other: (B, T, heads * channels); they are written, too.
+
+        Parameters
+        ----------
+        queries, keys, values : Tensor (B, heads, T, channels)
+            Keys and values may have fewer heads; queries and keys are turned by their rotary angles.
+        window : int or None
+            Positions that a token sees at most.
+        """
+        if takes(queries) and (self.longest or view.tokens == 1):
+            return attended(self._table(layer, keys), queries, keys, values, view.seen(window))
+        keys, values = self.write(layer, keys, values)
+        if window not in view.masks:
+            view.masks[window] = _mask(self, view, window)
+        mask = view.masks[window]
+        causal = mask is None and view.tokens > 1  # see `_mask`
+        grouped = queries.shape[1] != keys.shape[1]
+        out = functional.scaled_dot_product_attention(queries, keys, values, mask, is_causal=causal, enable_gqa=grouped)
+        return out.transpose(1, 2).flatten(2)
+
+    def settle(self) -> None:
+        """Drop what a policy does not keep, after each step; nothing here."""
 
     def keep(self, counts: list[int]) -> None:
         """The first `counts` tokens of the last pass belong to their sequences."""
@@ -109,7 +192,7 @@ class KVCache:
             source = torch.tensor(path[moved:], device=self.device) + begin
             for store in (*self.keys, *self.values):
                 if store is not None:
-                    store[sequence, begin + moved : begin + count] = store[sequence].index_select(0, source)
+                    store[sequence, :, begin + moved : begin + count] = store[sequence].index_select(1, source)
         self.lengths[sequence] += count
 
     def shorten(self, lengths: list[int]) -> None:
@@ -117,17 +200,54 @@ class KVCache:
         self.lengths = [min(old, new) for old, new in zip(self.lengths, lengths, strict=True)]
 
     def drop(self, kept: list[int]) -> None:
-        """Go on with some of the sequences."""
-        for store in (self.keys, self.values):
-            for layer, old in enumerate(store):
+        """Go on with some of the sequences, in that order; those whose place stays are not copied."""
+        to = [place for place, row in enumerate(kept) if place != row]
+        if to:
+            longest, source = self.longest, [kept[place] for place in to]
+            for store in (*self.keys, *self.values):
+                if store is not None:
+                    store[to, :, :longest] = store[source, :, :longest]
+        self._hold([self.lengths[row] for row in kept])
+        if kept and self._slots * self.capacity > _SPARE * len(kept) * max(self.longest, _LEAST):
+            self._resize(len(kept), max(2 * self.longest, _LEAST))
+
+    def join(self, other: KVCache) -> None:
+        """Go on with the sequences of another cache of the same model as well, which come behind."""
+        begin, longest = len(self.lengths), other.longest
+        self._hold([*self.lengths, *other.lengths])
+        if len(self.lengths) > self._slots or longest > self.capacity:
+            room = self._slots if len(self.lengths) <= self._slots else max(len(self.lengths), 2 * self._slots)
+            self._resize(room, max(longest, self.capacity))
+        for mine, theirs in ((self.keys, other.keys), (self.values, other.values)):
+            for layer, new in enumerate(theirs):
+                if new is not None:
+                    mine[layer] = store = self._empty(new) if (held := mine[layer]) is None else held
+                    store[begin : len(self.lengths), :, :longest] = new[: len(other.lengths), :, :longest]
+
+    def _hold(self, lengths: list[int]) -> None:
+        self.lengths = lengths
+        self._rows = torch.arange(len(lengths), device=self.device).unsqueeze(1)
+
+    def _resize(self, room: int, capacity: int) -> None:
+        """Other memory for the same tokens."""
+        self._slots, self.capacity = room, capacity
+        for stores in (self.keys, self.values):
+            for layer, old in enumerate(stores):
                 if old is not None:
-                    store[layer] = old[kept]
-        self.lengths = [self.lengths[index] for index in kept]
-        self._rows = torch.arange(len(kept), device=self.device).unsqueeze(1)
+                    stores[layer] = new = self._empty(old)
+                    rows, positions = min(room, len(self.lengths), len(old)), min(capacity, old.shape[2])
+                    new[:rows, :, :positions] = old[:rows, :, :positions]
 
     def _empty(self, like: Tensor) -> Tensor:
-        batch, _, heads, channels = like.shape
-        return torch.zeros(batch, self.capacity, heads, channels, dtype=like.dtype, device=like.device)
+        """Memory for the heads and channels of a tensor (B, heads, …, channels)."""
+        shape = (self._slots, like.shape[1], self.capacity, like.shape[3])
+        return torch.zeros(shape, dtype=like.dtype, device=like.device)
+
+
+def _mask(cache: KVCache, view: View, window: int | None) -> Tensor | None:
+    """As `seen`; None for the first tokens of a text as well: attention draws their triangle itself, in less time."""
+    first = view.visible is None and cache.longest == 0 and (window is None or view.tokens <= window)
+    return None if first else seen(cache, view.tokens, view.visible, view.positions, window)
 
 
 def seen(cache: KVCache, tokens: int, visible: Tensor | None, positions: Tensor, window: int | None) -> Tensor | None:

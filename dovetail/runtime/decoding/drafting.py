@@ -77,12 +77,16 @@ class Rows:
     texts: list[Text] = field(default_factory=list)
 
     def follow(self, texts: Sequence[Text]) -> KVCache:
-        """The cache with rows for these texts: others are dropped. A text not seen before begins everything anew."""
+        """The cache with rows for these texts: others are dropped, those not seen before get empty ones."""
         places = {id(text): row for row, text in enumerate(self.texts)}
-        rows = [places.get(id(text), -1) for text in texts]
-        if -1 in rows or not self.texts:
-            self.cache = KVCache(self.layers, len(texts), device=self.device)
-        elif rows != list(range(len(self.texts))):
+        fresh = [text for text in texts if id(text) not in places]
+        if len(fresh) == len(texts):
+            self.cache, self.texts = KVCache(self.layers, len(texts), device=self.device), list(texts)
+            return self.cache
+        if fresh:
+            self.cache.join(KVCache(self.layers, len(fresh), device=self.device))
+            places |= {id(text): row for row, text in enumerate(fresh, len(self.texts))}
+        if (rows := [places[id(text)] for text in texts]) != list(range(len(places))):
             self.cache.drop(rows)
         self.texts = list(texts)
         return self.cache
@@ -188,9 +192,10 @@ def scored(logits: Tensor, texts: Sequence[Text], ahead: int) -> Tensor:
 
     Where tokens are drawn that is with the noise that the model's own choice will have.
     """
-    if texts[0].choose.sampling.greedy:
+    if all(text.choose.sampling.greedy for text in texts):
         return logits
-    return torch.stack([text.choose.scores(row, ahead) for text, row in zip(texts, logits, strict=True)])
+    rows = (text.choose.scores(row, ahead) for text, row in zip(texts, logits, strict=True))
+    return torch.stack([row.double().cpu() for row in rows])  # of the likeliest taken too, beside those that are drawn
 
 
 def worth(rates: Sequence[Sequence[float]]) -> list[tuple[float, int, int]]:

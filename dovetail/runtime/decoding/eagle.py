@@ -254,6 +254,11 @@ class Eagle(Drafter):
         """Hidden states wait until guesses are asked for."""
         self._waiting.setdefault(id(text), _Waiting(text)).states.append(states)
 
+    def leave(self, texts: Sequence[Text]) -> None:
+        """Forgets hidden states that were not asked for."""
+        for text in texts:
+            self._waiting.pop(id(text), None)
+
     def start(self, texts: Sequence[Text]) -> Tensor:
         """Scores after each text, once the layer has read all hidden states that came."""
         if self._ahead:
@@ -261,7 +266,6 @@ class Eagle(Drafter):
             self._ahead = 0
         cache = self._rows.follow(texts)
         waiting = [self._waiting.pop(id(text)).all() for text in texts]
-        self._waiting.clear()  # of texts that ended
         tokens = [t.tokens[n + 1 : n + 1 + len(w)] for t, n, w in zip(texts, cache.lengths, waiting, strict=True)]
         self._state = self._read(waiting, tokens, cache)
         return self.runner.logits(self._state)

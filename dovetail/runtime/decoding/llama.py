@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dovetail.runtime.decoding.cache import KVCache, seen
+from dovetail.runtime.decoding.cache import KVCache, View
 from dovetail.runtime.kernels.dense import DenseProduct
 from dovetail.runtime.kernels.linear import PackedLinear
 
@@ -77,14 +77,31 @@ class LlamaRunner:
         cache.reserve(tokens)
         if positions is None:
             positions = cache.following(tokens)
-        cos, sin = self._angles(positions, cache)
+        view = View(tokens, visible, positions)
+        angles = self._angles(positions, cache.longest + tokens)
         x = self.embedding[ids]
-        windows = {layer.window for layer in self.layers}
-        masks = {window: _mask(cache, tokens, visible, positions, window) for window in windows}
         for index, layer in enumerate(self.layers):
-            attended = self._attend(layer, index, functional.rms_norm(x, *_of(layer.norm_in)), cos, sin, cache, masks)
-            x = x + layer.out(attended)
-            x = x + layer.feed_forward(functional.rms_norm(x, *_of(layer.norm_post)))
+            q, k, v = self._projected(layer, functional.rms_norm(x, *_of(layer.norm_in)), *angles)
+            x = _finished(layer, x, cache.attend(index, q, k, v, view, layer.window))
+        return self.normed(x)
+
+    def projected(self, index: int, x: Tensor, positions: Tensor, longest: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values (B, heads, T, channels) that a layer makes of hidden states (B, T, hidden).
+
+        Parameters
+        ----------
+        longest : int
+            Positions that the text may come to.
+        """
+        layer = self.layers[index]
+        return self._projected(layer, functional.rms_norm(x, *_of(layer.norm_in)), *self._angles(positions, longest))
+
+    def finished(self, index: int, x: Tensor, attended: Tensor) -> Tensor:
+        """Hidden states behind a layer, from those before it and its attention (…, heads * channels)."""
+        return _finished(self.layers[index], x, attended)
+
+    def normed(self, x: Tensor) -> Tensor:
+        """Hidden states behind the last layer as the head takes them."""
         return functional.rms_norm(x, *_of(self.norm))
 
     def logits(self, hidden: Tensor) -> Tensor:
@@ -97,10 +114,7 @@ class LlamaRunner:
         found.layers = self.layers[:layers]
         return found
 
-    def _attend(
-        self, layer: Layer, index: int, x: Tensor, cos: Tensor, sin: Tensor, cache: KVCache,
-        masks: dict[int | None, Tensor | None],
-    ) -> Tensor:  # fmt: skip
+    def _projected(self, layer: Layer, x: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         batch, tokens, _ = x.shape
         turned = self.heads + self.kv_heads
         mixed = layer.qkv(x).view(batch, tokens, turned + self.kv_heads, self.head_dim).transpose(1, 2)
@@ -110,18 +124,12 @@ class LlamaRunner:
             qk = torch.cat((q, functional.rms_norm(qk[:, self.heads :], *_of(layer.k_norm))), 1)
         halves = qk.roll(self.head_dim // 2, -1)
         qk = torch.addcmul(qk * cos, halves, sin)
-        keys, values = cache.write(index, qk[:, self.heads :], values)
-        mask = masks[layer.window]
-        causal = mask is None and tokens > 1  # see `_mask`
-        out = functional.scaled_dot_product_attention(
-            qk[:, : self.heads], keys, values, mask, is_causal=causal, enable_gqa=self.heads != self.kv_heads
-        )
-        return out.transpose(1, 2).reshape(batch, tokens, -1)
+        return qk[:, : self.heads], qk[:, self.heads :], values
 
-    def _angles(self, positions: Tensor, cache: KVCache) -> tuple[Tensor, Tensor]:
+    def _angles(self, positions: Tensor, longest: int) -> tuple[Tensor, Tensor]:
         """Cosines, and sines whose first half is negative: (B, 1, T, channels)."""
-        if len(self._cos) < cache.capacity:
-            every = torch.arange(cache.capacity, device=self.device).unsqueeze(0)
+        if len(self._cos) < longest:
+            every = torch.arange(max(longest, 2 * len(self._cos)), device=self.device).unsqueeze(0)
             cos, sin = self._rotary(self.embedding[:1].unsqueeze(0), every)
             half = self.head_dim // 2
             self._cos, self._sin = cos[0], torch.cat((-sin[0, :, :half], sin[0, :, half:]), -1)
@@ -151,10 +159,9 @@ def _layer(layer: Any, config: Any, index: int) -> Layer:
     )  # fmt: skip
 
 
-def _mask(cache: KVCache, tokens: int, visible: Tensor | None, positions: Tensor, window: int | None) -> Tensor | None:
-    """As `seen`; None for the first tokens of a text as well: attention draws their triangle itself, in less time."""
-    first = visible is None and cache.longest == 0 and (window is None or tokens <= window)
-    return None if first else seen(cache, tokens, visible, positions, window)
+def _finished(layer: Layer, x: Tensor, attended: Tensor) -> Tensor:
+    x = x + layer.out(attended)
+    return x + layer.feed_forward(functional.rms_norm(x, *_of(layer.norm_post)))
 
 
 def _norm(module: Any) -> tuple[Tensor, float]:

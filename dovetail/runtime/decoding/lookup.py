@@ -58,6 +58,12 @@ class PromptLookup(Source):
                 if token != came:
                     break
 
+    def leave(self, texts: Sequence[Text]) -> None:
+        """Forgets where their tokens stood."""
+        for text in texts:
+            self._seen.pop(text.index, None)
+            self._open.pop(text.index, None)
+
     def _after(self, text: Text) -> Guess:
         index = self._seen.setdefault(text.index, _Index(self.longest, self.shortest))
         place, size = index.find(text.tokens)

@@ -1,23 +1,21 @@
-"""The decode loop: a prefill of all prompts, then steps over those that are not done, of one token or of a tree."""
+"""The decode loop for prompts that are all there: a prefill, then steps over the texts that are not done."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
 from dovetail.core.errors import DovetailError
-from dovetail.runtime.decoding.cache import KVCache
-from dovetail.runtime.decoding.passes import clock_of
-from dovetail.runtime.decoding.proposal import Proposal, Proposer, Text, agreed, side_by_side
+from dovetail.runtime.cache.plan import CachePlan
+from dovetail.runtime.decoding.batch import CHUNK, Batch
+from dovetail.runtime.decoding.proposal import Proposer, Text
 from dovetail.runtime.decoding.runner import Runner
 from dovetail.runtime.decoding.sampling import Chooser, Sampling
 
 OnToken = Callable[[int, int], None]  # sequence, token
-_CHUNK = 512  # tokens of a prompt in one pass: bounds the memory of masks and scores
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +50,7 @@ class Decoded:
         return made / steps if steps else 1.0
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Loop:
     """Decoding of a batch; `run` does it.
 
@@ -62,6 +60,8 @@ class Loop:
         Tokens that end a text, and belong to it.
     ended : callable or None
         From the tokens made, whether a text is over for another reason (a stop string).
+    plan : CachePlan or None
+        What the cache keeps; None: everything.
     """
 
     runner: Runner
@@ -71,7 +71,7 @@ class Loop:
     ended: Callable[[list[int]], bool] | None = None
     proposer: Proposer | None = None
     on_token: OnToken | None = None
-    _texts: list[Text] = field(default_factory=list)
+    plan: CachePlan | None = None
 
     def run(self, prompts: Sequence[Sequence[int]]) -> Decoded:
         """Decode all prompts.
@@ -90,93 +90,24 @@ class Loop:
             if self.proposer.relaxed is not None:
                 self.proposer.relaxed.check(self.sampling)
             self.proposer.begin()
+        every, passes = [self._text(index, prompt) for index, prompt in enumerate(prompts)], 0
         with torch.inference_mode():
-            longest, layers = max(map(len, prompts)) + self.max_new, len(self.runner.layers)
-            cache = KVCache(layers, len(prompts), longest, self.runner.device)
-            self._texts = self._prefill(prompts, cache)
-            every, filled, passes = list(self._texts), time.perf_counter(), 0
-            self._drop_done(cache)
-            while self._texts:
-                self._step(cache)
-                passes += 1
-                last = cache.bytes
-                self._drop_done(cache)
+            batch = Batch(self.runner, every, max(map(len, prompts)) + self.max_new, self.proposer, self.plan)
+            while batch.unread:
+                batch.read(CHUNK)
+            filled, held = time.perf_counter(), batch.cache.bytes
+            batch.leave()
+            while batch.texts:
+                batch.step()
+                passes, held = passes + 1, batch.cache.bytes
+                batch.leave()
             ended = time.perf_counter()
-        made = tuple(tuple(text.made) for text in every)
-        steps = tuple(text.steps for text in every)
-        return Decoded(made, steps, filled - began, ended - filled, last if passes else cache.bytes, passes)
+        made, steps = tuple(tuple(text.made) for text in every), tuple(text.steps for text in every)
+        return Decoded(made, steps, filled - began, ended - filled, held, passes)
 
-    def _prefill(self, prompts: Sequence[Sequence[int]], cache: KVCache) -> list[Text]:
-        """Prompts side by side, padded behind: what a shorter one leaves in the cache is overwritten, never seen."""
-        observes = self.proposer is not None and self.proposer.observes
-        longest, nothing = max(map(len, prompts)), torch.empty(0, device=self.runner.device)
-        texts = [Text(i, list(p), len(p), Chooser(self.sampling, i), nothing) for i, p in enumerate(prompts)]
-        for begin in range(0, longest, _CHUNK):
-            pieces = [list(prompt[begin : begin + _CHUNK]) for prompt in prompts]
-            width = max(map(len, pieces))
-            states = self.runner.forward(self._ids([p + [0] * (width - len(p)) for p in pieces]), cache)
-            cache.keep([len(piece) for piece in pieces])
-            for text, piece in zip(texts, pieces, strict=True):
-                if piece:
-                    text.hidden = states[text.index, len(piece) - 1]
-                    if observes and self.proposer:
-                        self.proposer.observe(text, states[text.index, : len(piece)])
-        logits = self.runner.logits(torch.stack([text.hidden for text in texts]))
-        for text in texts:
-            self._add(text, [text.choose(logits[text.index])])
-        return texts
-
-    def _step(self, cache: KVCache) -> None:
-        clock = clock_of(self.runner.device)
-        began = clock()
-        proposals, observes = self._proposed(), self.proposer is not None and self.proposer.observes
-        nodes, depths, visible = side_by_side(proposals, [text.tokens[-1] for text in self._texts], self.runner.device)
-        positions = None if depths is None else cache.positions(depths)
-        states = self.runner.forward(nodes, cache, positions, visible)
-        logits, kept = self.runner.logits(states), []
-        likeliest = logits.argmax(-1).tolist() if self.sampling.greedy else None
-        relaxed = self.proposer.relaxed if self.proposer else None
-        for row, (text, proposal) in enumerate(zip(self._texts, proposals, strict=True)):
-            if likeliest is not None:
-                path, made = agreed(proposal, likeliest[row].__getitem__)
-            elif relaxed is not None:
-                path, made = relaxed.accepted(proposal, logits[row], text.choose)
-            else:
-                path, made = agreed(proposal, lambda node, row=row, text=text: text.choose(logits[row, node]))  # type: ignore[misc]
-            cache.keep_path(row, path)
-            text.hidden = states[row, path[-1]]
-            text.steps += 1
-            if observes and self.proposer:
-                straight = path[-1] == len(path) - 1
-                self.proposer.observe(text, states[row, : len(path)] if straight else states[row, path])
-            self._add(text, made)
-            kept.append(len(made))
-        if self.proposer:
-            self.proposer.learn(self._texts, kept, clock() - began)
-
-    def _proposed(self) -> list[Proposal]:
-        """Guesses for each sequence, none beyond what is still wanted of it: that may be the end of the context."""
-        if self.proposer is None:
-            return [Proposal()] * len(self._texts)
-        found = self.proposer.propose(self._texts)
-        wanted = (self.max_new - len(text.tokens) + text.prompt for text in self._texts)
-        return [one.within(most - 1) for one, most in zip(found, wanted, strict=True)]
-
-    def _ids(self, tokens: list[list[int]]) -> Tensor:
-        return torch.tensor(tokens, device=self.runner.device)
-
-    def _add(self, text: Text, tokens: Sequence[int]) -> None:
-        for token in tokens:
-            text.tokens.append(token)
-            if self.on_token:
-                self.on_token(text.index, token)
-            over = self.ended is not None and self.ended(text.made)
-            if token in self.ends or len(text.tokens) - text.prompt == self.max_new or over:
-                text.done = True
-                return
-
-    def _drop_done(self, cache: KVCache) -> None:
-        kept = [row for row, text in enumerate(self._texts) if not text.done]
-        if kept and len(kept) < len(self._texts):
-            cache.drop(kept)
-        self._texts = [self._texts[row] for row in kept]
+    def _text(self, index: int, prompt: Sequence[int]) -> Text:
+        nothing = torch.empty(0, device=self.runner.device)
+        return Text(
+            index, list(prompt), len(prompt), Chooser(self.sampling, index), nothing, most=self.max_new, ends=self.ends,
+            ended=self.ended, told=self.on_token,
+        )  # fmt: skip

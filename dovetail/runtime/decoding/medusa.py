@@ -159,14 +159,16 @@ class Medusa(Source):
 
 def likely(logits: Tensor, choosers: Sequence[Chooser]) -> tuple[list[list[list[float]]], list[list[list[int]]]]:
     """Chances and tokens (n, heads, `RANKS`) of what logits (n, heads, vocabulary) say of the tokens after the next."""
-    if choosers[0].sampling.greedy:
+    if all(choose.sampling.greedy for choose in choosers):
         best = logits.topk(RANKS, -1)
         return torch.exp(best.values - logits.logsumexp(-1, keepdim=True)).tolist(), best.indices.tolist()
-    heads = range(logits.shape[1])
-    rows = [
-        torch.stack([choose.scores(row[head], head) for head in heads])
-        for choose, row in zip(choosers, logits, strict=True)
-    ]
-    scores = torch.stack(rows)
+    scores = torch.stack([_wanted(choose, row) for choose, row in zip(choosers, logits, strict=True)])
     best = scores.topk(RANKS, -1)
     return (best.values / scores.sum(-1, keepdim=True)).tolist(), best.indices.tolist()
+
+
+def _wanted(choose: Chooser, logits: Tensor) -> Tensor:
+    """How much each token (heads, vocabulary) is wanted: the chances, over the noise to come where one is drawn."""
+    if choose.sampling.greedy:
+        return torch.softmax(logits.double().cpu(), -1)
+    return torch.stack([choose.scores(row, ahead) for ahead, row in enumerate(logits)])

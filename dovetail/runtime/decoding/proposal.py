@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from sys import maxsize
 from typing import TYPE_CHECKING
 
 import torch
@@ -23,13 +24,23 @@ class Text:
     Parameters
     ----------
     index : int
-        Its place among the prompts.
+        Its place among the prompts, or another number that no text beside it has.
     tokens : list of int
         Prompt and what was made of it.
     prompt : int
         Tokens of the prompt.
     hidden : Tensor (hidden,)
         The state that the newest token was chosen from.
+    most : int
+        Tokens to make at most.
+    ends : set of int
+        Tokens that end the text, and belong to it.
+    ended : callable or None
+        From the tokens made, whether the text is over for another reason (a stop string).
+    told : callable or None
+        Given the place of the text (`index`) and each token, as it comes.
+    scored : callable or None
+        Given the tokens of each step and the logits (tokens, vocabulary) they were chosen from.
     """
 
     index: int
@@ -39,10 +50,34 @@ class Text:
     hidden: Tensor
     steps: int = 0
     done: bool = False
+    most: int = maxsize
+    ends: frozenset[int] = frozenset()
+    ended: Callable[[list[int]], bool] | None = None
+    told: Callable[[int, int], None] | None = None
+    scored: Callable[[list[int], Tensor], None] | None = None
 
     @property
     def made(self) -> list[int]:
         return self.tokens[self.prompt :]
+
+    @property
+    def left(self) -> int:
+        """Tokens still to make at most."""
+        return self.most - len(self.tokens) + self.prompt
+
+    def grow(self, tokens: Sequence[int], logits: Tensor | None = None) -> None:
+        """Add tokens until the text is done; `logits` (tokens, vocabulary) are those they were chosen from."""
+        begin = len(self.tokens)
+        for token in tokens:
+            self.tokens.append(token)
+            if self.told:
+                self.told(self.index, token)
+            over = self.ended is not None and self.ended(self.made)
+            if token in self.ends or not self.left or over:
+                self.done = True
+                break
+        if self.scored and logits is not None:
+            self.scored(self.tokens[begin:], logits[: len(self.tokens) - begin])
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +127,9 @@ class Proposer:
 
         Texts that are done may have got fewer than their guesses allowed.
         """
+
+    def leave(self, texts: Sequence[Text]) -> None:
+        """Texts are done, or given up: what is known of them alone is forgotten."""
 
 
 def side_by_side(

@@ -57,6 +57,9 @@ class Source:
     def learn(self, texts: Sequence[Text]) -> None:
         """Told after each step for which it was asked, when the texts have grown."""
 
+    def leave(self, texts: Sequence[Text]) -> None:
+        """As `Proposer.leave`."""
+
 
 @dataclass(slots=True)
 class Speculation(Proposer):
@@ -103,6 +106,11 @@ class Speculation(Proposer):
         self.sizing.learn(len(texts), counted, seconds, self._first(texts), slowest(texts))
         for source in self.sources:
             source.learn(texts)
+
+    def leave(self, texts: Sequence[Text]) -> None:
+        """Passed on to the sources."""
+        for source in self.sources:
+            source.leave(texts)
 
     def _first(self, texts: Sequence[Text]) -> tuple[float, float]:
         """How many of the likeliest guesses were right, a sequence, and their chance."""

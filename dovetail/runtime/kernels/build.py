@@ -20,7 +20,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 HERE = Path(__file__).parent
-SOURCES = ("kernels.h", "lanes.h", "threads.h", "tiles.cpp", "products.cpp")
+SOURCES = ("kernels.h", "lanes.h", "attend.h", "threads.h", "tiles.cpp", "products.cpp", "attention.cpp")
+_DOORS = ("products", "attention")  # compiled once
 FLAGS = ("-std=c++17", "-O3", "-fPIC", "-pthread", "-ffp-contract=off", "-fvisibility=hidden")
 _AVX2 = ("-mavx2", "-mfma")
 VARIANTS = {  # beside the portable one, on x86-64
@@ -117,10 +118,11 @@ def _compiled(command: list[str], scratch: Path) -> Path:
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
         made = pool.map(lambda name: _object(command, scratch, name, variants[name]), variants)
     objects = {name: found for name, found in zip(variants, made) if found is not None}
-    main, out = scratch / "products.o", scratch / "kernels.so"
-    known = [f"-DHAVE_{name}" for name in objects]
-    _run([*command, *FLAGS, *known, "-c", str(HERE / "products.cpp"), "-o", str(main)])
-    _run([*command, "-shared", "-pthread", str(main), *map(str, objects.values()), "-o", str(out)])
+    known, out = [f"-DHAVE_{name}" for name in objects], scratch / "kernels.so"
+    doors = [scratch / f"{name}.o" for name in _DOORS]
+    for door in doors:
+        _run([*command, *FLAGS, *known, "-c", str(HERE / f"{door.stem}.cpp"), "-o", str(door)])
+    _run([*command, "-shared", "-pthread", *map(str, (*doors, *objects.values())), "-o", str(out)])
     return out
 
 

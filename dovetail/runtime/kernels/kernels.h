@@ -56,6 +56,45 @@ struct Rounded {  // where `Tokens` of integers are written
     int32_t* offsets;
 };
 
+// What one KV head of one sequence holds, oldest first: packed groups of tokens, then tokens as floats.
+//
+// A group is one stretch of bytes: codes of its keys [token][channels * bits / 8], a scale and a zero for each channel
+// of the keys, codes of its values, a scale and a zero for each `share` channels of each token's values. Codes are
+// unsigned; of 4 bits the low nibbles are the first half of the channels. Scales and zeros are bf16: code * scale + zero.
+struct Stretch {          // mirrored in cache/attention.py
+    float *keys, *values;   // [token][channels], with room for the new tokens
+    int64_t held;           // floats among the old tokens
+    const uint8_t* packed;  // [group][bytes]
+    int64_t groups;
+};
+
+// New tokens of some sequences, which attend what they hold and each other. Query heads of a group share a KV head.
+struct Attending {        // mirrored in cache/attention.py
+    int64_t batch, heads, group, tokens, channels;
+    int64_t bits, size, share;  // of packed groups: bits of a code, tokens, channels of a value that share a scale
+    const float *q, *k, *v;
+    int64_t q_strides[3], k_strides[3], v_strides[3];  // elements: sequence, head, token
+    const Stretch* stretches;    // [sequence][head]
+    const uint8_t* visible;      // [sequence or 1][token][token]: which new tokens each sees; null: those up to itself
+    int64_t visible_stride;      // 0: one for all sequences
+    const int64_t* first;        // [sequence][token]: the first old token that is seen; null: all are
+    float* out;                  // [sequence][token][head of the group][channels]
+    float* weights;              // [sequence][head][token][pitch]: what each token got, summed over the group; or null
+    int64_t pitch;
+
+    int64_t code_bytes() const { return channels * bits / 8; }
+    int64_t shares() const { return channels / (share ? share : channels); }
+    int64_t group_bytes() const { return 2 * size * code_bytes() + 4 * channels + 4 * size * shares(); }
+};
+
+// Columns [begin, end) of what one KV head of one sequence holds, its new tokens included. Without `to` these are all,
+// and the answer goes to `out`; else what they add up to goes there: sums [query][channels], the largest score of each
+// query, the sum of its weights.
+struct Piece {
+    int64_t sequence, head, begin, end;
+    float* to;
+};
+
 struct Variant {
     const char* name;
     // Output columns of tiles [begin, end), for all tokens: y is [token][rows].
@@ -68,6 +107,26 @@ struct Variant {
     void (*norm)(const float* x, const float* weight, float epsilon, int64_t width, float* out);
     // Output columns [begin, end) of y [token][rows] = x [token][columns] times the matrix transposed.
     void (*dense)(const Floating&, const float* x, int64_t tokens, float* y, int64_t begin, int64_t end);
+    // Some columns of one KV head of one sequence, whose new tokens lie behind those it holds. `scratch`: `attend_floats`.
+    void (*attend)(const Attending&, const Piece&, float* scratch);
 };
+
+const Variant& variant_at(int index);
+
+constexpr int64_t kKeys = 64;  // of a block of attention: keys and values of one stay in the first cache
+
+// Of a packed group: its keys and values, or what a few queries make of its scales.
+inline int64_t unpacked_floats(const Attending& a) {
+    const int64_t keys = 6 * a.channels, values = a.channels / kRows * 4 * kKeys + 4 * a.shares() * a.size;
+    const int64_t folded = keys > values ? keys : values, whole = 2 * a.size * a.channels;
+    return a.bits ? (whole > folded ? whole : folded) : 0;
+}
+
+// Floats that a task of attention needs: queries, sums, a block of scores, unpacked keys and values, and all scores
+// where they are asked for.
+inline int64_t attend_floats(const Attending& a) {
+    const int64_t rows = a.group * a.tokens, block = a.size > kKeys ? a.size : kKeys;
+    return rows * (2 * a.channels + block + 2) + unpacked_floats(a) + (a.weights ? rows * a.pitch : 0);
+}
 
 }  // namespace dovetail

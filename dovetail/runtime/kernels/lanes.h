@@ -12,6 +12,7 @@
 namespace dovetail {
 namespace {
 
+// `widen` makes 16 unsigned bytes a lane each; `low` and `high` of that are their halves.
 #if defined(__AVX512VNNI__)
 
 constexpr const char* kName = "avx512";
@@ -24,6 +25,7 @@ struct Quad { __m512i v; };
 template <int bits> struct Codes { __m512i v; };
 
 inline Ints load(const uint8_t* from) { return {_mm512_loadu_si512(from)}; }
+inline Ints widen(const uint8_t* from) { return {_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i*)from))}; }
 inline Ints low(Ints x) { return {_mm512_and_si512(x.v, _mm512_set1_epi8(15))}; }
 inline Ints high(Ints x) { return {_mm512_and_si512(_mm512_srli_epi32(x.v, 4), _mm512_set1_epi8(15))}; }
 inline Ints splat(int32_t x) { return {_mm512_set1_epi32(x)}; }
@@ -35,6 +37,7 @@ inline Floats floats(Ints x) { return {_mm512_cvtepi32_ps(x.v)}; }
 inline Floats load(const float* from) { return {_mm512_loadu_ps(from)}; }
 inline void store(float* to, Floats x) { _mm512_storeu_ps(to, x.v); }
 inline Floats splat(float x) { return {_mm512_set1_ps(x)}; }
+inline Floats larger(Floats a, Floats b) { return {_mm512_max_ps(a.v, b.v)}; }
 inline Floats operator*(Floats a, Floats b) { return {_mm512_mul_ps(a.v, b.v)}; }
 inline Floats operator+(Floats a, Floats b) { return {_mm512_add_ps(a.v, b.v)}; }
 inline Floats fused(Floats a, Floats b, Floats c) { return {_mm512_fmadd_ps(a.v, b.v, c.v)}; }
@@ -77,6 +80,10 @@ struct Ints { __m256i a, b; };
 struct Floats { __m256 a, b; };
 inline Ints load(const uint8_t* from) {
     return {_mm256_loadu_si256((const __m256i*)from), _mm256_loadu_si256((const __m256i*)(from + 32))};
+}
+inline Ints widen(const uint8_t* from) {
+    const __m128i x = _mm_loadu_si128((const __m128i*)from);
+    return {_mm256_cvtepu8_epi32(x), _mm256_cvtepu8_epi32(_mm_unpackhi_epi64(x, x))};
 }
 inline Ints masked(Ints x, int mask) {
     const __m256i m = _mm256_set1_epi32(mask);
@@ -129,6 +136,7 @@ inline Floats floats(Ints x) { return {_mm256_cvtepi32_ps(x.a), _mm256_cvtepi32_
 inline Floats load(const float* from) { return {_mm256_loadu_ps(from), _mm256_loadu_ps(from + 8)}; }
 inline void store(float* to, Floats x) { _mm256_storeu_ps(to, x.a); _mm256_storeu_ps(to + 8, x.b); }
 inline Floats splat(float x) { return {_mm256_set1_ps(x), _mm256_set1_ps(x)}; }
+inline Floats larger(Floats a, Floats b) { return {_mm256_max_ps(a.a, b.a), _mm256_max_ps(a.b, b.b)}; }
 inline Floats operator*(Floats a, Floats b) { return {_mm256_mul_ps(a.a, b.a), _mm256_mul_ps(a.b, b.b)}; }
 inline Floats operator+(Floats a, Floats b) { return {_mm256_add_ps(a.a, b.a), _mm256_add_ps(a.b, b.b)}; }
 inline Floats fused(Floats a, Floats b, Floats c) {
@@ -171,6 +179,11 @@ inline Ints load(const uint8_t* from) {
     EACH x.v[i] = int32_t(uint32_t(from[4 * i]) | uint32_t(from[4 * i + 1]) << 8 | uint32_t(from[4 * i + 2]) << 16 | uint32_t(from[4 * i + 3]) << 24);
     return x;
 }
+inline Ints widen(const uint8_t* from) {
+    Ints x;
+    EACH x.v[i] = from[i];
+    return x;
+}
 inline Ints low(Ints x) { EACH x.v[i] &= 0x0F0F0F0F; return x; }
 inline Ints high(Ints x) { EACH x.v[i] = int32_t(uint32_t(x.v[i]) >> 4) & 0x0F0F0F0F; return x; }
 inline Ints splat(int32_t y) { Ints x; EACH x.v[i] = y; return x; }
@@ -188,6 +201,7 @@ inline Floats floats(Ints x) { Floats y; EACH y.v[i] = float(x.v[i]); return y; 
 inline Floats load(const float* from) { Floats x; EACH x.v[i] = from[i]; return x; }
 inline void store(float* to, Floats x) { EACH to[i] = x.v[i]; }
 inline Floats splat(float y) { Floats x; EACH x.v[i] = y; return x; }
+inline Floats larger(Floats a, Floats b) { EACH a.v[i] = a.v[i] > b.v[i] ? a.v[i] : b.v[i]; return a; }
 inline Floats operator*(Floats a, Floats b) { EACH a.v[i] *= b.v[i]; return a; }
 inline Floats operator+(Floats a, Floats b) { EACH a.v[i] += b.v[i]; return a; }
 inline Floats fused(Floats a, Floats b, Floats c) { EACH c.v[i] += a.v[i] * b.v[i]; return c; }

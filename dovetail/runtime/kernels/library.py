@@ -36,6 +36,19 @@ class Floating(ctypes.Structure):
     )  # fmt: skip
 
 
+class Attending(ctypes.Structure):
+    """Mirrors ``Attending`` of ``kernels.h``."""
+
+    _fields_ = (
+        ("batch", ctypes.c_int64), ("heads", ctypes.c_int64), ("group", ctypes.c_int64), ("tokens", ctypes.c_int64),
+        ("channels", ctypes.c_int64), ("bits", ctypes.c_int64), ("size", ctypes.c_int64), ("share", ctypes.c_int64),
+        ("q", ctypes.c_void_p), ("k", ctypes.c_void_p), ("v", ctypes.c_void_p),
+        ("q_strides", ctypes.c_int64 * 3), ("k_strides", ctypes.c_int64 * 3), ("v_strides", ctypes.c_int64 * 3),
+        ("stretches", ctypes.c_void_p), ("visible", ctypes.c_void_p), ("visible_stride", ctypes.c_int64),
+        ("first", ctypes.c_void_p), ("out", ctypes.c_void_p), ("weights", ctypes.c_void_p), ("pitch", ctypes.c_int64),
+    )  # fmt: skip
+
+
 @dataclass(frozen=True, slots=True)
 class Library:
     """The loaded library: `path`, the variants that run on this processor, and its functions."""
@@ -48,6 +61,7 @@ class Library:
     gated: Any
     norm: Any
     dense: Any
+    attend: Any
 
     def variant(self, name: str | None = None) -> int:
         """Index of a variant; of ``$DOVETAIL_KERNELS`` or the fastest one where none is named.
@@ -144,6 +158,15 @@ def _loaded(path: Path) -> Library:
     ]  # fmt: skip
     dense = lib.dovetail_dense
     dense.restype, dense.argtypes = number, [pointer, pointer, ctypes.c_int64, pointer, number, number]
+    lib.dovetail_attend.restype, lib.dovetail_attend.argtypes = number, [pointer, number, number]
     names = tuple(name for i, name in enumerate(VARIANTS) if lib.dovetail_variant(i))
-    doors = lib.dovetail_bytes, lib.dovetail_pack, product, lib.dovetail_gated, lib.dovetail_norm, dense
+    doors = (
+        lib.dovetail_bytes,
+        lib.dovetail_pack,
+        product,
+        lib.dovetail_gated,
+        lib.dovetail_norm,
+        dense,
+        lib.dovetail_attend,
+    )
     return Library(path, names, *doors)

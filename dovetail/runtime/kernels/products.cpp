@@ -214,6 +214,9 @@ template <typename Work> int guarded(Work work) {
 }
 
 }  // namespace
+
+const Variant& variant_at(int index) { return *variants()[index]; }
+
 }  // namespace dovetail
 
 using namespace dovetail;

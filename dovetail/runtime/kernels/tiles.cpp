@@ -2,6 +2,8 @@
 //
 // Integer products add exactly within a block, and every variant turns blocks into floats by the same operations in
 // the same order (no multiplication and addition are fused: -ffp-contract=off), so all give the same bits.
+#include <type_traits>
+
 #include "kernels.h"
 #include "lanes.h"
 
@@ -268,11 +270,13 @@ void dense(const Floating& m, const float* x, int64_t count, float* y, int64_t b
     if (count > token) dense_rows<kSums, 1>(m, x, y, begin, end, token);
 }
 
+#include "attend.h"
+
 }  // namespace
 
 #define NAME_(variant) variant_##variant
 #define NAME(variant) NAME_(variant)
 extern const Variant NAME(DOVETAIL_VARIANT);
-const Variant NAME(DOVETAIL_VARIANT) = {kName, product, quantise, gate, norm, dense};
+const Variant NAME(DOVETAIL_VARIANT) = {kName, product, quantise, gate, norm, dense, attend};
 
 }  // namespace dovetail

