@@ -9,6 +9,7 @@ import typer
 
 from dovetail.app.help import Verbs, add
 from dovetail.app.output import Answer, Json, Out, Quiet, emit, progress
+from dovetail.app.verbs import hls_bugs
 from dovetail.core.errors import CHECK_FAILED
 
 Source = Annotated[Path, typer.Argument(help="An HLS C++ file.")]
@@ -35,6 +36,7 @@ def add_to(app: typer.Typer) -> None:
          "dovetail hls check fir.cpp --reference fir_golden.cpp --sarif fir.sarif"],
     )  # fmt: skip
     add(hls, "Commands", contract, ["dovetail hls contract fir.cpp --to fir.yaml"])
+    hls_bugs.add_to(hls)
     app.add_typer(hls, name="hls", rich_help_panel="Do")
 
 

@@ -1,0 +1,1 @@
+"""Other people's designs and bugs: rebuilt until they compile, run, and their labels looked at."""

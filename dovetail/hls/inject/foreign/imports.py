@@ -1,0 +1,186 @@
+"""``hls import``: Chrysalis as JSON lines, or a checkout of anybody's HLS sources."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from dovetail.core.errors import DovetailError
+from dovetail.core.files import write_text
+from dovetail.hls.inject.foreign.audit import Patch, audited, table_of
+from dovetail.hls.inject.foreign.rebuild import Rebuilt, rebuilt
+
+_LOCAL = re.compile(r'^[ \t]*#[ \t]*include[ \t]*"([^"]+)".*$', re.MULTILINE)
+Tell = Callable[[str], None]
+
+
+def import_from(
+    kind: str,
+    path: Path,
+    out: Path | None = None,
+    *,
+    most: int = 0,
+    execute: bool = True,
+    tell: Tell = lambda line: None,
+) -> dict[str, Any]:
+    """Rebuild, run and audit.
+
+    Parameters
+    ----------
+    kind : str
+        One of `KINDS`.
+    path : Path
+        The file or folder.
+    out : Path, optional
+        Where ``designs.jsonl`` and ``patches.jsonl`` go.
+    most : int
+        Stop after so many designs; 0 for all.
+    execute : bool
+        Whether designs that compile are run and their patches labelled anew.
+
+    Raises
+    ------
+    DovetailError
+        Nothing there, or not in the form expected.
+    """
+    sources, patches, standalone = KINDS[kind](path)
+    chosen = sorted(sources)[:: max(1, -(-len(sources) // most))] if most else sorted(sources)
+    done = rebuilt({name: sources[name] for name in chosen}, tell)
+    rows: list[dict[str, Any]] = []
+    counts: Counter[tuple[str, str]] = Counter()
+    ran = 0
+    for name in chosen if execute else ():
+        if not done[name].compiles or done[name].context.functions:
+            continue
+        try:
+            found, more = audited(name, done[name].context, sources[name], patches.get(name, []))
+        except DovetailError as error:
+            tell(str(error)[:120])
+            continue
+        ran += 1
+        rows += found
+        counts += more
+    if out is not None:
+        _write(out, done, rows)
+    return _summary(
+        done, ran, {n: patches.get(n, []) for n in chosen}, counts, sum(standalone.get(n, False) for n in chosen)
+    )
+
+
+def _summary(
+    done: dict[str, Rebuilt],
+    ran: int,
+    patches: dict[str, list[Patch]],
+    counts: Counter[tuple[str, str]],
+    standalone: int,
+) -> dict[str, Any]:
+    labels = Counter(p.label for mine in patches.values() for p in mine)
+    compiled = {
+        label: sum(n for (one, column), n in counts.items() if one == label and column != "broken") for label in labels
+    }
+    shared = Counter((name, p.original, p.faulty) for name, mine in patches.items() for p in mine)
+    return {
+        "designs": len(done),
+        "compiled": sum(r.compiles for r in done.values()),
+        "standalone": standalone,
+        "stubbed": sum(r.compiles and bool(r.context.functions) for r in done.values()),
+        "executed": ran,
+        "patches": sum(labels.values()),
+        "same_patch_several_labels": sum(n for n in shared.values() if n > 1),
+        "initialisers_added": sum(_adds(p) for mine in patches.values() for p in mine if p.label == "INIT"),
+        "audit": table_of(labels, compiled, counts) if counts else {},
+    }
+
+
+def _adds(patch: Patch) -> bool:
+    """Whether an INIT patch sets more than its original does."""
+    return len(re.findall(r"(?<![=!<>+\-*/|&^])=(?!=)", patch.faulty)) > len(
+        re.findall(r"(?<![=!<>+\-*/|&^])=(?!=)", patch.original)
+    )
+
+
+def _write(out: Path, done: dict[str, Rebuilt], rows: list[dict[str, Any]]) -> None:
+    out.mkdir(parents=True, exist_ok=True)
+    designs = (
+        {
+            "design": name,
+            "compiles": r.compiles,
+            "guesses": r.context.guesses,
+            "stubs": sorted(r.context.functions),
+            "said": r.said,
+            "source": r.context.rendered(),
+        }
+        for name, r in sorted(done.items())
+    )
+    write_text(out / "designs.jsonl", "".join(json.dumps(row) + "\n" for row in designs))
+    write_text(out / "patches.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+
+
+Read = tuple[dict[str, str], dict[str, list[Patch]], dict[str, bool]]
+
+
+def chrysalis(path: Path) -> Read:
+    """Designs, patches and which compile as they are, from JSON lines (gzip or plain)."""
+    sources: dict[str, str] = {}
+    patches: dict[str, list[Patch]] = {}
+    standalone: dict[str, bool] = {}
+    for row in _json_lines(path):
+        name = f"{row['suite']}/{row['design']}"
+        if "source" in row:
+            sources[name], standalone[name] = row["source"], bool(row.get("compiles_standalone"))
+        patches.setdefault(name, []).append(Patch(row["class"], row["original"], row["faulty"]))
+    if not sources:
+        raise DovetailError(
+            "no designs here", where=str(path), hint="JSON lines with suite, design, class, original, faulty, source"
+        )
+    return sources, patches, standalone
+
+
+def _json_lines(path: Path) -> Iterator[dict[str, Any]]:
+    try:
+        with gzip.open(path, "rt") if path.suffix == ".gz" else path.open() as file:
+            for number, line in enumerate(file, 1):
+                row = json.loads(line)
+                if not isinstance(row, dict) or not {"suite", "design", "class", "original", "faulty"} <= row.keys():
+                    raise DovetailError(
+                        "not a bug patch", where=f"{path}:{number}", hint="keys suite, design, class, original, faulty"
+                    )
+                yield row
+    except (OSError, ValueError) as error:
+        raise DovetailError("could not be read as JSON lines", where=str(path), why=str(error)[:120]) from None
+
+
+def folder(path: Path) -> Read:
+    """Every C++ source under a folder that has HLS pragmas, its own headers written into it."""
+    if not path.is_dir():
+        raise DovetailError("no such folder", where=str(path))
+    sources = {}
+    for file in sorted(p for p in path.rglob("*") if p.suffix in (".cpp", ".cc", ".cxx", ".c") and p.is_file()):
+        text = file.read_text(errors="replace")
+        if re.search(r"#\s*pragma\s+HLS", text, re.IGNORECASE) and len(text) < 1 << 20:
+            sources[str(file.relative_to(path))] = _inlined(text, file.parent, path, set())
+    if not sources:
+        raise DovetailError("no HLS sources here", where=str(path), why="no C++ file with '#pragma HLS'")
+    return sources, {}, {}
+
+
+def _inlined(text: str, at: Path, root: Path, seen: set[Path]) -> str:
+    def one(found: re.Match[str]) -> str:
+        for base in (at, root):
+            header = (base / found[1]).resolve()
+            if header.is_file() and header.is_relative_to(root.resolve()):
+                if header in seen:
+                    return ""
+                seen.add(header)
+                return _inlined(header.read_text(errors="replace"), header.parent, root, seen)
+        return found[0]
+
+    return _LOCAL.sub(one, text)
+
+
+KINDS: dict[str, Callable[[Path], Read]] = {"chrysalis": chrysalis, "folder": folder}
