@@ -11,6 +11,8 @@ nor the heads were trained on. Baselines in the same process: `transformers.gene
   chi-square at each place, tokens seen fewer than ten times taken together; asked of the least of four: p > 0.01 / 4.
 - plain: our loop against `transformers.generate`, batch 1.
 - gain: against our plain loop, on all texts, and on those in which at most 20 % of 4-grams repeat.
+- larger: the gain where a step is bound by memory, as those of large models are: layers that add nothing are put into
+  the model, so that its texts stay the same.
 - predicted: tokens a step, and steps without a guess, counted on other prompts; steps rehearsed with known texts,
   asking timed by itself; against the measured gain.
 
@@ -37,6 +39,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from widened import widened
 
 from dovetail.design.resolve import weights_of
 from dovetail.design.speculation import batch_gain
@@ -65,6 +68,7 @@ DRAFT = 2  # layers of the model that are copied as the model that drafts
 BATCHES = (1, 4, 16, 64)
 REPEATED = 0.2
 ALWAYS = 6  # guesses in every step where losslessness is tried
+LARGER = (20, 6144)  # layers more, and the width of all feed-forward parts: 119 M parameters
 TEXTS = 25_000  # of which each mode draws four tokens with guesses
 NONE: frozenset[int] = frozenset()  # texts do not end by themselves: all are of one length
 
@@ -228,6 +232,23 @@ def gain_rows(
         print(f"{name:<22}{size:>6}  {mode:<16}{tokens[mode]:>12.2f}{middle:>7.2f}x{spread:>16}", flush=True)
 
 
+def larger(loaded: Loaded, rounds: int, modes: Mapping[str, Given]) -> None:
+    """The same texts by a model whose steps are bound by memory."""
+    large = widened(loaded, *LARGER)
+    parameters = sum(part.numel() for part in large.model.parameters())
+    print(f"\nlarger: the same texts by {parameters / 1e6:.0f} M parameters, most of which add nothing\n")
+    print(f"{'texts':<22}{'batch':>6}  {'mode':<16}{'tokens/step':>12}{'gain':>8}{'rounds':>16}")
+    for name, temperature, count in (("greedy", 0.0, 2560), ("T = 0.8", 0.8, 128)):
+        sampling, every = Sampling(temperature), prompts(loaded, count, seed=2)
+        made = decoded(loaded, every, 64, sampling, None)[0]
+        varied = [row for row, text in zip(every, made, strict=True) if repetition(text) <= REPEATED]
+        tried = {**modes, **({RELAXED: Given()} if temperature and "medusa" in modes else {})}
+        for size in (1, 4, 16):
+            for kind, rows in (("varied", varied[: max(8, size)]), ("all", every[: max(8, size)])):
+                if len(rows) >= size:
+                    gain_rows(large, f"{name}, {kind}", rows, size, sampling, rounds, tried)
+
+
 def predicted(loaded: Loaded, rounds: int, modes: Mapping[str, Given]) -> None:
     """Paces counted on other prompts, one at a time; steps rehearsed, and sources asked, at each batch."""
     print(f"\npredicted: fixed numbers of guesses, greedy, {SHORT} tokens\n")
@@ -363,7 +384,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--prompts", type=int, default=200)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--only", default="products,lossless,sampling,plain,gain,predicted")
+    parser.add_argument("--only", default="products,lossless,sampling,plain,gain,larger,predicted")
     parser.add_argument("--modes", default=",".join(MODES))
     parser.add_argument("--eagle", type=Path)
     given = parser.parse_args()
@@ -371,7 +392,7 @@ def main() -> None:
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads; embedded model, fp32")
     only = given.only.split(",")
     with tempfile.TemporaryDirectory() as scratch:
-        guessing = {"lossless", "sampling", "gain", "predicted"} & set(only)
+        guessing = {"lossless", "sampling", "gain", "larger", "predicted"} & set(only)
         modes = ways(loaded, given.modes.split(",") if guessing else (), given.eagle, Path(scratch))
         if "products" in only:
             products(loaded)
@@ -383,6 +404,8 @@ def main() -> None:
             plain(loaded, given.rounds)
         if "gain" in only:
             gains(loaded, given.rounds, modes)
+        if "larger" in only:
+            larger(loaded, given.rounds, modes)
         if "predicted" in only:
             predicted(loaded, given.rounds, modes)
 
