@@ -19,13 +19,15 @@ from typing import Any
 import pytest
 
 openai = pytest.importorskip("openai", reason="the server is tested by OpenAI's client: the dev extra")
-pytest.importorskip("uvicorn", reason="the server needs the serve extra")
+uvicorn = pytest.importorskip("uvicorn", reason="the server needs the serve extra")
 
 import httpx  # noqa: E402
 
+from dovetail.app.serving.backend import Backend, Ticket  # noqa: E402
+from dovetail.app.serving.front import Front  # noqa: E402
 from dovetail.app.serving.launch import Address, listening_at  # noqa: E402
 from dovetail.app.serving.limits import Limits  # noqa: E402
-from dovetail.app.serving.server import Server, serve  # noqa: E402
+from dovetail.app.serving.server import Server, _watch, serve  # noqa: E402
 from dovetail.design.resolve import weights_of  # noqa: E402
 from dovetail.model import Model  # noqa: E402
 from dovetail.runtime.decode import generate  # noqa: E402
@@ -36,6 +38,7 @@ from dovetail.runtime.load import Loaded, load  # noqa: E402
 from dovetail.runtime.serving.engine import Engine  # noqa: E402
 from dovetail.runtime.serving.link import Link  # noqa: E402
 from dovetail.runtime.serving.link import serve as serve_engine  # noqa: E402
+from dovetail.runtime.serving.request import Made  # noqa: E402
 
 PROMPT = 'import json\n\n\nclass Cache:\n    """Keeps'
 SECRET = "a key"
@@ -254,6 +257,58 @@ def test_a_wrong_key(here: Here, key: str) -> None:
     if key == "wrong":
         with pytest.raises(openai.AuthenticationError):
             here.client(key).models.list()
+
+
+@pytest.mark.parametrize("key", ["schlüssel", "of a file\n"])
+def test_a_key_of_any_characters(key: str) -> None:
+    app = Front(Backend(), None, "it", key, Limits()).app()
+
+    async def asked(given: bytes) -> int:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://here") as client:
+            headers = [(b"authorization", b"Bearer " + given)]
+            return (await client.get("/v1/models/other", headers=headers)).status_code
+
+    assert asyncio.run(asked(key.strip().encode())) == 404  # the key is right, the model is another
+    assert asyncio.run(asked(b"schl")) == 401
+
+
+@pytest.mark.parametrize("token", [60_000, 10**12])
+def test_an_echo_of_a_token_that_does_not_exist(here: Here, token: int) -> None:
+    body = json.dumps({"model": "it", "prompt": [token], "echo": True}).encode()
+    found = here.post("completions", body)
+    assert (found.status_code, found.json()["error"]["param"]) == (400, "prompt")
+
+
+def test_who_waited_long_for_a_text_has_not_left_it_unread() -> None:
+    began = time.monotonic() - 100
+    ticket = Ticket((0,), began, taken=began)
+    ticket.put(Made(0, (1,), "length"))  # all of it at once, after 100 seconds in the queue
+    assert ticket.late
+    assert time.monotonic() - ticket.taken < 50
+    ticket.taken = began
+    ticket.put(Made(0, (1,), None))  # the first is still unread: its age counts
+    assert ticket.taken == began
+
+
+def test_idleness_begins_where_an_answer_ends() -> None:
+    async def watched() -> tuple[bool, bool]:
+        backend = Backend()
+        backend.alive = True
+        front = Front(backend, None, "it", None, Limits())
+        front.last = time.monotonic() - 100  # one answer, begun long ago
+        ticket = Ticket((0,), front.last)
+        backend.writing.add(ticket)
+        server = Server(uvicorn.Config(front.app()))
+        job = asyncio.create_task(_watch(server, front, 50.0))
+        await asyncio.sleep(0.5)
+        backend.writing.discard(ticket)
+        await asyncio.sleep(0.5)
+        after = server.should_exit
+        front.last -= 100
+        await asyncio.wait_for(job, 60)
+        return after, server.should_exit
+
+    assert asyncio.run(watched()) == (False, True)
 
 
 def test_an_unknown_model_or_path(here: Here) -> None:

@@ -37,7 +37,7 @@ class Ticket:
     requests: tuple[int, ...]
     began: float
     open: set[int] = field(default_factory=set)  # requests that are not over
-    taken: float = 0.0  # when the client was last ready for more
+    taken: float = 0.0  # when the client was last ready for more, or the oldest that is unread came
     gone: bool = False
     task: asyncio.Task[None] | None = None
     _made: deque[Made] = field(default_factory=deque)
@@ -49,6 +49,8 @@ class Ticket:
         return len(self._made) >= _FULL or (not self.open and bool(self._made))
 
     def put(self, made: Made) -> None:
+        if not self._made:  # a client that waited for this, however long, has not left it unread
+            self.taken = time.monotonic()
         self._made.append(made)
         self._wake.set()
 

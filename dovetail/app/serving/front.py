@@ -48,7 +48,7 @@ class Front:
 
     def __init__(self, backend: Backend, tokenizer: Any, model: str, key: str | None, limits: Limits) -> None:
         self.backend, self.tokenizer, self.model, self.limits = backend, tokenizer, model, limits
-        self._key = None if key is None else key.encode()
+        self._key = None if key is None else key.strip().encode()
         self._created = int(time.time())
         self.last = time.monotonic()  # when a request came last
 
@@ -94,7 +94,7 @@ class Front:
         if self._key is None:
             return
         kind, _, given = request.headers.get("authorization", "").partition(" ")
-        if kind.lower() != "bearer" or not hmac.compare_digest(given.strip().encode(), self._key):
+        if kind.lower() != "bearer" or not hmac.compare_digest(given.strip().encode("latin-1"), self._key):
             raise ApiError(401, "No API key, or a wrong one. Try: Authorization: Bearer KEY", code="invalid_api_key")
 
     def _check_model(self, name: str) -> None:
@@ -126,8 +126,10 @@ class Front:
         asked = read(AskedCompletion, await self._body(request))
         self._check_model(asked.model)
         prompts = [await self._tokens(one) if isinstance(one, str) else one for one in asked.prompts]
-        echoes = [_text(self.tokenizer, one) if asked.echo else "" for one in asked.prompts]
         most = asked.max_tokens or _DEFAULT_TOKENS
+        for prompt in prompts:  # before a tokenizer is asked for the text of tokens that do not exist
+            self._check_size(prompt, most)
+        echoes = [_text(self.tokenizer, one) if asked.echo else "" for one in asked.prompts]
         form = CompletionForm(self.model, asked.stream and asked.usage_in_stream)
         return self._begun(asked, prompts, echoes, most, asked.stops, asked.logprobs, form)
 
@@ -139,6 +141,7 @@ class Front:
         prompt = await self._tokens(text, special=plain)
         most = asked.max_completion_tokens or asked.max_tokens
         most = most or max(1, min(self.backend.facts.longest - len(prompt), self.limits.new_tokens))
+        self._check_size(prompt, most)
         logprobs = (asked.top_logprobs or 0) if asked.logprobs else None
         stops = [*asked.stops, *(chat.PLAIN_STOPS if plain else ())]
         form = ChatForm(self.model, asked.stream and asked.usage_in_stream)
@@ -148,9 +151,7 @@ class Front:
         self, asked: Asked, prompts: Sequence[Sequence[int]], echoes: Sequence[str], most: int, stops: Sequence[str],
         logprobs: int | None, form: Form,
     ) -> Answer:  # fmt: skip
-        """Ask the engine: `n` texts of each prompt."""
-        for prompt in prompts:
-            self._check_size(prompt, most)
+        """Ask the engine: `n` texts of each prompt, whose sizes were checked."""
         seed = int.from_bytes(os.urandom(7), "little") if asked.seed is None else asked.seed
         requests = [
             Request(

@@ -110,7 +110,9 @@ async def _watch(server: Server, front: Front, idle_s: float) -> None:
     """Stop when the engine is gone, or when nobody has asked for anything for long."""
     while not server.should_exit:
         await asyncio.sleep(0.2)
-        idle = not front.backend.writing and idle_s and time.monotonic() - front.last > idle_s
+        if front.backend.writing:  # idleness begins where an answer ends
+            front.last = time.monotonic()
+        idle = idle_s and time.monotonic() - front.last > idle_s
         if idle or not front.backend.alive:
             server.should_exit = True
 
