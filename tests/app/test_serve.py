@@ -550,6 +550,29 @@ def test_an_address_that_is_taken(capsys: pytest.CaptureFixture[str]) -> None:
     assert f"127.0.0.1:{port}: cannot listen" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("asked", [signal.SIGINT, signal.SIGTERM])
+def test_a_model_that_is_still_loading_is_not_waited_for(
+    asked: signal.Signals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from dovetail.app.cli import main
+    from dovetail.app.serving import launch
+
+    loaded = []
+
+    @contextmanager
+    def loading(*_: Any) -> Iterator[Any]:
+        signal.raise_signal(asked)
+        loaded.append(True)
+        raise OSError("loaded to the end")
+        yield
+
+    monkeypatch.setattr(launch, "ready", loading)
+    before = signal.getsignal(asked)
+    assert main(["serve", "embedded", "--port", "0", "--quiet"]) == 130
+    assert not loaded
+    assert signal.getsignal(asked) is before
+
+
 def streamed(client: Any, new: int) -> Any:
     return client.completions.create(model="embedded", prompt=PROMPT, max_tokens=new, temperature=0, stream=True)
 

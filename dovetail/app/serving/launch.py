@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from threading import Event
 from types import FrameType
 from typing import Any
 
@@ -88,13 +89,19 @@ def serve(
         port = listening.getsockname()[1]
         host = f"[{address.host}]" if ":" in address.host else address.host
         face = {"model": name, "folder": folder, "key": address.key, "limits": limits, "idle_s": address.idle_s}
-        with _front(listening, limits.drain_s) as (process, end), ready(found, how, ways) as here:
+        begun = Event()
+        with _front(listening, limits.drain_s, begun) as (process, end), ready(found, how, ways) as here:
             listening.close()
             about = {
                 "model": name, "recipe": how.name, "kernels": here.loaded.arithmetic, "speculate": here.guesser,
                 "acceptance": "relaxed" if is_relaxed(how, ways) else "lossless", "url": f"http://{host}:{port}/v1",
             }  # fmt: skip
-            _run(here, end, face, batching, lambda: told(about))
+
+            def serving() -> None:
+                begun.set()
+                told(about)
+
+            _run(here, end, face, batching, serving)
     if process.returncode:
         what = f"the process that speaks HTTP ended with {process.returncode}"
         raise DovetailError(what, where="serve", hint="what it printed above", exit_code=CHECK_FAILED)
@@ -146,7 +153,9 @@ def listening_at(address: Address, stall_s: float) -> Iterator[socket.socket]:
 
 
 @contextmanager
-def _front(listening: socket.socket, drain_s: float) -> Iterator[tuple[subprocess.Popen[bytes], socket.socket]]:
+def _front(
+    listening: socket.socket, drain_s: float, begun: Event
+) -> Iterator[tuple[subprocess.Popen[bytes], socket.socket]]:
     """The process that speaks HTTP, and this end of the socket to it; it is told when this process shall stop."""
     mine, theirs = socket.socketpair()
     numbers = (listening.fileno(), theirs.fileno())
@@ -155,7 +164,7 @@ def _front(listening: socket.socket, drain_s: float) -> Iterator[tuple[subproces
         few = {**os.environ, "OMP_NUM_THREADS": "1"}  # it computes nothing
         process = subprocess.Popen(command, pass_fds=numbers, stdin=subprocess.DEVNULL, env=few)
         theirs.close()
-        with _passed_on(process):
+        with _passed_on(process, begun):
             try:
                 yield process, mine
             finally:
@@ -168,10 +177,12 @@ def _front(listening: socket.socket, drain_s: float) -> Iterator[tuple[subproces
 
 
 @contextmanager
-def _passed_on(process: subprocess.Popen[bytes]) -> Iterator[None]:
-    """Signals that ask this process to stop ask that one; this one ends when that has."""
+def _passed_on(process: subprocess.Popen[bytes], begun: Event) -> Iterator[None]:
+    """Signals that ask this process to stop ask that one; this one ends when that has. At once, before it serves."""
 
     def tell(_: int, __: FrameType | None) -> None:
+        if not begun.is_set():  # nothing is in flight, and a model may take minutes to load
+            raise KeyboardInterrupt
         process.send_signal(signal.SIGTERM)
 
     before = {one: signal.signal(one, tell) for one in (signal.SIGTERM, signal.SIGINT)}
