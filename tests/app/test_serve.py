@@ -531,6 +531,7 @@ def process(*options: str) -> Iterator[tuple[subprocess.Popen[str], dict[str, An
     [
         (["--api-key", "a", "--no-api-key"], "a key that nobody is asked for"),
         (["--api-key", "a", "--out", "kept"], "a key that would be kept"),
+        (["--cache-memory", "0 GiB"], "no memory"),
         (["--max-body", "4"], "--max-body"), (["--speculate", "medusa+medusa"], "names two of a kind"),
     ],
 )  # fmt: skip

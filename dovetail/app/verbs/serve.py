@@ -96,6 +96,8 @@ def serve(
         max_new or UNLIMITED, queue, stall, drain,
     )  # fmt: skip
     cache = None if cache_memory is None else int(parse(cache_memory, "byte", where="--cache-memory"))
+    if cache is not None and cache < 1:
+        raise DovetailError("no memory for keys and values", where="--cache-memory", hint="--cache-memory '2 GiB'")
     shown = key if key != given else None
     progress(f"loading {model} …", quiet=quiet)
     run(
