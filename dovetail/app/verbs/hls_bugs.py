@@ -101,9 +101,12 @@ def build(
 ) -> None:
     """Build a data set of proven bugs from the designs that ship: JSON lines by split, designs, a card."""
     from dovetail.app.hls_bugs_screen import built
-    from dovetail.hls.inject.dataset import PARTS, write
+    from dovetail.core.files import check_ours
+    from dovetail.hls.inject.dataset import MARK, PARTS, write
     from dovetail.hls.inject.dataset import build as made
 
+    if not (out / PARTS).is_dir():  # there, a build was stopped
+        check_ours(out, MARK)
     done = made(count, seed, tell=lambda line: progress(line, quiet=quiet or json), keep=out / PARTS)
     summary = write(done, out, count, seed)
     emit(Answer("hls dataset build", summary, lambda: built(summary, str(out))), as_json=json, quiet=quiet)

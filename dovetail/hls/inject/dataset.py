@@ -26,6 +26,7 @@ from dovetail.hls.inject.splits import SHARES, grouped, split_of
 from dovetail.hls.inject.syntax import read
 from dovetail.hls.inject.testbench import bench_of
 
+MARK = "designs.jsonl"  # by which our folders are known
 PARTS = ".parts"  # of a build that is not finished
 SPLITS = ("train", "valid", "test")
 LEAST = 16  # mutants tried of a design, however small the data set
@@ -196,9 +197,7 @@ def write(
     for split in SPLITS:
         _lines(folder / f"{split}.jsonl", (row for row in built.rows if row["split"] == split))
     known = shelf or {}
-    _lines(
-        folder / "designs.jsonl", (design_row(known.get(name) or shipped(name), name) for name in sorted(built.designs))
-    )
+    _lines(folder / MARK, (design_row(known.get(name) or shipped(name), name) for name in sorted(built.designs)))
     summary = summary_of(built, count, seed)
     write_text(folder / "README.md", card(summary))
     shutil.rmtree(folder / PARTS, ignore_errors=True)

@@ -15,6 +15,7 @@ pytest.importorskip("tree_sitter_cpp")
 if shutil.which("g++") is None or find_spec("hls4ml") is None:
     pytest.skip("needs g++ and the open headers of the hls4ml wheel", allow_module_level=True)
 
+from dovetail.app.cli import main
 from dovetail.core.errors import DovetailError
 from dovetail.hls.design import Contract, Design, Oracle, Port
 from dovetail.hls.inject.dataset import build, write
@@ -132,6 +133,21 @@ def test_a_small_data_set_replays_and_is_the_same_twice(tmp_path: Path) -> None:
         assert row["source"] != designs[row["design"]].source
     broken = [{**row, "source": designs[row["design"]].source} for row in rows if "execution" in row["witness"]]
     assert replay_rows(designs, broken).held == 0
+
+
+def test_a_folder_of_other_things_is_not_written_into(tmp_path: Path) -> None:
+    (tmp_path / "README.md").write_text("mine")
+    assert main(["hls", "dataset", "build", "--count", "1", "--out", str(tmp_path), "--quiet"]) != 0
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("README.md", "mine")]
+
+
+def test_the_first_of_equal_scores_is_kept_however_they_come() -> None:
+    """Few values in many places: scores that are equal are pushed down the list by larger ones."""
+    design = shipped("llm/topk")
+    few = replace(design.contract.port("score"), low=-2, high=2)
+    contract = replace(design.contract, ports=(few, *design.contract.ports[1:]))
+    tests = drawn_for(contract, "ties")
+    assert [seen.end for seen in judge(replace(design, contract=contract), [design.source], tests)] == ["done"]
 
 
 def test_only_the_classes_asked_for_are_injected() -> None:

@@ -1,5 +1,5 @@
 #include <cstdint>
-// The K largest scores with their places, by insertion into a short sorted list; equal scores keep their order.
+// The K largest scores with their places, by insertion into a short sorted list; of equal ones the first.
 static const int N = 24, K = 5;
 
 void topk(const int16_t score[N], int16_t best[K], uint8_t index[K]) {
@@ -21,16 +21,18 @@ SCAN:
 #pragma HLS PIPELINE II=1
         int16_t value = score[i];
         uint8_t at = (uint8_t)i;
+        bool placed = false;
     INSERT:
         for (int k = 0; k < K; k++) {
 #pragma HLS UNROLL
-            if (value > top[k]) {
+            if (placed || value > top[k]) {
                 int16_t old = top[k];
                 uint8_t from = place[k];
                 top[k] = value;
                 place[k] = at;
                 value = old;
                 at = from;
+                placed = true;
             }
         }
     }
