@@ -11,6 +11,7 @@ import os
 import selectors
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import tempfile
@@ -26,6 +27,7 @@ from dovetail.core.errors import DovetailError
 NOBODY = 65534
 SHOWN = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/etc/ld.so.cache", "/etc/alternatives")
 TICK_S = 0.02
+BLOCK = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +157,7 @@ def run(
         "nobody": not reader,
         "status": write,
     }
-    with open(work / ".stdin", "wb+") as given:
+    with tempfile.TemporaryFile() as given:
         given.write(stdin)
         given.seek(0)
         started = time.monotonic()
@@ -169,6 +171,7 @@ def run(
         out, err, stopped = _watch(process, work, limits, started)
     finally:
         _end(process)
+        _strip(work)
         with os.fdopen(read) as status:
             said = [json.loads(line) for line in status if line.strip()]
     return _ran(said, out, err, stopped, time.monotonic() - started)
@@ -239,17 +242,31 @@ def _resident(pid: int) -> int:
     total = 0
     with suppress(OSError, ValueError, IndexError):
         total += int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-        for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
-            total += _resident(int(child))
+        for thread in Path(f"/proc/{pid}/task").iterdir():  # a child belongs to the thread that forked it
+            for child in (thread / "children").read_text().split():
+                total += _resident(int(child))
     return total
 
 
 def _used(folder: Path) -> int:
-    total = 0
-    with suppress(OSError):
-        for entry in os.scandir(folder):
-            total += entry.stat(follow_symlinks=False).st_size if entry.is_file(follow_symlinks=False) else 0
-    return total
+    """Bytes of all files below a folder; an entry counts a block at least, for it takes one."""
+    return sum(max(BLOCK, status.st_size) for _, status in _below(folder))
+
+
+def _below(folder: Path) -> Iterator[tuple[str, os.stat_result]]:
+    """All entries of a folder at any depth; links are not followed, what goes away meanwhile is left out."""
+    for place, folders, files in os.walk(folder):
+        for name in (*folders, *files):
+            with suppress(OSError):
+                path = os.path.join(place, name)
+                yield path, os.lstat(path)
+
+
+def _strip(work: Path) -> None:
+    """Leave files and folders only: a link that the command made would lead the next writer out of the folder."""
+    for path, status in _below(work):
+        if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):
+            os.unlink(path)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -107,6 +107,43 @@ int main() {
     assert ran(work, source).out == "-1 -1"
 
 
+def test_links_that_a_program_leaves_lead_nobody_out(work: Path, tmp_path: Path) -> None:
+    kept = tmp_path / "kept.txt"
+    kept.write_text("as it was")
+    (work / "deep").mkdir()
+    (work / "deep").chmod(0o777)
+    names = (".stdin", "oracle.json", "deep/one.cpp")
+    made = "".join(f'symlink("{kept}", "{name}"); ' for name in names)
+    source = f'#include <sys/stat.h>\n#include <unistd.h>\nint main() {{ {made} mkfifo("pipe", 0666); }}'
+    assert ran(work, source).code == 0
+    assert run(["/bin/cat"], work, stdin=b"given").out == "given"
+    assert not any((work / name).is_symlink() for name in names)
+    assert not (work / "pipe").exists()
+    assert kept.read_text() == "as it was"
+
+
+def test_files_in_folders_count(work: Path) -> None:
+    filler = """#include <cstdio>
+#include <string>
+#include <sys/stat.h>
+int main() {
+    static char block[1 << 20];
+    mkdir("deep", 0700);
+    for (int i = 0; ; i++) {
+        FILE *f = fopen(("deep/" + std::to_string(i % 100)).c_str(), "a");
+        if (f) { fwrite(block, sizeof block, 1, f); fclose(f); }
+    }
+}"""
+    assert ran(work, filler, Limits(wall_s=5.0, disk=40 << 20)).stopped == "disk"
+
+
+def test_children_of_threads_count(work: Path) -> None:
+    hoard = HOARD.replace("int main() {", "int grow() {").replace("#include <cstdlib>", "#include <cstdlib>\n"
+        "#include <thread>\n#include <sys/wait.h>\n#include <unistd.h>")  # fmt: skip
+    hoard += "\nint main() { std::thread([] { if (!fork()) grow(); wait(nullptr); }).join(); }"
+    assert ran(work, hoard).stopped == "memory"
+
+
 def test_signals_and_statuses_come_back(work: Path) -> None:
     assert run(["/bin/sh", "-c", "exit 7"], work).code == 7
     assert run(["/bin/sh", "-c", "kill -SEGV $$"], work).code == -11
