@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from dovetail.accel.arithmetic.norm import Norm
-from dovetail.accel.arithmetic.rounding import BYTE, Ints
+from dovetail.accel.arithmetic.rounding import Ints
 from dovetail.accel.lowering.weights import Matrix
 
 
@@ -139,4 +139,3 @@ class Pool(Step):
 
 
 OPERANDS = ".operands"  # what a quantised tensor is called after its source
-CACHE = Format(BYTE, 0)

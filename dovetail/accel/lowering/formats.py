@@ -33,7 +33,7 @@ def formats(graph: g.Graph, observed: Observed) -> dict[str, Format]:
             found[node.name] = Format(WORD, fitting(observed.top(last), WORD, ROOM_WORD))
         else:
             found[node.name] = _format(node, found, observed)
-    return found | _caches(graph, observed, found)
+    return found | _caches(graph, observed)
 
 
 def _stream(graph: g.Graph, observed: Observed) -> dict[str, int]:
@@ -53,7 +53,7 @@ def _format(node: g.Node, found: dict[str, Format], observed: Observed) -> Forma
     return Format(HALF, fitting(observed.top(node.name), HALF, ROOM_HALF))
 
 
-def _caches(graph: g.Graph, observed: Observed, found: dict[str, Format]) -> dict[str, Format]:
+def _caches(graph: g.Graph, observed: Observed) -> dict[str, Format]:
     """Keys have 8 bits more than the cache holds; values are what it holds; attention has 8 bits more than values."""
     changed = {}
     for node in graph.of(g.Attention):

@@ -225,7 +225,7 @@ def _expected(
             state.limits.append("the reference itself fails on every input of the contract")
         return good
     if design.oracle and design.oracle.kind == "python":
-        return python_outcomes(design, contract, tests, state.work, state.limits)
+        return python_outcomes(design, contract, tests, state.work)
     return None
 
 

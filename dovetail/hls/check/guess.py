@@ -15,8 +15,6 @@ _HALF = re.compile(
 )
 _UNINITIALISED = re.compile(r"^\s*(?:static\s+)?[\w:<>, ]+\s+\w+(?:\[[^\]]*\])*\s*;")
 
-Change = tuple[int, str, str]
-
 
 def class_of_change(before: str, after: str, source: str = "") -> str:
     """The class of a change from `before`, which was right, to `after`; MISMATCH when none of the known ones."""

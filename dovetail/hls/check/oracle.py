@@ -35,9 +35,7 @@ json.dump(out, open("oracle.json", "w"))
 """
 
 
-def python_outcomes(
-    design: Design, contract: Contract, tests: Sequence[Test], work: Path, limits: list[str]
-) -> dict[int, Outcome]:
+def python_outcomes(design: Design, contract: Contract, tests: Sequence[Test], work: Path) -> dict[int, Outcome]:
     """What a Python function says of each test; it runs in the sandbox too.
 
     It gets the ports that are read, as NumPy arrays of their shapes (scalars as numbers), by name, and returns a

@@ -24,7 +24,6 @@ ENVIRONMENT = {
 RUN = Limits(wall_s=240.0, cpu_s=240.0, memory=2 << 30, output=16 << 20)
 COMPILE = Limits(wall_s=240.0, cpu_s=240.0, memory=3 << 30, output=16 << 20)
 AT_ONCE = 40
-_ENDS = {71: "different", 72: "count", 73: "budget", 74: "left"}
 _UNDEFINED = re.compile(r"(m\d+|reference):(\d+):\d+: runtime error: (.*?)(?:  |$)")
 _ADDRESS = re.compile(r"ERROR: AddressSanitizer: ([\w-]+)")
 _EVENT = re.compile(r"dovetail-event: ([\w-]+) ?(\S*)")

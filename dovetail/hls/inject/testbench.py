@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dovetail.hls.design import Design, Port
 from dovetail.hls.inject.batch import hoisted
 from dovetail.hls.inject.inputs import Test, drawn_for, read_ports
-from dovetail.hls.signature import Parameter, top_function
 
 
 def bench_of(design: Design, inputs: Sequence[Test] | None = None) -> str:
@@ -20,13 +19,12 @@ def bench_of(design: Design, inputs: Sequence[Test] | None = None) -> str:
     used = list(inputs if inputs is not None else drawn_for(contract, f"bench/{design.name}", 2)[-3:])
     reference = design.oracle.source if design.oracle else ""
     includes, body = hoisted(reference)
-    parameters = {p.name: p for p in top_function(design.source, contract.top).parameters}
     ports = read_ports(contract)
     steps = []
     for test in used:
         for call in range(contract.calls):
             values = dict(zip([p.name for p in ports], test[call * len(ports) : (call + 1) * len(ports)]))
-            steps.append(_step(design, parameters, values))
+            steps.append(_step(design, values))
     return "\n".join(
         [
             *includes,
@@ -54,7 +52,7 @@ static int differs(double got, double want, double atol, double rtol) {
 }"""
 
 
-def _step(design: Design, parameters: dict[str, Parameter], values: dict[str, tuple[float, ...]]) -> str:
+def _step(design: Design, values: dict[str, tuple[float, ...]]) -> str:
     lines = ["    {"]
     for port in design.contract.ports:
         for side in ("d", "r"):

@@ -11,8 +11,6 @@ from dovetail.hls.signature import parse, text, walk
 
 LOOPS = ("for_statement", "while_statement", "do_statement")
 LONGEST = 1 << 16  # iterations that are ever enumerated
-_FLAGS = ("off", "rewind", "complete", "cyclic", "block", "inter", "intra", "false", "true", "raw", "war", "waw",
-          "skip_exit_check", "disable_start_propagation")  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

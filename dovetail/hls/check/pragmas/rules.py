@@ -456,7 +456,7 @@ def inner_loops(function: Function, every: Sequence[Function]) -> Iterator[Findi
 
 
 def _not_unrolled(function: Function, loop: Any, unrolled: Sequence[Pragma], region: Region) -> str:
-    values = loop.values(_with_counters(function, loop))
+    values = loop.values(function.known)
     if values is None and region.pipelined:
         return "its trip count is not a constant, so it cannot be unrolled"
     count = len(values) if values is not None else 0
@@ -468,11 +468,6 @@ def _not_unrolled(function: Function, loop: Any, unrolled: Sequence[Pragma], reg
     if not region.pipelined and not unrolled and count > 1:
         return f"{count} iterations in a row in every unrolled copy"
     return ""
-
-
-def _with_counters(function: Function, loop: Any) -> dict[str, int]:
-    """Constants; counters of outer loops are no constants, so a bound that uses one is not."""
-    return dict(function.known)
 
 
 def false_dependences(function: Function, every: Sequence[Function]) -> Iterator[Finding]:

@@ -51,7 +51,7 @@ def by_hand(source: Source) -> Iterator[Mutant]:
         if loop.step != 1 or not loop.trip or loop.body.type != "compound_statement" or _nested(loop):
             continue
         update = loop.node.child_by_field_name("update")
-        inner = _text_without_pragmas(source, loop)
+        inner = _text_without_pragmas(loop)
         if "continue" in inner or "break" in inner:
             continue
         for factor, stride in ((2, 0), (2, 2), (3, 1)):
@@ -75,7 +75,7 @@ def _nested(loop: Loop) -> bool:
     )
 
 
-def _text_without_pragmas(source: Source, loop: Loop) -> str:
+def _text_without_pragmas(loop: Loop) -> str:
     return " ".join(text(n) for n in loop.body.named_children if n.type not in ("preproc_call", "comment"))
 
 

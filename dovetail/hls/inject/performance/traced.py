@@ -129,7 +129,7 @@ def _program(design: Design, source: Source) -> str:
         ]
     includes, body_text = hoisted(apply(source.source, edits))
     births = "".join(
-        _birth(design, source, number, array)
+        _birth(design, number, array)
         for number, array in enumerate(source.arrays)
         if array.function == design.contract.top and array.parameter
     )
@@ -155,7 +155,7 @@ def _element(array: Array) -> str:
     return f"sizeof({array.name}{'[0]' * len(array.shape)})"
 
 
-def _birth(design: Design, source: Source, number: int, array: Array) -> str:
+def _birth(design: Design, number: int, array: Array) -> str:
     port = design.contract.port(array.name)
     return f"born({number}, p_{port.name}, sizeof({port.ctype}) * {port.elements}, sizeof({port.ctype}));"
 
@@ -224,14 +224,11 @@ def _trace(events: np.ndarray, sites: tuple[Site, ...], arrays: tuple[Array, ...
 def replay(trace: Trace, source: Source, top: str) -> Profile:
     """What hardware with the pragmas of `source` makes of an execution."""
     asked = hints(source)
-    sizes = dict(trace.rounds)
     units: dict[tuple[str, int | None], dict[object, list[Touch]]] = {}
     for touch in trace.touches:
         site = trace.sites[touch.site]
         unit = unit_of(site.loops, site.function, asked)
-        units.setdefault((site.function, unit), {}).setdefault(_iteration(asked, site, touch, unit, sizes), []).append(
-            touch
-        )
+        units.setdefault((site.function, unit), {}).setdefault(_iteration(asked, site, touch, unit), []).append(touch)
     intervals, copies, cycles = {}, {}, 0
     for (_, unit), steps in units.items():
         if unit is None:
@@ -254,7 +251,7 @@ def replay(trace: Trace, source: Source, top: str) -> Profile:
     )
 
 
-def _iteration(asked: Hints, site: Site, touch: Touch, unit: int | None, sizes: dict[int, int]) -> object:
+def _iteration(asked: Hints, site: Site, touch: Touch, unit: int | None) -> object:
     """Which step of its pipeline a touch belongs to; with a loop kept rolled inside, the step of that loop."""
     if unit is None:
         return touch.serials
