@@ -84,9 +84,13 @@ class Program:
     missing: tuple[str, ...] = ()
 
     def shapes(self) -> tuple[Shape, ...]:
-        """What the compiler says about each port."""
+        """What the compiler says about each port. Raises `DovetailError` where the program ends before it can say."""
         ran = run([self.path], self.path.parent, RUN, env=_SANITIZERS)
         rows = [line.split(maxsplit=4) for line in ran.out.splitlines() if line.startswith("port ")]
+        if len(rows) != len(self.signature.parameters):
+            why = f"stopped: {ran.stopped}" if ran.stopped else f"exit status {ran.code}"
+            raise DovetailError(f"the program ends before '{self.signature.name}' is called", where=self.source.stem,
+                                why=why, hint="look at what globals are initialised with")  # fmt: skip
         return tuple(Shape(row[2], int(row[3]), tuple(row[4].split()) if len(row) > 4 else ()) for row in rows)
 
     def run(
@@ -122,7 +126,8 @@ class Program:
         said.chmod(0o666)
         env = {name: f"{options}:symbolize={int(symbols)}" for name, options in _SANITIZERS.items()}
         ran = run([self.path, given, said], work, limits, env=env)
-        return list(outcomes(said.read_text(errors="replace"), ran)), ran
+        answer = said.read_text(errors="replace") if said.is_file() else ""  # the program may have taken it away
+        return list(outcomes(answer, ran)), ran
 
 
 def encode(

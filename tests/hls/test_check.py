@@ -93,6 +93,27 @@ def test_streams_that_starve_and_streams_left_unread(streams: str) -> None:
     assert "2 elements of stream 'mid'" in left.message
 
 
+COPY = "for (int i = 0; i < 4; i++) b[i] = a[i]; }"
+TOP = "void top(int a[4], int b[4]) {"
+
+
+@pytest.mark.parametrize("reference", ["", f"{TOP} {COPY}"])
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        (f"#include <cstdlib>\nstatic int x = (abort(), 1);\n{TOP} {COPY}", "ends before 'top' is called"),
+        (f"#include <cstdlib>\nstatic int x = (exit(0), 1);\n{TOP} {COPY}", "ends before 'top' is called"),
+        (f"#include <cstdlib>\n{TOP} exit(0); }}", "ends the program"),
+        (f'#include <unistd.h>\n{TOP} unlink("design.out"); {COPY}', "without an answer"),
+    ],
+)
+def test_a_program_that_says_nothing_is_no_clean_one(source: str, said: str, reference: str) -> None:
+    ports = (Port("a", "int", "array", "in", (4,)), Port("b", "int", "array", "out", (4,)))
+    found = checked(source, reference, ports=ports, top="top").findings
+    assert [finding.kind for finding in found] == ["FAULT"]
+    assert said in found[0].message
+
+
 def test_what_cannot_be_checked_is_said(tmp_path: Path) -> None:
     broken = check(Design("void f(int a) { return b; }", Contract("f")))
     assert broken.findings[0].kind == "COMPILE"

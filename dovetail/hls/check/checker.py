@@ -117,7 +117,12 @@ def _checked(state: _Run, tests: int, static: bool) -> Contract:
     if program is None:
         _uncompiled(state, made)
         return design.contract
-    return _run(state, design, program, program.shapes(), tests)
+    try:
+        shapes = program.shapes()
+    except DovetailError as error:
+        state.findings.append(Finding("FAULT", 0, error.what, error.why, None, (), "run"))
+        return design.contract
+    return _run(state, design, program, shapes, tests)
 
 
 def _uncompiled(state: _Run, made: Compiled) -> None:
@@ -140,8 +145,12 @@ def _run(state: _Run, design: Design, program: Program, shapes: Sequence[Shape],
         expected = _expected(state, design, contract, stimulus, reference_program)
     trial = Trial(program, contract, design.source, stimulus, expected, reference)
     with state.stage("run"):
-        outcomes, _ = program.run(stimulus, budget=trial.budget, failures=2)
+        outcomes, ran = program.run(stimulus, budget=trial.budget, failures=2)
     state.tests = len(outcomes)
+    if not outcomes:
+        said = f"stopped: {ran.stopped}" if ran.stopped else f"exit status {ran.code}"
+        state.findings.append(Finding("FAULT", 0, "the program ends without an answer", said, None, (), "run"))
+        return contract
     with state.stage("shrink"):
         bad = ended_badly(trial, outcomes)
     if bad is not None:

@@ -50,8 +50,8 @@ class Trial:
 
 
 def bad_end(outcome: Outcome, leaks: frozenset[str] = frozenset(), leftovers: bool = False) -> str:
-    """Why an outcome is wrong whatever it computed: fault, budget, time, read-empty, write-full, leftover; or empty."""
-    if outcome.end in ("fault", "budget", "time"):
+    """Why an outcome is wrong whatever it computed: fault, budget, time, left, an event; or empty."""
+    if outcome.end in ("fault", "budget", "time", "left"):
         return outcome.end
     for kind, _, name in outcome.events:
         if kind != "leftover" or (not leftovers and name not in leaks):
@@ -90,6 +90,9 @@ def _finding(trial: Trial, outcome: Outcome, why: str, test: Test) -> Finding:
         message = f"a loop does not end: stopped after {outcome.steps:,} basic blocks"
         evidence = f"the reference needs {_most(trial):,}" if trial.expected else f"the budget is {trial.budget:,}"
         return _made("INF", lines, message, evidence, test, "loop budget")
+    if why == "left":
+        lines = _ranked(trial, [i for i, line in enumerate(trial.source.splitlines(), 1) if "exit" in line], near=True)
+        return _made("FAULT", lines, "the design ends the program", "exit status 0 inside the call", test, "run")
     kind, count, name = next(e for e in outcome.events if e[0] == why)
     lines = _ranked(trial, [*fault_of(outcome).frames, *_mentions(trial.source, name)], near=True)
     said = {
@@ -156,11 +159,9 @@ def differing(trial: Trial, outcomes: Sequence[Outcome]) -> list[tuple[Outcome, 
     out = []
     for outcome in outcomes:
         expected = (trial.expected or {}).get(outcome.index)
-        if expected is None or outcome.end not in ("done", "left"):
+        if expected is None or outcome.end != "done":
             continue
-        if outcome.end == "left":
-            out.append((outcome, Difference("the design", 0, -1, "an exit", "an answer")))
-        elif (seen := first_difference(outcome, expected, trial.contract)) is not None:
+        if (seen := first_difference(outcome, expected, trial.contract)) is not None:
             out.append((outcome, seen))
     return out
 
