@@ -129,6 +129,8 @@ def _check(asked: Asked) -> None:
         raise DovetailError(
             "no such run", where="compile", why="tokens from 0, a context of at least 8", hint="--context 256"
         )
+    if asked.simulate >= asked.context:
+        raise _too_long(1, asked)
     if asked.simulate:
         from dovetail.accel.simulate.verilator import verilator
 
@@ -138,8 +140,12 @@ def _check(asked: Asked) -> None:
 def _fits(ids: list[int], asked: Asked) -> None:
     made = asked.simulate or 1
     if len(ids) + made > asked.context:
-        why = f"{len(ids)} of the prompt and {made} to make, the context is {asked.context}"
-        raise DovetailError("more tokens than the context", where="--simulate", why=why, hint="a longer --context")
+        raise _too_long(len(ids), asked)
+
+
+def _too_long(prompt: int, asked: Asked) -> DovetailError:
+    why = f"{prompt} of the prompt and {asked.simulate or 1} to make, the context is {asked.context}"
+    return DovetailError("more tokens than the context", where="--simulate", why=why, hint="a longer --context")
 
 
 def _timed(work: Callable[[], Any]) -> tuple[Any, float]:

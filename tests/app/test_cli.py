@@ -699,10 +699,16 @@ def test_out_says_where_and_quiet_does_not(call: Call, tmp_path: Path) -> None:
 
 
 def verbs() -> dict[str, Any]:
-    commands = dict(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
-    groups = {name: found.commands for name, found in commands.items() if hasattr(found, "commands")}
-    inner = {f"{name} {verb}": found for name, verbs in groups.items() for verb, found in verbs.items()}
-    return {name: found for name, found in commands.items() if name not in groups} | inner
+    return dict(within("", typer.main.get_command(app)))
+
+
+def within(name: str, command: Any) -> Iterator[tuple[str, Any]]:
+    """A verb, or those of a group."""
+    if not hasattr(command, "commands"):
+        yield name, command
+        return
+    for verb, inner in command.commands.items():
+        yield from within(f"{name} {verb}".strip(), inner)
 
 
 @pytest.mark.parametrize("name", verbs())

@@ -324,7 +324,7 @@ def recall(
     quiet: Quiet = False,
     out: Out = None,
 ) -> None:
-    """Ask for notes in long texts under a recipe: what it leaves of a model's memory."""
+    """Ask a model for notes in long texts, under a recipe."""
     from dovetail.design.recall import recall as ask
 
     found = ask(

@@ -35,7 +35,7 @@ def inject(
     ] = None,
     count: Annotated[int, typer.Option(metavar="N", help="Bugs wanted.", min=1)] = 10,
     seed: Seed = 0,
-    to: Annotated[Path | None, typer.Option("--to", metavar="DIR", help="Write the buggy sources here.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Write the buggy sources here.")] = None,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -69,9 +69,9 @@ def inject(
         }
         for p in found.proven
     ]
-    if to is not None:
-        _sources(to, design.contract.top, rows)
-        progress(f"written: {to}", quiet=quiet or json)
+    if out is not None:
+        _sources(out, design.contract.top, rows)
+        progress(f"written: {out}", quiet=quiet or json)
     fates = {
         fate: sum(n for (_, f), n in found.fates.items() if f == fate)
         for fate in ("equivalent", "off-class", "uncompiled")
@@ -99,7 +99,7 @@ def build(
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Build a data set of proven bugs from the designs that ship: JSON lines by split, designs, a card."""
+    """Build a data set from the designs that ship."""
     from dovetail.app.hls_bugs_screen import built
     from dovetail.core.files import check_ours
     from dovetail.hls.inject.dataset import MARK, PARTS, write
