@@ -9,9 +9,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from dovetail.core.errors import DovetailError
-from dovetail.hls.design import ARRAY_MODES, SCALAR_MODES, STEPS, Contract, Port, plain
-
-ELEMENTS = 1 << 22  # a port with more elements is a mistake in the file
+from dovetail.hls.design import ARRAY_MODES, ELEMENTS, SCALAR_MODES, STEPS, Contract, Port, plain
 
 
 class _File(BaseModel):

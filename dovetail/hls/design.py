@@ -14,6 +14,7 @@ Order = Literal["any", "sorted", "distinct", "permutation"]
 SCALAR_MODES = ("ap_none", "ap_vld", "ap_ack", "ap_hs", "ap_ovld", "ap_stable", "s_axilite")
 ARRAY_MODES = ("ap_memory", "bram", "m_axi", "ap_fifo", "axis")
 STEPS = 20_000_000  # basic blocks a call may run when nothing better is known
+ELEMENTS = 1 << 22  # of a port; with more, the values of a few tests no longer fit into memory
 
 
 @dataclass(frozen=True, slots=True)

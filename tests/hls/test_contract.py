@@ -76,6 +76,11 @@ def test_probing_finds_extents_ranges_and_directions() -> None:
     assert found.contract.returns == "int"
 
 
+def test_a_port_that_no_memory_holds_is_refused() -> None:
+    with pytest.raises(DovetailError, match=r"too large to try .500,000,000 elements"):
+        infer_contract(Design("void top(int a[500000000], int b[4]) { b[0] = a[0]; }", Contract("top")))
+
+
 def test_probing_finds_how_long_streams_are(streams: str) -> None:
     inside, out = infer_contract(Design(streams, Contract("top"))).contract.ports
     assert (inside.shape, inside.direction) == ((8,), "inout") or (inside.shape, inside.direction) == ((8,), "in")

@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from dovetail.core.errors import DovetailError
 from dovetail.hls.check.shrink import Test
 from dovetail.hls.check.stimulus import LEAF, leaf_range, stimuli
-from dovetail.hls.design import ARRAY_MODES, SCALAR_MODES, Contract, Kind, Port
+from dovetail.hls.design import ARRAY_MODES, ELEMENTS, SCALAR_MODES, Contract, Kind, Port
 from dovetail.hls.harness import Outcome, Program, Shape
 from dovetail.hls.signature import Parameter
 
@@ -55,6 +56,11 @@ def interfaces(source: str) -> dict[str, tuple[str, int]]:
 def draft(program: Program, shapes: Sequence[Shape], source: str, call: str = "") -> Contract:
     """What the text and the compiler say, before anything ran."""
     told = interfaces(source)
+    large = next((shape.elements for shape in shapes if shape.elements > ELEMENTS), 0)
+    if large:
+        raise DovetailError("a port is too large to try", where=program.signature.name,
+                            why=f"{large:,} elements; at most {ELEMENTS:,} can be tried",
+                            hint="a contract with a smaller shape")  # fmt: skip
     ports = tuple(
         _port(parameter, shape, *told.get(parameter.name, ("", 0)))
         for parameter, shape in zip(program.signature.parameters, shapes)
