@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from dovetail.app.help import Verbs, add
-from dovetail.app.output import Answer, Json, Quiet, emit, progress
+from dovetail.app.output import Answer, Json, Out, Quiet, emit, progress
 from dovetail.core.errors import CHECK_FAILED, DovetailError
 
 Seed = Annotated[int, typer.Option(metavar="N", help="Draws designs, places and pairs.")]
@@ -116,6 +116,7 @@ def replay(
     folder: Annotated[Path, typer.Argument(help="A data set.")],
     json: Json = False,
     quiet: Quiet = False,
+    out: Out = None,
 ) -> None:
     """Run every witness of a data set again. Exit status 4 when one does not show."""
     from dovetail.app.hls_bugs_screen import replayed
@@ -128,6 +129,8 @@ def replay(
         Answer("hls dataset replay", data, lambda: replayed(done.total, done.held, done.lost), code),
         as_json=json,
         quiet=quiet,
+        out=out,
+        inputs=[folder],
     )
 
 
