@@ -214,7 +214,7 @@ def read_prompt(length: int, recipe: str) -> None:
     print(json.dumps(resident_bytes("VmHWM")))
 
 
-def longest(full: int = 1024, keep: int = 64) -> None:
+def longest(full: int, keep: int = 64) -> None:
     recipe = f"snapkv:keep={keep},window=32"
     print(f"\nlongest: peaks of processes, random 135M in fp32, prompt and two tokens; {recipe}\n")
     lengths = (full // 2, full)
@@ -399,12 +399,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--each", type=int, default=8)
+    parser.add_argument("--full", type=int, default=2048, help="tokens of the prompt that sets the budget of longest")
     parser.add_argument("--policies", default=",".join(POLICIES))
     parser.add_argument("--only", default="kernel,speed,longest,recall,perplexity,composed,predicted")
     given = parser.parse_args(argv)
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads")
     sections: dict[str, Callable[[], None]] = {
-        "kernel": lambda: kernel(given.rounds), "speed": lambda: speed(given.rounds), "longest": longest,
+        "kernel": lambda: kernel(given.rounds), "speed": lambda: speed(given.rounds),
+        "longest": lambda: longest(given.full),
         "recall": lambda: recalled(given.each, given.policies.split(",")),
         "perplexity": lambda: perplexities(given.policies.split(",")), "composed": lambda: composed(given.rounds),
         "predicted": lambda: predicted(given.rounds),
