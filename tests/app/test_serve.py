@@ -272,6 +272,18 @@ def test_a_key_of_any_characters(key: str) -> None:
     assert asyncio.run(asked(b"schl")) == 401
 
 
+def test_without_a_key_pages_of_a_browser_are_not_answered() -> None:
+    """They could be anybody's: a name that leads to this computer makes any page one of the same origin."""
+    app = Front(Backend(), None, "it", None, Limits()).app()
+
+    async def asked(headers: dict[str, str]) -> int:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://here") as client:
+            return (await client.post("/v1/completions", content=b"{", headers=headers)).status_code
+
+    assert asyncio.run(asked({"Origin": "http://elsewhere"})) == 403
+    assert asyncio.run(asked({})) == 400  # asked, and no JSON
+
+
 @pytest.mark.parametrize("token", [60_000, 10**12])
 def test_an_echo_of_a_token_that_does_not_exist(here: Here, token: int) -> None:
     body = json.dumps({"model": "it", "prompt": [token], "echo": True}).encode()

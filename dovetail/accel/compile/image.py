@@ -10,6 +10,7 @@ from dovetail.accel.compile.arrange import Places, place
 from dovetail.accel.compile.shape import Shape
 from dovetail.accel.golden.program import Normalise
 from dovetail.accel.lowering.weights import Matrix
+from dovetail.core.errors import DovetailError
 
 Words = npt.NDArray[np.uint8]  # (words, bytes of a word)
 
@@ -64,8 +65,8 @@ def _nibbles(matrix: Matrix, rows: Places, columns: Places, shape: Shape) -> Wor
 
     A group's lanes stand together: inputs keep their order but for what pads the end.
     """
-    assert matrix.codes is not None
-    assert matrix.steps is not None
+    if matrix.codes is None or matrix.steps is None:
+        raise DovetailError("a matrix without four-bit codes", where="weights image", why="it was lowered in 8 bits")
     codes = _placed(matrix.codes, rows, columns, shape)
     groups = -(-len(columns) // matrix.group)
     steps = place(matrix.steps.astype(np.int64) - 1, rows, 0)

@@ -355,7 +355,10 @@ def _vector(self: _Scheduler, step: p.Step, name: str, fields: dict[str, int], w
     while name not in self.rooms:
         made = self.steps[name]
         if isinstance(made, p.Rotate):
-            assert self.angles is not None
+            if self.angles is None:
+                raise DovetailError(
+                    "a rotation without angles", where=made.name, why="the program has no table of them"
+                )
             fields |= {"rotate": 1, "angles": self.angles.begin}
             reads.append(self.angles)
         elif isinstance(made, p.Activate):

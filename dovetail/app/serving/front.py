@@ -92,6 +92,8 @@ class Front:
 
     def _check_key(self, request: HttpRequest) -> None:
         if self._key is None:
+            if "origin" in request.headers:  # a page in this computer's browser, whoever wrote it
+                raise ApiError(403, "Pages are not answered without a key.", code="origin_refused")
             return
         kind, _, given = request.headers.get("authorization", "").partition(" ")
         if kind.lower() != "bearer" or not hmac.compare_digest(given.strip().encode("latin-1"), self._key):

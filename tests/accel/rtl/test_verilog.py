@@ -40,6 +40,10 @@ def test_verilator_has_nothing_to_say(folder: Path) -> None:
     except DovetailError as error:
         pytest.skip(str(error))
     lint(folder)
+    array = folder / "rtl" / "array.v"
+    array.write_text(array.read_text().replace("endmodule", "wire [3:0] narrow = 8'd200;\nendmodule", 1))
+    with pytest.raises(DovetailError, match="WIDTH"):
+        lint(folder)
 
 
 @pytest.mark.parametrize("tool", ["iverilog", "yosys"])
