@@ -90,7 +90,8 @@ class Batch:
         positions = None if depths is None else self.cache.positions(depths)
         states = self.runner.forward(nodes, self.cache, positions, visible)
         logits, kept = self.runner.logits(states), []
-        likeliest, relaxed = logits.argmax(-1).tolist(), self.proposer.relaxed if self.proposer else None
+        relaxed = self.proposer.relaxed if self.proposer else None
+        likeliest = logits.argmax(-1).tolist() if any(text.choose.sampling.greedy for text in self.texts) else []
         for row, (text, proposal) in enumerate(zip(self.texts, proposals, strict=True)):
             if text.choose.sampling.greedy:
                 path, made = agreed(proposal, likeliest[row].__getitem__)
