@@ -274,7 +274,7 @@ def _times(chosen: Candidate, clock_hz: float, context: int) -> dict[str, Any]:
                 "work": [_fields(work) for work in each],
             } for name, (found, each) in passes.items()
         },
-        "bottleneck": _bottleneck(passes["decode"], program.shape.word, port.interval),
+        "bottleneck": _bottleneck(passes["decode"], program.shape.macs, port.interval),
     }  # fmt: skip
 
 
@@ -317,12 +317,12 @@ def _perplexity(integers: IntegerModel, loaded: Loaded, asked: Asked, report: Re
     return {"float": real.perplexity, "integer": whole.perplexity}
 
 
-def _bottleneck(each: tuple[Any, list[Any]], word: int, interval: float) -> str:
+def _bottleneck(each: tuple[Any, list[Any]], macs: int, interval: float) -> str:
     """What a token waits for."""
     found, works = each
     moved = found.words * interval / found.cycles
-    busy = sum(work.products for work in works) / word / found.cycles
+    used = sum(work.products for work in works) / macs / found.cycles  # a token alone uses one row of the array
     slowest = max(works, key=lambda work: work.end - work.begin)
     share = (slowest.end - slowest.begin) / found.cycles
     what = f"{'memory' if moved > 0.5 else 'the engines'}: the port is busy {moved:.0%} of a token's time"
-    return f"{what}, the array {min(busy, 1.0):.0%}; the longest step is {slowest.name}, {share:.0%}"
+    return f"{what}, {used:.0%} of the array's products are used; the longest step is {slowest.name}, {share:.0%}"
