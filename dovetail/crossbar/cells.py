@@ -1,0 +1,96 @@
+"""Codes cut into slices, a slice a cell: what stands in which array, and the exact way back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dovetail.core.errors import DovetailError, did_you_mean
+from dovetail.crossbar.codes import Codes, Ints
+
+Digits = NDArray[np.int8]
+ENCODINGS = ("differential", "offset", "sign-magnitude")
+CELL_BITS = (1, 2, 4)
+
+
+@dataclass(frozen=True, slots=True)
+class Cells:
+    """How a signed code stands in cells that conduct and never less than nothing.
+
+    Parameters
+    ----------
+    bits : int
+        Of a cell: 1, 2 or 4.
+    encoding : str
+        ``differential``: positive and negative codes in two planes of arrays, each with its own conversions,
+        subtracted as numbers. ``offset``: ``code + 2**code_bits`` in one plane, one bit wider; ``2**code_bits`` times
+        the sum of the inputs is subtracted as a number (ISAAC, ISCA 2016). ``sign-magnitude``: two cells for each
+        digit whose currents subtract on the bitline, hence one plane of signed digits and converters with a sign.
+
+    Raises
+    ------
+    DovetailError
+        No such cell or encoding.
+    """
+
+    bits: int = 2
+    encoding: str = "differential"
+
+    def __post_init__(self) -> None:
+        if self.bits not in CELL_BITS:
+            hint = "1, 2 or 4: more levels are closer than today's devices can be programmed"
+            raise DovetailError(f"no cell of {self.bits} bits", where="cell bits", hint=hint)
+        if self.encoding not in ENCODINGS:
+            hint = did_you_mean(self.encoding, list(ENCODINGS))
+            raise DovetailError(f"unknown encoding '{self.encoding}'", where="encoding", hint=hint)
+
+    @property
+    def levels(self) -> int:
+        """The largest digit of a cell."""
+        return (1 << self.bits) - 1
+
+    @property
+    def signed(self) -> bool:
+        """Whether a bitline's sum may be negative."""
+        return self.encoding == "sign-magnitude"
+
+    @property
+    def polarities(self) -> tuple[int, ...]:
+        """The sign with which each plane's sums are added."""
+        return (1, -1) if self.encoding == "differential" else (1,)
+
+    @property
+    def devices(self) -> int:
+        """Cells of one digit, over all planes."""
+        return 1 if self.encoding == "offset" else 2
+
+    def offset(self, code_bits: int) -> int:
+        """What was added to every code."""
+        return 1 << code_bits if self.encoding == "offset" else 0
+
+    def slices(self, code_bits: int) -> int:
+        """Slices of a code whose magnitude has `code_bits`."""
+        return -(-(code_bits + (self.encoding == "offset")) // self.bits)
+
+    def place_values(self, code_bits: int) -> Ints:
+        """What one level of each slice is worth in codes, the lowest slice first."""
+        return np.array([1 << self.bits * s for s in range(self.slices(code_bits))], dtype=np.int32)
+
+    def split(self, codes: Codes) -> Digits:
+        """The digits of every cell, shape (planes, slices, outputs, inputs), the lowest slice first."""
+        code_bits, values = codes.grid.bits, codes.values
+        if self.encoding == "differential":
+            planes = np.stack([np.maximum(values, 0), np.maximum(-values, 0)])
+        else:
+            planes = (values + self.offset(code_bits) if self.encoding == "offset" else np.abs(values))[None]
+        shifts = (self.bits * np.arange(self.slices(code_bits)))[:, None, None]
+        digits = (planes[:, None] >> shifts & self.levels).astype(np.int8)
+        return digits * np.sign(values).astype(np.int8) if self.signed else digits
+
+    def join(self, digits: Digits, code_bits: int) -> Ints:
+        """The codes again, exactly: the inverse of `split`."""
+        worth = np.multiply.outer(np.array(self.polarities), self.place_values(code_bits))
+        joined = np.einsum("ps,psoi->oi", worth, digits.astype(np.int32)) - self.offset(code_bits)
+        return joined.astype(np.int32)
