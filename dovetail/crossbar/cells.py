@@ -86,8 +86,10 @@ class Cells:
         else:
             planes = (values + self.offset(code_bits) if self.encoding == "offset" else np.abs(values))[None]
         shifts = (self.bits * np.arange(self.slices(code_bits)))[:, None, None]
-        digits = (planes[:, None] >> shifts & self.levels).astype(np.int8)
-        return digits * np.sign(values).astype(np.int8) if self.signed else digits
+        digits: Digits = (planes[:, None] >> shifts & self.levels).astype(np.int8)
+        if self.signed:
+            digits *= np.sign(values).astype(np.int8)
+        return digits
 
     def join(self, digits: Digits, code_bits: int) -> Ints:
         """The codes again, exactly: the inverse of `split`."""
