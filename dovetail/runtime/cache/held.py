@@ -233,7 +233,7 @@ class HeldCache(KVCache):
             sums, positions = (*(x.unsqueeze(0) for x in tokens.noted(head)), None, None)[:2]
             own = None if group is None else group[head : head + 1]
             scores += list(policy.scores(Held(keys, values, own, sums, positions, length)))
-        tokens.select(policy.chosen(scores, most, self._step), self._spare)
+        tokens.select(policy.chosen(scores, most, self._step, tokens.grouped.tolist()), self._spare)
         self._place(layer, row)
 
     def _weights(self, layer: int, keys: Tensor, tokens: int) -> Tensor | None:

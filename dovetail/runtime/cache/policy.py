@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from dovetail.core.errors import DovetailError
 from dovetail.core.formats import Number
 from dovetail.runtime.cache.budget import Budget
+from dovetail.runtime.cache.choosing import best, best_whole, stepped
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -104,40 +105,23 @@ class Policy:
         """Tokens that each head of a layer keeps, from the scores (tokens,) of each."""
         return [min(kept, len(row)) for row in scores]
 
-    def chosen(self, scores: Sequence[Tensor], kept: int, step: int = 1) -> list[Tensor]:
+    def chosen(self, scores: Sequence[Tensor], kept: int, step: int = 1, grouped: Sequence[int] = ()) -> list[Tensor]:
         """Places of the tokens that stay in each head, in their order.
 
         Parameters
         ----------
         step : int
             Heads differ by multiples of it: of the tokens of a group, so that all of them fill their groups together.
+        grouped : sequence of int
+            Groups of `step` tokens that are packed in each head, its first ones: these stay or go whole, where that
+            gives the same count.
         """
         bounds = [(int((row == float("inf")).sum()), len(row)) for row in scores]
         counts = stepped(self.spread(scores, kept), kept, step, bounds)
-        best = [row.argsort(descending=True, stable=True) for row in scores]  # of equal worth the older ones
-        return [order[:count].sort().values for order, count in zip(best, counts, strict=True)]
-
-
-def stepped(counts: Sequence[int], kept: int, step: int, bounds: Sequence[tuple[int, int]]) -> list[int]:
-    """Counts that add up to ``len(counts) * kept``, each `kept` and a multiple of `step`: as near as that comes.
-
-    Parameters
-    ----------
-    bounds : sequence of (int, int)
-        The least and the most of each; `kept` is between them.
-    """
-    if step == 1 or all(count == kept for count in counts):
-        return list(counts)
-    lowest, highest = ([-(-(low - kept) // step) for low, _ in bounds], [(high - kept) // step for _, high in bounds])
-    steps = [max((count - kept) // step, low) for count, low in zip(counts, lowest, strict=True)]
-    over = [count - kept - step * own for count, own in zip(counts, steps, strict=True)]
-    while (total := sum(steps)) != 0:
-        able = [head for head, own in enumerate(steps) if (own < highest[head] if total < 0 else own > lowest[head])]
-        head = max(able, key=over.__getitem__) if total < 0 else min(able, key=over.__getitem__)
-        change = 1 if total < 0 else -1
-        steps[head] += change
-        over[head] -= step * change
-    return [kept + step * own for own in steps]
+        packed = zip(scores, counts, grouped or [0] * len(scores), strict=True)
+        return [
+            best(row, count) if not groups else best_whole(row, count, groups, step) for row, count, groups in packed
+        ]
 
 
 def with_newest(scores: Tensor, newest: int) -> Tensor:

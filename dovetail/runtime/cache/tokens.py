@@ -49,16 +49,21 @@ class Tokens:
         self._store(keys, values, spare)
         self._notes = Stretches.holding(notes, self.held + spare) if notes else None
 
-    def _store(self, keys: Sequence[Tensor], values: Sequence[Tensor], spare: int) -> None:
-        """Make these the tokens held, in new memory."""
-        self.gone: Counts = self.length - np.array([len(head) for head in keys], np.int64)
-        self.grouped: Counts = self.held // self.groups.size if self.groups else np.zeros_like(self.held)
-        whole = (self.held - self.loose).tolist()
+    def _store(
+        self, keys: Sequence[Tensor], values: Sequence[Tensor], spare: int, packed: Sequence[Tensor] = ()
+    ) -> None:
+        """Make these the tokens held, in new memory: `packed` groups (n, bytes) of each head, then floats."""
+        size, floats = self.groups.size if self.groups else 1, np.array([len(head) for head in keys], np.int64)
+        before = np.array([len(codes) for codes in packed], np.int64) if packed else np.zeros_like(floats)
+        full = floats // size if self.groups else np.zeros_like(floats)
+        self.gone: Counts = self.length - before * size - floats
+        self.grouped: Counts = before + full
+        whole = (full * size).tolist()
         self._coded = None
         if self.groups is not None:
-            pairs = zip(keys, values, whole, strict=True)
-            codes = [self._codes(k[:n], v[:n], self.groups) for k, v, n in pairs]
-            self._coded = Stretches.holding([codes], self.grouped)
+            codes = [self._codes(k[:n], v[:n], self.groups) for k, v, n in zip(keys, values, whole, strict=True)]
+            every = [torch.cat(pair) for pair in zip(packed, codes, strict=True)] if packed else codes
+            self._coded = Stretches.holding([every], self.grouped)
         loose = [[head[n:] for head, n in zip(part, whole, strict=True)] for part in (keys, values)]
         self._floats = Stretches.holding(loose, self.loose + spare)
 
@@ -108,12 +113,12 @@ class Tokens:
             found[:, 3], found[:, 4] = codes.data_ptr() + self._coded.begin * codes.shape[1], self.grouped
         return found
 
-    def head(self, head: int) -> tuple[Tensor, Tensor]:
-        """Keys and values (tokens, channels) of a head."""
+    def head(self, head: int, first: int = 0) -> tuple[Tensor, Tensor]:
+        """Keys and values (tokens, channels) of a head, without its `first` packed groups."""
         loose = [self._floats.head(part, head, int(self.loose[head])) for part in (KEYS, VALUES)]
         if self._coded is None or self.groups is None:
             return loose[0], loose[1]
-        codes = self._coded.head(0, head, int(self.grouped[head]))
+        codes = self._coded.head(0, head, int(self.grouped[head]))[first:]
         older = unpacked(codes, self.channels, self.groups)
         keys, values = (torch.cat((o.flatten(0, 1).to(n), n)) for o, n in zip(older, loose, strict=True))
         return keys, values
@@ -158,16 +163,25 @@ class Tokens:
             )
 
     def select(self, kept: Sequence[Tensor], spare: int) -> None:
-        """Go on with the tokens at these places of each head; where memory is made, with room for `spare` new ones."""
+        """Go on with the tokens at these places of each head; where memory is made, with room for `spare` new ones.
+
+        Groups that stay whole stay as they are packed. Since tokens keep their order, one that loses some of its tokens
+        is unpacked, with all behind it, and their tokens are rounded again.
+        """
         if self._notes is not None:
             self._notes.select(kept)
-        if self.groups is None:
+        if self.groups is None or self._coded is None:
             self._floats.select(kept)
             self.gone = self.length - np.array([len(places) for places in kept], np.int64)
             return
-        every = [self.head(head) for head in range(len(kept))]
-        keys, values = ([one[part][row] for one, row in zip(every, kept, strict=True)] for part in (KEYS, VALUES))
-        self._store(keys, values, spare)
+        packed, keys, values = [], [], []
+        for head, places in enumerate(kept):
+            whole, first = _whole(places, int(self.grouped[head]), self.groups.size)
+            rest = places[places >= first * self.groups.size] - first * self.groups.size
+            packed.append(self._coded.head(0, head, first)[whole])
+            for part, behind in zip((keys, values), self.head(head, first), strict=True):
+                part.append(behind[rest])
+        self._store(keys, values, spare, packed)
 
     def pack(self) -> bool:
         """Pack the groups that are full; whether there were some."""
@@ -184,3 +198,11 @@ class Tokens:
         rest = zip((full * self.groups.size).tolist(), loose.tolist(), strict=True)
         self._floats.select([torch.arange(begin, end) for begin, end in rest])
         return True
+
+
+def _whole(places: Tensor, groups: int, size: int) -> tuple[Tensor, int]:
+    """Which of the first `n` groups are whole at these places, (n,) of bool; of the next one, `n`, a part is left."""
+    staying = torch.bincount(places[places < groups * size] // size, minlength=groups)
+    broken = ((staying > 0) & (staying < size)).nonzero().flatten().tolist()
+    first = broken[0] if broken else groups
+    return staying[:first] == size, first

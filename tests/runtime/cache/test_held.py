@@ -121,9 +121,16 @@ def _read(runner: Any, cache: KVCache, prompts: list[list[int]]) -> None:
 
 @pytest.mark.usefixtures("way")
 @pytest.mark.parametrize(
-    "recipe", [*SMALL.values(), "snapkv:keep=24,window=8,slack=8+kv-int8:group=8", "kv-int4:group=8"]
+    "recipe",
+    [*SMALL.values(), "kv-int4:group=8"]
+    + [
+        f"{SMALL[name]}+kv-int4:group={size}"
+        for name in ("snapkv", "adakv", "pyramidkv", "kv-window")
+        for size in (4, 5)
+    ],
 )
 def test_what_is_held_follows_from_the_length_alone(grouped: Loaded, prompts: list[list[int]], recipe: str) -> None:
+    """Tokens, and bytes as `estimate` prices them; packed groups fit `slack` or not."""
     runner, plan = runner_of(grouped), plan_of(recipe)
     with torch.inference_mode():
         cache = plan.cache(runner)
@@ -135,8 +142,15 @@ def test_what_is_held_follows_from_the_length_alone(grouped: Loaded, prompts: li
                 for layer in range(3):
                     most = length if plan.policy is None else int(plan.policy.kept(length, layer, 3))
                     assert cache.held[layer, row].sum() == 2 * most
+            assert cache.bytes == sum(_told(plan, length) for length in cache.lengths)
             runner.forward(torch.full((len(prompts), 3), 7), cache)
             cache.keep([3, 1, 2])
+
+
+def _told(plan: CachePlan, length: int) -> int:
+    """Bytes of a text of the grouped model, by what the plan says of a length."""
+    kept = [length if plan.policy is None else int(plan.policy.kept(length, layer, 3)) for layer in range(3)]
+    return sum(2 * int(plan.groups.bytes(n, 16, 16, 4) if plan.groups else n * 2 * 16 * 4) for n in kept)
 
 
 class Known(Proposer):

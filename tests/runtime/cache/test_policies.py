@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from dovetail.core.errors import DovetailError
 from dovetail.recipe.method import METHODS
 from dovetail.runtime.cache.budget import Budget
+from dovetail.runtime.cache.choosing import stepped
 from dovetail.runtime.cache.plan import CachePlan
 from dovetail.runtime.cache.policies.adakv import AdaKV
 from dovetail.runtime.cache.policies.h2o import H2O
@@ -20,7 +21,7 @@ from dovetail.runtime.cache.policies.pyramid import PyramidKV
 from dovetail.runtime.cache.policies.snapkv import SnapKV
 from dovetail.runtime.cache.policies.tova import TOVA
 from dovetail.runtime.cache.policies.window import Window
-from dovetail.runtime.cache.policy import Policy, stepped
+from dovetail.runtime.cache.policy import Policy
 from dovetail.runtime.decoding.cache import KVCache
 from dovetail.runtime.decoding.runner import runner_of
 from dovetail.runtime.load import Loaded
