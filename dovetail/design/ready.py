@@ -48,12 +48,16 @@ class Ways:
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """A loaded model with its tokenizer; what guesses tokens for it and what its cache keeps, if a recipe says so."""
+    """A loaded model with its tokenizer; what guesses tokens for it and what its cache keeps, if a recipe says so.
+
+    `notes` say what is computed here in a slower way than it could be (`runtime.cache.fallback`).
+    """
 
     loaded: Loaded
     proposer: Proposer | None
     plan: CachePlan | None
     guesser: str
+    notes: tuple[str, ...] = ()
 
 
 @contextmanager
@@ -75,9 +79,15 @@ def ready(found: Model, how: Recipe, ways: Ways) -> Iterator[Ready]:
         loaded = load(folder, kernels=ways.kernels, head_bits=ways.head_bits)
         if loaded.tokenizer is None:
             raise DovetailError("no tokenizer", where=str(folder), hint="a folder with tokenizer.json")
-        yield Ready(
-            loaded, _proposer(how, loaded, weights_of(found), ways), how.on_cache(), how.guesser or ways.speculate
-        )
+        proposer, plan = _proposer(how, loaded, weights_of(found), ways), how.on_cache()
+        yield Ready(loaded, proposer, plan, how.guesser or ways.speculate, _notes(loaded, plan))
+
+
+def _notes(loaded: Loaded, plan: CachePlan | None) -> tuple[str, ...]:
+    from dovetail.runtime.cache.fallback import fallbacks
+    from dovetail.runtime.decoding.runner import runner_of
+
+    return fallbacks(runner_of(loaded), plan) if plan is not None else ()
 
 
 def _proposer(how: Recipe, loaded: Loaded, beside: Path, ways: Ways) -> Proposer | None:

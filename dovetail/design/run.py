@@ -48,7 +48,8 @@ def run(
     dict
         ``text, tokens, tokens_per_s, tokens_per_step, cache_bytes``; ``speculate`` is the mode, or the method of the
         recipe that guesses; ``acceptance`` is ``relaxed`` where guesses are kept that the model would not have chosen,
-        else ``lossless``; ``kernels`` is the arithmetic, as `Loaded` has it.
+        else ``lossless``; ``kernels`` is the arithmetic, as `Loaded` has it; ``notes`` say what a recipe for the cache
+        needs that the kernels here do not give, and what is done instead.
 
     Raises
     ------
@@ -70,7 +71,7 @@ def run(
         )  # fmt: skip
     return {
         "model": found.name, "recipe": how.name, "kernels": here.loaded.arithmetic, "speculate": here.guesser,
-        "acceptance": "relaxed" if relaxed else "lossless",
+        "acceptance": "relaxed" if relaxed else "lossless", "notes": list(here.notes),
         "text": stream.close(),
         "tokens": len(made.tokens),
         "tokens_per_s": exact(made.tokens_per_s, "tok/s", "measured", "this run, prefill left out").to_json(),

@@ -28,6 +28,7 @@ from dovetail.app.serving.front import Front  # noqa: E402
 from dovetail.app.serving.launch import Address, listening_at  # noqa: E402
 from dovetail.app.serving.limits import Limits  # noqa: E402
 from dovetail.app.serving.server import Server, _watch, serve  # noqa: E402
+from dovetail.app.verbs.serve import _said  # noqa: E402
 from dovetail.design.resolve import weights_of  # noqa: E402
 from dovetail.model import Model  # noqa: E402
 from dovetail.runtime.decode import generate  # noqa: E402
@@ -604,6 +605,14 @@ def test_sigterm_lets_texts_finish(embedded: Loaded, tmp_path: Path) -> None:
         assert not any(told["api_key"] in path.read_text() for path in (tmp_path / "kept").iterdir())
         with pytest.raises(openai.APIConnectionError):
             client.models.list()
+
+
+def test_what_the_kernels_do_not_give_is_told_at_the_start(capsys: pytest.CaptureFixture[str]) -> None:
+    with process("--recipe", "h2o:keep=64") as (_, told):
+        assert sum("fused attention" in note for note in told["notes"]) == 1
+    _said(told | {"notes": ["one", "two"]}, None, json=False, needed=True, out=None)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[1] for line in lines if line.startswith("note ")] == ["one", "two"]
 
 
 def test_what_does_not_finish_in_time_is_broken_off(embedded: Loaded) -> None:

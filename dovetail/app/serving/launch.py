@@ -95,6 +95,7 @@ def serve(
             about = {
                 "model": name, "recipe": how.name, "kernels": here.loaded.arithmetic, "speculate": here.guesser,
                 "acceptance": "relaxed" if is_relaxed(how, ways) else "lossless", "url": f"http://{host}:{port}/v1",
+                "notes": list(here.notes),
             }  # fmt: skip
 
             def serving() -> None:

@@ -193,6 +193,8 @@ def run(
             f"{found['kernels']} products",
             quiet=quiet,
         )
+        for note in found["notes"]:
+            progress(folded(f"note        {note}"), quiet=quiet)
 
     answer = Answer("run", found, screen)
     emit(answer, as_json=json, quiet=quiet, out=out, inputs=[prompt_file, *_read(model)])

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from dovetail.app.help import add
-from dovetail.app.output import Json, Out, Quiet, progress
+from dovetail.app.output import Json, Out, Quiet, folded, progress
 from dovetail.app.question import ModelName, RecipeName
 from dovetail.app.verbs.do import Kernels
 from dovetail.core.errors import DovetailError
@@ -123,6 +123,8 @@ def _said(about: dict[str, Any], key: str | None, *, json: bool, needed: bool, o
     print(f"model       {about['model']}: {how}")
     if about["acceptance"] == "relaxed":
         print("acceptance  relaxed: drawn texts are not those without guesses; temperature 0 gives the greedy text")
+    for note in about["notes"]:
+        print(folded(f"note        {note}"))
     print(f"address     {about['url']}")
     shown = f"{key} (made for this run, shown this once)" if key else "as given" if needed else "none is needed"
     print(f"api key     {shown}")

@@ -174,7 +174,9 @@ class Tokens:
             self._floats.select(kept)
             self.gone = self.length - np.array([len(places) for places in kept], np.int64)
             return
-        packed, keys, values = [], [], []
+        packed: list[Tensor] = []
+        keys: list[Tensor] = []
+        values: list[Tensor] = []
         for head, places in enumerate(kept):
             whole, first = _whole(places, int(self.grouped[head]), self.groups.size)
             rest = places[places >= first * self.groups.size] - first * self.groups.size
