@@ -86,14 +86,11 @@ def generate(
         below 0, a model that the loop cannot execute, or more memory for the prompt than is free.
     """
     require("torch", "torch", to="run a model")
-    from dovetail.runtime.cache import forecast
-    from dovetail.runtime.cache.forecast import check_prompt
     from dovetail.runtime.decoding.loop import Loop
     from dovetail.runtime.decoding.runner import runner_of
     from dovetail.runtime.decoding.sampling import Sampling
 
     check_context(loaded, prompt_ids, max_new)
-    check_prompt(runner_of(loaded), plan, len(prompt_ids) + max_new, forecast.free_bytes())
     sampling = Sampling(temperature, top_k, top_p, seed)
     ends = end_tokens(loaded) if stop is None else stop
     told = None if on_token is None else (lambda _, token: on_token(token))

@@ -491,14 +491,15 @@ def test_a_prompt_that_memory_does_not_hold(embedded: Loaded) -> None:
         assert ask(found, prompt=[5] * 20, max_tokens=10).usage.completion_tokens == 10
 
 
-def test_a_step_that_fails_is_told(embedded: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("kind", [RuntimeError, KeyError])
+def test_a_step_that_fails_is_told(embedded: Loaded, monkeypatch: pytest.MonkeyPatch, kind: type[Exception]) -> None:
     """Whole answers with 500, streams with an event; those that come later are not concerned."""
     whole = Batch.step
 
     def fails(batch: Batch) -> None:
         if len(batch.texts[0].made) > 3:
             monkeypatch.setattr(Batch, "step", whole)
-            raise RuntimeError("not enough memory")
+            raise kind("not enough memory")
         whole(batch)
 
     with serving(embedded, Limits()) as found:

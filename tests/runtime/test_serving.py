@@ -235,18 +235,17 @@ def test_what_cannot_be_held_is_refused_and_says_why(llama: Loaded) -> None:
         engine.submit(Request(0, (), 9))
     with pytest.raises(DovetailError, match="does not exist"):
         engine.submit(Request(0, (96,), 9))
-    token = engine.facts.token_bytes
-    assert token == 3 * 2 * 2 * 16 * 4  # layers, keys and values, heads, channels, fp32
+    token = 3 * 2 * 2 * 16 * 4  # layers, keys and values, heads, channels, fp32
     small = Engine(llama, cache_bytes=2 * 64 * token)
     assert small.facts.longest == 64
-    with pytest.raises(DovetailError, match=r"65 tokens may take .* keys and values"):
+    with pytest.raises(DovetailError, match=r"65 tokens, prompt and new, need more than .* keys and values; 64 fit"):
         small.submit(Request(0, (5,) * 60, 5))
 
 
 def test_memory_bounds_what_runs_together(llama: Loaded) -> None:
     """Texts that may become long wait for each other; every one has its turn, and the cache stays in its bounds."""
-    token = Engine(llama).facts.token_bytes
-    limit = 2 * 3 * 64 * token  # three texts of 64 tokens, and as much to grow
+    token = 3 * 2 * 2 * 16 * 4
+    limit = (3 * 64 + 21) * token  # three texts of 64 tokens, and one that is read beside them
     engine, most, held = Engine(llama, cache_bytes=limit), 0, 0
     requests = [replace(one, prompt=one.prompt[:20], most=44) for one in asked(9, 2)]
     for request in requests:
@@ -277,7 +276,11 @@ def test_nothing_is_kept_of_those_who_left(llama: Loaded, how: str) -> None:
             assert not getattr(source, name, None)
 
 
-def test_a_step_that_fails_takes_only_those_that_were_in_it(llama: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("kind", [RuntimeError, MemoryError, ValueError])
+def test_a_step_that_fails_takes_only_those_that_were_in_it(
+    llama: Loaded, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], kind: type[Exception]
+) -> None:
+    """Faults of ours are shown to who runs the engine, too."""
     engine = Engine(llama, lookup(llama), places=2)
     requests = [replace(one, most=10) for one in asked(4, 4)]
     for request in requests:
@@ -287,12 +290,13 @@ def test_a_step_that_fails_takes_only_those_that_were_in_it(llama: Loaded, monke
 
     def fails(batch: Batch) -> None:
         monkeypatch.setattr(Batch, "step", whole)
-        raise RuntimeError("not enough memory: you tried to allocate 4 EB")
+        raise kind("not enough memory: you tried to allocate 4 EB")
 
     monkeypatch.setattr(Batch, "step", fails)
     over = engine.step()
     assert [(made.id, made.reason) for made in over] == [(0, FAILED), (1, FAILED)]
     assert "4 EB" in over[0].why
+    assert ("Traceback" in capsys.readouterr().err) is (kind is ValueError)
     found: dict[int, list[int]] = {}
     while engine.busy:
         for made in engine.step():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from sys import maxsize
 
 import numpy as np
 import torch
@@ -79,6 +80,8 @@ class KVCache:
     ----------
     lengths : list of int
         Tokens that each sequence holds.
+    most : int
+        Positions of all sequences together that there may be memory for beyond what is needed.
     """
 
     def __init__(self, layers: int, batch: int, capacity: int = _LEAST, device: torch.device | str = "cpu") -> None:
@@ -86,6 +89,7 @@ class KVCache:
         self.values: list[Tensor | None] = [None] * layers
         self.lengths = [0] * batch
         self.capacity, self.device = capacity, device
+        self.most = maxsize
         self._slots = batch  # sequences that there is memory for
         self._rows = torch.arange(batch, device=device).unsqueeze(1)
         self._behind = torch.empty(0, device=device)  # (B, T): places of the tokens of this pass, if lengths differ
@@ -118,7 +122,8 @@ class KVCache:
         """Make room for so many new tokens of every sequence: before each pass."""
         needed = self.longest + tokens
         if needed > self.capacity:
-            self._resize(len(self.lengths), max(needed, 2 * self.capacity))
+            rows = len(self.lengths)
+            self._resize(rows, max(needed, min(2 * self.capacity, self.most // max(1, rows))))
         if not self.even:
             self._behind = self.following(tokens)
 
@@ -216,8 +221,12 @@ class KVCache:
         begin, longest = len(self.lengths), other.longest
         self._hold([*self.lengths, *other.lengths])
         if len(self.lengths) > self._slots or longest > self.capacity:
-            room = self._slots if len(self.lengths) <= self._slots else max(len(self.lengths), 2 * self._slots)
-            self._resize(room, max(longest, self.capacity))
+            rows = len(self.lengths)
+            room = self._slots if rows <= self._slots else max(rows, 2 * self._slots)
+            capacity = max(longest, self.capacity)
+            if room * capacity > self.most:
+                room, capacity = rows, max(self.longest, min(capacity, self.most // rows))
+            self._resize(room, capacity)
         for mine, theirs in ((self.keys, other.keys), (self.values, other.values)):
             for layer, new in enumerate(theirs):
                 if new is not None:

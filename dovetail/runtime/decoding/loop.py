@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 
 from dovetail.core.errors import DovetailError
+from dovetail.runtime.cache import forecast
 from dovetail.runtime.cache.plan import CachePlan
 from dovetail.runtime.decoding.batch import CHUNK, Batch
 from dovetail.runtime.decoding.proposal import Proposer, Text
@@ -79,12 +80,15 @@ class Loop:
         Raises
         ------
         DovetailError
-            No prompt, one without a token, or no token to make; relaxed acceptance where the likeliest token is taken.
+            No prompt, one without a token, or no token to make; relaxed acceptance where the likeliest token is taken;
+            more keys and values than there is memory free for.
         """
         if not prompts or not all(prompts) or self.max_new < 1:
             what = f"{len(prompts)} prompts, the shortest of {min(map(len, prompts), default=0)} tokens"
             hint = "at least one prompt of at least one token, and one token to make"
             raise DovetailError(f"{what}, {self.max_new} tokens to make", where="decoding", hint=hint)
+        lengths = [len(prompt) + self.max_new for prompt in prompts]
+        forecast.check_texts(self.runner, self.plan, lengths, forecast.free_bytes())
         began = time.perf_counter()
         if self.proposer:
             if self.proposer.relaxed is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dovetail.core.errors import DovetailError
-from dovetail.runtime.serving.request import SPARE, Facts
+from dovetail.runtime.serving.request import Facts
 
 
 def refuse(facts: Facts, prompt: int, most: int) -> None:
@@ -16,7 +16,9 @@ def refuse(facts: Facts, prompt: int, most: int) -> None:
         why = f"{prompt} of the prompt and {most} new are {asked} tokens, the model holds {facts.context}"
         raise DovetailError("beyond the model's context", why=why, hint="a shorter prompt, or a smaller max_tokens")
     if asked > facts.longest:
-        needed, free = SPARE * asked * facts.token_bytes / 1e9, facts.cache_bytes / 1e9
-        why = f"{asked} tokens may take {needed:.3g} GB of keys and values, {free:.3g} GB are free for them"
+        free = facts.cache_bytes / 1e9
+        why = (
+            f"{asked} tokens, prompt and new, need more than the {free:.3g} GB for keys and values; {facts.longest} fit"
+        )
         hint = f"prompt and max_tokens of {facts.longest} together, or a server with more memory for its cache"
         raise DovetailError("beyond this server's memory", why=why, hint=hint)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import traceback
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import count
 
 import torch
 from torch import Tensor
 
 from dovetail.core.errors import DovetailError
+from dovetail.runtime.cache import forecast
 from dovetail.runtime.cache.plan import CachePlan
 from dovetail.runtime.decode import end_tokens
 from dovetail.runtime.decoding.batch import CHUNK, Batch
@@ -19,9 +22,11 @@ from dovetail.runtime.decoding.runner import Runner, runner_of
 from dovetail.runtime.decoding.sampling import Chooser, Sampling
 from dovetail.runtime.load import Loaded, available_memory
 from dovetail.runtime.serving.admission import refuse
-from dovetail.runtime.serving.request import CANCELLED, FAILED, LENGTH, SPARE, STOP, Facts, Made, Request, Scored, State
+from dovetail.runtime.serving.request import CANCELLED, FAILED, LENGTH, STOP, Facts, Made, Request, Scored, State
+from dovetail.runtime.serving.room import Room
 
 PLACES = 64  # texts decoded together: the kernels for few tokens end there
+TREE = 64  # tokens that a step with guesses may write for each
 _SHARE = 0.5  # of the memory that is free, for keys and values, where nothing else is said
 _SOME = 8 << 30  # bytes, where a computer does not say what is free
 
@@ -35,6 +40,7 @@ class _Served:
     sent: int
     scored: list[Scored] = field(default_factory=list)
     cancelled: bool = False
+    failed: str = ""  # why, of one that cannot be read
 
 
 class Engine:
@@ -50,7 +56,7 @@ class Engine:
     proposer : Proposer or None
         Guesses the tokens to come; texts stay the same.
     plan : CachePlan or None
-        What caches keep; a prompt is then read in one piece. Requests are admitted as if everything were kept.
+        What caches keep; a prompt is then read in one piece.
     places : int
         Texts that are decoded together at most.
     chunk : int
@@ -68,9 +74,13 @@ class Engine:
         self._runner, self._proposer, self._plan, self._chunk = runner_of(loaded), proposer, plan, chunk
         self._ends = end_tokens(loaded)
         free = cache_bytes or int(_SHARE * (available_memory() or _SOME))
-        self.facts = Facts(loaded.max_context, loaded.vocabulary, _token_bytes(self._runner), free, places)
+        self._room = Room(self._runner, plan, _token_bytes(self._runner), free, places, TREE if proposer else 1)
+        fits = self._room.longest(loaded.max_context)
+        self.facts = Facts(loaded.max_context, loaded.vocabulary, fits, free, places)
         self._waiting: deque[_Served] = deque()
         self._served: dict[int, _Served] = {}  # by the index of their text, which is the request's id
+        self._order: dict[int, int] = {}  # of texts that are read or running: when each began
+        self._count = count()
         self._reading: Batch | None = None
         self._running = Batch(self._runner, [], 1, proposer, plan)
         self._steps = self._tokens = 0
@@ -119,12 +129,14 @@ class Engine:
                 self._waiting.remove(served)
 
     def step(self) -> list[Made]:
-        """Go on with everything; what became of it."""
+        """Go on with everything; what became of it. What goes wrong ends the texts that are under way only."""
         with torch.inference_mode():
             try:
                 return self._step()
-            except (RuntimeError, MemoryError) as error:  # of torch: not enough memory, above all
-                return self._failed(" ".join(str(error).split())[:200])
+            except Exception as error:  # not enough memory, above all; else a fault of ours, which is shown
+                if not isinstance(error, RuntimeError | MemoryError):
+                    traceback.print_exception(error)
+                return self._failed(" ".join(f"{error or type(error).__name__}".split())[:200])
 
     def _step(self) -> list[Made]:
         self._running.leave()  # what was cancelled
@@ -135,13 +147,40 @@ class Engine:
             left -= began - batch.unread
             if not batch.unread:
                 self._reading = None
+                self._bound(batch.texts[0])
                 self._running.join(batch)
                 self._running.leave()
+        while self._room.overfull(self._running.texts, self._read):
+            self._put_back()
         if self._running.texts:
+            self._bound(self._read)
             self._running.step()
             self._running.leave()
             self._steps += 1
         return [made for served in list(self._served.values()) if (made := self._told(served)) is not None]
+
+    @property
+    def _read(self) -> Text | None:
+        """The text whose prompt is being read."""
+        return self._reading.texts[0] if self._reading is not None and self._reading.texts else None
+
+    def _bound(self, beside: Text | None) -> None:
+        """What memory the running texts may take beside a text that has a cache of its own."""
+        self._running.cache.most = self._room.most(beside)
+
+    def _put_back(self) -> None:
+        """Let the youngest text wait, and be read again with what was made of it: others need its memory."""
+        reading = self._reading
+        batch = self._running if reading is None else reading
+        text = max(batch.texts, key=lambda one: self._order[one.index])
+        served = self._served[text.index]
+        made = len(text.tokens) - text.prompt
+        served.text = replace(text, tokens=[*text.tokens], prompt=len(text.tokens), most=text.most - made)
+        text.done = True
+        batch.leave()
+        if reading is not None:
+            self._reading = None
+        self._waiting.appendleft(served)
 
     def _next(self) -> Batch | None:
         """The prompt to go on with, if there is a place and memory for it."""
@@ -150,18 +189,20 @@ class Engine:
         if self._reading is not None:
             self._reading.leave()
             self._reading = None
-        if not self._waiting or not self._fits(self._waiting[0].text):
-            return None
-        text = self._waiting.popleft().text
-        self._reading = Batch(self._runner, [text], text.prompt + 1, self._proposer, self._plan)
-        return self._reading
-
-    def _fits(self, text: Text) -> bool:
-        """Whether a text may join, should all become as long as they may: a row of the cache is as long as any."""
-        texts = [*self._running.texts, text]
-        longest = max(one.prompt + one.most for one in texts)
-        needed = SPARE * len(texts) * longest * self.facts.token_bytes
-        return len(texts) == 1 or (len(texts) <= self.facts.places and needed <= self.facts.cache_bytes)
+        while self._waiting and self._room.holds(self._running.texts, text := self._waiting[0].text):
+            try:
+                forecast.check_texts(self._runner, self._plan, [text.prompt], forecast.free_bytes())
+            except DovetailError as error:
+                if self._running.texts:  # which leave some day
+                    return None
+                served = self._waiting.popleft()
+                served.failed, text.done = str(error), True
+                continue
+            self._waiting.popleft()
+            self._order[text.index] = next(self._count)
+            self._reading = Batch(self._runner, [text], text.prompt + 1, self._proposer, self._plan)
+            return self._reading
+        return None
 
     def _told(self, served: _Served) -> Made | None:
         text, request = served.text, served.request
@@ -173,15 +214,19 @@ class Engine:
         scored = tuple(served.scored)
         served.scored.clear()
         if reason is not None:
-            del self._served[request.id]
-        return Made(request.id, new, reason, scored)
+            self._forget(served)
+        return Made(request.id, new, reason, scored, served.failed)
+
+    def _forget(self, served: _Served) -> None:
+        del self._served[served.request.id]
+        self._order.pop(served.request.id, None)
 
     def _reason(self, served: _Served) -> str | None:
         text = served.text
         if not text.done:
             return None
-        if served.cancelled:
-            return CANCELLED
+        if served.cancelled or served.failed:
+            return CANCELLED if served.cancelled else FAILED
         return STOP if text.tokens[-1] in self._ends else LENGTH
 
     def _failed(self, why: str) -> list[Made]:
@@ -195,7 +240,7 @@ class Engine:
             self._proposer.begin()
         over = [served for served in self._served.values() if served not in self._waiting]
         for served in over:
-            del self._served[served.request.id]
+            self._forget(served)
         return [Made(served.request.id, (), FAILED, (), why) for served in over]
 
 

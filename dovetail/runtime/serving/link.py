@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import select
 import socket
+import traceback
 from collections.abc import Callable
 from typing import Any
 
@@ -75,6 +76,8 @@ def _done(engine: Engine, verb: str, what: Any) -> list[Made]:
     request: Request = what
     try:
         engine.submit(request)
-    except DovetailError as error:  # what its front let through, which it should not have
-        return [Made(request.id, (), FAILED, (), str(error))]
+    except Exception as error:  # what its front let through, which it should not have
+        if not isinstance(error, DovetailError):
+            traceback.print_exception(error)
+        return [Made(request.id, (), FAILED, (), str(error) or type(error).__name__)]
     return []

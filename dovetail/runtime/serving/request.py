@@ -73,8 +73,8 @@ class Facts:
     context : int
         Longest text in tokens, prompt and output together.
     vocabulary : int
-    token_bytes : int
-        Keys and values of one token.
+    longest : int
+        Tokens of the longest text that there is memory for, within the context.
     cache_bytes : int
         What keys and values of all texts may take.
     places : int
@@ -83,17 +83,9 @@ class Facts:
 
     context: int
     vocabulary: int
-    token_bytes: int
+    longest: int
     cache_bytes: int
     places: int
-
-    @property
-    def longest(self) -> int:
-        """Tokens of the longest text that there is memory for, within the context."""
-        return min(self.context, self.cache_bytes // (SPARE * self.token_bytes))
-
-
-SPARE = 2  # times a text's tokens that a cache may have memory for: it doubles when it is full
 
 
 class State(NamedTuple):

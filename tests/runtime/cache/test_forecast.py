@@ -4,11 +4,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from dovetail.core.errors import DovetailError
 from dovetail.model.kv_groups import KVGroups
 from dovetail.runtime.cache.budget import Budget
-from dovetail.runtime.cache.forecast import check_prompt, free_bytes, prompt_bytes
+from dovetail.runtime.cache.forecast import check_texts, free_bytes, prompt_bytes, texts_bytes
 from dovetail.runtime.cache.plan import CachePlan
 from dovetail.runtime.cache.policies.snapkv import SnapKV
 from dovetail.runtime.decode import generate
@@ -30,13 +32,23 @@ def test_what_is_kept_is_part_of_it(grouped: Loaded, plan: CachePlan) -> None:
 def test_a_prompt_beyond_memory_is_refused_with_what_fits(grouped: Loaded) -> None:
     runner = runner_of(grouped)
     free = prompt_bytes(runner, None, 70)
-    check_prompt(runner, None, 70, free)
-    check_prompt(runner, None, 10**9, None)
+    check_texts(runner, None, [70], free)
+    check_texts(runner, None, [10**9], None)
     with pytest.raises(DovetailError, match=r"71 tokens .*70 tokens fit.*snapkv"):
-        check_prompt(runner, None, 71, free)
-    check_prompt(runner, CUT, 71, prompt_bytes(runner, CUT, 71))
+        check_texts(runner, None, [71], free)
+    check_texts(runner, CUT, [71], texts_bytes(runner, CUT, [71]))
     with pytest.raises(DovetailError, match="shorter text"):
-        check_prompt(runner, CUT, 200, prompt_bytes(runner, CUT, 71))
+        check_texts(runner, CUT, [200], texts_bytes(runner, CUT, [71]))
+
+
+@given(st.lists(st.integers(1, 120), min_size=1, max_size=4))
+def test_texts_together_take_the_most_that_each_comes_to(grouped: Loaded, lengths: list[int]) -> None:
+    """Of a cache that is cut every seven tokens: the largest of all lengths on the way, by the budget's own words."""
+    runner, token = runner_of(grouped), 2 * 2 * 16 * 4
+    most = [max(n if n < 24 + 7 else 24 + (n - 24) % 7 for n in range(length + 1)) for length in lengths]
+    passing = max(lengths) * (token + 2 * 96 * 4)
+    assert texts_bytes(runner, CUT, lengths) == 3 * token * sum(most) + passing
+    assert texts_bytes(runner, None, lengths) == 3 * token * len(lengths) * max(lengths)
 
 
 def test_decoding_asks_before_it_begins(grouped: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
