@@ -86,12 +86,13 @@ class Here:
 
 
 @contextmanager
-def serving(loaded: Loaded, limits: Limits, **how: Any) -> Iterator[Here]:
+def serving(loaded: Loaded, limits: Limits, names: frozenset[str] | None = None, **how: Any) -> Iterator[Here]:
     """The engine in one thread, HTTP in another, joined by the socket pair that joins them as processes."""
     mine, theirs = socket.socketpair()
     servers: list[Server] = []
     link = Link(mine)
-    link.send("face", {"model": "it", "folder": loaded.folder, "key": SECRET, "limits": limits, "idle_s": 120.0})
+    link.send("face", {"model": "it", "folder": loaded.folder, "key": SECRET, "limits": limits, "idle_s": 120.0,
+                       "names": names})  # fmt: skip
     with listening_at(Address(port=0), limits.stall_s) as listening:
         port = listening.getsockname()[1]
         jobs = [

@@ -23,6 +23,7 @@ from dovetail.app.serving.answer import Answer
 from dovetail.app.serving.asked import Asked, AskedChat, AskedCompletion, read
 from dovetail.app.serving.backend import Backend
 from dovetail.app.serving.forms import ChatForm, CompletionForm, Form
+from dovetail.app.serving.hosts import only_for
 from dovetail.app.serving.limits import Limits
 from dovetail.app.serving.problem import ApiError, of_error
 from dovetail.app.serving.writing import Choice
@@ -44,10 +45,15 @@ class Front:
         The name that requests have to ask for.
     key : str or None
         What requests have to show; None: nothing.
+    names : set of str or None
+        Of this server, as requests have them in ``Host``; None: any.
     """
 
-    def __init__(self, backend: Backend, tokenizer: Any, model: str, key: str | None, limits: Limits) -> None:
-        self.backend, self.tokenizer, self.model, self.limits = backend, tokenizer, model, limits
+    def __init__(
+        self, backend: Backend, tokenizer: Any, model: str, key: str | None, limits: Limits,
+        names: frozenset[str] | None = None,
+    ) -> None:  # fmt: skip
+        self.backend, self.tokenizer, self.model, self.limits, self._names = backend, tokenizer, model, limits, names
         self._key = None if key is None else key.strip().encode()
         self._created = int(time.time())
         self.last = time.monotonic()  # when a request came last
@@ -62,7 +68,8 @@ class Front:
             Route("/metrics", self._answered(self._metrics)),
             Route("/health", self._health),
         ]
-        return Starlette(routes=routes, exception_handlers={HTTPException: self._unrouted})
+        routed = Starlette(routes=routes, exception_handlers={HTTPException: self._unrouted})
+        return only_for(routed, self._names, self._refused)
 
     def _answered(self, make: Callable[[HttpRequest], Awaitable[ASGIApp]]) -> Callable[[HttpRequest], Awaitable[Any]]:
         """An endpoint that asks for the key first, and turns problems into answers."""

@@ -15,6 +15,7 @@ from threading import Event
 from types import FrameType
 from typing import Any
 
+from dovetail.app.serving.hosts import names_of
 from dovetail.app.serving.limits import Limits
 from dovetail.core.errors import CHECK_FAILED, DovetailError
 from dovetail.core.lazy import require
@@ -40,12 +41,15 @@ class Address:
         None: no key is needed.
     idle_s : float
         Stop after so long without a request; 0: never.
+    names : tuple of str
+        That requests may call a server of this computer by, beside its usual ones.
     """
 
     host: str = "127.0.0.1"
     port: int = 8000
     key: str | None = None
     idle_s: float = 0.0
+    names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +92,8 @@ def serve(
     with listening_at(address, limits.stall_s) as listening:
         port = listening.getsockname()[1]
         host = f"[{address.host}]" if ":" in address.host else address.host
-        face = {"model": name, "folder": folder, "key": address.key, "limits": limits, "idle_s": address.idle_s}
+        face = {"model": name, "folder": folder, "key": address.key, "limits": limits, "idle_s": address.idle_s,
+                "names": names_of(address.host, address.names)}  # fmt: skip
         begun = Event()
         with _front(listening, limits.drain_s, begun) as (process, end), ready(found, how, ways) as here:
             listening.close()

@@ -23,6 +23,8 @@ class Limits:
         How long a client may leave its text unread.
     drain_s : float
         How long requests in flight may go on after the server was told to stop.
+    connections : int
+        That may be open together.
     """
 
     body_bytes: int = 4 << 20
@@ -31,3 +33,4 @@ class Limits:
     queue: int = 256
     stall_s: float = 30.0
     drain_s: float = 30.0
+    connections: int = 512

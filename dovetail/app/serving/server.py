@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import signal
 import socket
 import sys
@@ -20,6 +21,7 @@ from dovetail.app.serving.answer import TRANSPORT
 from dovetail.app.serving.backend import Backend
 from dovetail.app.serving.front import Front
 from dovetail.app.serving.limits import Limits
+from dovetail.app.serving.problem import ApiError
 from dovetail.runtime.load import tokenizer_of
 
 if TYPE_CHECKING:
@@ -39,6 +41,8 @@ class Face:
     key : str or None
     idle_s : float
         Stop after so long without a request; 0: never.
+    names : set of str or None
+        That requests may call the server by; None: any.
     """
 
     model: str
@@ -46,6 +50,7 @@ class Face:
     key: str | None
     limits: Limits
     idle_s: float
+    names: frozenset[str] | None = None
 
 
 class Server(uvicorn.Server):
@@ -61,11 +66,52 @@ class Server(uvicorn.Server):
 
 
 class Protocol(H11Protocol):
-    """HTTP/1.1 that lets an answer break off its connection."""
+    """HTTP/1.1 that lets an answer break off its connection, and gives up who does not get to ask.
+
+    Attributes
+    ----------
+    most : int
+        Connections that may be open.
+    stall_s : float
+        How long the head of a request may take.
+    """
+
+    most = 0
+    stall_s = 0.0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self.app_state = {**self.app_state, TRANSPORT: transport}
+        if len(self.connections) > self.most:
+            transport.write(_BUSY)
+            transport.close()
+        else:
+            self._await_head(None)
+
+    def _await_head(self, last: object) -> None:
+        """Look again after a while: what then still waits for its head, as it did before, is closed."""
+        if self.transport.is_closing():
+            return
+        waits = self.cycle is None or self.cycle.response_complete
+        if waits and last is (self.cycle or self):
+            self.transport.close()
+            return
+        self.loop.call_later(self.stall_s, self._await_head, (self.cycle or self) if waits else None)
+
+
+def _bounded(limits: Limits) -> type[Protocol]:
+    return type("Bounded", (Protocol,), {"most": limits.connections, "stall_s": limits.stall_s})
+
+
+def _busy() -> bytes:
+    """An answer to who is one connection too many."""
+    problem = ApiError(503, "The server has no connection free. Try: later.", code="too_many_connections")
+    body = json.dumps(problem.body).encode()
+    head = "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nretry-after: 5\r\nconnection: close"
+    return f"{head}\r\ncontent-length: {len(body)}\r\n\r\n".encode() + body
+
+
+_BUSY = _busy()
 
 
 async def serve(listening: socket.socket, end: socket.socket, begun: Callable[[Server], None]) -> None:
@@ -83,7 +129,7 @@ async def serve(listening: socket.socket, end: socket.socket, begun: Callable[[S
         await backend.ready(face.limits.queue, face.limits.stall_s)
     except (asyncio.IncompleteReadError, OSError):  # there will be no engine; its process says why
         return
-    front = Front(backend, tokenizer, face.model, face.key, face.limits)
+    front = Front(backend, tokenizer, face.model, face.key, face.limits, face.names)
     server = Server(_config(front.app(), face.limits))
     begun(server)
     watch = asyncio.create_task(_watch(server, front, face.idle_s))
@@ -97,7 +143,7 @@ def _config(app: ASGIApp, limits: Limits) -> uvicorn.Config:
     drain = max(1, round(limits.drain_s))
     return uvicorn.Config(
         app,
-        http=Protocol,
+        http=_bounded(limits),
         log_level="critical",
         access_log=False,
         lifespan="off",

@@ -18,6 +18,13 @@ Text = Annotated[
     Path | None,
     typer.Option("--text", metavar="FILE", help="Text to measure quality on, or a folder; else held-out library text."),
 ]
+HeadBits = Annotated[
+    int | None, typer.Option("--head-bits", metavar="N", help="8: round the output head to 8 bits too.")
+]
+Heads = Annotated[
+    Path | None, typer.Option("--heads", metavar="DIR", help="Trained heads; else those beside the weights.")
+]
+Draft = Annotated[str | None, typer.Option("--draft", metavar="MODEL", help="A smaller model of the same vocabulary.")]
 Kernels = Annotated[
     str,
     typer.Option("--kernels", metavar="HOW", help="Packed weights: auto, dense (unpacked), exact or int8 activations."),
@@ -151,9 +158,7 @@ def run(
         list[str] | None, typer.Option("--stop", metavar="TEXT", help="End before this text; repeatable.")
     ] = None,
     kernels: Kernels = "auto",
-    head_bits: Annotated[
-        int | None, typer.Option("--head-bits", metavar="N", help="8: round the output head to 8 bits too.")
-    ] = None,
+    head_bits: HeadBits = None,
     speculate: Annotated[
         str,
         typer.Option(
@@ -161,12 +166,8 @@ def run(
             help="none, lookup, medusa, eagle, draft, exit:N, medusa+lookup: the same text; medusa:relaxed: another.",
         ),
     ] = "none",
-    heads: Annotated[
-        Path | None, typer.Option("--heads", metavar="DIR", help="Trained heads; else those beside the weights.")
-    ] = None,
-    draft: Annotated[
-        str | None, typer.Option("--draft", metavar="MODEL", help="A smaller model of the same vocabulary.")
-    ] = None,
+    heads: Heads = None,
+    draft: Draft = None,
     json: Json = False,
     quiet: Quiet = False,
     out: Out = None,
