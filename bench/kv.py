@@ -1,6 +1,6 @@
 """Long contexts in a small cache: time, memory and quality of what policies and packing leave of it.
 
-    OMP_NUM_THREADS=1 python bench/kv.py [--only speed,longest,recall,perplexity,composed,predicted,kernel] [--rounds 5]
+    OMP_NUM_THREADS=1 python bench/kv.py [--only kernel,speed,longest,recall,perplexity,composed,predicted,held-out]
 
 - kernel: attention over 16,384 tokens by the kernel: floats, int8, int4, beside a plain read of as many floats.
 - speed: a random Llama of SmolLM2-135M's shape; sequences of 16,384 tokens, as many as make the full cache eight times
@@ -12,6 +12,7 @@
 - perplexity: the embedded model on the first 8,192 tokens of held-out files: 4,096 read, cut to 1,024, the rest scored.
 - composed: guesses, 8-bit weights and a cut cache together against the plain loop in fp32, prompts of 4,096 tokens.
 - predicted: milliseconds a token and bytes as `dovetail.design.cached_pace` predicts them, against this computer.
+- held-out: the same for policies, budgets, periods, batches and lengths by which it was never shaped.
 
 Times are CPU seconds of the one thread (wall seconds with more); ways take turns within a round, medians count.
 """
@@ -27,6 +28,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -360,38 +362,51 @@ def composed(rounds: int, new: int = 256, length: int = 4096, count: int = 2) ->
 # --- predicted
 
 
-def predicted(rounds: int, length: int = 4096) -> None:
+SHAPED = [
+    "none", "kv-int8", "kv-int4",
+    *(budgeted(name, keep) for keep in (128, 512) for name in ("snapkv", "kv-window", "tova", "pyramidkv", "h2o")),
+    "snapkv:keep=512+kv-int4",
+]  # fmt: skip
+OTHERS = [
+    "snapkv:keep=192", "adakv:keep=768", "keynorm:keep=320", "observed-attention:keep=192",
+    "kv-window:keep=700,slack=96", "tova:keep=320,slack=32", "kv-int4:group=64",
+    "snapkv:keep=320,window=16,slack=128+kv-int8",
+]  # fmt: skip
+
+
+def predicted(rounds: int) -> None:
+    """The cells by which the prediction was shaped: one length, the usual recipes."""
+    told("predicted", SHAPED, (1, 4, 16), (4096,), rounds)
+
+
+def held_out(rounds: int) -> None:
+    """Cells that were never looked at while it was shaped: other policies, budgets, periods, batches and lengths."""
+    told("held out", OTHERS, (2, 6, 24), (1500, 6100), rounds)
+
+
+def told(title: str, recipes: Sequence[str], batches: Sequence[int], lengths: Sequence[int], rounds: int) -> None:
     """Steps of a period, one kind of cache after the other; bytes of the graph that `estimate` prices."""
-    loaded, model, machine = embedded(), Model.load("embedded"), host_machine()
-    runner = runner_of(loaded)
-    pace = CachedPace.of(runner)
-    recipes = ["none", "kv-int8", "kv-int4"]
-    recipes += [
-        budgeted(name, keep) for keep in (128, 512) for name in ("snapkv", "kv-window", "tova", "pyramidkv", "h2o")
-    ]
-    recipes += ["snapkv:keep=512+kv-int4"]
-    print(f"\npredicted: embedded model, {length:,} tokens, milliseconds of a step\n")
-    print(f"{'cache':<28}{'batch':>6}{'predicted':>11}{'measured':>10}{'error':>8}{'bytes':>13}{'equal':>7}")
-    errors: list[float] = []
-    for recipe in recipes:
+    model, machine, runner = Model.load("embedded"), host_machine(), runner_of(loaded := embedded())
+    pace, errors, same = CachedPace.of(runner), [], True
+    print(f"\n{title}: embedded model, milliseconds of a step\n")
+    print(
+        f"{'cache':<40}{'tokens':>7}{'batch':>6}{'predicted':>10}{'measured':>9}{'error':>7}{'bytes':>13}{'equal':>7}"
+    )
+    for recipe, length, batch in product(recipes, lengths, batches):
         plan = plan_of(recipe) or CachePlan()
-        for batch in (1, 4, 16):
-            cache = filled(runner, batch, plan, length)
-            graph = Recipe.load(recipe).rewrite(model.graph(batch=batch, tokens=length, context=0))
-            told_bytes = sum(float(cache_bytes(one, machine)) for one in graph.caches)
-            equal, held = told_bytes == cache.bytes, cache.bytes
-            told = pace.seconds(batch, plan, length)
-            run = step_seconds(loaded, cache, 64)
-            found = statistics.median(run() for _ in range(1 + rounds))
-            errors.append(told / found - 1)
-            print(
-                f"{recipe:<28}{batch:>6}{told * 1e3:>11.2f}{found * 1e3:>10.2f}{errors[-1]:>+8.0%}{held:>13,}"
-                f"{equal!s:>7}",
-                flush=True,
-            )
+        cache = filled(runner, batch, plan, length)
+        graph = Recipe.load(recipe).rewrite(model.graph(batch=batch, tokens=length, context=0))
+        equal, held = sum(float(cache_bytes(one, machine)) for one in graph.caches) == cache.bytes, cache.bytes
+        expected = pace.seconds(batch, plan, length)
+        run = step_seconds(loaded, cache, 64)
+        found = statistics.median(run() for _ in range(1 + rounds))
+        errors.append(expected / found - 1)
+        same = same and equal
+        row = f"{recipe:<40}{length:>7,}{batch:>6}{expected * 1e3:>10.2f}{found * 1e3:>9.2f}{errors[-1]:>+7.0%}"
+        print(f"{row}{held:>13,}{equal!s:>7}", flush=True)
     print(
         f"median error {statistics.median(map(abs, errors)):.1%} of {len(errors)}, asked 12 %; "
-        f"90th percentile {np.quantile(np.abs(errors), 0.9):.0%}"
+        f"90th percentile {np.quantile(np.abs(errors), 0.9):.0%}; bytes {'equal' if same else 'NOT equal'} in all"
     )
 
 
@@ -401,7 +416,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--each", type=int, default=8)
     parser.add_argument("--full", type=int, default=2048, help="tokens of the prompt that sets the budget of longest")
     parser.add_argument("--policies", default=",".join(POLICIES))
-    parser.add_argument("--only", default="kernel,speed,longest,recall,perplexity,composed,predicted")
+    parser.add_argument("--only", default="kernel,speed,longest,recall,perplexity,composed,predicted,held-out")
     given = parser.parse_args(argv)
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads")
     sections: dict[str, Callable[[], None]] = {
@@ -409,7 +424,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         "longest": lambda: longest(given.full),
         "recall": lambda: recalled(given.each, given.policies.split(",")),
         "perplexity": lambda: perplexities(given.policies.split(",")), "composed": lambda: composed(given.rounds),
-        "predicted": lambda: predicted(given.rounds),
+        "predicted": lambda: predicted(given.rounds), "held-out": lambda: held_out(given.rounds),
     }  # fmt: skip
     for name in given.only.split(","):
         sections[name]()

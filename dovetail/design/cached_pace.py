@@ -32,6 +32,19 @@ _FLOAT = 4  # bytes
 
 
 @dataclass(frozen=True, slots=True)
+class Pieces:
+    """Seconds of a step: its pass over next to no cache, reading what is held, and selecting and packing."""
+
+    pass_s: float
+    read_s: float
+    keep_s: float
+
+    @property
+    def seconds(self) -> float:
+        return self.pass_s + self.read_s + self.keep_s
+
+
+@dataclass(frozen=True, slots=True)
 class CachedPace:
     """Seconds of a decode step over a cut cache, from pieces that are measured when they are first asked for.
 
@@ -58,8 +71,12 @@ class CachedPace:
 
     def seconds(self, batch: int, plan: CachePlan, length: int) -> float:
         """Of a step of `batch` texts of `length` tokens, selections spread over the steps between them."""
+        return self.pieces(batch, plan, length).seconds
+
+    def pieces(self, batch: int, plan: CachePlan, length: int) -> Pieces:
+        """What `seconds` is made of."""
         read = self._read_s(self.bytes(batch, plan, length), plan.groups)
-        return self._passing(batch) + read + batch * self._keeping(plan)
+        return Pieces(self._passing(batch), read, batch * self._keeping(plan))
 
     def bytes(self, batch: int, plan: CachePlan, length: int) -> float:
         """What a step reads, on average over the steps between two selections."""

@@ -205,7 +205,7 @@ def test_the_shown_rows_add_up_to_all_calls(call: Call) -> None:
 def test_what_cannot_be_explained_says_what_can(call: Call) -> None:
     code, out, err = call(*ESTIMATE, "--explain", "speed")
     assert (code, out) == (2, "")
-    assert "--explain memory or --explain operators" in err
+    assert "--explain memory, operators or cache" in err
 
 
 def test_operators_of_what_has_no_numbers(call: Call) -> None:

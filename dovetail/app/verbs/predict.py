@@ -30,7 +30,7 @@ from dovetail.core.errors import INFEASIBLE, DovetailError
 if TYPE_CHECKING:
     from dovetail.design import Estimate
 
-_EXPLAIN = "--explain memory or --explain operators; other numbers by the verb: dovetail explain tpot …"
+_EXPLAIN = "--explain memory, operators or cache; other numbers by the verb: dovetail explain tpot …"
 Metric = Annotated[
     str, typer.Argument(help="ttft, tpot, throughput, energy_per_token, usd_per_mtok or memory.", metavar="METRIC")
 ]
@@ -78,7 +78,8 @@ def estimate(
         typer.Option(
             "--explain",
             metavar="WHAT",
-            help="memory: what takes it, what fits, what would make room; operators: what takes the time and binds it.",
+            help="memory: what takes it, what fits, what would make room; operators: what takes the time and binds it; "
+            "cache: a step over the recipe's cache, timed on this computer, which needs the weights.",
         ),
     ] = "",
     json: Json = False,
@@ -87,8 +88,8 @@ def estimate(
 ) -> None:
     """Predict the speed, energy, memory and price of a model.
 
-    Needs neither torch nor a network nor the machine itself. What does not fit is answered too, with what binds and
-    what would fit, and exit status 3.
+    Needs neither torch nor a network nor the machine itself, but for --explain cache. What does not fit is answered
+    too, with what binds and what would fit, and exit status 3.
     """
     from dovetail.app.estimate_screen import estimate_screen
 
@@ -139,7 +140,24 @@ def _operators_answer(plain: Answer, found: Estimate) -> Answer:
     return replace(plain, data=data, screen=screen)
 
 
-_EXPLAINED: dict[str, Callable[[Answer, Any], Answer]] = {"memory": _memory_answer, "operators": _operators_answer}
+def _cache_answer(plain: Answer, found: Estimate) -> Answer:
+    """The answer with a step over the recipe's cache as it is timed here: a table on the screen, ``cache`` in JSON."""
+    from dovetail.app.cache_screen import cache_screen
+    from dovetail.design.timed_cache import timed_cache
+
+    timed = timed_cache(found)
+    data = {**plain.data, "cache": timed.to_json()}
+
+    def screen() -> None:
+        plain.screen()
+        cache_screen(found, timed)
+
+    return replace(plain, data=data, screen=screen)
+
+
+_EXPLAINED: dict[str, Callable[[Answer, Any], Answer]] = {
+    "memory": _memory_answer, "operators": _operators_answer, "cache": _cache_answer,
+}  # fmt: skip
 
 
 def _refused(asked: Question, why: str, quiet: bool) -> Answer:
