@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
-from typing import TYPE_CHECKING, ClassVar
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
 
@@ -38,15 +38,26 @@ class Selects:
         return replace(plan, policy=self.policy())
 
 
+@dataclass(frozen=True, slots=True)
 class Packs:
-    """A method that packs older tokens of the cache: a subclass names its `groups`, which both faces come from."""
+    """A method that packs whole groups of older tokens: a subclass names its `bits`, which both faces come from.
 
-    __slots__ = ()
+    The newest tokens stay floats until they fill a group. Keys have a scale and a zero for each channel of a group,
+    values for each `share` channels of a token (KIVI, Liu et al., arXiv 2402.02750).
+    """
+
     caches: ClassVar[str] = "format"
+    bits: ClassVar[int]
+    group: int = 32  # tokens
+    share: int = 32  # channels
+
+    @classmethod
+    def examples(cls, columns: tuple[int, ...]) -> tuple[Self, ...]:
+        return cls(8, 8), cls(5, 64)
 
     def groups(self) -> KVGroups:
-        """How. Raises `DovetailError` for parameters out of range."""
-        raise NotImplementedError
+        """How they are packed. Raises `DovetailError` for parameters out of range."""
+        return KVGroups(self.bits, self.group, self.share)
 
     def __post_init__(self) -> None:
         self.groups()

@@ -31,44 +31,46 @@ def add_to(app: typer.Typer) -> None:
     app.add_typer(medusa, name="medusa", rich_help_panel="Do")
 
 
+Trained = Annotated[Path, typer.Option("--out", metavar="DIR", help="The folder to write, whole or not at all.")]
+Beginnings = Annotated[
+    Path | None, typer.Option("--text", metavar="FILE", help="Text to begin in; else standard-library text.")
+]
+Kind = Annotated[
+    str, typer.Option(metavar="NAME", help="medusa: heads; eagle: a decoder layer that guesses on and on.")
+]
+Ahead = Annotated[int, typer.Option(metavar="N", help="Tokens that are guessed ahead.", min=1)]
+Texts = Annotated[int, typer.Option(metavar="N", help="Texts that the model writes to learn from.", min=2)]
+PromptTokens = Annotated[int, typer.Option(metavar="N", help="Tokens that each begins with.", min=1)]
+NewTokens = Annotated[int, typer.Option(metavar="N", help="Tokens that it goes on with.", min=2)]
+Steps = Annotated[int, typer.Option(metavar="N", help="Training steps.", min=1)]
+Rows = Annotated[int, typer.Option(metavar="N", help="Texts of one step.", min=1)]
+Rate = Annotated[
+    float | None, typer.Option(metavar="R", help="Learning rate at the start; 0.01 for heads, 0.002 for a layer.")
+]
+Seed = Annotated[int, typer.Option(metavar="N", help="Seed of texts and steps.")]
+Together = Annotated[
+    bool, typer.Option("--joint", help="Then train a copy of the model together with them: --out holds both.")
+]
+JointSteps = Annotated[int | None, typer.Option("--joint-steps", metavar="N", help="Steps of that stage; 1000.", min=1)]
+BackboneRate = Annotated[
+    float | None, typer.Option("--backbone-rate", metavar="R", help="Learning rate of the model in it; 0.00001.")
+]
+HeadWeight = Annotated[
+    float | None, typer.Option("--head-weight", metavar="W", help="The heads' loss in it, against its own; 0.2.")
+]
+Distil = Annotated[
+    float | None,
+    typer.Option(metavar="S", help="1: its own loss holds it to what it said; less: it learns the text, too."),
+]
+
+
 def train(
-    model: ModelName,
-    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="The folder to write, whole or not at all.")],
-    text: Annotated[
-        Path | None, typer.Option("--text", metavar="FILE", help="Text to begin in; else standard-library text.")
-    ] = None,
-    kind: Annotated[
-        str, typer.Option(metavar="NAME", help="medusa: heads; eagle: a decoder layer that guesses on and on.")
-    ] = "medusa",
-    heads: Annotated[int, typer.Option(metavar="N", help="Tokens that are guessed ahead.", min=1)] = 4,
-    texts: Annotated[int, typer.Option(metavar="N", help="Texts that the model writes to learn from.", min=2)] = 4096,
-    prompt_tokens: Annotated[int, typer.Option(metavar="N", help="Tokens that each begins with.", min=1)] = 64,
-    new_tokens: Annotated[int, typer.Option(metavar="N", help="Tokens that it goes on with.", min=2)] = 40,
-    steps: Annotated[int, typer.Option(metavar="N", help="Training steps.", min=1)] = 2000,
-    rows: Annotated[int, typer.Option(metavar="N", help="Texts of one step.", min=1)] = 8,
-    rate: Annotated[
-        float | None, typer.Option(metavar="R", help="Learning rate at the start; 0.01 for heads, 0.002 for a layer.")
-    ] = None,
-    seed: Annotated[int, typer.Option(metavar="N", help="Seed of texts and steps.")] = 0,
-    joint: Annotated[
-        bool, typer.Option("--joint", help="Then train a copy of the model together with them: --out holds both.")
-    ] = False,
-    joint_steps: Annotated[
-        int | None, typer.Option("--joint-steps", metavar="N", help="Steps of that stage; 1000.", min=1)
-    ] = None,
-    backbone_rate: Annotated[
-        float | None, typer.Option("--backbone-rate", metavar="R", help="Learning rate of the model in it; 0.00001.")
-    ] = None,
-    head_weight: Annotated[
-        float | None, typer.Option("--head-weight", metavar="W", help="The heads' loss in it, against its own; 0.2.")
-    ] = None,
-    distil: Annotated[
-        float | None,
-        typer.Option(metavar="S", help="1: its own loss holds it to what it said; less: it learns the text, too."),
-    ] = None,
-    json: Json = False,
+    model: ModelName, out: Trained, text: Beginnings = None, kind: Kind = "medusa", heads: Ahead = 4,
+    texts: Texts = 4096, prompt_tokens: PromptTokens = 64, new_tokens: NewTokens = 40, steps: Steps = 2000,
+    rows: Rows = 8, rate: Rate = None, seed: Seed = 0, joint: Together = False, joint_steps: JointSteps = None,
+    backbone_rate: BackboneRate = None, head_weight: HeadWeight = None, distil: Distil = None, json: Json = False,
     quiet: Quiet = False,
-) -> None:
+) -> None:  # fmt: skip
     """Train Medusa heads, or a draft layer, on text that the model writes itself.
 
     The model stays as it is; with --joint a copy of it learns, too. A stop loses little: the same command goes on. What
