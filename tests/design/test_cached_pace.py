@@ -84,7 +84,8 @@ def test_what_a_step_reads_is_what_caches_hold(embedded: Loaded, recipe: str) ->
 
 
 def test_estimate_times_a_recipe_of_the_cache_here(capsys: pytest.CaptureFixture[str]) -> None:
-    words = "estimate embedded --on host --prompt 600 --output 9 --recipe snapkv:keep=96,slack=16".split()
+    asked = ["--prompt", "600", "--output", "9", "--recipe", "snapkv:keep=96,slack=16"]
+    words = ["estimate", "embedded", "--on", "host", *asked]
     assert main([*words, "--explain", "cache", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)["cache"]
     assert found["context"] == 603  # of the eight steps after the first token

@@ -49,7 +49,8 @@ def driven(engine: Engine, requests: list[Request]) -> tuple[dict[int, list[Made
         for made in engine.step():
             found.setdefault(made.id, []).append(made)
         reading = 0 if engine._reading is None else taken(engine._reading.cache)
-        most, together = max(most, taken(engine._running.cache) + reading), max(together, engine.state.running)
+        whole_now = taken(engine._running.cache) + reading + engine.state.prefix_bytes
+        most, together = max(most, whole_now), max(together, engine.state.running)
     return found, most, together, back
 
 

@@ -50,6 +50,12 @@ class Batch:
         rows = zip_longest(self.texts, self.cache.lengths, fillvalue=0)  # with a plan, sequences come as they are read
         return max((text.prompt - length for text, length in rows), default=0)  # type: ignore[union-attr]
 
+    def begin(self, known: KVCache) -> None:
+        """Before anything is read, without a plan: keys and values of what the only text begins with."""
+        capacity = self.cache.capacity
+        self.cache = self._empty(0, capacity)
+        self.cache.join(known)
+
     def read(self, most: int) -> None:
         """One pass over up to `most` further tokens of each prompt; the last one makes the first token of each text.
 

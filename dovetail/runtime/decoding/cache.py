@@ -118,6 +118,11 @@ class KVCache:
         per_token = sum(t.shape[1] * t.shape[3] * t.element_size() for t in (*self.keys, *self.values) if t is not None)
         return per_token * sum(self.lengths)
 
+    @property
+    def room(self) -> int:
+        """Positions of all sequences together that there is memory for."""
+        return self._slots * self.capacity if any(held is not None for held in self.keys) else 0
+
     def reserve(self, tokens: int) -> None:
         """Make room for so many new tokens of every sequence: before each pass."""
         needed = self.longest + tokens
@@ -203,6 +208,14 @@ class KVCache:
     def shorten(self, lengths: list[int]) -> None:
         """Forget what lies behind the first `lengths` tokens of each sequence."""
         self.lengths = [min(old, new) for old, new in zip(self.lengths, lengths, strict=True)]
+
+    def first(self, tokens: int) -> KVCache:
+        """A copy of the first tokens of the only sequence, in memory of their length."""
+        found = KVCache(len(self.keys), 1, tokens, self.device)
+        found.lengths = [tokens]
+        for mine, own in ((found.keys, self.keys), (found.values, self.values)):
+            mine[:] = [None if held is None else held[:1, :, :tokens].clone() for held in own]
+        return found
 
     def drop(self, kept: list[int]) -> None:
         """Go on with some of the sequences, in that order; those whose place stays are not copied."""

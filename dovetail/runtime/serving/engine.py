@@ -22,11 +22,13 @@ from dovetail.runtime.decoding.runner import Runner, runner_of
 from dovetail.runtime.decoding.sampling import Chooser, Sampling
 from dovetail.runtime.load import Loaded, available_memory
 from dovetail.runtime.serving.admission import refuse
+from dovetail.runtime.serving.prefixes import Prefixes
 from dovetail.runtime.serving.request import CANCELLED, FAILED, LENGTH, STOP, Facts, Made, Request, Scored, State
 from dovetail.runtime.serving.room import Room
 
 PLACES = 64  # texts decoded together: the kernels for few tokens end there
 TREE = 64  # tokens that a step with guesses may write for each
+_PREFIXES = 4  # one in so many bytes may hold what prompts begin with alike
 _SHARE = 0.5  # of the memory that is free, for keys and values, where nothing else is said
 _SOME = 8 << 30  # bytes, where a computer does not say what is free
 
@@ -74,7 +76,10 @@ class Engine:
         self._runner, self._proposer, self._plan, self._chunk = runner_of(loaded), proposer, plan, chunk
         self._ends = end_tokens(loaded)
         free = cache_bytes or int(_SHARE * (available_memory() or _SOME))
-        self._room = Room(self._runner, plan, _token_bytes(self._runner), free, places, TREE if proposer else 1)
+        one, shares = _token_bytes(self._runner), plan is None and not (proposer and proposer.observes)
+        self._prefixes = Prefixes(free // one // _PREFIXES if shares else 0)
+        step = TREE if proposer else 1
+        self._room = Room(self._runner, plan, one, free, places, step, lambda: self._prefixes.tokens)
         fits = self._room.longest(loaded.max_context)
         self.facts = Facts(loaded.max_context, loaded.vocabulary, fits, free, places)
         self._waiting: deque[_Served] = deque()
@@ -95,8 +100,8 @@ class Engine:
     @property
     def state(self) -> State:
         running = len(self._running.texts)
-        held = self._running.cache.bytes
-        return State(running, len(self._served) - running, held, self._steps, self._tokens)
+        held, kept = self._running.cache.bytes, self._prefixes.tokens * self._room.token_bytes
+        return State(running, len(self._served) - running, held, self._steps, self._tokens, kept, self._prefixes.reused)
 
     def submit(self, request: Request) -> None:
         """Take a request, which waits for its turn.
@@ -147,6 +152,8 @@ class Engine:
             left -= began - batch.unread
             if not batch.unread:
                 self._reading = None
+                if self._prefixes.most:
+                    self._prefixes.learn(batch, self._room.cells - self._running.cache.room - batch.cache.room)
                 self._bound(batch.texts[0])
                 self._running.join(batch)
                 self._running.leave()
@@ -201,6 +208,7 @@ class Engine:
             self._waiting.popleft()
             self._order[text.index] = next(self._count)
             self._reading = Batch(self._runner, [text], text.prompt + 1, self._proposer, self._plan)
+            self._prefixes.begin(self._reading)
             return self._reading
         return None
 

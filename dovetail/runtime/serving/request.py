@@ -99,6 +99,8 @@ class State(NamedTuple):
         Keys and values of those that are decoded.
     steps, tokens : int
         Made so far.
+    prefix_bytes, reused : int
+        Keys and values of what prompts begin with alike, and tokens of prompts that were so not read again.
     """
 
     running: int
@@ -106,3 +108,5 @@ class State(NamedTuple):
     cache_bytes: int
     steps: int
     tokens: int
+    prefix_bytes: int = 0
+    reused: int = 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from dovetail.runtime.cache.forecast import longest, texts_bytes
@@ -33,6 +33,8 @@ class Room:
         Texts that are decoded together at most.
     step : int
         Tokens that a step may write for each text.
+    kept : callable
+        Tokens that are held beside the texts: less than half of all, so that the longest text always fits.
     """
 
     runner: Runner
@@ -41,16 +43,22 @@ class Room:
     cache_bytes: int
     places: int
     step: int = 1
+    kept: Callable[[], int] = lambda: 0
 
     @property
     def cells(self) -> int:
-        """Tokens, without a plan."""
+        """Tokens of texts, without a plan."""
+        return self.whole - self.kept()
+
+    @property
+    def whole(self) -> int:
+        """Tokens of texts and of kept beginnings."""
         return self.cache_bytes // self.token_bytes
 
     def longest(self, context: int) -> int:
         """Tokens of the longest text that there is memory for, within the context."""
         if self.plan is None:
-            return min(context, self.cells // SPARE)
+            return min(context, self.whole // SPARE)
         return longest(lambda length: texts_bytes(self.runner, self.plan, [length]) <= self.cache_bytes, context)
 
     def holds(self, running: Sequence[Text], text: Text) -> bool:
