@@ -1,6 +1,6 @@
 """A server under load: is anything lost or wrong, does memory stay flat, how long do clients wait, what do many gain.
 
-    OMP_NUM_THREADS=1 python bench/serve.py [--requests 2000] [--clients 64] [--only load,throughput,wide]
+    OMP_NUM_THREADS=1 python bench/serve.py [--requests 2000] [--clients 64] [--only load,throughput,wide,alike,chats]
 
 `dovetail serve` in processes of its own, at 127.0.0.1; clients here, as few instructions as they can be: sockets that
 count events while they come and read them afterwards.
@@ -11,6 +11,8 @@ count events while they come and read them afterwards.
   requests and at the end. Latency: to the first event and between events.
 - throughput: tokens a second of 32 clients against those of one, texts of 128 tokens after prompts of 32.
 - wide: the same for a Llama of 100 M parameters with random weights, texts of 32 tokens.
+- alike: CPU seconds of the engine to the first token of prompts that begin with the same 1,024 tokens, or not.
+- chats: texts that run together in 1 GiB where none says how long it will be, the context of the model at most.
 """
 
 from __future__ import annotations
@@ -43,6 +45,8 @@ from dovetail.runtime.decoding.sampling import Sampling
 from dovetail.runtime.decoding.streaming import TextStream
 from dovetail.runtime.load import Loaded, load
 from dovetail.runtime.memory import resident_bytes
+from dovetail.runtime.serving.engine import Engine
+from dovetail.runtime.serving.request import Request
 
 KEY = "bench"
 PROMPTS = 400  # different ones
@@ -85,7 +89,7 @@ class Client(asyncio.Protocol):
         if self.transport is None or self.transport.is_closing():
             await asyncio.get_running_loop().create_connection(lambda: self, "127.0.0.1", self.port)
         self.seen, self.leave, self.over = Seen(), leave_after, asyncio.get_running_loop().create_future()
-        head = f"POST /v1/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {KEY}\r\n"
+        head = f"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {KEY}\r\n"
         self.seen.times.append(time.perf_counter())
         self.transport.write(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
         await self.over
@@ -275,11 +279,42 @@ def wide(folder: Path) -> None:
         (folder / name).write_bytes((weights_of(Model.load("embedded")) / name).read_bytes())
 
 
+def alike(loaded: Loaded, begin: int = 1024, own: int = 32, count: int = 10) -> None:
+    source = random.Random(0)
+
+    def some(tokens: int) -> tuple[int, ...]:
+        return tuple(source.randrange(5, loaded.vocabulary) for _ in range(tokens))
+
+    first = some(begin)
+    every = [first + some(own) for _ in range(count)]
+    for name, shared in (("read whole", [some(begin) + one[begin:] for one in every]), ("alike", every)):
+        engine, took = Engine(loaded), []
+        for index, prompt in enumerate(shared):
+            engine.submit(Request(index, prompt, 2))
+            began = time.process_time()
+            while not engine.step():
+                pass
+            took.append(time.process_time() - began)
+            while engine.busy:
+                engine.step()
+        print(f"  {name:<12}{statistics.median(took[2:]) * 1e3:>8.1f} ms of CPU to the first token, from the third on")
+
+
+def chats(loaded: Loaded, count: int = 64, size: int = 1 << 30) -> None:
+    engine = Engine(loaded, cache_bytes=size)
+    for index in range(count):
+        prompt = tuple(range(5, 37 + index))
+        engine.submit(Request(index, prompt, engine.facts.longest - len(prompt)))
+        engine.step()
+    held = engine.state.cache_bytes
+    print(f"  {engine.state.running} of {count} run together, {held / 1e6:.0f} MB of keys and values held")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--requests", type=int, default=2000)
     parser.add_argument("--clients", type=int, default=64)
-    parser.add_argument("--only", default="load,throughput,wide")
+    parser.add_argument("--only", default="load,throughput,wide,alike,chats")
     given = parser.parse_args()
     wanted = given.only.split(",")
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -290,6 +325,12 @@ def main() -> None:
     if "throughput" in wanted:
         print("throughput: texts of 128 tokens")
         throughput(loaded, "embedded", loaded.vocabulary, 128)
+    if "alike" in wanted:
+        print("alike: prompts of 1,024 tokens and 32 of their own")
+        alike(loaded)
+    if "chats" in wanted:
+        print("chats: 1 GiB for keys and values")
+        chats(loaded)
     if "wide" in wanted:
         print("wide: texts of 32 tokens")
         with tempfile.TemporaryDirectory() as folder:
