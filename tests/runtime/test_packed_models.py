@@ -16,10 +16,11 @@ from dovetail.runtime.checkpoint import Checkpoint
 from dovetail.runtime.decode import generate
 from dovetail.runtime.decoding import cache as cached
 from dovetail.runtime.decoding import modules
-from dovetail.runtime.decoding.cache import KVCache, seen
+from dovetail.runtime.decoding.cache import KVCache, View, seen
 from dovetail.runtime.decoding.llama import LlamaRunner
 from dovetail.runtime.decoding.modules import ModuleRunner, agrees
 from dovetail.runtime.decoding.runner import runner_of
+from dovetail.runtime.decoding.step import WholeStep
 from dovetail.runtime.kernels.fused import GatedMLP, RMSNorm, fuse
 from dovetail.runtime.kernels.library import Missing, find
 from dovetail.runtime.kernels.linear import PackedLinear
@@ -186,6 +187,11 @@ def test_every_arithmetic_decodes_and_a_wrong_mask_is_seen(
     folder = packed(stories, tmp_path / "m", bits, 0, act_bits=act)
     loaded = load(folder, dtype, kernels=kernels)
     assert isinstance(runner_of(loaded), LlamaRunner)
+    for owner, name, wrong in _WRONG_STEPS if dtype == "fp32" else ():
+        with monkeypatch.context() as patch:
+            patch.setattr(owner, name, wrong)
+            assert not agrees(LlamaRunner(loaded.model), loaded.model)
+    monkeypatch.setattr(WholeStep, "of", lambda _: None)  # layer by layer, from here on
     for wrong in (_behind, _all_new) if dtype == "fp32" else ():
         monkeypatch.setattr(cached, "attended", wrong)
         assert not agrees(LlamaRunner(loaded.model), loaded.model)
@@ -195,6 +201,22 @@ def test_every_arithmetic_decodes_and_a_wrong_mask_is_seen(
         assert not agrees(LlamaRunner(loaded.model), loaded.model)
         monkeypatch.setattr(modules, "seen", wrong)
         assert not agrees(ModuleRunner(loaded.model), loaded.model)
+
+
+def _laid_behind(cache: KVCache, *given: int) -> Any:
+    """Tokens that were not kept are seen: eight behind the second sequence."""
+    table = _LAID(cache, *given).copy()
+    table[:, 1, :, attention.FIELDS.index("held")] += 8
+    return table
+
+
+def _all_seen(view: View, _: int | None) -> attention.Seen:
+    """New tokens see those after them."""
+    return attention.Seen(torch.ones(view.tokens, view.tokens, dtype=torch.uint8))
+
+
+_LAID = KVCache.laid
+_WRONG_STEPS = ((KVCache, "laid", _laid_behind), (View, "seen", _all_seen))
 
 
 def _behind(table: Any, *given: Any) -> torch.Tensor:

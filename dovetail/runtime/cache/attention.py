@@ -43,6 +43,17 @@ class Seen:
     visible: Tensor | None = None
     first: Tensor | None = None
 
+    def pointers(self) -> tuple[int | None, int, int | None]:
+        """`visible`, elements from sequence to sequence in it, and `first`, as the kernel reads them."""
+        visible, first = self.visible, self.first
+        own = 0 if visible is None or visible.dim() == 2 else visible.stride(0)
+        return None if visible is None else visible.data_ptr(), own, None if first is None else first.data_ptr()
+
+
+def packing(groups: KVGroups | None, channels: int) -> tuple[int, int, int]:
+    """Bits, size and share of packed groups, as `Attending` in ``kernels.h`` has them."""
+    return (0, 0, 0) if groups is None else (groups.bits, groups.size, groups.shared(channels))
+
 
 def attended(
     table: Table, queries: Tensor, keys: Tensor, values: Tensor, seen: Seen, groups: KVGroups | None = None,
@@ -68,15 +79,11 @@ def attended(
     batch, heads, tokens, channels = queries.shape
     own = keys.shape[1]
     out = torch.empty(batch, tokens, heads * channels, device=queries.device)
-    visible, first = seen.visible, seen.first
-    packing = (0, 0, 0) if groups is None else (groups.bits, groups.size, groups.shared(channels))
     strides = [(ctypes.c_int64 * 3)(*x.stride()[:3]) for x in (queries, keys, values)]
     asked = Attending(
-        batch, own, heads // own, tokens, channels, *packing,
+        batch, own, heads // own, tokens, channels, *packing(groups, channels),
         queries.data_ptr(), keys.data_ptr(), values.data_ptr(), *strides, table.ctypes.data,
-        None if visible is None else visible.data_ptr(),
-        tokens * tokens if visible is not None and visible.dim() == 3 else 0,
-        None if first is None else first.data_ptr(), out.data_ptr(),
+        *seen.pointers(), out.data_ptr(),
         None if weights is None else weights.data_ptr(), 0 if weights is None else weights.shape[3],
     )  # fmt: skip
     failed = found.attend(ctypes.addressof(asked), found.variant(), torch.get_num_threads())

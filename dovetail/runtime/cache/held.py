@@ -34,9 +34,11 @@ class HeldCache(KVCache):
     device : torch.device or str
     """
 
+    windows = False
+
     def __init__(self, layers: int, plan: CachePlan, device: torch.device | str = "cpu") -> None:
         super().__init__(layers, 0, 0, device)
-        self.plan, self.layers = plan, layers
+        self.plan, self.layers, self.groups = plan, layers, plan.groups
         self.tokens: list[list[Tokens]] = [[] for _ in range(layers)]
         self._places = np.zeros((layers, 0, 0, len(FIELDS)), np.int64)
         self._aside = np.zeros((layers, 0, 0), np.int64)  # tokens of a text that are no floats here: gone, or packed
@@ -109,6 +111,23 @@ class HeldCache(KVCache):
             for layer, row in np.argwhere((self._loose() >= self.plan.groups.size).any(2)):
                 self.at(layer, row).pack()
                 self._place(layer, row)
+
+    def laid(self, heads: int, channels: int) -> Table:
+        """As `KVCache.laid`, as of the last `reserve`."""
+        found: Table = self._places
+        return found
+
+    def asked(self, heads: int, tokens: int, channels: int) -> Tensor | None:
+        """As `KVCache.asked`: where the policy selects again soon."""
+        return self._newest.room(len(self.lengths), tokens, heads, channels)
+
+    def paid(self, heads: int, tokens: int) -> list[Tensor]:
+        """As `KVCache.paid`: where the policy sums it."""
+        if self.plan.policy is not None and self.plan.policy.sums:
+            like = torch.empty(0, heads, device=self.device)
+            every = (self._weights(layer, like, tokens) for layer in range(self.layers))
+            self._paid = [weights for weights in every if weights is not None]
+        return self._paid
 
     def places(self, layer: int) -> Table:
         """Where the kernel finds what each sequence and head holds, as of the last `reserve`."""

@@ -50,6 +50,12 @@ class Newest:
             self._asked = queries.new_empty(self.layers, *queries.shape)
         self._asked[layer] = queries
 
+    def room(self, batch: int, tokens: int, heads: int, channels: int) -> Tensor | None:
+        """Where the queries of the pass may be written, those of all layers; None where they are not needed."""
+        if self._watching:
+            self._asked = torch.empty(self.layers, batch, tokens, heads, channels, device="cpu")
+        return self._asked
+
     def keep(self, row: int, path: list[int], length: int) -> None:
         """The queries at `path` belong to a sequence of `length` tokens."""
         if self._asked is None or not path:

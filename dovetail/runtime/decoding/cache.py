@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from dovetail.model.kv_groups import KVGroups
 from dovetail.runtime.cache.attention import FIELDS, Seen, Table, attended, takes
 
 _LEAST = 64  # positions to begin with
@@ -84,6 +85,9 @@ class KVCache:
         Positions of all sequences together that there may be memory for beyond what is needed.
     """
 
+    windows = True  # whether layers may see no more than a window
+    groups: KVGroups | None = None  # how older tokens are packed
+
     def __init__(self, layers: int, batch: int, capacity: int = _LEAST, device: torch.device | str = "cpu") -> None:
         self.keys: list[Tensor | None] = [None] * layers
         self.values: list[Tensor | None] = [None] * layers
@@ -93,6 +97,7 @@ class KVCache:
         self._slots = batch  # sequences that there is memory for
         self._rows = torch.arange(batch, device=device).unsqueeze(1)
         self._behind = torch.empty(0, device=device)  # (B, T): places of the tokens of this pass, if lengths differ
+        self._laid: Table | None = None  # what `laid` found, while memory is where it was
 
     @property
     def longest(self) -> int:
@@ -140,6 +145,21 @@ class KVCache:
         pairs = ((self.keys, keys), (self.values, values))
         found = [self._written(store, layer, new) for store, new in pairs]
         return found[0], found[1]
+
+    def laid(self, heads: int, channels: int) -> Table:
+        """Where a kernel finds what each layer, sequence and head holds: (layers, B, heads, `FIELDS`), fp32."""
+        if self._laid is None:
+            like = torch.empty(0, heads, 0, channels, dtype=torch.float32, device=self.device)
+            self._laid = np.stack([self._table(layer, like) for layer in range(len(self.keys))])
+        self._laid[..., FIELDS.index("held")] = np.array(self.lengths)[:, None]
+        return self._laid
+
+    def asked(self, heads: int, tokens: int, channels: int) -> Tensor | None:
+        """Where a pass leaves its queries (layers, B, tokens, heads, channels); None where nobody reads them."""
+
+    def paid(self, heads: int, tokens: int) -> list[Tensor]:
+        """Where a pass leaves, for each layer, what its tokens pay to others; none where nobody reads it."""
+        return []
 
     def _table(self, layer: int, like: Tensor) -> Table:
         """Where the kernel finds the heads of each sequence."""
@@ -247,12 +267,12 @@ class KVCache:
                     store[begin : len(self.lengths), :, :longest] = new[: len(other.lengths), :, :longest]
 
     def _hold(self, lengths: list[int]) -> None:
-        self.lengths = lengths
+        self.lengths, self._laid = lengths, None
         self._rows = torch.arange(len(lengths), device=self.device).unsqueeze(1)
 
     def _resize(self, room: int, capacity: int) -> None:
         """Other memory for the same tokens."""
-        self._slots, self.capacity = room, capacity
+        self._slots, self.capacity, self._laid = room, capacity, None
         for stores in (self.keys, self.values):
             for layer, old in enumerate(stores):
                 if old is not None:

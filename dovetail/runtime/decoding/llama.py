@@ -6,9 +6,7 @@ product, so are gate and up, both halves of a rotary angle are turned at once, a
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from copy import copy
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -16,25 +14,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dovetail.runtime.decoding.cache import KVCache, View
+from dovetail.runtime.decoding.step import FeedForward, Layer, Product, WholeStep
 from dovetail.runtime.kernels.dense import DenseProduct
 from dovetail.runtime.kernels.linear import PackedLinear
 
-Product = Callable[[Tensor], Tensor]
 _KINDS = ("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM")
-
-
-@dataclass(slots=True)
-class Layer:
-    """One decoder layer: norms, products, and the norms of heads where there are some."""
-
-    norm_in: tuple[Tensor, float]
-    qkv: Product
-    out: Product
-    norm_post: tuple[Tensor, float]
-    feed_forward: Product
-    q_norm: tuple[Tensor, float] | None
-    k_norm: tuple[Tensor, float] | None
-    window: int | None
 
 
 class LlamaRunner:
@@ -55,6 +39,7 @@ class LlamaRunner:
         self.layers = [_layer(layer, config, index) for index, layer in enumerate(base.layers)]
         self._rotary = base.rotary_emb
         self._cos = self._sin = torch.empty(0, self.head_dim, device=self.device)
+        self._step = WholeStep.of(self)
 
     @property
     def device(self) -> torch.device:
@@ -77,8 +62,10 @@ class LlamaRunner:
         cache.reserve(tokens)
         if positions is None:
             positions = cache.following(tokens)
-        view = View(tokens, visible, positions)
-        angles = self._angles(positions, cache.longest + tokens)
+        view, longest = View(tokens, visible, positions), cache.longest + tokens
+        if self._step is not None and self._step.takes(ids, cache):
+            return self._step(ids, cache, view, self._known_angles(longest))
+        angles = self._angles(positions, longest)
         x = self.embedding[ids]
         for index, layer in enumerate(self.layers):
             q, k, v = self._projected(layer, functional.rms_norm(x, *_of(layer.norm_in)), *angles)
@@ -112,6 +99,7 @@ class LlamaRunner:
         """The first layers with the same norm and head behind them, and the same weights in memory."""
         found = copy(self)
         found.layers = self.layers[:layers]
+        found._step = WholeStep.of(found)
         return found
 
     def _projected(self, layer: Layer, x: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -128,12 +116,17 @@ class LlamaRunner:
 
     def _angles(self, positions: Tensor, longest: int) -> tuple[Tensor, Tensor]:
         """Cosines, and sines whose first half is negative: (B, 1, T, channels)."""
+        cos, sin = self._known_angles(longest)
+        return cos[positions].unsqueeze(1), sin[positions].unsqueeze(1)
+
+    def _known_angles(self, longest: int) -> tuple[Tensor, Tensor]:
+        """As `_angles`, of all positions up to `longest` and more: (positions, channels)."""
         if len(self._cos) < longest:
             every = torch.arange(max(longest, 2 * len(self._cos)), device=self.device).unsqueeze(0)
             cos, sin = self._rotary(self.embedding[:1].unsqueeze(0), every)
             half = self.head_dim // 2
             self._cos, self._sin = cos[0], torch.cat((-sin[0, :, :half], sin[0, :, half:]), -1)
-        return self._cos[positions].unsqueeze(1), self._sin[positions].unsqueeze(1)
+        return self._cos, self._sin
 
 
 def known(model: Any) -> bool:
@@ -177,13 +170,7 @@ def _feed_forward(mlp: Any) -> Product:
     dense = all(type(getattr(mlp, name, None)) is nn.Linear for name in ("gate_proj", "up_proj", "down_proj"))
     if not dense:
         return mlp  # type: ignore[no-any-return]
-    both, down, act = _joined([mlp.gate_proj, mlp.up_proj]), _single(mlp.down_proj), mlp.act_fn
-
-    def forward(x: Tensor) -> Tensor:
-        gate, up = both(x).chunk(2, -1)
-        return down(act(gate) * up)
-
-    return forward
+    return FeedForward(_joined([mlp.gate_proj, mlp.up_proj]), _single(mlp.down_proj), mlp.act_fn)
 
 
 def _joined(layers: list[Any]) -> Product:

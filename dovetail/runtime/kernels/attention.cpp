@@ -6,6 +6,7 @@
 #include <new>
 #include <vector>
 
+#include "doors.h"
 #include "kernels.h"
 #include "threads.h"
 
@@ -77,7 +78,7 @@ void join(const Attending& a, const Piece* pieces, int64_t count) {
     }
 }
 
-int attended(Work& job, int threads) {
+void attended(Work& job, int threads) {
     const Attending& a = *job.a;
     const int64_t each = a.group * a.tokens * (a.channels + 2);
     std::vector<int64_t> first;  // of the pieces of each head
@@ -98,25 +99,24 @@ int attended(Work& job, int threads) {
     Threads::shared().run(threads, int64_t(job.pieces.size()), Work::work, &job);
     for (size_t i = 0; i + 1 < first.size() && !job.failed.load(); i++)
         if (first[i + 1] - first[i] > 1) join(a, &job.pieces[first[i]], first[i + 1] - first[i]);
-    return job.failed.load() ? 1 : 0;
+    if (job.failed.load()) throw std::bad_alloc();
 }
 
 }  // namespace
+
+void attend(const Attending& a, const Variant& with, int threads) {
+    Work job{&a, &with, attend_floats(a), {}};
+    attended(job, threads);
+}
+
 }  // namespace dovetail
 
 using namespace dovetail;
 
 extern "C" {
 
-// 0, or 1 when memory ran out, 2 when no thread could be started.
-__attribute__((visibility("default"))) int dovetail_attend(const Attending* a, int variant, int threads) {
-    try {
-        Work job{a, &variant_at(variant), attend_floats(*a), {}};
-        return attended(job, threads);
-    } catch (const std::bad_alloc&) {
-        return 1;
-    } catch (...) {
-        return 2;
-    }
+// Returns as `guarded`.
+DOOR int dovetail_attend(const Attending* a, int variant, int threads) {
+    return guarded([&] { attend(*a, variant_at(variant), threads); });
 }
 }

@@ -20,8 +20,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 HERE = Path(__file__).parent
-SOURCES = ("kernels.h", "lanes.h", "attend.h", "threads.h", "tiles.cpp", "products.cpp", "attention.cpp")
-_DOORS = ("products", "attention")  # compiled once
+_DOORS = ("products", "attention", "step")  # compiled once
+_HEADERS = ("kernels.h", "lanes.h", "attend.h", "threads.h", "doors.h", "step.h")
+SOURCES = (*_HEADERS, "tiles.cpp", *(f"{door}.cpp" for door in _DOORS))
 FLAGS = ("-std=c++17", "-O3", "-fPIC", "-pthread", "-ffp-contract=off", "-fvisibility=hidden")
 _AVX2 = ("-mavx2", "-mfma")
 VARIANTS = {  # beside the portable one, on x86-64

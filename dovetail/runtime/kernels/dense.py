@@ -41,6 +41,11 @@ class DenseProduct:
             self._matrix = Floating(rows, columns, *pointers)
             self._address, self._dense, self._index = ctypes.addressof(self._matrix), found.dense, found.variant()
 
+    @property
+    def address(self) -> int | None:
+        """Of the `Floating` that a kernel reads; None where there are no kernels for these weights."""
+        return self._address if self._most else None
+
     def __call__(self, x: Tensor) -> Tensor:
         """`x` (…, columns) to (…, rows)."""
         rows, columns = self.weight.shape

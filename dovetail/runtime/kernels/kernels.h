@@ -105,6 +105,8 @@ struct Variant {
     void (*gate)(const float* pair, int64_t width, float* out);
     // out [width] = weight * x / sqrt(mean(x^2) + epsilon).
     void (*norm)(const float* x, const float* weight, float epsilon, int64_t width, float* out);
+    // x [head][channels] turned by a rotary angle for each pair of channels; the sines' first half is negative.
+    void (*turn)(float* x, int64_t heads, int64_t channels, const float* cosines, const float* sines);
     // Output columns [begin, end) of y [token][rows] = x [token][columns] times the matrix transposed.
     void (*dense)(const Floating&, const float* x, int64_t tokens, float* y, int64_t begin, int64_t end);
     // Some columns of one KV head of one sequence, whose new tokens lie behind those it holds. `scratch`: `attend_floats`.

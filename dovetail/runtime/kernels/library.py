@@ -62,6 +62,7 @@ class Library:
     norm: Any
     dense: Any
     attend: Any
+    step: Any
 
     def variant(self, name: str | None = None) -> int:
         """Index of a variant; of ``$DOVETAIL_KERNELS`` or the fastest one where none is named.
@@ -159,6 +160,7 @@ def _loaded(path: Path) -> Library:
     dense = lib.dovetail_dense
     dense.restype, dense.argtypes = number, [pointer, pointer, ctypes.c_int64, pointer, number, number]
     lib.dovetail_attend.restype, lib.dovetail_attend.argtypes = number, [pointer, number, number]
+    lib.dovetail_step.restype, lib.dovetail_step.argtypes = number, [pointer, pointer, number, number]
     names = tuple(name for i, name in enumerate(VARIANTS) if lib.dovetail_variant(i))
     doors = (
         lib.dovetail_bytes,
@@ -168,5 +170,6 @@ def _loaded(path: Path) -> Library:
         lib.dovetail_norm,
         dense,
         lib.dovetail_attend,
+        lib.dovetail_step,
     )
     return Library(path, names, *doors)

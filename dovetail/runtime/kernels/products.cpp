@@ -3,6 +3,7 @@
 #include <memory>
 #include <new>
 
+#include "doors.h"
 #include "kernels.h"
 #include "threads.h"
 
@@ -162,6 +163,8 @@ struct Gating {
     }
 };
 
+}  // namespace
+
 void product(const Matrix& m, const Variant& with, const float* x, int64_t tokens, float* y, int how, int threads) {
     const Tokens in = prepared(m, with, x, tokens, how, threads);
     const int64_t token_bytes = in.stride * (how == kExact ? 4 : 1), tile_bytes = m.blocks() * m.steps() * kStep;
@@ -176,6 +179,13 @@ void product(const Matrix& m, const Variant& with, const float* x, int64_t token
     Threads::shared().run(threads, row_tasks * ((tokens + chunk - 1) / chunk), Job::work, &job);
     if (scratch.size > kKept) scratch = Scratch();
 }
+
+void gate(const Variant& with, const float* pairs, int64_t tokens, int64_t width, float* out, int threads) {
+    Gating job{&with, pairs, tokens, width, out};
+    Threads::shared().run(threads, (tokens + Gating::kTokens - 1) / Gating::kTokens, Gating::work, &job);
+}
+
+namespace {
 
 // Products with plain floats, some rows a task. Tokens go in turns through the rows of a task, which stay in a cache.
 struct Plain {
@@ -193,6 +203,8 @@ struct Plain {
     }
 };
 
+}  // namespace
+
 void dense(const Floating& m, const Variant& with, const float* x, int64_t tokens, float* y, int threads) {
     const int64_t row_bytes = m.columns * int64_t(sizeof(float));
     int64_t rows = 4 * kTaskBytes / row_bytes / kRows * kRows;  // stays in the second cache while tokens go through
@@ -201,27 +213,11 @@ void dense(const Floating& m, const Variant& with, const float* x, int64_t token
     Threads::shared().run(threads, (m.rows + rows - 1) / rows, Plain::work, &job);
 }
 
-// 0, or 1 when memory ran out, 2 when no thread could be started: exceptions do not cross into Python.
-template <typename Work> int guarded(Work work) {
-    try {
-        work();
-    } catch (const std::bad_alloc&) {
-        return 1;
-    } catch (...) {
-        return 2;
-    }
-    return 0;
-}
-
-}  // namespace
-
 const Variant& variant_at(int index) { return *variants()[index]; }
 
 }  // namespace dovetail
 
 using namespace dovetail;
-
-#define DOOR __attribute__((visibility("default")))
 
 extern "C" {
 
@@ -269,8 +265,7 @@ DOOR int dovetail_gated(const Matrix* pair, const Matrix* down, const float* x, 
         const Variant& with = *variants()[variant];
         float* gated = between + tokens * pair->rows;
         product(*pair, with, x, tokens, between, how, threads);
-        Gating job{&with, between, tokens, pair->rows / 2, gated};
-        Threads::shared().run(threads, (tokens + Gating::kTokens - 1) / Gating::kTokens, Gating::work, &job);
+        gate(with, between, tokens, pair->rows / 2, gated, threads);
         product(*down, with, gated, tokens, y, how, threads);
     });
 }

@@ -221,6 +221,17 @@ void norm(const float* x, const float* weight, float epsilon, int64_t width, flo
     for (i = 0; i < width; i++) out[i] = weight[i] * (x[i] * factor);
 }
 
+void turn(float* x, int64_t heads, int64_t channels, const float* cosines, const float* sines) {
+    const int64_t half = channels / 2;
+    for (float* head = x; head < x + heads * channels; head += channels) {
+        for (int64_t c = 0; c < half; c++) {
+            const float first = head[c], second = head[half + c];
+            head[c] = first * cosines[c] + second * sines[c];
+            head[half + c] = second * cosines[half + c] + first * sines[half + c];
+        }
+    }
+}
+
 // `rows` rows of plain floats times `tokens` tokens: sums along the columns stay in registers, a vector each.
 template <int rows, int tokens>
 inline void dense_part(const Floating& m, const float* x, float* y, int64_t row, int64_t token) {
@@ -277,6 +288,6 @@ void dense(const Floating& m, const float* x, int64_t count, float* y, int64_t b
 #define NAME_(variant) variant_##variant
 #define NAME(variant) NAME_(variant)
 extern const Variant NAME(DOVETAIL_VARIANT);
-const Variant NAME(DOVETAIL_VARIANT) = {kName, product, quantise, gate, norm, dense, attend};
+const Variant NAME(DOVETAIL_VARIANT) = {kName, product, quantise, gate, norm, turn, dense, attend};
 
 }  // namespace dovetail
