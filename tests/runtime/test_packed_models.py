@@ -187,7 +187,9 @@ def test_every_arithmetic_decodes_and_a_wrong_mask_is_seen(
     folder = packed(stories, tmp_path / "m", bits, 0, act_bits=act)
     loaded = load(folder, dtype, kernels=kernels)
     assert isinstance(runner_of(loaded), LlamaRunner)
-    for owner, name, wrong in _WRONG_STEPS if dtype == "fp32" else ():
+    whole = kernels == "dense" and act == 16 and dtype == "fp32"  # others: 172 rows are no whole tiles to be joined
+    assert (WholeStep.of(LlamaRunner(loaded.model)) is not None) == whole
+    for owner, name, wrong in _WRONG_STEPS if whole else ():
         with monkeypatch.context() as patch:
             patch.setattr(owner, name, wrong)
             assert not agrees(LlamaRunner(loaded.model), loaded.model)

@@ -129,9 +129,10 @@ class WholeStep:
         ids, positions = ids.contiguous(), view.positions.contiguous()
         states = torch.empty(batch, tokens, self._hidden, dtype=torch.float32, device="cpu")
         places, pitches = _weights_of(paid)
+        packing = attention.packing(cache.groups, self.channels)
         asked = Pass(
             batch, tokens, ids.data_ptr(), positions.data_ptr(), len(angles[0]), angles[0].data_ptr(),
-            angles[1].data_ptr(), *attention.packing(cache.groups, self.channels), table.ctypes.data, ctypes.addressof(sights),
+            angles[1].data_ptr(), *packing, table.ctypes.data, ctypes.addressof(sights),
             None if queries is None else queries.data_ptr(), places, pitches, states.data_ptr(),
         )  # fmt: skip
         failed = self._run(
