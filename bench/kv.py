@@ -338,7 +338,7 @@ def ways_of(names: Sequence[str], scratch: Path) -> Iterator[Way]:
         recipe, folder = Recipe.load(name), source
         if recipe.of_weights().methods:
             folder = recipe.of_weights().apply(folder, scratch / str(number)).path
-        loaded = load(folder)
+        loaded = load(folder, kernels="auto")  # as `dovetail run` does
         yield Way(name, loaded, recipe.on_decoding(loaded, source), recipe.on_cache())
 
 
