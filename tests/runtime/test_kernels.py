@@ -348,7 +348,7 @@ def test_the_fastest_variant_is_the_default_and_the_environment_may_choose(monke
     monkeypatch.setenv("DOVETAIL_KERNELS", "portable")
     assert VARIANTS[lib.variant()] == "portable"
     with pytest.raises(DovetailError, match="does not run here"):
-        libraries.Library(lib.path, ("portable",), *[None] * 8).variant("avx512")
+        libraries.Library(lib.path, ("portable",), *[None] * 9).variant("avx512")
 
 
 @pytest.fixture

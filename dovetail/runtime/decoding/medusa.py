@@ -23,6 +23,7 @@ from dovetail.runtime.decoding.runner import Runner, runner_of
 from dovetail.runtime.decoding.sampling import Chooser
 from dovetail.runtime.decoding.speculation import Guess, Source
 from dovetail.runtime.decoding.speculator import Speculator
+from dovetail.runtime.decoding.whole_guess import WholeGuess
 from dovetail.runtime.kernels.dense import DenseProduct
 from dovetail.runtime.kernels.library import Library, find
 from dovetail.runtime.kernels.linear import PackedLinear
@@ -132,6 +133,12 @@ class Medusa(Source):
     most: int = MOST
     fixed: bool = False
     _tree: Grown | None = None
+    _whole: WholeGuess | None = None
+
+    def __post_init__(self) -> None:
+        head = self.logits or getattr(self.runner, "head", None)
+        if head is not None and not self.fixed:
+            self._whole = WholeGuess.of(self.heads.product, self.embedding, head, RANKS, _EPSILON)
 
     @classmethod
     def of(cls, folder: str | Path, loaded: Loaded, *, most: int = MOST, fixed: bool = False) -> Medusa:
@@ -142,8 +149,11 @@ class Medusa(Source):
 
     def guess(self, texts: Sequence[Text]) -> list[Guess]:
         """A tree for each text."""
+        greedy, hidden = all(text.choose.sampling.greedy for text in texts), [text.hidden for text in texts]
+        if self._whole is not None and greedy and self._whole.takes(hidden):
+            return self._whole(hidden, [text.tokens[-1] for text in texts], self.most)
         newest = torch.tensor([text.tokens[-1] for text in texts], device=self.runner.device)
-        states = self.heads.states(torch.stack([text.hidden for text in texts]), self.embedding[newest])
+        states = self.heads.states(torch.stack(hidden), self.embedding[newest])
         logits = (self.logits or self.runner.logits)(states).float()
         chances, tokens = likely(logits, [text.choose for text in texts])
         if self.fixed:

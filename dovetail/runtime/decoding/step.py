@@ -91,7 +91,7 @@ class WholeStep:
         width = max(_rows(_halves(layer.feed_forward)[0]) // 2 for layer in parts.layers)
         self._decoder = Decoder(
             len(layers), hidden, self.heads, self.kv_heads, self.channels, width, vocabulary,
-            _memory(parts.embedding), ctypes.addressof(layers), _norm(parts.norm),
+            memory_of(parts.embedding), ctypes.addressof(layers), _norm(parts.norm),
         )  # fmt: skip
         self._hidden = hidden
         self._kept += [layers, parts.embedding, parts.norm]
@@ -145,7 +145,7 @@ class WholeStep:
     def _layer(self, layer: Layer) -> DecoderLayer:
         pair, down = _halves(layer.feed_forward)
         norms = [_norm(one) for one in (layer.norm_in, layer.norm_post, layer.q_norm, layer.k_norm)]
-        products = [_weights(one) for one in (layer.qkv, layer.out, pair, down)]
+        products = [weights_at(one) for one in (layer.qkv, layer.out, pair, down)]
         return DecoderLayer(*norms, *products, self.windows.index(layer.window))
 
 
@@ -166,7 +166,8 @@ def _halves(feed_forward: Product) -> tuple[Product, Product]:
     raise CannotStepError
 
 
-def _weights(product: Product) -> Weights:
+def weights_at(product: object) -> Weights:
+    """Where the kernels find the weights of a product; `CannotStepError` where they do not read them."""
     if isinstance(product, DenseProduct) and product.address is not None:
         return Weights(product.address, None, 0)
     if isinstance(product, PackedLinear) and not product.hooked:
@@ -179,10 +180,11 @@ def _rows(product: Product) -> int:
 
 
 def _norm(norm: tuple[Tensor, float] | None) -> Norm:
-    return Norm(None, 0.0) if norm is None else Norm(_memory(norm[0]), norm[1])
+    return Norm(None, 0.0) if norm is None else Norm(memory_of(norm[0]), norm[1])
 
 
-def _memory(tensor: Tensor) -> int:
+def memory_of(tensor: Tensor) -> int:
+    """Its address; `CannotStepError` where it is no fp32 in one stretch of the CPU's memory."""
     if not tensor.is_cpu or tensor.dtype is not torch.float32 or not tensor.is_contiguous():
         raise CannotStepError
     return tensor.data_ptr()

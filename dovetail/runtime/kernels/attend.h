@@ -52,9 +52,10 @@ inline void unpack_group(const Attending& a, const uint8_t* from, float* keys, f
     }
 }
 
-// Keys and values come block after block, alternately: what a block after this one needs is asked for in time.
-constexpr int64_t kAhead = kKeys * 256;  // bytes: one block of 64 channels
-inline void ask(const void* from) { __builtin_prefetch((const char*)from + kAhead, 0, 2); }
+// Keys and values come block after block, alternately: while keys are read the values of their tokens are asked for,
+// and while values are the keys of the next block, `ahead` bytes from them.
+inline void ask(const void* from, int64_t ahead) { __builtin_prefetch((const char*)from + ahead, 0, 2); }
+inline int64_t bytes_to(const float* from, const float* to) { return to ? (const char*)to - (const char*)from : 0; }
 
 // Sixteen channels of a token, or of 4 bits sixteen of each half of them; `at` counts such steps.
 template <int bits> constexpr int kParts = bits == 4 ? 2 : 1;
@@ -73,7 +74,7 @@ template <int bits> inline void floats_of(const Stored<bits>* token, int64_t at,
 // scores [query][pitch] of `rows` tokens: sums along the channels stay in registers, a vector each.
 template <int bits, int rows, int queries>
 inline void score_part(const Stored<bits>* tokens, int64_t stride, int64_t channels, const float* query, const float* zeros,
-                       float* scores, int64_t pitch) {
+                       float* scores, int64_t pitch, int64_t ahead) {
     static_assert(rows * queries <= kSums);
     constexpr int parts = kParts<bits>;
     Floats sum[kSums];
@@ -85,7 +86,7 @@ inline void score_part(const Stored<bits>* tokens, int64_t stride, int64_t chann
             UNROLL for (int p = 0; p < parts; p++) asked[q * parts + p] = load(query + q * channels + p * (channels / 2) + at * kRows);
         UNROLL for (int r = 0; r < rows; r++) {
             Floats key[parts];
-            if constexpr (bits == 32) ask(tokens + r * stride + at * kRows);
+            if constexpr (bits == 32) ask(tokens + r * stride + at * kRows, ahead);
             floats_of<bits>(tokens + r * stride, at, key);
             UNROLL for (int q = 0; q < queries; q++)
                 UNROLL for (int p = 0; p < parts; p++) sum[q * rows + r] = fused(key[p], asked[q * parts + p], sum[q * rows + r]);
@@ -93,6 +94,10 @@ inline void score_part(const Stored<bits>* tokens, int64_t stride, int64_t chann
     }
     float out[kSums];
     totals(sum, out);
+    if (!zeros && (bits != 32 || steps * kRows == channels)) {
+        for (int q = 0; q < queries; q++) memcpy(scores + q * pitch, out + q * rows, rows * sizeof(float));
+        return;
+    }
     for (int q = 0; q < queries; q++)
         for (int r = 0; r < rows; r++) {
             float all = out[q * rows + r] + (zeros ? zeros[q] : 0.0f);
@@ -104,18 +109,18 @@ inline void score_part(const Stored<bits>* tokens, int64_t stride, int64_t chann
 
 template <int bits, int queries>
 inline void score(const Stored<bits>* tokens, int64_t stride, int64_t count, int64_t channels, const float* query,
-                  const float* zeros, float* scores, int64_t pitch) {
+                  const float* zeros, float* scores, int64_t pitch, int64_t ahead = 0) {
     constexpr int rows = kSums / queries;
     int64_t t = 0;
-    for (; t + rows <= count; t += rows) score_part<bits, rows, queries>(tokens + t * stride, stride, channels, query, zeros, scores + t, pitch);
-    for (; t < count; t++) score_part<bits, 1, queries>(tokens + t * stride, stride, channels, query, zeros, scores + t, pitch);
+    for (; t + rows <= count; t += rows) score_part<bits, rows, queries>(tokens + t * stride, stride, channels, query, zeros, scores + t, pitch, ahead);
+    for (; t < count; t++) score_part<bits, 1, queries>(tokens + t * stride, stride, channels, query, zeros, scores + t, pitch, ahead);
 }
 
 // out [query][channels] += weights [query][pitch] times values [count][channels], `steps` steps of them from `at` on.
 // Of codes, weights are [vector of 16 channels][query][kKeys], in the order of steps.
 template <int bits, int queries, int steps>
 inline void weigh_part(const float* weights, int64_t pitch, const Stored<bits>* values, int64_t stride, int64_t count,
-                       int64_t channels, int64_t at, float* out) {
+                       int64_t channels, int64_t at, float* out, int64_t ahead) {
     constexpr int parts = kParts<bits>, vectors = steps * parts;
     Floats sum[queries * vectors];
     UNROLL for (int q = 0; q < queries; q++)
@@ -125,7 +130,7 @@ inline void weigh_part(const float* weights, int64_t pitch, const Stored<bits>* 
     for (int64_t t = 0; t < count; t++, values += stride) {
         Floats value[vectors];
         UNROLL for (int i = 0; i < steps; i++) {
-            if constexpr (bits == 32) ask(values + (at + i) * kRows);
+            if constexpr (bits == 32) ask(values + (at + i) * kRows, ahead);
             floats_of<bits>(values, at + i, value + i * parts);
         }
         UNROLL for (int q = 0; q < queries; q++)
@@ -143,12 +148,12 @@ constexpr int kVectors = kSums == 16 ? 4 : 2, kQueries = kSums / kVectors;
 
 template <int bits, int queries>
 inline void weigh(const float* weights, int64_t pitch, const Stored<bits>* values, int64_t stride, int64_t count,
-                  int64_t channels, float* out) {
+                  int64_t channels, float* out, int64_t ahead = 0) {
     constexpr int parts = kParts<bits>, most = kVectors / parts;
     const int64_t steps = channels / (kRows * parts);
     int64_t at = 0;
-    for (; at + most <= steps; at += most) weigh_part<bits, queries, most>(weights, pitch, values, stride, count, channels, at, out);
-    for (; at < steps; at++) weigh_part<bits, queries, 1>(weights, pitch, values, stride, count, channels, at, out);
+    for (; at + most <= steps; at += most) weigh_part<bits, queries, most>(weights, pitch, values, stride, count, channels, at, out, ahead);
+    for (; at < steps; at++) weigh_part<bits, queries, 1>(weights, pitch, values, stride, count, channels, at, out, ahead);
     if constexpr (bits == 32)
         for (int q = 0; q < queries && steps * kRows < channels; q++)
             for (int64_t t = 0; t < count; t++)
@@ -215,16 +220,16 @@ struct Rows {
         }
     }
 
-    void score(const float* keys, int64_t tokens) const {
+    void score(const float* keys, int64_t tokens, int64_t ahead) const {
         by_queries(count, [&](auto some, int64_t r) {
-            dovetail::score<32, some.count>(keys, channels, tokens, channels, queries + r * channels, nullptr, scores + r * tokens, tokens);
+            dovetail::score<32, some.count>(keys, channels, tokens, channels, queries + r * channels, nullptr, scores + r * tokens, tokens, ahead);
         });
     }
 
-    void add(const float* values, int64_t tokens) const {
+    void add(const float* values, int64_t tokens, int64_t ahead) const {
         weighted(tokens);
         by_queries(count, [&](auto some, int64_t r) {
-            weigh<32, some.count>(scores + r * tokens, tokens, values, channels, tokens, channels, out + r * channels);
+            weigh<32, some.count>(scores + r * tokens, tokens, values, channels, tokens, channels, out + r * channels, ahead);
         });
     }
 
@@ -314,6 +319,7 @@ struct Head {
     int64_t sequence, head;
     Rows rows;
     float *keys, *values, *every;  // of a packed group; all scores
+    const float* following;        // keys of the head after this one, or null
 
     // Which of the columns [begin, begin + tokens) each new token sees; `old` tokens are before the new ones.
     void hide(int64_t begin, int64_t tokens, int64_t old) {
@@ -329,10 +335,11 @@ struct Head {
         }
     }
 
-    void block(const float* k, const float* v, int64_t begin, int64_t tokens, int64_t old) {
-        rows.score(k, tokens);
+    // `next`: keys that are read after these, or null.
+    void block(const float* k, const float* v, int64_t begin, int64_t tokens, int64_t old, const float* next) {
+        rows.score(k, tokens, bytes_to(k, v));
         scored(begin, tokens, old);
-        rows.add(v, tokens);
+        rows.add(v, tokens, bytes_to(v, next));
     }
 
     // Some packed groups as one block, without unpacking them.
@@ -371,7 +378,7 @@ struct Head {
             const uint8_t* group = own.packed + g * a.group_bytes();
             if (!coded) {
                 unpack_group(a, group, keys, values);
-                block(keys, values, g * a.size, a.size, old);
+                block(keys, values, g * a.size, a.size, old, nullptr);
             } else if (a.bits == 4) {
                 groups<4>(group, g, some, old);
             } else {
@@ -382,7 +389,9 @@ struct Head {
         for (int64_t t = skipped; t < whole && packed + t < to; t += kKeys) {
             const int64_t count = whole - t < kKeys ? whole - t : kKeys;
             if (packed + t + count <= least && !every) continue;
-            block(own.keys + t * a.channels, own.values + t * a.channels, packed + t, count, old);
+            const bool last = t + kKeys >= whole || packed + t + kKeys >= to;
+            block(own.keys + t * a.channels, own.values + t * a.channels, packed + t, count, old,
+                  last ? following : own.keys + (t + kKeys) * a.channels);
         }
     }
 };
@@ -404,7 +413,8 @@ void attend(const Attending& a, const Piece& piece, float* scratch) {
         for (int64_t c = 0; c < n; c++) queries[r * n + c] = q[c] * scale, out[r * n + c] = 0;
         most[r] = Rows::kLeast, total[r] = 0;
     }
-    Head one{a, own, sequence, head, {count, n, queries, out, scores, most, total}, rest, rest + a.size * n, every};
+    Head one{a, own, sequence, head, {count, n, queries, out, scores, most, total}, rest, rest + a.size * n, every,
+             &own + 1 < a.stretches + a.batch * a.heads ? (&own)[1].keys : nullptr};
     one.columns(piece.begin, piece.end);
     if (piece.to) {
         memcpy(piece.to, out, count * n * sizeof(float));

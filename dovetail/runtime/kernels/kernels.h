@@ -103,6 +103,8 @@ struct Variant {
     void (*quantise)(const Matrix&, const float* x, int64_t begin, int64_t end, bool per_token, const Rounded& out);
     // out [width] = silu(pair [0 … width)) * pair [width … 2 width).
     void (*gate)(const float* pair, int64_t width, float* out);
+    // The sum of e^(x - most).
+    float (*exponentials)(const float* x, int64_t count, float most);
     // out [width] = weight * x / sqrt(mean(x^2) + epsilon).
     void (*norm)(const float* x, const float* weight, float epsilon, int64_t width, float* out);
     // x [head][channels] turned by a rotary angle for each pair of channels; the sines' first half is negative.

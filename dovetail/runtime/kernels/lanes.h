@@ -17,7 +17,7 @@ namespace {
 
 constexpr const char* kName = "avx512";
 constexpr int kMostTokens = 8;
-constexpr int tiles_at_once(int tokens) { return tokens == 8 ? 2 : 4; }  // sums that fit in 32 registers
+constexpr int tiles_at_once(int tokens) { return tokens > 4 ? 2 : 4; }  // sums that fit in 32 registers
 
 struct Ints { __m512i v; };
 struct Floats { __m512 v; };
@@ -74,7 +74,7 @@ template <int bits, int j> inline Floats weight(Ints x) {
 #elif defined(__AVX2__)
 
 constexpr int kMostTokens = 4;
-constexpr int tiles_at_once(int tokens) { return tokens == 4 ? 1 : 2; }
+constexpr int tiles_at_once(int tokens) { return tokens > 2 ? 1 : 2; }
 
 struct Ints { __m256i a, b; };
 struct Floats { __m256 a, b; };

@@ -63,6 +63,7 @@ class Library:
     dense: Any
     attend: Any
     step: Any
+    guess: Any
 
     def variant(self, name: str | None = None) -> int:
         """Index of a variant; of ``$DOVETAIL_KERNELS`` or the fastest one where none is named.
@@ -161,6 +162,7 @@ def _loaded(path: Path) -> Library:
     dense.restype, dense.argtypes = number, [pointer, pointer, ctypes.c_int64, pointer, number, number]
     lib.dovetail_attend.restype, lib.dovetail_attend.argtypes = number, [pointer, number, number]
     lib.dovetail_step.restype, lib.dovetail_step.argtypes = number, [pointer, pointer, number, number]
+    lib.dovetail_guess.restype, lib.dovetail_guess.argtypes = number, [pointer, pointer, number, number]
     names = tuple(name for i, name in enumerate(VARIANTS) if lib.dovetail_variant(i))
     doors = (
         lib.dovetail_bytes,
@@ -171,5 +173,6 @@ def _loaded(path: Path) -> Library:
         dense,
         lib.dovetail_attend,
         lib.dovetail_step,
+        lib.dovetail_guess,
     )
     return Library(path, names, *doors)

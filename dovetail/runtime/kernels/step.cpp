@@ -48,8 +48,7 @@ struct Step {
     }
 
     void multiply(const Weights& w, const float* from, float* to) const {
-        if (w.packed) product(*w.packed, with, from, rows, to, int(w.how), threads);
-        else dense(*w.floating, with, from, rows, to, threads);
+        dovetail::multiply(w, with, from, rows, to, threads);
     }
 
     void norm(const Norm& by, const float* from, float* to) const {

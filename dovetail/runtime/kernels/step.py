@@ -52,3 +52,21 @@ class Pass(ctypes.Structure):
         ("stretches", _POINTER), ("sights", _POINTER), ("queries", _POINTER), ("paid", _POINTER),
         ("pitches", _POINTER), ("states", _POINTER),
     )  # fmt: skip
+
+
+class GuessHeads(ctypes.Structure):
+    """Mirrors ``GuessHeads`` of ``step.h``."""
+
+    _fields_ = (
+        ("heads", _NUMBER), ("hidden", _NUMBER), ("vocabulary", _NUMBER), ("ranks", _NUMBER),
+        ("epsilon", ctypes.c_double), ("embedding", _POINTER), ("turn", _POINTER), ("head", Weights),
+    )  # fmt: skip
+
+
+class Guesses(ctypes.Structure):
+    """Mirrors ``Guesses`` of ``step.h``."""
+
+    _fields_ = (
+        ("count", _NUMBER), ("nodes", _NUMBER), ("states", _POINTER), ("newest", _POINTER), ("made", _POINTER),
+        ("parents", _POINTER), ("tokens", _POINTER), ("chances", _POINTER),
+    )  # fmt: skip

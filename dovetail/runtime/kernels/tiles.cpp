@@ -108,14 +108,15 @@ void part(const Matrix& m, const Tokens& in, float* y, int64_t tile, int64_t tok
         put(m, y + (token + t) * m.rows, (tile + r) * kRows, total[r][t]);
 }
 
-// All tokens, as many at once as there are registers for, over one stretch of tiles that stays in the caches.
+// All tokens, as many at once as there are registers for, over one stretch of tiles that stays in the caches. The last
+// few go together: what makes numbers of codes is done once for them.
 template <int bits, bool exact, int tiles, int tokens>
 void stretch(const Matrix& m, const Tokens& in, float* y, int64_t tile, int64_t token) {
     for (; token + tokens <= in.count; token += tokens) {
         if constexpr (tiles_at_once(tokens) >= tiles) part<bits, exact, tiles, tokens>(m, in, y, tile, token);
         else for (int r = 0; r < tiles; r += tiles_at_once(tokens)) part<bits, exact, tiles_at_once(tokens), tokens>(m, in, y, tile + r, token);
     }
-    if constexpr (tokens > 1) stretch<bits, exact, tiles, tokens / 2>(m, in, y, tile, token);
+    if constexpr (tokens > 1) stretch<bits, exact, tiles, tokens - 1>(m, in, y, tile, token);
 }
 
 template <int bits, bool exact> void all(const Matrix& m, const Tokens& in, float* y, int64_t begin, int64_t end) {
@@ -209,6 +210,21 @@ void gate(const float* pair, int64_t width, float* out) {
     for (int64_t i = 0; i < width; i++) out[i] = pair[i] / (1.0f + exponential(-pair[i])) * pair[width + i];
 }
 
+float exponentials(const float* x, int64_t count, float most) {
+    Floats sums = splat(0.0f);
+    int64_t i = 0;
+    for (; i + kRows <= count; i += kRows) {
+        float part[kRows];
+        for (int j = 0; j < kRows; j++) part[j] = exponential(x[i + j] - most);
+        sums = sums + load(part);
+    }
+    float lane[kRows], sum = 0;
+    store(lane, sums);
+    for (int j = 0; j < kRows; j++) sum += lane[j];
+    for (; i < count; i++) sum += exponential(x[i] - most);
+    return sum;
+}
+
 void norm(const float* x, const float* weight, float epsilon, int64_t width, float* out) {
     Floats sums = splat(0.0f);
     int64_t i = 0;
@@ -288,6 +304,6 @@ void dense(const Floating& m, const float* x, int64_t count, float* y, int64_t b
 #define NAME_(variant) variant_##variant
 #define NAME(variant) NAME_(variant)
 extern const Variant NAME(DOVETAIL_VARIANT);
-const Variant NAME(DOVETAIL_VARIANT) = {kName, product, quantise, gate, norm, turn, dense, attend};
+const Variant NAME(DOVETAIL_VARIANT) = {kName, product, quantise, gate, exponentials, norm, turn, dense, attend};
 
 }  // namespace dovetail
