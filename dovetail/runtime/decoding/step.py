@@ -25,7 +25,7 @@ from dovetail.runtime.kernels.linear import PackedLinear, refuse_failure
 from dovetail.runtime.kernels.step import Decoder, DecoderLayer, Norm, Pass, Sight, Weights
 
 Product = Callable[[Tensor], Tensor]
-_ROWS = 256  # new tokens of all sequences; with more, matrix libraries are faster
+_ROWS = 256  # new tokens of all sequences, as `DenseProduct` has it
 _CHANNELS = 512  # of a head at most, as attention has it
 _KNOWN = (KVCache.attend, HeldCache.attend)
 

@@ -15,7 +15,7 @@ from dovetail.runtime.decoding.tree import Tree
 from dovetail.runtime.kernels.dense import DenseProduct
 from dovetail.runtime.kernels.library import Library, find
 from dovetail.runtime.kernels.linear import refuse_failure
-from dovetail.runtime.kernels.step import GuessHeads, Guesses
+from dovetail.runtime.kernels.step import Guesses, GuessHeads
 
 _MOST = 64  # sequences: with more, matrix libraries come near
 
@@ -79,9 +79,7 @@ class WholeGuess:
         chances = np.empty((count, nodes), np.float64)
         arrays = (ids, made, parents, tokens, chances)
         asked = Guesses(count, nodes, hidden.data_ptr(), *(one.ctypes.data for one in arrays))
-        failed = self._run(
-            ctypes.addressof(self._heads), ctypes.addressof(asked), self._index, torch.get_num_threads()
-        )
+        failed = self._run(ctypes.addressof(self._heads), ctypes.addressof(asked), self._index, torch.get_num_threads())
         if failed:
             refuse_failure(failed, count)
         rows = zip(made.tolist(), parents.tolist(), tokens.tolist(), chances.tolist(), strict=True)
