@@ -18,7 +18,7 @@ from dovetail.hls.classes import PRAGMA
 from dovetail.hls.design import Design, plain
 from dovetail.hls.inject.card import card
 from dovetail.hls.inject.inputs import read_ports
-from dovetail.hls.inject.labels import PROVEN
+from dovetail.hls.inject.labels import PROVEN, UNCOMPILED, UNTRIED
 from dovetail.hls.inject.mutant import all_of
 from dovetail.hls.inject.proof import Proven, balanced, pairs, prove, witness
 from dovetail.hls.inject.shelf import names, shipped
@@ -62,7 +62,7 @@ class Built:
     @property
     def equivalent(self) -> float:
         """Share of the compiled mutants that misbehave nowhere."""
-        total = sum(n for (_, fate), n in self.fates.items() if fate != "uncompiled")
+        total = sum(n for (_, fate), n in self.fates.items() if fate not in (UNCOMPILED, UNTRIED))
         return sum(n for (_, fate), n in self.fates.items() if fate == "equivalent") / max(1, total)
 
 

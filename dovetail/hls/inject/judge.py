@@ -38,7 +38,8 @@ class Verdict:
     end : str
         ``"done"``: all outputs right. Else ``"different"`` (a value), ``"count"`` (how many values), ``"budget"``
         (loops), ``"fault"`` (a sanitizer or a signal), ``"starved"`` (a read from an empty stream),
-        ``"left"`` (the program ended), ``"time"``, or ``"uncompiled"``.
+        ``"left"`` (the program ended), ``"time"``, ``"uncompiled"``, or ``"unrun"`` (a limit of the sandbox ended it:
+        nothing is known).
     test : int
         The input on which it ended, -1 when all went through.
     detail : str
@@ -61,7 +62,7 @@ class Verdict:
     @property
     def wrong(self) -> bool:
         """Whether it misbehaved."""
-        return self.end not in ("done", "uncompiled") or self.unset or self.leftover
+        return self.end not in ("done", "uncompiled", "unrun") or self.unset or self.leftover
 
 
 def judge(
@@ -70,6 +71,7 @@ def judge(
     tests: Sequence[Test],
     twice: Sequence[bool] = (),
     only: Sequence[int] = (),
+    limits: Limits = RUN,
 ) -> list[Verdict]:
     """Compile and run variants, many in one program.
 
@@ -85,6 +87,8 @@ def judge(
         Which variants run a second time with other garbage in empty variables; none when empty.
     only : sequence of int
         The one test each variant runs on; all when empty.
+    limits : Limits
+        What one program of up to `AT_ONCE` variants may use; those it did not come to are run in a program of theirs.
 
     Raises
     ------
@@ -96,12 +100,12 @@ def judge(
     out: list[Verdict] = []
     for first in range(0, len(variants), AT_ONCE):
         part = list(variants[first : first + AT_ONCE])
-        out += _judge(design, part, tests, again[first : first + AT_ONCE], alone[first : first + AT_ONCE])
+        out += _judge(design, part, tests, again[first : first + AT_ONCE], alone[first : first + AT_ONCE], limits)
     return out
 
 
 def _judge(
-    design: Design, variants: list[str], tests: Sequence[Test], twice: list[bool], only: list[int]
+    design: Design, variants: list[str], tests: Sequence[Test], twice: list[bool], only: list[int], limits: Limits
 ) -> list[Verdict]:
     alive = list(range(len(variants)))
     verdicts = [Verdict("uncompiled")] * len(variants)
@@ -126,18 +130,26 @@ def _judge(
         made = link([work / "w.o"], work / "w", BUILD)
         if made.output is None:
             raise DovetailError("does not link", where=name, why=made.errors[0].message if made.errors else "")
-        ran = run([work / "w"], work, RUN, env=ENVIRONMENT, stdin=packed(tuple(tests)))
+        ran = run([work / "w"], work, limits, env=ENVIRONMENT, stdin=packed(tuple(tests)))
     told = list(_told(ran.out))
-    if ran.code == 3 or not told:
+    if ran.code == 3 or not told or told[0][0] != 0:
         raise DovetailError("its reference fails on inputs of its contract", where=name, why=(ran.out + ran.err)[-300:])
     clean = _verdict([line for line in told if line[0] == 0])
     if clean.wrong:
         raise DovetailError(
             "the clean design misbehaves", where=name, why=f"{clean.end} on test {clean.test}: {clean.detail}"
         )
+    missed = []
     for place, i in enumerate(alive, 1):
         lines = [line for line in told if line[0] == place]
-        verdicts[i] = _verdict(lines) if lines else Verdict("time", 0, "the batch ran out of time")
+        verdicts[i] = _verdict(lines) if lines else Verdict("unrun", -1, ran.stopped or "no answer")
+        missed += [] if lines else [i]
+    if missed == alive or ran.stopped not in ("", "time"):  # the first of them is what the limit stopped
+        missed = missed[1:]
+    if missed:
+        parts = [variants[i] for i in missed], tests, [twice[i] for i in missed], [only[i] for i in missed]
+        for i, verdict in zip(missed, _judge(design, *parts, limits)):
+            verdicts[i] = verdict
     return verdicts
 
 

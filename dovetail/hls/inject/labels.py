@@ -15,6 +15,7 @@ _BOUNDS = (
     "burst-range",
 )
 EQUIVALENT, OFF_CLASS, UNCOMPILED, PROVEN = "equivalent", "off-class", "uncompiled", "proven"
+UNTRIED = "untried"
 
 
 def settled(mutant: Mutant, verdict: Verdict) -> tuple[str, str]:
@@ -24,12 +25,14 @@ def settled(mutant: Mutant, verdict: Verdict) -> tuple[str, str]:
     -------
     fate : str
         ``"proven"``; ``"equivalent"`` when nothing shows on any input; ``"off-class"`` when it misbehaves in a way that
-        is not its class's; ``"uncompiled"``.
+        is not its class's; ``"uncompiled"``; ``"untried"`` when a limit of the sandbox kept it from an answer.
     bug : str
         Its class: the operator's, or the one that the witness shows.
     """
     if verdict.end == "uncompiled":
         return UNCOMPILED, mutant.bug
+    if verdict.end == "unrun":
+        return UNTRIED, mutant.bug
     if not verdict.wrong:
         return EQUIVALENT, mutant.bug
     bug = _shown(mutant, verdict)

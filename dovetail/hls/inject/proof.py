@@ -12,7 +12,7 @@ from dovetail.hls.classes import LOGICAL, PRAGMA
 from dovetail.hls.design import Design
 from dovetail.hls.inject.inputs import Test, drawn_for
 from dovetail.hls.inject.judge import Verdict, judge
-from dovetail.hls.inject.labels import EQUIVALENT, PROVEN, settled
+from dovetail.hls.inject.labels import EQUIVALENT, PROVEN, UNCOMPILED, UNTRIED, settled
 from dovetail.hls.inject.mutant import Mutant
 from dovetail.hls.inject.performance.evidence import Evidence, evidence
 
@@ -91,7 +91,8 @@ def pairs(design: Design, proven: Sequence[Proven], most: int, seed: str) -> Out
     out: list[Proven] = []
     verdicts = judge(design, [m.of(design.source) for m, _ in found], tests, [True] * len(found)) if found else []
     for (mutant, parts), verdict in zip(found, verdicts):
-        fate = "uncompiled" if verdict.end == "uncompiled" else PROVEN if verdict.wrong else EQUIVALENT
+        blank = {"uncompiled": UNCOMPILED, "unrun": UNTRIED}.get(verdict.end, EQUIVALENT)
+        fate = PROVEN if verdict.wrong else blank
         fates["pair", fate] += 1
         if fate == PROVEN:
             shown = next((p.evidence for p in parts if p.evidence), None)

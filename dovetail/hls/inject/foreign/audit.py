@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from dovetail.core.errors import DovetailError
@@ -14,14 +14,15 @@ from dovetail.hls.design import Design
 from dovetail.hls.inject.foreign.context import PREAMBLE, Context, started
 from dovetail.hls.inject.foreign.contracts import guessed_contract
 from dovetail.hls.inject.inputs import drawn_for
-from dovetail.hls.inject.judge import judge
-from dovetail.hls.inject.labels import EQUIVALENT, OFF_CLASS, PROVEN, UNCOMPILED, settled
+from dovetail.hls.inject.judge import RUN, judge
+from dovetail.hls.inject.labels import EQUIVALENT, OFF_CLASS, PROVEN, UNCOMPILED, UNTRIED, settled
 from dovetail.hls.inject.mutant import Mutant
 from dovetail.hls.inject.performance.evidence import evidence
 from dovetail.hls.inject.syntax import Edit
 
 DRAWN = 4
-COLUMNS = {PROVEN: "shown", OFF_CLASS: "other", EQUIVALENT: "none", UNCOMPILED: "broken"}
+LIMITS = replace(RUN, wall_s=90.0, cpu_s=90.0)  # of up to 40 patches of one design
+COLUMNS = {PROVEN: "shown", OFF_CLASS: "other", EQUIVALENT: "none", UNCOMPILED: "broken", UNTRIED: "untried"}
 _PRAGMA = re.compile(r"#\s*pragma\s+HLS[^\n]*", re.IGNORECASE)
 
 
@@ -64,7 +65,8 @@ def audited(
     design = design_of(name, context)
     applied = [(patch, text) for patch in patches if (text := patched(source, patch)) is not None]
     logical = [(p, variant(context, t)) for p, t in applied if p.label in LOGICAL]
-    verdicts = judge(design, [t for _, t in logical], drawn_for(design.contract, name, DRAWN), [True] * len(logical))
+    tests = drawn_for(design.contract, name, DRAWN)
+    verdicts = judge(design, [t for _, t in logical], tests, [True] * len(logical), limits=LIMITS)
     rows, counts = [], Counter[tuple[str, str]]()
     for (patch, text), verdict in zip(logical, verdicts):
         fate, bug = settled(Mutant(patch.label, "import", (), "", 0), verdict)
@@ -121,7 +123,7 @@ def table_of(
         label: {
             "patches": n,
             "compile": compiled.get(label, 0),
-            **{c: counts[label, c] for c in ("shown", "other", "none")},
+            **{c: counts[label, c] for c in ("shown", "other", "none", "untried")},
         }
         for label, n in sorted(patches.items())
     }

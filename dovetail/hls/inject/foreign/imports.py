@@ -5,14 +5,17 @@ from __future__ import annotations
 import gzip
 import json
 import re
+import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from dovetail.core.errors import DovetailError
 from dovetail.core.files import write_text
 from dovetail.hls.inject.foreign.audit import Patch, audited, table_of
+from dovetail.hls.inject.foreign.parts import PARTS, kept
 from dovetail.hls.inject.foreign.rebuild import Rebuilt, rebuilt
 
 _LOCAL = re.compile(r'^[ \t]*#[ \t]*include[ \t]*"([^"]+)".*$', re.MULTILINE)
@@ -37,7 +40,7 @@ def import_from(
     path : Path
         The file or folder.
     out : Path, optional
-        Where ``designs.jsonl`` and ``patches.jsonl`` go.
+        Where ``designs.jsonl`` and ``patches.jsonl`` go; an import that was stopped goes on from what is there.
     most : int
         Stop after so many designs; 0 for all.
     execute : bool
@@ -50,19 +53,17 @@ def import_from(
     """
     sources, patches, standalone = KINDS[kind](path)
     chosen = sorted(sources)[:: max(1, -(-len(sources) // most))] if most else sorted(sources)
-    done = rebuilt({name: sources[name] for name in chosen}, tell)
+    keep = out / PARTS if out is not None else None
+    done = rebuilt({name: sources[name] for name in chosen}, tell, keep)
     rows: list[dict[str, Any]] = []
     counts: Counter[tuple[str, str]] = Counter()
     ran = 0
     for name in chosen if execute else ():
         if not done[name].compiles or done[name].context.functions:
             continue
-        try:
-            found, more = audited(name, done[name].context, sources[name], patches.get(name, []))
-        except DovetailError as error:
-            tell(str(error)[:120])
-            continue
-        ran += 1
+        found, more, why = _audited(keep, name, done[name], sources[name], patches.get(name, []))
+        tell(f"{name}: {why[:100] or f'{len(found)} patches looked at'}")
+        ran += not why
         rows += found
         counts += more
     if out is not None:
@@ -70,6 +71,23 @@ def import_from(
     return _summary(
         done, ran, {n: patches.get(n, []) for n in chosen}, counts, sum(standalone.get(n, False) for n in chosen)
     )
+
+
+def _audited(
+    keep: Path | None, name: str, done: Rebuilt, source: str, patches: list[Patch]
+) -> tuple[list[dict[str, Any]], Counter[tuple[str, str]], str]:
+    """The rows and counts of one design, and why there are none where it could not be run."""
+
+    def make() -> list[Any]:
+        try:
+            rows, counts = audited(name, done.context, source, patches)
+        except DovetailError as error:
+            return [[], [], str(error) or "it could not be run"]
+        return [rows, [[*key, n] for key, n in counts.items()], ""]
+
+    asked = [name, done.context.rendered(), [asdict(patch) for patch in patches]]
+    rows, counts, why = kept(keep, asked, make)
+    return rows, Counter({(label, column): n for label, column, n in counts}), why
 
 
 def _summary(
@@ -119,6 +137,7 @@ def _write(out: Path, done: dict[str, Rebuilt], rows: list[dict[str, Any]]) -> N
     )
     write_text(out / "designs.jsonl", "".join(json.dumps(row) + "\n" for row in designs))
     write_text(out / "patches.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+    shutil.rmtree(out / PARTS, ignore_errors=True)
 
 
 Read = tuple[dict[str, str], dict[str, list[Patch]], dict[str, bool]]

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 
 from dovetail.hls.compile import Build, Diagnostic, compile_to
 from dovetail.hls.inject.foreign.context import PREAMBLE, Context, improved, started
+from dovetail.hls.inject.foreign.parts import kept
 from dovetail.hls.inject.syntax import parse
 from dovetail.hls.sandbox import Limits, workplace
 
@@ -27,15 +29,22 @@ class Rebuilt:
     said: str = ""
 
 
-def rebuilt(sources: Mapping[str, str], tell: Callable[[str], None] = lambda line: None) -> dict[str, Rebuilt]:
-    """Each source with its context, `TOGETHER` at a time."""
+def rebuilt(
+    sources: Mapping[str, str], tell: Callable[[str], None] = lambda line: None, keep: Path | None = None
+) -> dict[str, Rebuilt]:
+    """Each source with its context, `TOGETHER` at a time; `keep` is a folder for what was done."""
     out: dict[str, Rebuilt] = {}
     names = sorted(sources)
     for first in range(0, len(names), TOGETHER):
-        part = names[first : first + TOGETHER]
-        out |= _rebuilt({name: started(sources[name]) for name in part})
+        part = {name: sources[name] for name in names[first : first + TOGETHER]}
+        made = kept(keep, part, lambda: {n: asdict(r) for n, r in _rebuilt(_begun(part)).items()})  # noqa: B023
+        out |= {name: Rebuilt(**row | {"context": Context(**row["context"])}) for name, row in made.items()}
         tell(f"{len(out)} of {len(names)} designs: {sum(r.compiles for r in out.values())} compile")
     return out
+
+
+def _begun(sources: Mapping[str, str]) -> dict[str, Context]:
+    return {name: started(source) for name, source in sources.items()}
 
 
 def _rebuilt(contexts: dict[str, Context]) -> dict[str, Rebuilt]:
