@@ -132,6 +132,7 @@ def compile_to(
     warnings: Sequence[str] = ("-w",),
     defines: Sequence[str] = (),
     limits: Limits = LIMITS,
+    bare: bool = True,
 ) -> Compiled:
     """Compile one file of a `workplace` to an object file, with the HLS headers on the search path.
 
@@ -145,7 +146,7 @@ def compile_to(
         Folders searched after the source's own; the compiler may read nothing else.
     prelude : bool
         Whether to start from the precompiled HLS headers: six times faster, and forgiving about a forgotten include.
-        Text that does not compile with them is tried again without.
+        Text that does not compile with them is tried again without, where `bare` is set.
     warnings, defines : sequence of str
         ``-W…`` and ``-D…`` flags.
 
@@ -155,9 +156,9 @@ def compile_to(
         No compiler, no open headers, or no sandbox; a text that does not compile is no error here.
     """
     done = _compile(source, output, build, includes, prelude, (*warnings, *defines), limits)
-    if prelude and done.output is None and not (done.ran and done.ran.stopped):
-        bare = _compile(source, output, build, includes, False, (*warnings, *defines), limits)
-        done = bare if bare.output or len(bare.errors) < len(done.errors) else done
+    if prelude and bare and done.output is None and not (done.ran and done.ran.stopped):
+        alone = _compile(source, output, build, includes, False, (*warnings, *defines), limits)
+        done = alone if alone.output or len(alone.errors) < len(done.errors) else done
     return done
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from dovetail.core.errors import DovetailError
@@ -46,8 +46,8 @@ class Outcome:
     index : int
         The test's number.
     end : str
-        ``"done"``, ``"fault"`` (a sanitizer or a signal), ``"budget"``, ``"event"``, ``"time"``, or ``"left"``
-        (the design ended the program itself).
+        ``"done"``, ``"fault"`` (a sanitizer or a signal), ``"budget"``, ``"event"``, ``"time"``, ``"left"``
+        (the design ended the program itself), or ``"memory"``, ``"output"``, ``"disk"``: a limit of the sandbox.
     outputs : tuple of dict
         Per call: what each port held after it, by the port's place (-1 is the returned value), as text.
     events : tuple of (kind, count, name)
@@ -60,6 +60,8 @@ class Outcome:
         Fixed-point values that wrapped around.
     stderr : str
         What was printed there, sanitizer reports included.
+    choice : int
+        Which variant of the text ran, where it holds several.
     """
 
     index: int
@@ -71,6 +73,7 @@ class Outcome:
     late: Mapping[int, int] = field(default_factory=dict, repr=False)
     overflows: int = 0
     stderr: str = field(default="", repr=False)
+    choice: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +106,7 @@ class Program:
         enforce: bool = False,
         symbols: bool = True,
         limits: Limits = RUN,
+        choices: Sequence[int] = (0,),
     ) -> tuple[list[Outcome], Ran]:
         """Run tests, each a sequence of calls; the rest is left out after `failures` tests ended badly.
 
@@ -118,10 +122,12 @@ class Program:
             Whether a write to a full stream ends the test.
         symbols : bool
             Whether sanitizers name lines; runs of which only the end matters go without, ten times faster.
+        choices : sequence of int
+            Each test runs once for each: the variants of a text that looks at ``dovetail::state().choice``.
         """
         work = self.path.parent
         given, said = work / f"{self.path.name}.in", work / f"{self.path.name}.out"
-        given.write_text(encode(tests, self.signature, budget, failures, seconds, enforce))
+        given.write_text(encode(tests, self.signature, budget, failures, seconds, enforce, choices))
         said.write_text("")
         said.chmod(0o666)
         env = {name: f"{options}:symbolize={int(symbols)}" for name, options in _SANITIZERS.items()}
@@ -131,13 +137,20 @@ class Program:
 
 
 def encode(
-    tests: Sequence[Sequence[Call]], signature: Signature, budget: int, failures: int, seconds: float, enforce: bool
+    tests: Sequence[Sequence[Call]],
+    signature: Signature,
+    budget: int,
+    failures: int,
+    seconds: float,
+    enforce: bool,
+    choices: Sequence[int] = (0,),
 ) -> str:
     """The tests as the driver reads them."""
+    which = f"{len(choices)} {' '.join(map(str, choices))}"
     parts = [f"{seconds:g} {budget} {failures} {int(enforce)}\n"]
     for index, calls in enumerate(tests):
         body = "".join(_ports(call, signature) for call in calls)
-        parts.append(f"T {index} {len(body)} {len(calls)}\n{body}")
+        parts.append(f"T {index} {len(body)} {len(calls)} {which}\n{body}")
     return "".join(parts)
 
 
@@ -167,17 +180,20 @@ def outcomes(said: str, ran: Ran) -> Iterator[Outcome]:
     errors = dict(_errors(ran.err))
     for block in re.split(r"^test ", said, flags=re.MULTILINE)[1:]:
         head, _, body = block.partition("\n")
-        index = int(head)
-        yield _outcome(index, body.splitlines(), errors.get(index, ""))
+        index, choice = (int(word) for word in head.split())
+        made = _outcome(index, body.splitlines(), errors.get((index, choice), ""), ran.stopped)
+        yield replace(made, choice=choice)
 
 
-def _errors(text: str) -> Iterator[tuple[int, str]]:
+def _errors(text: str) -> Iterator[tuple[tuple[int, int], str]]:
     for block in text.split("@@test ")[1:]:
         head, _, body = block.partition("\n")
-        yield int(head), body
+        index, _, choice = head.partition(" ")
+        if index.isdigit() and choice.isdigit():  # a design may print such words itself
+            yield (int(index), int(choice)), body
 
 
-def _outcome(index: int, lines: Sequence[str], stderr: str) -> Outcome:
+def _outcome(index: int, lines: Sequence[str], stderr: str, stopped: str) -> Outcome:
     calls: list[dict[int, tuple[str, ...]]] = []
     events: list[tuple[str, int, str]] = []
     found: dict[str, dict[int, int]] = {"blocks": {}, "late": {}}
@@ -201,7 +217,7 @@ def _outcome(index: int, lines: Sequence[str], stderr: str) -> Outcome:
             found[key] = dict(_counts(rest))
         elif key == "end":
             code = int(rest.split()[1])
-    end = _end(code, steps)
+    end = stopped if code is None and stopped else _end(code, steps)
     return Outcome(index, end, tuple(calls), tuple(events), steps, found["blocks"], found["late"], overflows, stderr)
 
 
@@ -257,7 +273,7 @@ def _elements(extents: Sequence[str], ctype: str) -> str:
 
 
 def build_program(
-    design: Design, work: Path, name: str, build: Build, warnings: Sequence[str] = ("-w",)
+    design: Design, work: Path, name: str, build: Build, warnings: Sequence[str] = ("-w",), bare: bool = True
 ) -> tuple[Program | None, Compiled]:
     """Compile a design to a test program in a workplace; None, with the reasons, when it does not compile.
 
@@ -280,7 +296,7 @@ def build_program(
     missing = missing_includes(design.source, [work, *folders])
     file = work / f"{name}.cpp"
     file.write_text(program_text(without_includes(design.source, missing), signature, design.contract))
-    made = compile_to(file, work / f"{name}.o", build, includes=folders, warnings=warnings)
+    made = compile_to(file, work / f"{name}.o", build, includes=folders, warnings=warnings, bare=bare)
     if made.output is None:
         return None, Compiled(None, made.diagnostics, missing, made.ran)
     linked = link([made.output, runtime(build)], work / name, build)

@@ -20,6 +20,7 @@ from dovetail.hls.check.dynamic import (
     uninitialised_values,
 )  # fmt: skip
 from dovetail.hls.check.infer import infer
+from dovetail.hls.check.locate import located
 from dovetail.hls.check.oracle import python_outcomes, testbench_finding
 from dovetail.hls.check.report import Finding, Report
 from dovetail.hls.check.shrink import Test, shrink
@@ -154,7 +155,7 @@ def _run(state: _Run, design: Design, program: Program, shapes: Sequence[Shape],
     with state.stage("shrink"):
         bad = ended_badly(trial, outcomes)
     if bad is not None:
-        state.findings.append(bad)
+        state.findings.append(_placed(state, trial, design, outcomes, bad))
     else:
         if any(finding.by == "cppcheck" for finding in state.findings):
             state.ran = set().union(*executed(program, outcomes))
@@ -265,12 +266,18 @@ def _values(state: _Run, trial: Trial, design: Design, outcomes: Sequence[Outcom
     trial = replace(trial, warnings=made.diagnostics)
     unset = uninitialised_values(trial, outcomes, calm)
     if unset is not None:
-        state.findings.append(unset)
+        state.findings.append(_placed(state, trial, design, outcomes, unset))
     elif wrong:
         with state.stage("shrink"):
-            state.findings.append(_difference(trial, wrong, outcomes, reference))
+            found = _difference(trial, wrong, outcomes, reference)
+        state.findings.append(_placed(state, trial, design, outcomes, found))
     elif (wraps := overflowing(trial, outcomes)) is not None:
         state.findings.append(wraps)
+
+
+def _placed(state: _Run, trial: Trial, design: Design, outcomes: Sequence[Outcome], finding: Finding) -> Finding:
+    with state.stage("locate"):
+        return located(trial, design, state.work, outcomes, finding)
 
 
 def _difference(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -14,10 +15,20 @@ from dovetail.hls.check.shrink import Test, shrink
 from dovetail.hls.check.suspects import around_access, changed_lines, endless, line_of, spectrum, uninitialised
 from dovetail.hls.compile import Diagnostic
 from dovetail.hls.design import Contract
-from dovetail.hls.harness import Outcome, Program
+from dovetail.hls.harness import RUN, Outcome, Program
 from dovetail.hls.signature import parse, text, walk
 
+LIMITS = {
+    "memory": ("it takes more memory than a call may", "over {:,} MiB", RUN.memory >> 20),
+    "output": ("it prints without an end", "over {:,} MiB of text", RUN.output >> 20),
+    "disk": ("it fills the disk", "over {:,} MiB of files", RUN.disk >> 20),
+}  # of the sandbox: what to say, and how much was too much
 SLOWER, SPARE = 20, 200_000  # an endless loop takes this many times the reference's steps, and some more
+_GREEDY = {
+    "memory": re.compile(r"\bnew\b|alloc|push_back|resize"),
+    "output": re.compile(r"printf|puts|cout|cerr|putc"),
+    "disk": re.compile(r"fopen|fwrite|ofstream"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +61,8 @@ class Trial:
 
 
 def bad_end(outcome: Outcome, leaks: frozenset[str] = frozenset(), leftovers: bool = False) -> str:
-    """Why an outcome is wrong whatever it computed: fault, budget, time, left, an event; or empty."""
-    if outcome.end in ("fault", "budget", "time", "left"):
+    """Why an outcome is wrong whatever it computed: fault, budget, time, left, a limit, an event; or empty."""
+    if outcome.end in ("fault", "budget", "time", "left", *LIMITS):
         return outcome.end
     for kind, _, name in outcome.events:
         if kind != "leftover" or (not leftovers and name not in leaks):
@@ -65,7 +76,7 @@ def ended_badly(trial: Trial, outcomes: Sequence[Outcome]) -> Finding | None:
         why = bad_end(outcome, trial.leaks, trial.contract.leftovers)
         if not why or (trial.expected is not None and outcome.index not in trial.expected):
             continue
-        test = _smaller(trial, outcome, why)
+        test = trial.tests[outcome.index] if why in LIMITS else _smaller(trial, outcome, why)
         return _finding(trial, outcome, why, test)
     return None
 
@@ -93,6 +104,10 @@ def _finding(trial: Trial, outcome: Outcome, why: str, test: Test) -> Finding:
     if why == "left":
         lines = _ranked(trial, [i for i, line in enumerate(trial.source.splitlines(), 1) if "exit" in line], near=True)
         return _made("FAULT", lines, "the design ends the program", "exit status 0 inside the call", test, "run")
+    if why in LIMITS:
+        said, much, most = LIMITS[why]
+        lines = _ranked(trial, [i for i, line in enumerate(trial.source.splitlines(), 1) if _GREEDY[why].search(line)])
+        return _made("FAULT", lines, said, much.format(most), test, "sandbox")
     kind, count, name = next(e for e in outcome.events if e[0] == why)
     lines = _ranked(trial, [*fault_of(outcome).frames, *_mentions(trial.source, name)], near=True)
     said = {

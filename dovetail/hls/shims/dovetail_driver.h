@@ -30,8 +30,19 @@ struct State {
     uint64_t steps, budget, late_from;
     uint32_t *hits, *seen, *late;
     uint32_t seen_count, overflows;
+    long choice;  // which of several variants in one text runs: 0 for the text as it is
 };
 State &state();
+
+// What variants of a text are made with: everything in a variable set to zero, and a value read without its sign.
+template <typename T> void blank(T &x) { x = T(0); }
+template <typename T, size_t N> void blank(T (&x)[N]) { for (T &y : x) blank(y); }
+template <int W> ap_uint<W> unsign(const ap_int<W> &x) { return x; }
+template <int W, int I> ap_ufixed<W, I> unsign(const ap_fixed<W, I> &x) { ap_ufixed<W, I> y; y.range() = x.range(); return y; }
+template <typename T> auto unsign(const T &x) {
+    if constexpr (std::is_integral<T>::value && !std::is_same<T, bool>::value) return static_cast<std::make_unsigned_t<T>>(x);
+    else return x;
+}
 
 inline std::string token() {
     std::string word;

@@ -74,25 +74,30 @@ int main_of(int argc, char **argv, void (*test)(long calls), void (*shape)()) {
     enforce_capacity(count() != 0);
     for (std::string word = token(); word == "T"; word = token()) {
         long index = count(), length = count(), calls = count();
+        std::vector<long> choices(count());
+        for (long &choice : choices) choice = count();
         long at = ftell(s.in);
-        fprintf(s.out, "test %ld\n", index);
-        fflush(s.out);
-        fprintf(stderr, "@@test %ld\n", index);
-        pid_t child = fork();
-        if (child == 0) {
-            rlimit limit = {static_cast<rlim_t>(std::ceil(seconds)), static_cast<rlim_t>(std::ceil(seconds)) + 1};
-            setrlimit(RLIMIT_CPU, &limit);
-            s.in = fopen(argv[1], "r");  // a position of its own
-            fseek(s.in, at, SEEK_SET);
-            test(calls);
-            leave(0);
+        for (long choice : choices) {
+            fprintf(s.out, "test %ld %ld\n", index, choice);
+            fflush(s.out);
+            fprintf(stderr, "@@test %ld %ld\n", index, choice);
+            pid_t child = fork();
+            if (child == 0) {
+                rlimit limit = {static_cast<rlim_t>(std::ceil(seconds)), static_cast<rlim_t>(std::ceil(seconds)) + 1};
+                setrlimit(RLIMIT_CPU, &limit);
+                s.in = fopen(argv[1], "r");  // a position of its own
+                fseek(s.in, at, SEEK_SET);
+                s.choice = choice;
+                test(calls);
+                leave(0);
+            }
+            int status = -1;
+            if (child < 0 || waitpid(child, &status, 0) < 0) return 98;
+            int code = WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
+            fprintf(s.out, "\nend %ld %d\n", index, code);
+            fflush(s.out);
+            if (code && --most == 0) return 0;
         }
-        int status = -1;
-        if (child < 0 || waitpid(child, &status, 0) < 0) return 98;
-        int code = WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
-        fprintf(s.out, "\nend %ld %d\n", index, code);
-        fflush(s.out);
-        if (code && --most == 0) break;
         fseek(s.in, at + length, SEEK_SET);
     }
     return 0;

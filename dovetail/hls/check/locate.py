@@ -1,0 +1,48 @@
+"""Where a bug is when no other version of the text shows it: what takes it away first, then what is suspicious."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from dovetail.hls.check.dynamic import Trial
+from dovetail.hls.check.guess import class_of_change
+from dovetail.hls.check.repairs.search import Repair, goes_wrong, repairs
+from dovetail.hls.check.report import Finding
+from dovetail.hls.check.suspects import spectrum
+from dovetail.hls.design import Design
+from dovetail.hls.harness import Outcome
+
+STEP, RAN, REST = 0.05, 0.2, 0.6  # how much less suspicious: per rank, a line that ran, a line that did not
+
+
+def located(trial: Trial, design: Design, work: Path, outcomes: Sequence[Outcome], finding: Finding) -> Finding:
+    """The finding with its lines put in order by small changes that make the tests go well."""
+    if trial.changes():
+        return finding
+    found = repairs(trial, design, work, outcomes, suspicion(trial, outcomes, finding.lines))
+    return _with(finding, found, design.source) if found else finding
+
+
+def suspicion(trial: Trial, outcomes: Sequence[Outcome], first: Sequence[int]) -> dict[int, float]:
+    """Line → 0 for the most suspicious to 1 for others."""
+    failed = [o for o in outcomes if goes_wrong(trial, o)]
+    passed = [o for o in outcomes if o.end == "done" and o not in failed]
+    ranked = spectrum(trial.program, failed, passed)
+    out = dict.fromkeys(range(1, trial.source.count("\n") + 2), REST)
+    out |= {line: min(RAN + STEP * place, REST) for place, line in enumerate(ranked)}
+    return out | {line: STEP * place for place, line in enumerate(first)}
+
+
+def _with(finding: Finding, found: Sequence[Repair], source: str) -> Finding:
+    whole = [repair for repair in found if repair.whole]
+    lines = tuple(dict.fromkeys([*(r.line for r in whole), *finding.lines, *(r.line for r in found)]))[:3]
+    if not whole:
+        return replace(finding, lines=lines, line=lines[0])
+    best = whole[0]
+    evidence = f"{finding.evidence}; all tests go well with '{best.new}' on line {best.line}"
+    kind = finding.kind
+    if kind == "MISMATCH":
+        kind = class_of_change(best.new, source.splitlines()[best.line - 1].strip(), source)
+    return replace(finding, lines=lines, line=lines[0], evidence=evidence, kind=kind)

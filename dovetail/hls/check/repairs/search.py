@@ -1,0 +1,110 @@
+"""Run the variants of a text: those on which every test agrees with the oracle say where the bug is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from dovetail.hls.check.compare import first_difference
+from dovetail.hls.check.dynamic import Trial, bad_end
+from dovetail.hls.check.repairs.schemata import VARIANT, Variant, chosen, places, woven
+from dovetail.hls.compile import PROBE
+from dovetail.hls.design import Design
+from dovetail.hls.harness import Outcome, Program, build_program
+from dovetail.hls.sandbox import Limits
+
+MOST = 220  # variants in one program
+ROUNDS = 3  # compilations, variants that do not compile left out each time
+TESTS = 10  # on which a variant must agree
+PAGES = 6 << 20  # bytes of tests that one run may read
+SECONDS = 1.0  # of CPU that one variant may take on one test
+RUN = Limits(wall_s=12.0, cpu_s=12.0, memory=1 << 30, output=16 << 20, file=128 << 20)
+
+
+@dataclass(frozen=True, slots=True)
+class Repair:
+    """A variant that does better than the text: on all tests (`whole`), or on the one that failed."""
+
+    line: int
+    new: str
+    cost: float
+    whole: bool
+
+
+def repairs(
+    trial: Trial, design: Design, work: Path, outcomes: Sequence[Outcome], suspicion: Mapping[int, float]
+) -> list[Repair]:
+    """Small changes of the design after which its tests go well, the likeliest first.
+
+    Parameters
+    ----------
+    trial : Trial
+        Tests and what the oracle says of them; without an oracle a test goes well when nothing bad happens.
+    design : Design
+        The text.
+    work : Path
+        A workplace.
+    outcomes : sequence of Outcome
+        How the design did on the tests.
+    suspicion : mapping
+        Line → 0 for the most suspicious, 1 for others: decides which variants are tried, and breaks ties.
+    """
+    failed = sorted((o for o in outcomes if goes_wrong(trial, o)), key=lambda o: o.steps)
+    variants = chosen(places(design.source), suspicion, MOST)
+    if not failed or not variants:
+        return []
+    program, variants = _built(design, work, variants)
+    if program is None:
+        return []
+    first = failed[0].index
+    seen = _tried(trial, program, [first], [v.number for v in variants])
+    better = [v for v in variants if (o := seen.get((first, v.number))) is not None and not goes_wrong(trial, o)]
+    tests = _few(trial, outcomes, failed)
+    again = _tried(trial, program, tests, [v.number for v in better])
+    out = []
+    for variant in better:
+        whole = all((o := again.get((t, variant.number))) is not None and not goes_wrong(trial, o) for t in tests)
+        out.append(Repair(variant.line, variant.new, variant.cost + suspicion.get(variant.line, 1.0), whole))
+    return sorted(out, key=lambda r: (not r.whole, r.cost, r.line))
+
+
+def goes_wrong(trial: Trial, outcome: Outcome) -> bool:
+    if trial.expected is not None and outcome.index not in trial.expected:
+        return False
+    if bad_end(outcome, trial.leaks, trial.contract.leftovers):
+        return True
+    if outcome.end != "done" or trial.expected is None:
+        return False
+    return first_difference(outcome, trial.expected[outcome.index], trial.contract) is not None
+
+
+def _few(trial: Trial, outcomes: Sequence[Outcome], failed: Sequence[Outcome]) -> list[int]:
+    """Tests for the second round: those that failed, then others."""
+    bad = [o.index for o in failed[: TESTS // 2]]
+    known = range(len(trial.tests)) if trial.expected is None else sorted(trial.expected)
+    return [*bad, *[i for i in known if i not in bad]][:TESTS]
+
+
+def _built(design: Design, work: Path, variants: list[Variant]) -> tuple[Program | None, list[Variant]]:
+    for _ in range(ROUNDS):
+        text = woven(design.source, variants)
+        program, said = build_program(design.with_source(text), work, "variants", PROBE, bare=False)
+        if program is not None:
+            return program, variants
+        wrong = {error.line for error in said.errors if error.file.endswith(VARIANT)}
+        variants = [v for v in variants if v.number not in wrong]
+        if not wrong or not variants:
+            break
+    return None, []
+
+
+def _tried(
+    trial: Trial, program: Program, tests: Sequence[int], choices: Sequence[int]
+) -> dict[tuple[int, int], Outcome]:
+    """Each test on each variant: (test, variant) → how it went."""
+    if not choices or not tests:
+        return {}
+    given = [trial.tests[i] for i in tests]
+    outcomes, _ = program.run(given, budget=trial.budget, seconds=SECONDS, symbols=False, limits=RUN, choices=choices)
+    return {(tests[o.index], o.choice): replace(o, index=tests[o.index]) for o in outcomes}
