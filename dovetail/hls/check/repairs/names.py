@@ -78,7 +78,8 @@ def twins(name: str, known: Mapping[str, Known], most: int = 3) -> list[str]:
     """Other names of the same type and rank, those that look most like this one first."""
     if name not in known:
         return []
-    same = [other for other in known if other != name and known[other].shape == known[name].shape]
+    same = [n for n, other in known.items() if n != name and other.shape == known[name].shape]
+    same = [n for n in same if known[name].fixed or not known[n].fixed]  # what is written stays what may be written
     return sorted(same, key=lambda other: (-_alike(name, other), other))[:most]
 
 

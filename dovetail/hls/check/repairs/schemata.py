@@ -127,6 +127,9 @@ def _whole(node: Any, known: Mapping[str, Known]) -> Iterator[tuple[str, float]]
         listed = [n.name for n in known.values() if not n.fixed and n.extents and all(n.extents)]
         yield from ((f"dovetail::blank({name});", 0.35) for name in listed[:6])
         return
+    for counter in _around_counters(node):
+        if len(re.findall(rf"\b{counter}\b", said)) > 1:
+            yield from ((re.sub(rf"\b{counter}\b", f"({counter} {by})", said), 0.35) for by in ("+ 1", "- 1"))
     if node.named_children and node.named_children[0].type in ("call_expression", "assignment_expression"):
         yield "{}", 0.5
     if ".write(" in said or ".read(" in said or "<<" in said or ">>" in said:
@@ -150,6 +153,15 @@ def _unset(node: Any) -> Iterator[Place]:
 def _braces(child: Any) -> bool:
     value = child.child_by_field_name("value") if child.type == "init_declarator" else None
     return value is not None and value.type == "initializer_list" and len(value.named_children) < 2
+
+
+def _around_counters(node: Any) -> list[str]:
+    out: list[str] = []
+    while node is not None:
+        if node.type == "for_statement":
+            out += re.findall(r"[A-Za-z_]\w*", text(node.child_by_field_name("update")))[:1]
+        node = node.parent
+    return out
 
 
 def _counters(loop: Any) -> list[str]:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dovetail.hls.check.compare import first_difference
 from dovetail.hls.check.dynamic import Trial, bad_end
+from dovetail.hls.check.repairs.copies import CHOOSER, Copy, copies, gathered
 from dovetail.hls.check.repairs.schemata import VARIANT, Variant, chosen, places, woven
 from dovetail.hls.compile import PROBE
 from dovetail.hls.design import Design
 from dovetail.hls.harness import Outcome, Program, build_program
 from dovetail.hls.sandbox import Limits
 
-MOST = 220  # variants in one program
+MOST, COPIES = 220, 16  # variants in one program
 ROUNDS = 3  # compilations, variants that do not compile left out each time
 TESTS = 10  # on which a variant must agree
 PAGES = 6 << 20  # bytes of tests that one run may read
@@ -51,22 +52,43 @@ def repairs(
         Line → 0 for the most suspicious, 1 for others: decides which variants are tried, and breaks ties.
     """
     failed = sorted((o for o in outcomes if goes_wrong(trial, o)), key=lambda o: o.steps)
-    variants = chosen(places(design.source), suspicion, MOST)
-    if not failed or not variants:
+    if not failed:
         return []
-    program, variants = _built(design, work, variants)
-    if program is None:
-        return []
+    out: list[Repair] = []
+    for made in (_woven(design, work, suspicion), _copied(design, work, suspicion)):
+        program, variants = made()
+        if program is not None:
+            out += _judged(trial, program, variants, outcomes, failed, suspicion)
+        if any(repair.whole for repair in out):
+            break
+    return sorted(out, key=lambda r: (not r.whole, r.cost, r.line))
+
+
+Slip = Variant | Copy
+
+
+def _judged(
+    trial: Trial,
+    program: Program,
+    variants: Sequence[Slip],
+    outcomes: Sequence[Outcome],
+    failed: Sequence[Outcome],
+    suspicion: Mapping[int, float],
+) -> list[Repair]:
     first = failed[0].index
     seen = _tried(trial, program, [first], [v.number for v in variants])
-    better = [v for v in variants if (o := seen.get((first, v.number))) is not None and not goes_wrong(trial, o)]
+    better = [v for v in variants if _well(trial, seen.get((first, v.number)))]
     tests = _few(trial, outcomes, failed)
     again = _tried(trial, program, tests, [v.number for v in better])
     out = []
     for variant in better:
-        whole = all((o := again.get((t, variant.number))) is not None and not goes_wrong(trial, o) for t in tests)
+        whole = all(_well(trial, again.get((test, variant.number))) for test in tests)
         out.append(Repair(variant.line, variant.new, variant.cost + suspicion.get(variant.line, 1.0), whole))
-    return sorted(out, key=lambda r: (not r.whole, r.cost, r.line))
+    return out
+
+
+def _well(trial: Trial, outcome: Outcome | None) -> bool:
+    return outcome is not None and not goes_wrong(trial, outcome)
 
 
 def goes_wrong(trial: Trial, outcome: Outcome) -> bool:
@@ -86,17 +108,49 @@ def _few(trial: Trial, outcomes: Sequence[Outcome], failed: Sequence[Outcome]) -
     return [*bad, *[i for i in known if i not in bad]][:TESTS]
 
 
-def _built(design: Design, work: Path, variants: list[Variant]) -> tuple[Program | None, list[Variant]]:
-    for _ in range(ROUNDS):
-        text = woven(design.source, variants)
-        program, said = build_program(design.with_source(text), work, "variants", PROBE, bare=False)
-        if program is not None:
-            return program, variants
-        wrong = {error.line for error in said.errors if error.file.endswith(VARIANT)}
-        variants = [v for v in variants if v.number not in wrong]
-        if not wrong or not variants:
-            break
-    return None, []
+Made = Callable[[], tuple[Program | None, Sequence[Slip]]]
+
+
+def _woven(design: Design, work: Path, suspicion: Mapping[int, float]) -> Made:
+    """Variants of statements and conditions, all in the text itself."""
+
+    def made() -> tuple[Program | None, Sequence[Slip]]:
+        variants = chosen(places(design.source), suspicion, MOST)
+        for _ in range(ROUNDS if variants else 0):
+            text = woven(design.source, variants)
+            program, said = build_program(design.with_source(text), work, "variants", PROBE, bare=False)
+            if program is not None:
+                return program, variants
+            wrong = {error.line for error in said.errors if error.file.endswith(VARIANT)}
+            variants = [v for v in variants if v.number not in wrong]
+            if not wrong or not variants:
+                break
+        return None, []
+
+    return made
+
+
+def _copied(design: Design, work: Path, suspicion: Mapping[int, float]) -> Made:
+    """Variants of declarations, each in a copy of the text."""
+
+    def made() -> tuple[Program | None, Sequence[Slip]]:
+        variants = [] if design.contract.call else copies(design.source, suspicion, COPIES)
+        contract = replace(design.contract, call=CHOOSER)
+        for _ in range(ROUNDS if variants else 0):
+            text = gathered(design.source, contract.top, variants)
+            several = replace(design, source=text, contract=contract)
+            program, said = build_program(several, work, "copies", PROBE, bare=False)
+            if program is not None:
+                return program, variants
+            wrong = {error.file.rpartition("copy")[2] for error in said.errors}
+            wrong |= {error.message.partition("dovetail_c")[2][:6] for error in said.errors}
+            left = [v for v in variants if str(v.number) not in wrong]
+            if len(left) == len(variants):
+                break
+            variants = left
+        return None, []
+
+    return made
 
 
 def _tried(
