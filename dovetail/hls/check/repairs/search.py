@@ -15,7 +15,7 @@ from dovetail.hls.design import Design
 from dovetail.hls.harness import Outcome, Program, build_program
 from dovetail.hls.sandbox import Limits
 
-MOST, COPIES = 220, 16  # variants in one program
+PARTS, COPIES = (80, 140), 10  # variants in one program, the likeliest first; copies of the text
 ROUNDS = 3  # compilations, variants that do not compile left out each time
 TESTS = 10  # on which a variant must agree
 PAGES = 6 << 20  # bytes of tests that one run may read
@@ -55,7 +55,9 @@ def repairs(
     if not failed:
         return []
     out: list[Repair] = []
-    for made in (_woven(design, work, suspicion), _copied(design, work, suspicion)):
+    listed = chosen(places(design.source), suspicion, sum(PARTS))
+    parts: list[Made] = [_woven(design, work, part) for part in (listed[: PARTS[0]], listed[PARTS[0] :])]
+    for made in (*parts, _copied(design, work, suspicion)):
         program, variants = made()
         if program is not None:
             out += _judged(trial, program, variants, outcomes, failed, suspicion)
@@ -111,11 +113,11 @@ def _few(trial: Trial, outcomes: Sequence[Outcome], failed: Sequence[Outcome]) -
 Made = Callable[[], tuple[Program | None, Sequence[Slip]]]
 
 
-def _woven(design: Design, work: Path, suspicion: Mapping[int, float]) -> Made:
+def _woven(design: Design, work: Path, part: list[Variant]) -> Made:
     """Variants of statements and conditions, all in the text itself."""
 
     def made() -> tuple[Program | None, Sequence[Slip]]:
-        variants = chosen(places(design.source), suspicion, MOST)
+        variants = part
         for _ in range(ROUNDS if variants else 0):
             text = woven(design.source, variants)
             program, said = build_program(design.with_source(text), work, "variants", PROBE, bare=False)
