@@ -9,8 +9,8 @@ and either the reference (another algorithm in a text of its own, never the clea
 it is one that differs from the clean text. A sample takes the classes in turn.
 
 Parts: `data` (bugs proven, witnesses replayed), `recall`, `blind` (no reference), `pragma`, `clean` (every design that
-ships), `peers`, `chrysalis` (foreign patches with a witness; how many designs compile). What a part has found is kept in
-DIR, so a run that was stopped goes on, and a part can be run alone; other code begins anew. clang-tidy is used where
+ships), `peers`, `chrysalis` (foreign patches with a witness; how many designs compile). What a part has found is kept
+in DIR, so a run that was stopped goes on, and a part can be run alone; other code begins anew. clang-tidy is used where
 it is on the PATH or named by DOVETAIL_CLANG_TIDY; Chrysalis needs DOVETAIL_DATA.
 """
 

@@ -27,7 +27,7 @@ from dovetail.core.errors import DovetailError
 NOBODY = 65534
 SHOWN = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/etc/ld.so.cache", "/etc/alternatives")
 TICK_S = 0.02
-BLOCK = 4096
+BLOCK, GRACE_S = 4096, 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +122,7 @@ def run(
     env: Mapping[str, str] | None = None,
     stdin: bytes = b"",
     reader: bool = False,
+    apart: bool = True,
 ) -> Ran:
     """Run `command` in `work`, a folder of `workplace`, and wait.
 
@@ -141,6 +142,8 @@ def run(
         What it reads.
     reader : bool
         Keep the caller's user, without privileges, so that `show` may name private folders: for compilers.
+    apart : bool
+        Whether to ask the kernel for namespaces; without them the limits remain.
 
     Raises
     ------
@@ -156,17 +159,10 @@ def run(
         "limits": _rlimits(limits),
         "nobody": not reader,
         "status": write,
+        "apart": apart,
     }
-    with tempfile.TemporaryFile() as given:
-        given.write(stdin)
-        given.seek(0)
-        started = time.monotonic()
-        process = subprocess.Popen(
-            [sys.executable, "-I", "-S", str(Path(__file__).with_name("jail.py")), json.dumps(spec)],
-            stdin=given, stdout=subprocess.PIPE, stderr=subprocess.PIPE, pass_fds=(write,), start_new_session=True,
-            env={"PATH": "/usr/bin:/bin"},
-        )  # fmt: skip
-    os.close(write)
+    started = time.monotonic()
+    process = _started(spec, stdin, write)
     try:
         out, err, stopped = _watch(process, work, limits, started)
     finally:
@@ -175,6 +171,20 @@ def run(
         with os.fdopen(read) as status:
             said = [json.loads(line) for line in status if line.strip()]
     return _ran(said, out, err, stopped, time.monotonic() - started)
+
+
+def _started(spec: Mapping[str, object], stdin: bytes, status: int) -> subprocess.Popen[bytes]:
+    """The jail, on its way to become the command; `status` is closed on this side."""
+    with tempfile.TemporaryFile() as given:
+        given.write(stdin)
+        given.seek(0)
+        process = subprocess.Popen(
+            [sys.executable, "-I", "-S", str(Path(__file__).with_name("jail.py")), json.dumps(spec)],
+            stdin=given, stdout=subprocess.PIPE, stderr=subprocess.PIPE, pass_fds=(status,), start_new_session=True,
+            env={"PATH": "/usr/bin:/bin"},
+        )  # fmt: skip
+    os.close(status)
+    return process
 
 
 def _ran(said: list[dict[str, object]], out: bytes, err: bytes, stopped: str, wall_s: float) -> Ran:
@@ -240,12 +250,22 @@ def _overdrawn(pid: int, work: Path, limits: Limits) -> str:
 def _resident(pid: int) -> int:
     """Resident bytes of a process and all that descend from it; 0 where /proc does not tell."""
     total = 0
-    with suppress(OSError, ValueError, IndexError):
-        total += int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-        for thread in Path(f"/proc/{pid}/task").iterdir():  # a child belongs to the thread that forked it
-            for child in (thread / "children").read_text().split():
-                total += _resident(int(child))
+    for one in (pid, *_descendants(pid)):
+        with suppress(OSError, ValueError, IndexError):
+            total += int(Path(f"/proc/{one}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     return total
+
+
+def _descendants(pid: int) -> list[int]:
+    """All processes below one, parents first; those that go away meanwhile are left out."""
+    found, ahead = [], [pid]
+    while ahead:
+        with suppress(OSError, ValueError):
+            for thread in Path(f"/proc/{ahead.pop()}/task").iterdir():  # a child belongs to the thread that forked it
+                children = [int(child) for child in (thread / "children").read_text().split()]
+                found += children
+                ahead += children
+    return found
 
 
 def _used(folder: Path) -> int:
@@ -270,7 +290,16 @@ def _strip(work: Path) -> None:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """Kill what is left of the command: its group, and with its first process its namespace."""
+    """Kill what is left of the command, whatever session it moved to; then the jail, and with it its namespace.
+
+    The jail stays until nothing is below it: what loses its parent becomes a child of the jail, not of process 1.
+    """
+    deadline = time.monotonic() + GRACE_S
+    while process.poll() is None and time.monotonic() < deadline and (left := _descendants(process.pid)):
+        for pid in left:
+            with suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(TICK_S / 10)
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()

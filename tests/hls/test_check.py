@@ -87,7 +87,7 @@ def test_streams_that_starve_and_streams_left_unread(streams: str) -> None:
     starved = checked(streams.replace("i < 8", "i < 7"), ports=ports, top="top").findings[0]
     assert starved.kind == "DEADLOCK"
     assert "'mid' is read when it is empty" in starved.message
-    assert starved.line == 8
+    assert starved.line == 3
     left = checked(streams.replace("i < 4", "i < 3"), ports=ports, top="top").findings[0]
     assert left.kind == "DEADLOCK"
     assert "2 elements of stream 'mid'" in left.message
@@ -160,3 +160,10 @@ def test_sarif_has_what_the_format_asks_for() -> None:
     assert log["version"] == "2.1.0"
     assert log["runs"][0]["results"] == []
     assert FAST.flags[0] == "-std=c++17"
+
+
+@pytest.mark.parametrize("answer", ['{"y": [object()]}', '{"y": "words"}', "7", '{"y": [[1, 2], [3]]}'])
+def test_an_oracle_that_answers_nonsense_is_one_sentence(fir: str, answer: str) -> None:
+    oracle = Oracle("python", f"def fir(x, taps):\n    return {answer}\n", "fir")
+    with pytest.raises(DovetailError, match="the oracle"):
+        check(Design(fir, Contract("fir", PORTS), oracle), tests=4, static=False)

@@ -12,7 +12,7 @@ import pytest
 from dovetail.core.errors import DovetailError
 from dovetail.hls.check.checker import check
 from dovetail.hls.compile import FAST, compile_to, compiler, link
-from dovetail.hls.design import Contract, Design
+from dovetail.hls.design import Contract, Design, Port
 from dovetail.hls.sandbox import Limits, Ran, isolation, run, workplace
 
 BOMB = "#include <unistd.h>\nint main() { for (;;) if (fork() < 0) usleep(1000); }"
@@ -24,12 +24,12 @@ apart = pytest.mark.skipif(isolation() == "rlimits", reason="this kernel allows 
 LIMITS = Limits(wall_s=3.0, memory=200 << 20, output=1 << 20, processes=24)
 
 
-def ran(work: Path, source: str, limits: Limits = LIMITS) -> Ran:
+def ran(work: Path, source: str, limits: Limits = LIMITS, apart: bool = True) -> Ran:
     (work / "one.cpp").write_text(source)
     made = compile_to(work / "one.cpp", work / "one.o", FAST, prelude=False)
     assert made.output, made.errors
     assert link([made.output], work / "one", FAST).output
-    return run([work / "one"], work, limits)
+    return run([work / "one"], work, limits, apart=apart)
 
 
 @contextmanager
@@ -55,6 +55,34 @@ def _read(path: Path) -> bytes:
 def test_a_fork_bomb_is_stopped_and_nothing_of_it_stays(work: Path) -> None:
     with left_behind(str(work / "one")):
         assert ran(work, BOMB).stopped == "time"
+
+
+@pytest.mark.parametrize("namespaces", [True, False])
+def test_a_process_that_moves_to_a_session_of_its_own_goes_too(work: Path, namespaces: bool) -> None:
+    source = """#include <unistd.h>
+int main() {
+    if (fork() == 0) { setsid(); if (fork() == 0) for (;;) pause(); _exit(0); }
+    usleep(200000);
+}"""
+    with left_behind(str(work / "one")):
+        assert ran(work, source, apart=namespaces).ok
+    with left_behind(str(work / "one")):
+        assert ran(work, source.replace("usleep(200000)", "for (;;) pause()"), apart=namespaces).stopped == "time"
+
+
+@pytest.mark.parametrize("namespaces", [True, False])
+def test_memory_nobody_is_charged_for_and_code_without_a_file_are_refused(work: Path, namespaces: bool) -> None:
+    source = """#include <cerrno>
+#include <cstdio>
+#include <sys/mman.h>
+#include <sys/ptrace.h>
+#include <sys/shm.h>
+int main() {
+    errno = 0; int made = memfd_create("x", 0); printf("%d %d ", made, errno == EPERM);
+    errno = 0; made = shmget(IPC_PRIVATE, 4096, 0600); printf("%d %d ", made, errno == EPERM);
+    errno = 0; long traced = ptrace(PTRACE_TRACEME, 0, 0, 0); printf("%ld %d", traced, errno == EPERM);
+}"""
+    assert ran(work, source, apart=namespaces).out == "-1 1 -1 1 -1 1"
 
 
 def test_memory_and_output_have_a_cap(work: Path) -> None:
@@ -168,3 +196,24 @@ void top(int a, int *b) {
 }"""
     report = check(Design(source, Contract("top")), tests=4, static=False)
     assert not report.clean
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ("for (;;) puts(line);", "prints without an end"),
+        ("for (;;) memset(malloc(1 << 24), 1, 1 << 24);", "more memory"),
+    ],
+)
+def test_a_limit_of_the_sandbox_is_no_endless_loop(body: str, said: str) -> None:
+    source = f"""#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+void top(int a, int *b) {{
+    char line[4001]; memset(line, 'x', 4000); line[4000] = 0;
+    {body}
+    *b = a;
+}}"""
+    found = check(Design(source, Contract("top", (Port("a", "int"), Port("b", "int", "pointer", "out")))), tests=4,
+                  static=False).findings[0]  # fmt: skip
+    assert (found.kind, said in found.message) == ("FAULT", True), found

@@ -69,6 +69,8 @@ def _address(name: str, text: str, frames: tuple[int, ...], poisoned: bool) -> F
         return Fault("INF", "recursion without an end", frames)
     if name in ("FPE",):
         return Fault("FAULT", "division by zero", frames)
+    if name in ("hard", "out-of-memory", "allocation-size-too-big", "calloc-overflow"):
+        return Fault("FAULT", "it takes more memory than a call may", frames)
     if name == "ABRT":
         return Fault("FAULT", "the design aborted", frames)
     access = _ACCESS.search(text)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
@@ -12,11 +14,13 @@ from dovetail.core.errors import DovetailError
 from dovetail.hls.check.shrink import Test
 from dovetail.hls.check.stimulus import LEAF, leaf_range, stimuli
 from dovetail.hls.design import ARRAY_MODES, ELEMENTS, SCALAR_MODES, Contract, Kind, Port
-from dovetail.hls.harness import Outcome, Program, Shape
+from dovetail.hls.harness import RUN, Call, Outcome, Program, Shape
+from dovetail.hls.sandbox import Ran
 from dovetail.hls.signature import Parameter
 
 OPEN_EXTENT = 1024  # where the text does not say how much a pointer points to
 PROBE_STEPS = 4_000_000
+PROBING_S = 25.0  # seconds of runs after which a contract is taken as it is
 SIZES = (
     (-64.0, 64.0),
     (0.0, 64.0),
@@ -92,15 +96,41 @@ def infer(program: Program, shapes: Sequence[Shape], source: str, call: str = ""
     are read; a pointer's extent becomes the smallest that is clean; what a call changes is an output, and an output
     whose former content does not matter is one only.
     """
-    contract, doubts = draft(program, shapes, source, call), []
-    contract = _streams(program, contract)
-    contract, clean = _narrowed(program, contract)
-    if not clean:
-        doubts.append("no range of inputs was found on which it runs clean; the widest one is used")
-    elif loose := open_ended(program, shapes, source):
-        contract = _tightened(program, contract, loose)
-    contract = _directed(program, contract)
+    contract = draft(program, shapes, source, call)
+    probe, doubts = Timed(**{name: getattr(program, name) for name in Program.__dataclass_fields__}), []
+    probe.began.append(time.monotonic())
+    try:
+        contract = _streams(probe, contract)
+        contract, clean = _narrowed(probe, contract)
+        if not clean:
+            doubts.append("no range of inputs was found on which it runs clean; the widest one is used")
+        elif loose := open_ended(program, shapes, source):
+            contract = _tightened(probe, contract, loose)
+        contract = _directed(probe, contract)
+    except Late:
+        doubts.append(f"probing was stopped after {PROBING_S:g} s: what it had not come to is as the text says")
     return Probed(contract, tuple(doubts))
+
+
+class Late(Exception):  # noqa: N818 # no error: there is a contract, only a rougher one
+    """Probing has taken long enough."""
+
+
+@dataclass(frozen=True, slots=True)
+class Timed(Program):
+    """A program that may be run for `PROBING_S` seconds in all."""
+
+    began: list[float] = field(default_factory=list)
+
+    def run(self, tests: Sequence[Sequence[Call]], **more: Any) -> tuple[list[Outcome], Ran]:
+        """As `Program.run`; raises `Late` when the time is up."""
+        left = PROBING_S - (time.monotonic() - self.began[0])
+        if left <= 0:
+            raise Late
+        ran = Program.run(self, tests, limits=replace(RUN, wall_s=min(RUN.wall_s, left)), **more)
+        if ran[1].stopped == "time":
+            raise Late
+        return ran
 
 
 def good(outcome: Outcome) -> bool:

@@ -67,17 +67,30 @@ def python_outcomes(design: Design, contract: Contract, tests: Sequence[Test], w
         why = (ran.err.strip().splitlines() or [ran.stopped or "it said nothing"])[-1]
         raise DovetailError("the oracle failed", where=str(oracle.path or "oracle"), why=why[:200],
                             hint="it takes the read ports by name and returns the written ones by name")  # fmt: skip
-    said = json.loads((work / "oracle.json").read_text())
-    return {index: _outcome(index, calls, contract) for index, calls in enumerate(said)}
+    try:
+        said = json.loads((work / "oracle.json").read_text())
+        return {index: _outcome(index, calls, contract) for index, calls in enumerate(said)}
+    except (ValueError, TypeError, AttributeError, KeyError) as error:
+        why = f"{type(error).__name__}: {error}"[:160]
+        raise DovetailError("the oracle's answer cannot be read", where=str(oracle.path or "oracle"), why=why,
+                            hint="it returns a dictionary of arrays of numbers by written port") from None  # fmt: skip
 
 
 def _outcome(index: int, calls: Sequence[dict[str, list[float]]], contract: Contract) -> Outcome:
     places = {port.name: place for place, port in enumerate(contract.ports)} | {"return": -1}
+    if calls and not any(name in places for call in calls for name in call):
+        raise ValueError(f"it returns none of {', '.join(p.name for p in contract.ports if p.written) or 'return'}")
+    for port in contract.ports:
+        for got in (call[port.name] for call in calls if port.kind == "array" and port.name in call):
+            if len(got) != port.elements:
+                raise ValueError(f"'{port.name}' has {len(got)} elements, the port {port.elements}")
     outputs = tuple({places[n]: tuple(map(_text, v)) for n, v in call.items() if n in places} for call in calls)
     return Outcome(index, "done", outputs, steps=1)
 
 
 def _text(value: float) -> str:
+    if not isinstance(value, int | float):
+        raise TypeError(f"{value!r} is no number")
     if isinstance(value, bool):
         return str(int(value))
     return f"{value:.17g}" if isinstance(value, float) else str(value)
@@ -101,5 +114,5 @@ def testbench_finding(design: Design, work: Path, limits: list[str]) -> list[Fin
     if ran.ok and not words:
         return []
     said = words[0].strip() if words else (f"stopped: {ran.stopped}" if ran.stopped else f"exit status {ran.code}")
-    kind = "INF" if ran.stopped == "time" else "MISMATCH"
+    kind = {"time": "INF", "": "MISMATCH"}.get(ran.stopped, "FAULT")
     return [Finding(kind, 0, f"the test bench fails: {said[:160]}", f"exit status {ran.code}", None, (), "test bench")]

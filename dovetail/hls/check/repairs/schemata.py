@@ -75,7 +75,7 @@ def _literals(tree: Any) -> Iterator[str]:
 def _places(node: Any, known: Mapping[str, Known], literals: tuple[str, ...], raw: bytes) -> Iterator[Place]:
     up = node.parent
     if node.type == "compound_statement":
-        yield from _tasks(node, raw)
+        yield from _tasks(node)
     if node.type == "expression_statement":
         yield _place(node, "statement", [*_edited(node, known, literals, raw), *_whole(node, known)])
     elif node.type == "return_statement":
@@ -138,7 +138,7 @@ def _whole(node: Any, known: Mapping[str, Known]) -> Iterator[tuple[str, float]]
         yield f"{said} {said}", 0.6
 
 
-def _tasks(block: Any, raw: bytes) -> Iterator[Place]:
+def _tasks(block: Any) -> Iterator[Place]:
     """Calls in a row: each two neighbours the other way round."""
     run: list[Any] = []
     for node in [*block.named_children, None]:
