@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 from dovetail.core.errors import DovetailError, did_you_mean
@@ -48,6 +49,7 @@ def _parser() -> Any:
     return library.Parser(library.Language(grammar.language()))
 
 
+@lru_cache(maxsize=4)  # a check asks for the same few texts again and again
 def parse(source: str) -> Any:
     """The syntax tree of a C++ text (tree-sitter's root node). Raises `DovetailError` without the library."""
     return _parser().parse(source.encode()).root_node
@@ -67,6 +69,7 @@ def walk(node: Any) -> Iterator[Any]:
         stack.extend(reversed(here.children))
 
 
+@lru_cache(maxsize=4)
 def functions(source: str) -> tuple[Signature, ...]:
     """Every function the text defines, in its order."""
     found = (n for n in walk(parse(source)) if n.type == "function_definition")
@@ -92,6 +95,23 @@ def top_function(source: str, top: str = "") -> Signature:
     if not found:
         raise DovetailError(f"no function '{top}'", hint=did_you_mean(top, sorted({f.name for f in known})))
     return max(found, key=lambda f: len(f.parameters))
+
+
+def reached(source: str, top: str) -> frozenset[str]:
+    """Names of the functions that the top needs: those it names, those that they name, and so on, itself included."""
+    lines, known = source.splitlines(), functions(source)
+    names = {f.name.split("::")[-1] for f in known}
+    uses: dict[str, set[str]] = {}
+    for f in known:
+        words = set(re.findall(r"[A-Za-z_]\w*", "\n".join(lines[f.line - 1 : f.last])))
+        uses.setdefault(f.name.split("::")[-1], set()).update(words & names)
+    found, ahead = set[str](), [top.split("::")[-1]]
+    while ahead:
+        name = ahead.pop()
+        if name not in found:
+            found.add(name)
+            ahead += uses.get(name, ())
+    return frozenset(found)
 
 
 def _signature(node: Any) -> Signature | None:

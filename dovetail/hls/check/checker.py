@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from dovetail.core.errors import DovetailError
+from dovetail.hls.check.agreed import agreed, written_inputs
 from dovetail.hls.check.compare import Difference, first_difference
 from dovetail.hls.check.dynamic import (
     Trial,
@@ -25,7 +26,7 @@ from dovetail.hls.check.oracle import python_outcomes, testbench_finding
 from dovetail.hls.check.report import Finding, Report
 from dovetail.hls.check.shrink import Test, shrink
 from dovetail.hls.check.static import static_findings
-from dovetail.hls.check.stimulus import LEAF, stimuli
+from dovetail.hls.check.stimulus import stimuli
 from dovetail.hls.check.suspects import executed
 from dovetail.hls.compile import PROBE, ZEROED, Compiled, Diagnostic
 from dovetail.hls.design import Contract, Design, plain
@@ -128,9 +129,12 @@ def _checked(state: _Run, tests: int, static: bool) -> Contract:
 
 def _uncompiled(state: _Run, made: Compiled) -> None:
     """A text that does not compile: a finding, unless that is for want of its headers."""
-    first = next(iter(made.errors), Diagnostic("", 0, 0, "error", "the compiler was stopped"))
-    said = f"does not compile: {first.message}"
     state.limits.append("nothing was run: only the text was checked")
+    if made.ran is not None and made.ran.stopped:
+        state.limits.append(f"the compiler was stopped ({made.ran.stopped}): the text is too much for it")
+        return
+    first = next(iter(made.errors), Diagnostic("", 0, 0, "error", "the compiler said nothing"))
+    said = f"does not compile: {first.message}"
     if made.missing:
         state.limits.append(f"{said}, perhaps for want of those includes")
         return
@@ -148,6 +152,9 @@ def _run(state: _Run, design: Design, program: Program, shapes: Sequence[Shape],
     with state.stage("run"):
         outcomes, ran = program.run(stimulus, budget=trial.budget, failures=2)
     state.tests = len(outcomes)
+    if design.contract.ports:
+        for name in written_inputs(contract, stimulus, outcomes):
+            state.limits.append(f"the contract says that '{name}' is only read, the code writes it: it is not compared")
     if not outcomes:
         said = f"stopped: {ran.stopped}" if ran.stopped else f"exit status {ran.code}"
         state.findings.append(Finding("FAULT", 0, "the program ends without an answer", said, None, (), "run"))
@@ -190,7 +197,7 @@ def _contract(
     state: _Run, design: Design, program: Program, shapes: Sequence[Shape], text: str, reference: Program | None
 ) -> Contract:
     if design.contract.ports:
-        return _agreed(design, program, shapes)
+        return agreed(design, program, shapes)
     with state.stage("contract"):
         if reference is not None:
             probed = infer(reference, reference.shapes(), text, design.contract.call)
@@ -199,29 +206,6 @@ def _contract(
     state.limits += probed.doubts
     return replace(probed.contract, top=design.contract.top, calls=design.contract.calls,
                    budget=design.contract.budget, leftovers=design.contract.leftovers)  # fmt: skip
-
-
-def _agreed(design: Design, program: Program, shapes: Sequence[Shape]) -> Contract:
-    """The given contract, with the leaves the compiler sees; raises when it contradicts the text."""
-    contract, parameters = design.contract, program.signature.parameters
-    where = str(design.path or design.name or contract.top)
-
-    def wrong(why: str) -> DovetailError:
-        return DovetailError("the contract contradicts the code", where=where, why=why,
-                             hint=f"dovetail hls check {where} without a contract infers one")  # fmt: skip
-
-    if [p.name for p in contract.ports] != [p.name for p in parameters]:
-        ours, theirs = ", ".join(p.name for p in contract.ports), ", ".join(p.name for p in parameters)
-        raise wrong(f"its ports are {ours or 'none'}; {contract.top} takes {theirs or 'none'}")
-    ports = []
-    for port, shape in zip(contract.ports, shapes):
-        if (shape.kind == "S") != (port.kind == "stream"):
-            raise wrong(f"'{port.name}' is {'a' if shape.kind == 'S' else 'no'} stream in the code")
-        if shape.kind == "P" and port.kind == "array":
-            raise wrong(f"'{port.name}' is one value in the code, an array in the contract")
-        leaves = tuple(leaf for leaf in shape.leaves if LEAF.fullmatch(leaf)) or ("s32",)
-        ports.append(replace(port, leaves=leaves))
-    return replace(contract, ports=tuple(ports), returns=program.signature.returns or "void")
 
 
 def _expected(

@@ -24,7 +24,7 @@ CHOSEN = {
 
 def static_findings(design: Design, work: Path) -> tuple[list[Finding], list[str]]:
     """Findings of the pragma lint and of cppcheck, and what kept either from looking."""
-    found = lint(functions_of(design.source))
+    found = lint(functions_of(design.source, design.contract.top))
     if not installed("cppcheck"):
         return found, ["cppcheck is not installed: its rules were left out"]
     return [*found, *cppcheck(design, work)], []

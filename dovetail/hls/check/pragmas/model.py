@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from dovetail.hls.signature import parse, text, walk
+from dovetail.hls.signature import parse, reached, text, walk
 
 LOOPS = ("for_statement", "while_statement", "do_statement")
 LONGEST = 1 << 16  # iterations that are ever enumerated
@@ -127,12 +127,20 @@ def inside(node: Any, outer: Any) -> bool:
     return bool(outer.start_byte <= node.start_byte and node.end_byte <= outer.end_byte)
 
 
-def functions_of(source: str) -> tuple[Function, ...]:
-    """Every function of a text with its loops, arrays, accesses and pragmas."""
+def functions_of(source: str, top: str = "") -> tuple[Function, ...]:
+    """Every function of a text, or those that its top needs, with their loops, arrays, accesses and pragmas."""
     tree = parse(source)
     known = constants(tree)
-    nodes = [node for node in walk(tree) if node.type == "function_definition"]
-    return tuple(_function(node, known) for node in nodes if node.child_by_field_name("body") is not None)
+    nodes = [node for node in walk(tree) if node.type == "function_definition" and node.child_by_field_name("body")]
+    if top:
+        wanted = reached(source, top)
+        nodes = [node for node in nodes if _called(node) in wanted]
+    return tuple(_function(node, known) for node in nodes)
+
+
+def _called(function: Any) -> str:
+    declarator = next((n for n in walk(function) if n.type == "function_declarator"), None)
+    return text(declarator.child_by_field_name("declarator")).split("::")[-1] if declarator is not None else ""
 
 
 def constants(tree: Any) -> dict[str, int]:
@@ -229,9 +237,7 @@ def _function(node: Any, constants_: Mapping[str, int]) -> Function:
     arrays, scalars, streams = _names(node, known)
     accesses = tuple(_accesses(body, loops, arrays))
     pragmas = tuple(p for p in _pragmas(node))
-    declarator = next((n for n in walk(node) if n.type == "function_declarator"), node)
-    name = text(declarator.child_by_field_name("declarator")) if declarator is not node else ""
-    return Function(name.split("::")[-1], node, node.start_point[0] + 1, loops, arrays, scalars, streams, accesses,
+    return Function(_called(node), node, node.start_point[0] + 1, loops, arrays, scalars, streams, accesses,
                     pragmas, known, _locals(body, {loop.counter for loop in loops}))  # fmt: skip
 
 
