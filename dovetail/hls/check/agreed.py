@@ -44,12 +44,8 @@ def _against(port: Port, shape: Shape) -> str:
     if shape.kind == "A" and 0 < shape.elements < port.elements:
         return f"has {shape.elements:,} elements in the code, {port.elements:,} in the contract"
     real = len(shape.leaves) == 1 and shape.leaves[0] in REAL
-    if (
-        port.ctype in WHOLE
-        and real
-        or port.ctype in REAL.values()
-        and LEAF.fullmatch("".join(shape.leaves))
-        and not real
+    if (port.ctype in WHOLE and real) or (
+        port.ctype in REAL.values() and LEAF.fullmatch("".join(shape.leaves)) and not real
     ):
         return f"is no {port.ctype} in the code"
     return ""
