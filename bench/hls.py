@@ -38,7 +38,7 @@ from typing import Any
 import dovetail.hls
 from dovetail.core.errors import DovetailError
 from dovetail.hls.check.checker import check
-from dovetail.hls.check.pragmas.model import functions_of
+from dovetail.hls.check.pragmas.reading import functions_of
 from dovetail.hls.check.pragmas.rules import lint
 from dovetail.hls.check.stimulus import stimuli
 from dovetail.hls.classes import LOGICAL, PRAGMA

@@ -2,9 +2,10 @@
 
 import pytest
 
-from dovetail.hls.check.pragmas.model import evaluated, functions_of
+from dovetail.hls.check.pragmas.reading import functions_of
 from dovetail.hls.check.pragmas.rules import lint
 from dovetail.hls.check.pragmas.schedule import Partition, interval, regions
+from dovetail.hls.check.pragmas.values import evaluated
 
 GEMM = """#define N 64
 void gemm(int a[N][N], int b[N][N], int c[N][N]) {

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from dovetail.core.lazy import installed
-from dovetail.hls.check.pragmas.model import functions_of
+from dovetail.hls.check.pragmas.reading import functions_of
 from dovetail.hls.check.pragmas.rules import lint
 from dovetail.hls.check.report import Finding
 from dovetail.hls.design import Design

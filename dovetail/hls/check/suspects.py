@@ -106,7 +106,7 @@ def endless(program: Program, outcome: Outcome, source: str) -> list[int]:
 
 def _ending(source: str) -> set[int]:
     """Lines of loops that run a constant number of times, whatever happens inside."""
-    from dovetail.hls.check.pragmas.model import functions_of
+    from dovetail.hls.check.pragmas.reading import functions_of
 
     return {loop.line for function in functions_of(source) for loop in function.loops
             if loop.values(function.known) is not None and not _assigned_within(loop.node, loop.counter)}  # fmt: skip

@@ -12,7 +12,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dovetail.hls.check.pragmas.model import Access, Array, Function, Loop, Pragma, value_of
+from dovetail.hls.check.pragmas.model import Access, Array, Function, Loop, Pragma
+from dovetail.hls.check.pragmas.values import value_of
 from dovetail.hls.signature import text, walk
 
 PORTS = 2
