@@ -40,10 +40,10 @@ def patched(source: str, patch: Patch) -> str | None:
     return source.replace(patch.original, patch.faulty, 1) if patch.original and patch.original in source else None
 
 
-def design_of(name: str, context: Context) -> Design:
+def design_of(name: str, context: Context, top: str = "") -> Design:
     """A design with a guessed contract and no oracle. Raises `DovetailError` when it cannot be called."""
     source = f"{PREAMBLE}\n{context.rendered()}"
-    return Design(source, guessed_contract(source), name=name)
+    return Design(source, guessed_contract(source, top), name=name)
 
 
 def variant(context: Context, source: str) -> str:
@@ -53,7 +53,7 @@ def variant(context: Context, source: str) -> str:
 
 
 def audited(
-    name: str, context: Context, source: str, patches: Sequence[Patch]
+    name: str, context: Context, source: str, patches: Sequence[Patch], top: str = ""
 ) -> tuple[list[dict[str, Any]], Counter[tuple[str, str]]]:
     """What became of each patch, and counts by (label, column).
 
@@ -62,7 +62,7 @@ def audited(
     DovetailError
         The clean design cannot be called, or faults on the guessed inputs.
     """
-    design = design_of(name, context)
+    design = design_of(name, context, top)
     applied = [(patch, text) for patch in patches if (text := patched(source, patch)) is not None]
     logical = [(p, variant(context, t)) for p, t in applied if p.label in LOGICAL]
     tests = drawn_for(design.contract, name, DRAWN)

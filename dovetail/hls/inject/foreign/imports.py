@@ -15,10 +15,10 @@ from typing import Any
 from dovetail.core.errors import DovetailError
 from dovetail.core.files import write_text
 from dovetail.hls.inject.foreign.audit import Patch, audited, table_of
+from dovetail.hls.inject.foreign.checkouts import designs_of
 from dovetail.hls.inject.foreign.parts import PARTS, kept
 from dovetail.hls.inject.foreign.rebuild import Rebuilt, rebuilt
 
-_LOCAL = re.compile(r'^[ \t]*#[ \t]*include[ \t]*"([^"]+)".*$', re.MULTILINE)
 Tell = Callable[[str], None]
 
 
@@ -51,7 +51,7 @@ def import_from(
     DovetailError
         Nothing there, or not in the form expected.
     """
-    sources, patches, standalone = KINDS[kind](path)
+    sources, patches, standalone, tops = KINDS[kind](path)
     chosen = sorted(sources)[:: max(1, -(-len(sources) // most))] if most else sorted(sources)
     keep = out / PARTS if out is not None else None
     done = rebuilt({name: sources[name] for name in chosen}, tell, keep)
@@ -61,7 +61,7 @@ def import_from(
     for name in chosen if execute else ():
         if not done[name].compiles or done[name].context.functions:
             continue
-        found, more, why = _audited(keep, name, done[name], sources[name], patches.get(name, []))
+        found, more, why = _audited(keep, name, done[name], sources[name], patches.get(name, []), tops.get(name, ""))
         tell(f"{name}: {why[:100] or f'{len(found)} patches looked at'}")
         ran += not why
         rows += found
@@ -74,18 +74,18 @@ def import_from(
 
 
 def _audited(
-    keep: Path | None, name: str, done: Rebuilt, source: str, patches: list[Patch]
+    keep: Path | None, name: str, done: Rebuilt, source: str, patches: list[Patch], top: str
 ) -> tuple[list[dict[str, Any]], Counter[tuple[str, str]], str]:
     """The rows and counts of one design, and why there are none where it could not be run."""
 
     def make() -> list[Any]:
         try:
-            rows, counts = audited(name, done.context, source, patches)
+            rows, counts = audited(name, done.context, source, patches, top)
         except DovetailError as error:
             return [[], [], str(error) or "it could not be run"]
         return [rows, [[*key, n] for key, n in counts.items()], ""]
 
-    asked = [name, done.context.rendered(), [asdict(patch) for patch in patches]]
+    asked = [name, top, done.context.rendered(), [asdict(patch) for patch in patches]]
     rows, counts, why = kept(keep, asked, make)
     return rows, Counter({(label, column): n for label, column, n in counts}), why
 
@@ -140,7 +140,7 @@ def _write(out: Path, done: dict[str, Rebuilt], rows: list[dict[str, Any]]) -> N
     shutil.rmtree(out / PARTS, ignore_errors=True)
 
 
-Read = tuple[dict[str, str], dict[str, list[Patch]], dict[str, bool]]
+Read = tuple[dict[str, str], dict[str, list[Patch]], dict[str, bool], dict[str, str]]  # …, tops where they are known
 
 
 def chrysalis(path: Path) -> Read:
@@ -157,7 +157,7 @@ def chrysalis(path: Path) -> Read:
         raise DovetailError(
             "no designs here", where=str(path), hint="JSON lines with suite, design, class, original, faulty, source"
         )
-    return sources, patches, standalone
+    return sources, patches, standalone, {}
 
 
 def _json_lines(path: Path) -> Iterator[dict[str, Any]]:
@@ -175,31 +175,9 @@ def _json_lines(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def folder(path: Path) -> Read:
-    """Every C++ source under a folder that has HLS pragmas, its own headers written into it."""
-    if not path.is_dir():
-        raise DovetailError("no such folder", where=str(path))
-    sources = {}
-    for file in sorted(p for p in path.rglob("*") if p.suffix in (".cpp", ".cc", ".cxx", ".c") and p.is_file()):
-        text = file.read_text(errors="replace")
-        if re.search(r"#\s*pragma\s+HLS", text, re.IGNORECASE) and len(text) < 1 << 20:
-            sources[str(file.relative_to(path))] = _inlined(text, file.parent, path, set())
-    if not sources:
-        raise DovetailError("no HLS sources here", where=str(path), why="no C++ file with '#pragma HLS'")
-    return sources, {}, {}
-
-
-def _inlined(text: str, at: Path, root: Path, seen: set[Path]) -> str:
-    def one(found: re.Match[str]) -> str:
-        for base in (at, root):
-            header = (base / found[1]).resolve()
-            if header.is_file() and header.is_relative_to(root.resolve()):
-                if header in seen:
-                    return ""
-                seen.add(header)
-                return _inlined(header.read_text(errors="replace"), header.parent, root, seen)
-        return found[0]
-
-    return _LOCAL.sub(one, text)
+    """Every design of a checkout, its own headers written into it."""
+    found = designs_of(path)
+    return {name: text for name, (text, _) in found.items()}, {}, {}, {name: top for name, (_, top) in found.items()}
 
 
 KINDS: dict[str, Callable[[Path], Read]] = {"chrysalis": chrysalis, "folder": folder}
