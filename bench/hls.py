@@ -60,6 +60,7 @@ TRIED = {"code/aes_round", "dsp/autocorrelation", "dsp/fft16", "dsp/iir_biquad",
 BUGS = 700  # proven on held-out designs
 ALONE = ("OOB", "INIT", "SHFT", "INF", "DEADLOCK")  # what shows without a reference
 UNDEFINED = Build("-O1", ("address", "undefined"), debug=True)
+DRAW = [""]  # what samples are drawn by
 Row = dict[str, Any]
 
 
@@ -96,7 +97,7 @@ def held_out() -> tuple[str, ...]:
 def single(rows: Sequence[Row], classes: Sequence[str], most: int) -> list[Row]:
     """At most so many bugs of one class each, the classes in turn."""
     by_class: dict[str, list[Row]] = {}
-    for row in sorted(rows, key=lambda row: hashlib.sha256(row["id"].encode()).digest()):
+    for row in sorted(rows, key=lambda row: hashlib.sha256((DRAW[0] + row["id"]).encode()).digest()):
         if len(row["classes"]) == 1 and row["classes"][0] in classes:
             by_class.setdefault(row["classes"][0], []).append(row)
     out: list[Row] = []
@@ -350,8 +351,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--sample", type=int, default=60)
+    parser.add_argument("--draw", default="", help="another word draws other bugs")
     parser.add_argument("--keep", type=Path, default=Path(tempfile.gettempdir()) / "dovetail-bench-hls")
     given = parser.parse_args()
+    DRAW[0] = given.draw
     kept = Kept(given.keep)
     runtime(FAST)  # headers are precompiled before anything is timed
     shelf = {name: shipped(name) for name in held_out()}
@@ -365,7 +368,8 @@ def main() -> None:
         "peers": lambda: peers_part(kept, rows, given.sample),
         "chrysalis": lambda: chrysalis_part(kept, given.keep, given.sample),
     }
-    print(f"{len(rows)} proven bugs in {len(shelf)} held-out designs; samples of {given.sample}")
+    used = len({row["design"] for row in rows})
+    print(f"{len(rows)} proven bugs in {used} held-out designs; samples of {given.sample}, drawn by '{given.draw}'")
     print("| figure | asked | got |\n|---|---|---|")
     for part in given.only:
         for figure, asked, got in parts[part]():

@@ -273,18 +273,26 @@ def _elements(extents: Sequence[str], ctype: str) -> str:
 
 
 def build_program(
-    design: Design, work: Path, name: str, build: Build, warnings: Sequence[str] = ("-w",), bare: bool = True
+    design: Design,
+    work: Path,
+    name: str,
+    build: Build,
+    warnings: Sequence[str] = ("-w",),
+    *,
+    bare: bool = True,
+    signature: Signature | None = None,
 ) -> tuple[Program | None, Compiled]:
     """Compile a design to a test program in a workplace; None, with the reasons, when it does not compile.
 
-    Includes that are nowhere to be found are left out and named in `Program.missing`.
+    Includes that are nowhere to be found are left out and named in `Program.missing`. `bare` as in `compile_to`;
+    `signature` is the top's where it is known already.
 
     Raises
     ------
     DovetailError
         There is no such top, or it is a template and the contract does not say which instance.
     """
-    signature = top_function(design.source, design.contract.top)
+    signature = signature or top_function(design.source, design.contract.top)
     if signature.template and not design.contract.call:
         raise DovetailError(f"'{signature.name}' is a template", where=str(design.path or design.name),
                             why=f"its parameters {', '.join(signature.template)} have no values",
@@ -301,7 +309,7 @@ def build_program(
         return None, Compiled(None, made.diagnostics, missing, made.ran)
     linked = link([made.output, runtime(build)], work / name, build)
     program = Program(linked.output, signature, build, file, missing) if linked.output else None
-    return program, Compiled(linked.output, (*made.diagnostics, *linked.diagnostics), missing, linked.ran)
+    return program, Compiled(linked.output, (*made.diagnostics, *linked.diagnostics), missing, made.ran)
 
 
 def _write(path: Path, held: str) -> None:

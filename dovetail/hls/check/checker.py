@@ -48,6 +48,7 @@ class _Run:
     limits: list[str] = field(default_factory=list)
     stages: dict[str, float] = field(default_factory=dict)
     tests: int = 0
+    compile_s: float = 0.0  # of CPU that the design took
     ran: set[int] = field(default_factory=set)  # lines that ran, under sanitizers, without a fault
 
     @contextmanager
@@ -114,6 +115,7 @@ def _checked(state: _Run, tests: int, static: bool) -> Contract:
             state.limits += limits
     with state.stage("compile"):
         program, made = build_program(design, state.work, "design", PROBE)
+    state.compile_s = made.ran.cpu_s if made.ran is not None else 0.0
     if made.missing:
         state.limits.append(f"includes that were not found are left out: {', '.join(made.missing)}")
     if program is None:
@@ -261,7 +263,7 @@ def _values(state: _Run, trial: Trial, design: Design, outcomes: Sequence[Outcom
 
 def _placed(state: _Run, trial: Trial, design: Design, outcomes: Sequence[Outcome], finding: Finding) -> Finding:
     with state.stage("locate"):
-        return located(trial, design, state.work, outcomes, finding)
+        return located(trial, design, state.work, outcomes, finding, state.compile_s)
 
 
 def _difference(

@@ -142,7 +142,12 @@ def _frames(fault: Fault) -> str:
 
 
 def _warned(trial: Trial) -> list[int]:
-    return [d.line for d in trial.warnings if "uninitialized" in d.option and d.file == "design.cpp"]
+    """Where what the compiler calls uninitialised is declared, then where it is used."""
+    told = [d for d in trial.warnings if "uninitialized" in d.option and d.file == "design.cpp"]
+    names = {match[1] for d in told if (match := re.match(r"\W*(\w+)", d.message))}
+    declared = [i for i in uninitialised(trial.source)
+                if names & set(re.findall(r"\w+", trial.source.splitlines()[i - 1]))]  # fmt: skip
+    return [*declared, *(d.line for d in told)]
 
 
 def uninitialised_values(trial: Trial, poisoned: Sequence[Outcome], zeroed: Sequence[Outcome]) -> Finding | None:

@@ -10,18 +10,29 @@ from dovetail.hls.check.dynamic import Trial
 from dovetail.hls.check.guess import class_of_change
 from dovetail.hls.check.repairs.search import Repair, goes_wrong, repairs
 from dovetail.hls.check.report import Finding
-from dovetail.hls.check.suspects import spectrum
+from dovetail.hls.check.suspects import always_zero, spectrum
 from dovetail.hls.design import Design
 from dovetail.hls.harness import Outcome
 
+QUICK_S = 1.0  # of CPU: what takes longer to compile gets fewer variants
 STEP, RAN, REST = 0.05, 0.2, 0.6  # how much less suspicious: per rank, a line that ran, a line that did not
 
 
-def located(trial: Trial, design: Design, work: Path, outcomes: Sequence[Outcome], finding: Finding) -> Finding:
-    """The finding with its lines put in order by small changes that make the tests go well."""
+def located(
+    trial: Trial, design: Design, work: Path, outcomes: Sequence[Outcome], finding: Finding, cost_s: float
+) -> Finding:
+    """The finding with its lines put in order by small changes that make the tests go well.
+
+    `cost_s` is what the design took to compile: of one that takes long, fewer variants are tried.
+    """
     if trial.changes():
         return finding
-    found = repairs(trial, design, work, outcomes, suspicion(trial, outcomes, finding.lines))
+    share = min(1.0, QUICK_S / max(cost_s, 1e-3))
+    found = repairs(trial, design, work, outcomes, suspicion(trial, outcomes, finding.lines), share)
+    if finding.by == "differential" and not any(repair.whole for repair in found):
+        idle = always_zero(design.source)
+        lines = tuple(dict.fromkeys([*idle, *finding.lines]))[:3]
+        finding = replace(finding, lines=lines, line=lines[0]) if lines else finding
     return _with(finding, found, design.source) if found else finding
 
 

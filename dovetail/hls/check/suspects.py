@@ -184,6 +184,24 @@ def uninitialised(source: str) -> list[int]:
     return [line for _, line in sorted(found)]
 
 
+def always_zero(source: str) -> list[int]:
+    """Declarations of variables that start at zero and never become anything else."""
+    out = []
+    for function in walk(parse(source)):
+        if function.type != "function_definition":
+            continue
+        body = function.child_by_field_name("body")
+        changed = {text(n.child_by_field_name("left") or n.child_by_field_name("argument")) for n in walk(body)
+                   if n.type in ("assignment_expression", "update_expression")}  # fmt: skip
+        handed = {text(n) for c in walk(body) if c.type == "argument_list" for n in c.named_children}
+        for node in walk(body):
+            if node.type == "init_declarator" and re.fullmatch(r"[0.]+f?", text(node.child_by_field_name("value"))):
+                name = text(node.child_by_field_name("declarator"))
+                if name not in changed | handed and re.search(rf"\b{re.escape(name)}\b", text(body)):
+                    out.append(line_of(node))
+    return out
+
+
 def _partly(declarator: Any) -> bool:
     """Whether an array is declared with braces around less than two values."""
     if declarator.type != "init_declarator":

@@ -46,7 +46,7 @@ def _changes(node: Any) -> Iterator[tuple[int, int, str, float]]:
     kind = node.child_by_field_name("type")
     if kind is not None and "stream" not in text(kind):
         for place, new in enumerate(other_types(text(kind))):
-            yield kind.start_byte, kind.end_byte, new, 0.3 + 0.1 * place
+            yield kind.start_byte, kind.end_byte, new, 0.3 + 0.2 * place
     if node.type != "declaration":
         return
     for inner in walk(node):
@@ -60,7 +60,7 @@ def other_types(ctype: str) -> list[str]:
     """Types that a declaration may have been meant to have: the other sign, or more bits."""
     bare = " ".join(ctype.split())
     if match := _AP.fullmatch(bare):
-        return [f"ap_{'' if match[1] else 'u'}int<{match[2]}>", f"ap_{match[1]}int<({match[2]}) + 16>", "ap_int<64>"]
+        return ["ap_int<64>", f"ap_{'' if match[1] else 'u'}int<{match[2]}>", f"ap_{match[1]}int<({match[2]}) + 16>"]
     if match := _FIXED.fullmatch(bare):
         sign, width, whole, rest = match[1], match[2], match[3], match[4] or ""
         out = [f"ap_{sign}fixed<({width}) + 8, ({whole}) + 8{rest}>", f"ap_{sign}fixed<({width}) + 8, {whole}{rest}>"]
@@ -75,7 +75,7 @@ def other_types(ctype: str) -> list[str]:
     unsigned = bare.startswith("u")
     other = bare.removeprefix("unsigned").removeprefix("u").strip() or "int" if unsigned else f"unsigned {bare}"
     other = f"u{bare}" if bare.endswith("_t") and not unsigned else other.removeprefix("unsigned signed ")
-    return [other if other != "unsigned signed" else "unsigned", "long long", "unsigned long long"]
+    return ["long long", other if other != "unsigned signed" else "unsigned", "unsigned long long"]
 
 
 def gathered(source: str, top: str, made: Sequence[Copy]) -> str:

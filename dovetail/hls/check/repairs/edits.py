@@ -48,7 +48,9 @@ def edits(expression: Any, known: Mapping[str, Known], literals: tuple[str, ...]
                 yield from _binary(node)
             case "unary_expression" | "cast_expression":
                 inner = node.child_by_field_name("argument") or node.child_by_field_name("value")
-                yield _put(node, f"({text(inner)})", 0.6)
+                yield _put(node, f"({text(inner)})", 0.4)
+            case "call_expression" if node.child_by_field_name("function").type == "parenthesized_expression":
+                yield _put(node, text(node.child_by_field_name("arguments")), 0.4)  # a cast, however it is read
             case "update_expression":
                 yield from _update(node)
             case "assignment_expression":
@@ -89,12 +91,21 @@ def _identifier(node: Any, known: Mapping[str, Known]) -> Iterator[Edit]:
     name, up = text(node), node.parent
     if name not in known or (up is not None and up.type in ("call_expression", "field_expression")):
         if name in known and up is not None and up.type == "field_expression":
-            yield from (_put(node, other, 0.3 + 0.15 * i) for i, other in enumerate(twins(name, known)))
+            yield from (_put(node, other, 0.3 + 0.15 * i) for i, other in enumerate(twins(name, known, _written(node))))
         return
-    yield from (_put(node, other, 0.3 + 0.15 * i) for i, other in enumerate(twins(name, known)))
+    yield from (_put(node, other, 0.3 + 0.15 * i) for i, other in enumerate(twins(name, known, _written(node))))
     target = up is not None and up.type in ("assignment_expression", "update_expression", "init_declarator")
     if not known[name].extents and not target and "stream" not in known[name].ctype:
         yield _put(node, f"dovetail::unsign({name})", 0.7)
+
+
+def _written(node: Any) -> bool:
+    """Whether what a name stands for is assigned to, or counted up."""
+    up = node.parent
+    while up is not None and up.type in ("subscript_expression", "field_expression") and up.named_children[0] == node:
+        node, up = up, up.parent
+    left = up.child_by_field_name("left") if up is not None and up.type == "assignment_expression" else None
+    return up is not None and (left == node or up.type == "update_expression")
 
 
 def _binary(node: Any) -> Iterator[Edit]:

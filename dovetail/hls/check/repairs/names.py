@@ -74,12 +74,12 @@ def _declared(node: Any, last: int) -> dict[str, Known]:
     return out
 
 
-def twins(name: str, known: Mapping[str, Known], most: int = 3) -> list[str]:
+def twins(name: str, known: Mapping[str, Known], written: bool, most: int = 4) -> list[str]:
     """Other names of the same type and rank, those that look most like this one first."""
     if name not in known:
         return []
     same = [n for n, other in known.items() if n != name and other.shape == known[name].shape]
-    same = [n for n in same if known[name].fixed or not known[n].fixed]  # what is written stays what may be written
+    same = [n for n in same if not (written and known[n].fixed)]
     return sorted(same, key=lambda other: (-_alike(name, other), other))[:most]
 
 

@@ -96,6 +96,8 @@ def _places(node: Any, known: Mapping[str, Known], literals: tuple[str, ...], ra
                 if n not in text(update) and not known.get(n, _COUNTER).fixed
             ]
             yield _place(update, "update", [*_edited(update, known, literals, raw), *stepped])
+        elif node.type == "for_statement":
+            yield from _stepless(node, known)
     if node.type == "init_declarator" and _scalar(node):
         value = node.child_by_field_name("value")
         yield _place(value, "value", _edited(value, known, literals, raw))
@@ -185,6 +187,15 @@ def _around_counters(node: Any) -> list[str]:
     return out
 
 
+def _stepless(loop: Any, known: Mapping[str, Known]) -> Iterator[Place]:
+    """A loop without a step: one for each of its counters."""
+    at = next((n for n in loop.children if n.type == ")"), None)
+    free = [n for n in _counters(loop) if not known.get(n, _COUNTER).fixed]
+    if at is not None:
+        others = tuple((f"{n}{by}", cost) for n in free for by, cost in (("++", 0.1), ("--", 0.2)))
+        yield Place(at.start_byte, at.start_byte, int(loop.start_point[0]) + 1, "step", loop, others)
+
+
 def _counters(loop: Any) -> list[str]:
     first, condition = loop.child_by_field_name("initializer"), loop.child_by_field_name("condition")
     nodes = [n for part in (first, condition) if part is not None for n in walk(part)]
@@ -235,6 +246,8 @@ def _around(kind: str, mine: Sequence[Variant], place: Place) -> tuple[str, str]
         return "{ " + "".join(f"if ({asked}) {{ {new} }} else " for asked, new in texts) + "{ ", " } }"
     if kind == "after":
         return "", "".join(f" if ({asked}) {{ {new} }}" for asked, new in texts)
+    if kind == "step":
+        return "", "(" + "".join(f"{asked} ? (void)({new}) : " for asked, new in texts) + "(void)0)"
     ctype = {"condition": "bool", "update": "void"}.get(kind) or _type_of(place.node)
     cast = f"static_cast<{ctype}>"
     return "(" + "".join(f"{asked} ? {cast}({new}) : " for asked, new in texts) + f"{cast}(", "))"

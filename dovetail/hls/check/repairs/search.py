@@ -14,8 +14,9 @@ from dovetail.hls.compile import PROBE
 from dovetail.hls.design import Design
 from dovetail.hls.harness import Outcome, Program, build_program
 from dovetail.hls.sandbox import Limits
+from dovetail.hls.signature import Signature
 
-PARTS, COPIES = (80, 140), 10  # variants in one program, the likeliest first; copies of the text
+PARTS, COPIES = (80, 140), 16  # variants in one program, the likeliest first; copies of the text
 ROUNDS = 3  # compilations, variants that do not compile left out each time
 TESTS = 10  # on which a variant must agree
 PAGES = 6 << 20  # bytes of tests that one run may read
@@ -34,7 +35,12 @@ class Repair:
 
 
 def repairs(
-    trial: Trial, design: Design, work: Path, outcomes: Sequence[Outcome], suspicion: Mapping[int, float]
+    trial: Trial,
+    design: Design,
+    work: Path,
+    outcomes: Sequence[Outcome],
+    suspicion: Mapping[int, float],
+    share: float = 1.0,
 ) -> list[Repair]:
     """Small changes of the design after which its tests go well, the likeliest first.
 
@@ -50,14 +56,17 @@ def repairs(
         How the design did on the tests.
     suspicion : mapping
         Line → 0 for the most suspicious, 1 for others: decides which variants are tried, and breaks ties.
+    share : float
+        Of the variants that are tried of a text that compiles quickly.
     """
     failed = sorted((o for o in outcomes if goes_wrong(trial, o)), key=lambda o: o.steps)
     if not failed:
         return []
     out: list[Repair] = []
-    listed = chosen(places(design.source), suspicion, sum(PARTS))
-    parts: list[Made] = [_woven(design, work, part) for part in (listed[: PARTS[0]], listed[PARTS[0] :])]
-    for made in (*parts, _copied(design, work, suspicion)):
+    first, more, most = (max(round(part * share), 4) for part in (*PARTS, COPIES))
+    listed, known = chosen(places(design.source), suspicion, first + more), trial.program.signature
+    parts: list[Made] = [_woven(design, work, part, known) for part in (listed[:first], listed[first:])]
+    for made in (*parts, _copied(design, work, copies(design.source, suspicion, most), known)):
         program, variants = made()
         if program is not None:
             out += _judged(trial, program, variants, outcomes, failed, suspicion)
@@ -113,14 +122,16 @@ def _few(trial: Trial, outcomes: Sequence[Outcome], failed: Sequence[Outcome]) -
 Made = Callable[[], tuple[Program | None, Sequence[Slip]]]
 
 
-def _woven(design: Design, work: Path, part: list[Variant]) -> Made:
+def _woven(design: Design, work: Path, part: list[Variant], known: Signature) -> Made:
     """Variants of statements and conditions, all in the text itself."""
 
     def made() -> tuple[Program | None, Sequence[Slip]]:
         variants = part
         for _ in range(ROUNDS if variants else 0):
             text = woven(design.source, variants)
-            program, said = build_program(design.with_source(text), work, "variants", PROBE, bare=False)
+            program, said = build_program(
+                design.with_source(text), work, "variants", PROBE, bare=False, signature=known
+            )
             if program is not None:
                 return program, variants
             wrong = {error.line for error in said.errors if error.file.endswith(VARIANT)}
@@ -132,16 +143,16 @@ def _woven(design: Design, work: Path, part: list[Variant]) -> Made:
     return made
 
 
-def _copied(design: Design, work: Path, suspicion: Mapping[int, float]) -> Made:
+def _copied(design: Design, work: Path, part: list[Copy], known: Signature) -> Made:
     """Variants of declarations, each in a copy of the text."""
 
     def made() -> tuple[Program | None, Sequence[Slip]]:
-        variants = [] if design.contract.call else copies(design.source, suspicion, COPIES)
+        variants = [] if design.contract.call else part
         contract = replace(design.contract, call=CHOOSER)
         for _ in range(ROUNDS if variants else 0):
             text = gathered(design.source, contract.top, variants)
             several = replace(design, source=text, contract=contract)
-            program, said = build_program(several, work, "copies", PROBE, bare=False)
+            program, said = build_program(several, work, "copies", PROBE, bare=False, signature=known)
             if program is not None:
                 return program, variants
             wrong = {error.file.rpartition("copy")[2] for error in said.errors}

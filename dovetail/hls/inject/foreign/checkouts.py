@@ -12,6 +12,7 @@ import re
 import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 from dovetail.core.errors import DovetailError
@@ -87,7 +88,7 @@ def _script(file: Path, root: Path) -> Found | None:
     for line in text.splitlines():
         words = _words(_VARIABLE.sub(lambda m: known.get(m[1], m[0]), line))
         if words[:1] == ["add_files"] and "-tb" not in words:
-            for before, word in zip(words, words[1:]):
+            for before, word in pairwise(words):
                 if before.endswith("flags"):
                     flags += word.split()
                 elif not word.startswith("-"):
