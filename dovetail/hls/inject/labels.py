@@ -55,3 +55,17 @@ def _shown(mutant: Mutant, verdict: Verdict) -> str:
             return "DEADLOCK" if streams or verdict.end in ("budget", "count") else ""
         case _:
             return mutant.bug
+
+
+def seen(verdict: Verdict) -> str:
+    """The class of what was seen, whatever a label says; empty where nothing was."""
+    if not verdict.wrong:
+        return ""
+    if verdict.unset:
+        return "INIT"
+    if verdict.leftover or verdict.end in ("starved", "count"):
+        return "DEADLOCK"
+    if verdict.end == "fault":
+        outside = any(word in verdict.detail for word in _BOUNDS)
+        return "SHFT" if "shift" in verdict.detail else "OOB" if outside else "FAULT"
+    return {"budget": "INF", "time": "INF", "different": "MISMATCH"}.get(verdict.end, "FAULT")

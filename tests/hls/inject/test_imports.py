@@ -55,6 +55,7 @@ def test_context_is_rebuilt_and_labels_are_audited(tmp_path: Path) -> None:
         line("INIT", "int sum = 0;", "int sum;"),
         line("USE", "int sum = 0;", "int sum = 0 ;"),
         line("INIT", "int sum = 0;", "int sum = 0; int more = 1;"),
+        line("INF", "out[i] = sum;", "out[i] = sum + 1;"),
         line(
             "SMA",
             "void smooth(data_t in[WIDTH], data_t out[WIDTH]) {",
@@ -71,6 +72,7 @@ def test_context_is_rebuilt_and_labels_are_audited(tmp_path: Path) -> None:
     assert (audit["INIT"]["shown"], audit["INIT"]["none"]) == (1, 1)
     found = [json.loads(text) for text in (tmp_path / "out" / "patches.jsonl").read_text().splitlines()]
     assert {(row["label"], row["fate"]) for row in found} >= {("OOB", "proven"), ("USE", "equivalent")}
+    assert [row["class"] for row in found if row["label"] == "INF"] == ["MISMATCH"]  # labelled by what was seen
 
 
 def test_callees_come_first_and_template_arguments_go() -> None:

@@ -15,7 +15,7 @@ from dovetail.hls.inject.foreign.context import PREAMBLE, Context, started
 from dovetail.hls.inject.foreign.contracts import guessed_contract
 from dovetail.hls.inject.inputs import drawn_for
 from dovetail.hls.inject.judge import RUN, judge
-from dovetail.hls.inject.labels import EQUIVALENT, OFF_CLASS, PROVEN, UNCOMPILED, UNTRIED, settled
+from dovetail.hls.inject.labels import EQUIVALENT, OFF_CLASS, PROVEN, UNCOMPILED, UNTRIED, seen, settled
 from dovetail.hls.inject.mutant import Mutant
 from dovetail.hls.inject.performance.evidence import evidence
 from dovetail.hls.inject.syntax import Edit
@@ -71,14 +71,14 @@ def audited(
     for (patch, text), verdict in zip(logical, verdicts):
         fate, bug = settled(Mutant(patch.label, "import", (), "", 0), verdict)
         counts[patch.label, COLUMNS[fate]] += 1
-        seen = {"end": verdict.end, "detail": verdict.detail, "line": verdict.line, "unset": verdict.unset}
+        shown = {"end": verdict.end, "detail": verdict.detail, "line": verdict.line, "unset": verdict.unset}
         rows.append(
             {
                 "design": name,
                 "label": patch.label,
                 "fate": fate,
-                "class": bug if fate == PROVEN else "",
-                "seen": seen,
+                "class": bug if fate == PROVEN else seen(verdict),
+                "seen": shown,
                 "source": text,
             }
         )
