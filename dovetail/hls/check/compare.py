@@ -61,7 +61,7 @@ def difference(got: Sequence[str], expected: Sequence[str], port: Port, call: in
         at = min(len(got), len(expected))
         return Difference(port.name, call, at, f"{len(got)} elements", f"{len(expected)} elements")
     leaves = port.leaves or ("",)
-    scale = max((abs(v) for v in map(_number, expected) if math.isfinite(v)), default=0.0)
+    scale = max((abs(v) for v in map(number, expected) if math.isfinite(v)), default=0.0)
     wrong = [i for i, (a, b) in enumerate(zip(got, expected)) if a != b and not _near(a, b, port, leaves, i, scale)]
     if not wrong:
         return None
@@ -70,7 +70,7 @@ def difference(got: Sequence[str], expected: Sequence[str], port: Port, call: in
 
 
 def _near(got: str, expected: str, port: Port, leaves: Sequence[str], index: int, scale: float) -> bool:
-    a, b = _number(got), _number(expected)
+    a, b = number(got), number(expected)
     if math.isnan(a) or math.isnan(b):
         return math.isnan(a) and math.isnan(b)
     if math.isinf(a) or math.isinf(b):
@@ -83,7 +83,8 @@ def _near(got: str, expected: str, port: Port, leaves: Sequence[str], index: int
     return abs(a - b) <= allowed
 
 
-def _number(text: str) -> float:
+def number(text: str) -> float:
+    """An output as a number; not a number where it is none."""
     if text.startswith("#"):
         return float(int(text[1:].replace(",", ""), 16))
     try:

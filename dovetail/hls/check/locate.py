@@ -49,6 +49,8 @@ def suspicion(trial: Trial, outcomes: Sequence[Outcome], first: Sequence[int]) -
 def _with(finding: Finding, found: Sequence[Repair], source: str) -> Finding:
     whole = [repair for repair in found if repair.whole]
     lines = tuple(dict.fromkeys([*(r.line for r in whole), *finding.lines, *(r.line for r in found)]))[:3]
+    if not whole and finding.by == "differential":
+        lines = tuple(dict.fromkeys([*(r.line for r in found[:1]), *finding.lines, *(r.line for r in found)]))[:3]
     if not whole:
         return replace(finding, lines=lines, line=lines[0])
     best = whole[0]

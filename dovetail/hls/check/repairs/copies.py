@@ -62,7 +62,7 @@ def other_types(ctype: str) -> list[str]:
     if match := _AP.fullmatch(bare):
         return ["ap_int<64>", f"ap_{'' if match[1] else 'u'}int<{match[2]}>", f"ap_{match[1]}int<({match[2]}) + 16>"]
     if match := _FIXED.fullmatch(bare):
-        sign, width, whole, rest = match[1], match[2], match[3], match[4] or ""
+        sign, width, whole, rest = match[1], match[2].strip(), match[3].strip(), match[4] or ""
         out = [f"ap_{sign}fixed<({width}) + 8, ({whole}) + 8{rest}>", f"ap_{sign}fixed<({width}) + 8, {whole}{rest}>"]
         out += [f"ap_{sign}fixed<{width}, {whole}, AP_RND, AP_SAT>"] if not rest else []
         out += [

@@ -70,6 +70,7 @@ def _number(node: Any, literals: tuple[str, ...]) -> Iterator[Edit]:
         yield from (_put(node, str(v), 0.2 if abs(v - value) == 1 else 0.5) for v in dict.fromkeys(near) if v != value)
     if re.fullmatch(r"[0.]+f?", word):
         fit = [other for other in literals if other != word and not (_indexes(node) and "." in other)]
+        fit += [other for other in ("4", "-1", "16") if other not in fit]  # none may be right, yet one brings it nearer
         yield from (_put(node, other, 0.4 + 0.02 * i) for i, other in enumerate(fit))
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from dovetail.hls.check.compare import first_difference
+from dovetail.hls.check.compare import first_difference, number
 from dovetail.hls.check.dynamic import Trial, bad_end
 from dovetail.hls.check.repairs.copies import CHOOSER, Copy, copies, gathered
 from dovetail.hls.check.repairs.schemata import VARIANT, Variant, chosen, places, woven
@@ -20,6 +21,7 @@ PARTS, COPIES = (80, 140), 16  # variants in one program, the likeliest first; c
 ROUNDS = 3  # compilations, variants that do not compile left out each time
 TESTS = 10  # on which a variant must agree
 PAGES = 6 << 20  # bytes of tests that one run may read
+HALF = 0.6  # of the distance left: a change that does this much touches what is wrong
 SECONDS = 1.0  # of CPU that one variant may take on one test
 RUN = Limits(wall_s=12.0, cpu_s=12.0, memory=1 << 30, output=16 << 20, file=128 << 20)
 
@@ -89,6 +91,8 @@ def _judged(
     first = failed[0].index
     seen = _tried(trial, program, [first], [v.number for v in variants])
     better = [v for v in variants if _well(trial, seen.get((first, v.number)))]
+    if not better:
+        return _nearer(trial, failed[0], seen, variants)
     tests = _few(trial, outcomes, failed)
     again = _tried(trial, program, tests, [v.number for v in better])
     out = []
@@ -96,6 +100,34 @@ def _judged(
         whole = all(_well(trial, again.get((test, variant.number))) for test in tests)
         out.append(Repair(variant.line, variant.new, variant.cost + suspicion.get(variant.line, 1.0), whole))
     return out
+
+
+def _nearer(
+    trial: Trial, failed: Outcome, seen: Mapping[tuple[int, int], Outcome], variants: Sequence[Slip]
+) -> list[Repair]:
+    """Changes that bring the outputs at least `HALF` nearer to the oracle's: what is wrong passes there."""
+    first = distance(trial, failed)
+    out = []
+    for variant in variants:
+        outcome = seen.get((failed.index, variant.number))
+        if outcome is not None and outcome.end == "done" and (left := distance(trial, outcome)) <= HALF * first:
+            out.append(Repair(variant.line, variant.new, left / first, False))
+    return out
+
+
+def distance(trial: Trial, outcome: Outcome) -> float:
+    """How far the outputs of a test are from the oracle's: the sum over all values; infinite where they cannot be."""
+    expected = (trial.expected or {}).get(outcome.index)
+    if expected is None or outcome.end != "done":
+        return math.inf
+    total = 0.0
+    for ours, theirs in zip(outcome.outputs, expected.outputs):
+        for place, values in theirs.items():
+            mine = ours.get(place, ())
+            if len(mine) != len(values):
+                return math.inf
+            total += sum(abs(number(a) - number(b)) for a, b in zip(mine, values) if a != b)
+    return total if total > 0 else math.inf
 
 
 def _well(trial: Trial, outcome: Outcome | None) -> bool:
