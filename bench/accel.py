@@ -101,7 +101,7 @@ def lowered(folder: Path, weights: str, context: int) -> IntegerModel:
 
 def stories() -> str:
     """Stories for stories260K; else library text."""
-    path = next(iter(sorted((STORIES.parents[2] / "corpora").glob("*tories*"))), None)
+    path = next((STORIES.parents[2] / "corpora").glob("*tories*/*.txt"), None)
     return held_out_text(200_000) if path is None else path.read_text(encoding="utf-8")[:200_000]
 
 
