@@ -217,6 +217,8 @@ class _Scheduler:
         bias = step.bias if isinstance(step, p.Product) else None
         name = step.matrix.name if bias is None else f"{step.name} of {step.matrix.name}"
         if name not in self.blocks:
+            if step.matrix.codes is not None:
+                image.lane_groups(step.matrix, inputs)
             block = image.block_words(step.matrix, bias is not None, len(inputs), self.shape)
             region = self.memory.add(
                 name, block * (len(outputs) // self.shape.columns),
@@ -268,6 +270,7 @@ def _positions(self: _Scheduler, step: p.AddPositions) -> None:
     room = self.rooms[step.name] = self.rooms[step.inputs[0]]
     fields = {
         "mode": ins.BY_POSITION, "addr": region.address, "count": self.words(step.name), "to": room.begin,
+        "add": 1,
     }  # fmt: skip
     self.planned.append(Planned(MATRIX, Instruction(ins.POSITIONS, fields, step.name), [room], [room]))
 

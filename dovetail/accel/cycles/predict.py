@@ -63,7 +63,7 @@ def predict(program: Program, position: int, tokens: int, port: Port, *, chooses
         ready = _dispatch(state, ring, shape.instruction_words, made)
         if made.op == ins.END or (made.fields.get("head") and not chooses):
             break
-        if made.op == ins.VECTOR:
+        if made.vector:
             pop = max(ready, _last(state.vector), _nth(state.matrix, made.fields.get("wait_matrix", 0)))
             state.popped["vector"].append(pop)
             state.vector.append(pop + vector_cycles(made, shape, tokens, port.interval))
@@ -84,7 +84,7 @@ def _dispatch(state: _State, ring: Ring, words: int, made: Instruction) -> float
     arrives = state.requested + ring.port.latency + 1 + (words - 1) * ring.port.interval
     state.requested += words * ring.port.interval
     ring.steal(words)
-    queues = ("vector",) if made.op == ins.VECTOR else ("matrix", "stream")
+    queues = ("vector",) if made.vector else ("matrix", "stream")
     room = max((state.popped[name][-QUEUE] if len(state.popped[name]) >= QUEUE else 0.0) for name in queues)
     done.append(max(arrives, _last(done) + 1, room))
     return done[-1] + 1

@@ -128,8 +128,8 @@ def _passes(trace: Path) -> Iterator[tuple[int, int, list[Record]]]:
 
 def _tensors(program: Program, model: IntegerModel, records: list[Record], count: int) -> dict[str, _Made]:
     """Tensors of a pass by name, in the order in which they were first written."""
-    matrix = [each for each in program.instructions if each.op and not each.op & 8]
-    vector = [each for each in program.instructions if each.op & 8]
+    matrix = [each for each in program.instructions if each.op and not each.vector]
+    vector = [each for each in program.instructions if each.vector]
     steps = {step.name: step for step in model.steps}
     found: dict[str, _Made] = {}
     seen = dict.fromkeys(range(len(vector)), -1)
