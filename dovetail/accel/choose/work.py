@@ -65,7 +65,7 @@ def _amount(made: Instruction, shape: Shape, position: int, tokens: int) -> tupl
     """Products and words of an instruction."""
     get = made.fields.get
     if made.op == ins.PRODUCT:
-        rows = 1 if get("single") else tokens
+        rows = 1 if get("single") else get("rows", tokens)
         return rows * made.fields["blocks"] * made.fields["steps"] * shape.word, made.fields["count"]
     if made.op == ins.ATTEND:
         return _attended(made, shape, position, tokens)

@@ -66,7 +66,8 @@ TEXT = """    // ---- values in a line, and the bits of each head's largest
             wire signed [23:0] half_ = (exponent == 5'd0) ? value : value >>> (exponent - 5'd1);
             wire signed [24:0] wide = $signed({half_[23], half_});
             wire signed [24:0] near = (exponent == 5'd0) ? wide : (wide + 25'sd1) >>> 1;
-            assign bytes[c*8 +: 8] = !one_inside ? 8'd0 : (near > 25'sd127) ? 8'd127 : (near < -25'sd127) ? 8'd129 : near[7:0];
+            assign bytes[c*8 +: 8] = !one_inside ? 8'd0
+                : (near > 25'sd127) ? 8'd127 : (near < -25'sd127) ? 8'd129 : near[7:0];
         end
     endgenerate
     wire [15:0] absolute = position + token;

@@ -10,6 +10,11 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
+from dovetail.accel.arithmetic.rounding import Ints
+from dovetail.accel.compile.arrange import place
+from dovetail.accel.compile.image import Words, slices
+from dovetail.accel.compile.instruction import POSITIONS
+from dovetail.accel.compile.matrix_steps import INPUTS
 from dovetail.accel.compile.schedule import Program
 from dovetail.accel.rtl.emit import emit
 from dovetail.accel.simulate.harness import harness
@@ -146,13 +151,19 @@ def run(
     memory: Memory,
     trace: Path | None = None,
     *,
+    inputs: Ints | None = None,
     events: bool = False,
     limit: int = 0,
 ) -> Run:
     """Decode up to `total` tokens in all, from a prompt.
 
+    A model without tokens reads `inputs` one after the other, from the prompt's one token (any) on: the token after
+    each is its class, the index of the largest result.
+
     Parameters
     ----------
+    inputs : (inputs, channels), optional
+        Integers of 16 bits.
     trace : Path, optional
         Where to record what the engines write, for `compare`.
     events : bool
@@ -166,6 +177,8 @@ def run(
     for at, token in enumerate(prompt):
         word, slot = divmod(at, columns)
         image[region.address + word, slot * lanes : slot * lanes + 4] = list(token.to_bytes(4, "little"))
+    if inputs is not None:
+        _put(image, program, inputs)
     path = folder / "started.bin"
     path.write_bytes(image.tobytes())
     options = {
@@ -185,6 +198,18 @@ def run(
             "the simulation failed", where=str(folder), why=done.stderr + done.stdout[-500:], exit_code=CHECK_FAILED
         )
     return _read(done.stdout)
+
+
+def _put(image: Words, program: Program, inputs: Ints) -> None:
+    """Write what a model without tokens reads to its place in memory."""
+    region = program.memory.regions[INPUTS]
+    source = next(each.makes for each in program.instructions if each.op == POSITIONS)
+    words = slices(place(inputs, program.places[source]), program.shape)
+    if len(words) > region.words:
+        room = region.words * len(inputs) // len(words)
+        hint = "a longer context of the shape"
+        raise DovetailError(f"{len(inputs)} inputs", where="inputs", why=f"memory has room for {room}", hint=hint)
+    image[region.address : region.address + len(words)] = words
 
 
 def _read(text: str) -> Run:
