@@ -72,7 +72,9 @@ class Planner:
             self.shape = replace(self.shape, ring=1 << (2 * block - 1).bit_length())
         least = {name: getattr(self.shape, name) for name in ("operands", "stream", "halves", "constants")}
         return replace(
-            self.shape, line=max(line, self.shape.line), **{name: max(peak.get(name, 1), size) for name, size in least.items()}
+            self.shape,
+            line=max(line, self.shape.line),
+            **{name: max(peak.get(name, 1), size) for name, size in least.items()},
         )
 
     def gate(self) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -16,9 +15,12 @@ from dovetail.accel.compile.image import Words, slices
 from dovetail.accel.compile.instruction import POSITIONS
 from dovetail.accel.compile.matrix_steps import INPUTS
 from dovetail.accel.compile.schedule import Program
+from dovetail.accel.process import call
 from dovetail.accel.rtl.emit import emit
 from dovetail.accel.simulate.harness import harness
-from dovetail.core.errors import CHECK_FAILED, DovetailError
+from dovetail.core.errors import DovetailError
+
+BUILD_S, RUN_S = 1800.0, 7200.0  # of wall time
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,41 +108,27 @@ def lint(folder: Path) -> None:
     _call([*command, *given], folder, environment)
 
 
-def build(folder: Path, *, fast: bool = True) -> Path:
+def build(folder: Path, *, fast: bool = True, limit_s: float = BUILD_S) -> Path:
     """The simulator of a folder that `write` made; one job, so that other work goes on.
 
     Parameters
     ----------
     fast : bool
         Spend longer on compiling to simulate faster.
+    limit_s : float
+        Seconds that Verilator, and then the compiler, may take.
     """
     command, environment = verilator()
     _call([*command, "--cc", "--exe", "-O3", "--x-assign", "fast", "--x-initial", "fast", "--no-timing",
            "--language", "1364-2005", "-Wall", "--top-module", "overlay", "--Mdir", "build", "-f", "files.f",
-           "harness.cpp"], folder, environment)  # fmt: skip
-    _call(
-        [
-            "make",
-            "-C",
-            "build",
-            "-f",
-            "Voverlay.mk",
-            "-j1",
-            "CFG_CXXFLAGS_PCH_I=-include",
-            f"OPT_FAST={'-O2' if fast else '-O0'}",
-            "OPT_SLOW=-O0",
-        ],
-        folder,
-        environment,
-    )
+           "harness.cpp"], folder, environment, limit_s)  # fmt: skip
+    flags = [f"OPT_FAST={'-O2' if fast else '-O0'}", "OPT_SLOW=-O0", "CFG_CXXFLAGS_PCH_I=-include"]
+    _call(["make", "-C", "build", "-f", "Voverlay.mk", "-j1", *flags], folder, environment, limit_s)
     return folder / "build" / "Voverlay"
 
 
-def _call(command: list[str], folder: Path, environment: dict[str, str]) -> None:
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        why = (done.stderr or done.stdout).strip()[-2000:]
-        raise DovetailError(f"{command[0]} failed", where=str(folder), why=why, exit_code=CHECK_FAILED)
+def _call(command: list[str], folder: Path, environment: dict[str, str], limit_s: float = BUILD_S) -> None:
+    call("Verilator" if command[0] != "make" else "make", command, folder, limit_s, "a smaller array", environment)
 
 
 def run(
@@ -154,6 +142,7 @@ def run(
     inputs: Ints | None = None,
     events: bool = False,
     limit: int = 0,
+    limit_s: float = RUN_S,
 ) -> Run:
     """Decode up to `total` tokens in all, from a prompt.
 
@@ -170,6 +159,8 @@ def run(
         Note when each instruction is done.
     limit : int
         Cycles after which to give up; 0 for none.
+    limit_s : float
+        Seconds of wall time after which to give up.
     """
     image = program.memory.image()
     region = program.memory.regions["tokens"]
@@ -192,12 +183,7 @@ def run(
         str(trace or "-"),
         *(f"{k}={v}" for k, v in options.items()),
     ]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise DovetailError(
-            "the simulation failed", where=str(folder), why=done.stderr + done.stdout[-500:], exit_code=CHECK_FAILED
-        )
-    return _read(done.stdout)
+    return _read(call("the simulation", command, folder, limit_s, "fewer tokens"))
 
 
 def _put(image: Words, program: Program, inputs: Ints) -> None:
