@@ -148,6 +148,11 @@ def exact(asked: argparse.Namespace) -> Iterator[Row]:
                 right = list(found.tokens[len(prompt) :]) == model.decode(prompt, asked.tokens)
                 got = f"{same.bits_different} of {same.bits:,}, {same.tensors:,} tensors; text {right}, {wall:.0f} s"
                 yield Row(f"{name} {weights}: {asked.tokens} tokens decoded in simulation, bits different", "0", got)
+                waits = Memory(9, stall=5)  # requests and responses are held back at random
+                found = run(place, program, prompt, len(prompt) + 16, waits, place / "trace")
+                same = compare(model, program, found.tokens, place / "trace")
+                got = f"{same.bits_different} of {same.bits:,} in {found.cycles:,} cycles"
+                yield Row(f"{name} {weights}: 16 tokens with random stalls, bits different", "0", got)
 
 
 def prompt_of(model: IntegerModel) -> list[int]:

@@ -59,7 +59,7 @@ def predict(program: Program, position: int, tokens: int, port: Port, *, chooses
     shape, state = program.shape, _State()
     ring, at = Ring(port, shape.ring), Token(position, tokens)
     words = 0
-    ring.free = BEGIN + QUEUE * shape.instruction_words * port.interval  # instructions ahead come first
+    ring.free = BEGIN + _first_words(program, port) * port.interval
     for made in program.instructions:
         ready = _dispatch(state, ring, shape.instruction_words, made)
         if made.op == ins.END or (made.fields.get("head") and not chooses):
@@ -85,12 +85,18 @@ def _dispatch(state: _State, ring: Ring, words: int, made: Instruction) -> float
     state.requested = max(state.requested, done[number - QUEUE] + 1 if number >= QUEUE else 0.0)
     arrives = state.requested + ring.port.latency + 1 + (words - 1) * ring.port.interval
     state.requested += words * ring.port.interval
-    if number >= QUEUE:
+    if number >= 2 * QUEUE:
         ring.steal(words)
     queues = ("vector",) if made.vector else ("matrix", "stream")
     room = max((state.popped[name][-QUEUE] if len(state.popped[name]) >= QUEUE else 0.0) for name in queues)
     done.append(max(arrives, _last(done) + 1, room))
     return done[-1] + 1
+
+
+def _first_words(program: Program, port: Port) -> float:
+    """Words of instructions that come before any weights: until both queues are full, or the end of a short program."""
+    size, count = program.shape.instruction_words, len(program.instructions)
+    return min(2 * QUEUE * size, count * size + port.latency / port.interval, (count + QUEUE - 1) * size)
 
 
 def _ahead(state: _State, port: Port, words: int) -> float:
