@@ -68,10 +68,19 @@ CLOCK, LATENCY = 200e6, 200e-9
 PROMPT = 12
 U280_BUDGET = "dsp<=4096,bram<=1000,bw=230GB/s,clock=200MHz"
 PUBLISHED = (
-    ("Allo (PLDI 2024), GPT-2 on U280", "1.7x lower latency than an A100 (abstract)"),
-    ("StreamTensor (arXiv 2509.13694), GPT-2 on U55C", "0.76x the latency of Allo, 0.40x its time to the first token"),
-    ("DFX (MICRO 2022), GPT-2-345M, fp16 on one U280", "5.37 ms a token, as LoopLynx quotes it; from memory"),
-    ("LoopLynx (arXiv 2504.09561), GPT-2-345M, W8A8 on one U50", "6.59 ms a token; from memory"),
+    ("Allo (PLDI 2024), GPT-2 on one U280", "1.7x lower latency than an A100 (its abstract)"),
+    (
+        "StreamTensor (arXiv 2509.13694), GPT-2 on one U55C",
+        "0.76x the latency of Allo, 0.40x its time to the first token (second-hand)",
+    ),
+    (
+        "DFX (arXiv 2209.10797), GPT-2, fp16, on four U280",
+        "5.58x faster than four V100 (its abstract); ms a token not verified",
+    ),
+    (
+        "LoopLynx (arXiv 2504.09561), GPT-2, W8A8, on two FPGAs",
+        "2.52x faster than an A100 (its abstract); ms a token not verified",
+    ),
 )
 
 

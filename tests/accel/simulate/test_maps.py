@@ -1,4 +1,4 @@
-"""A small CNN and an MLP out of the Verilog: windows, pools and classes beside the golden model, cycles as predicted."""
+"""A small CNN and an MLP out of the Verilog: windows, pools and classes beside the golden model; cycles as well."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def test_a_wrong_operand_of_a_window_is_seen(built: Any, tmp_path: Path) -> None
         (lambda: [n.Conv2d(1, 4, 3), n.AvgPool2d(2), n.ReLU(), n.Flatten(), n.Linear(4 * 9, 3)], "other order"),
         (lambda: [n.Conv2d(1, 4, 3), n.MaxPool2d(2), n.GELU(), n.Flatten(), n.Linear(4 * 9, 3)], "other order"),
         (lambda: [n.Conv2d(1, 4, 3), n.Flatten()], "largest of a linear layer"),
-        (lambda: [n.Conv2d(1, 4, 8, padding=7, stride=7), n.MaxPool2d(2, 9), n.Flatten(), n.Linear(4, 3)], "counts to 7"),
+        (lambda: [n.Conv2d(1, 4, 8, 7, 7), n.MaxPool2d(2, 9), n.Flatten(), n.Linear(4, 3)], "counts to 7"),
         (lambda: [n.Linear(8, 8), n.ReLU(), n.LayerNorm(8), n.Linear(8, 3)], "other order"),
     ],
 )  # fmt: skip
@@ -118,6 +118,6 @@ def test_what_the_overlay_cannot_do_is_said(layers: Any, what: str) -> None:
 
 def test_more_inputs_than_memory_holds(built: Any) -> None:
     folder, each = built
-    model, inputs, program = each["mlp w8a8"]
+    _, inputs, program = each["mlp w8a8"]
     with pytest.raises(DovetailError, match="room for 32"):
         run(folder, program, [0], 2, Memory(20), inputs=np.tile(inputs, (8, 1)))
