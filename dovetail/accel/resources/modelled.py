@@ -54,7 +54,9 @@ UNITS: dict[str, dict[str, Linear]] = {
 MAPS: dict[str, dict[str, Linear]] = {
     "ecp5": {"dsp": Linear(0, 0, 3, 0, 0, 0), "lut": Linear(0, 0, 1155, 0, 0, 1910), "ff": Linear(0, 0, 80, 0, 0, 224)},
     "xcup": {"dsp": Linear(0, 0, 3, 0, 0, 0), "lut": Linear(0, 0, 398, 0, 0, 892), "ff": Linear(0, 0, 80, 0, 0, 224)},
-    "asic": {"dsp": Linear(0, 0, 3, 0, 0, 0), "lut": Linear(0, 0, 6050, 0, 0, 10000), "ff": Linear(0, 0, 198, 0, 0, 553)},
+    "asic": {
+        "dsp": Linear(0, 0, 3, 0, 0, 0), "lut": Linear(0, 0, 6050, 0, 0, 10000), "ff": Linear(0, 0, 198, 0, 0, 553),
+    },
 }  # fmt: skip
 
 
