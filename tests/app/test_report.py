@@ -62,7 +62,8 @@ def sections() -> tuple[r.Section, ...]:
         r.Commands("Deploy", [("Serve:", "vllm serve out && echo '<ok>'")]),
         Blocks("Blocks", [Block("array", "4 x 4 x 4", 1, 0), Block("vector unit", "4 lanes", 2, 0)],
                [("array", "vector unit"), ("vector unit", "array")], "the array feeds the vector unit"),
-        Timeline("Timeline", "cycles", [Bar("q_proj", "matrix", "product", 0.0, 40.0), Bar("norm", "vector", "vector", 5.0, 9.0)]),
+        Timeline("Timeline", "cycles", [Bar("q_proj", "matrix", "product", 0.0, 40.0),
+                                        Bar("norm", "vector", "vector", 5.0, 9.0)]),
     )  # fmt: skip
 
 
