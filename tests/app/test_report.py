@@ -24,6 +24,7 @@ from hypothesis import strategies as st
 
 from dovetail.app import report as r
 from dovetail.app.report import crossover, measured, memory, scales, screen
+from dovetail.app.report.data import Bar, Block, Blocks, Timeline
 from dovetail.app.report.labels import Placer, spread
 from dovetail.app.report.markup import el
 from dovetail.app.report.svg import shorten, width_of
@@ -59,6 +60,10 @@ def sections() -> tuple[r.Section, ...]:
         r.Measured("Measured", [r.MeasuredRow(f"m{i}", "tpot", 100 + 10 * i, 90, 125, 110, "s") for i in range(4)]),
         r.Table("Chips", ("chip", "peak"), [("h100-sxm", "989 TFLOP/s")], (1,)),
         r.Commands("Deploy", [("Serve:", "vllm serve out && echo '<ok>'")]),
+        Blocks("Blocks", [Block("array", "4 x 4 x 4", 1, 0), Block("vector unit", "4 lanes", 2, 0)],
+               [("array", "vector unit"), ("vector unit", "array")], "the array feeds the vector unit"),
+        Timeline("Timeline", "cycles", [Bar("q_proj", "matrix", "product", 0.0, 40.0),
+                                        Bar("norm", "vector", "vector", 5.0, 9.0)]),
     )  # fmt: skip
 
 
@@ -134,7 +139,9 @@ def test_a_report_is_one_valid_offline_page_with_every_section() -> None:
         "sha256:1",
     ):
         assert expected in words
-    assert [a["href"] for t, a in seen.elements if t == "a" and a["href"] != "#s1"] == [f"#s{i}" for i in range(2, 8)]
+    assert [a["href"] for t, a in seen.elements if t == "a" and a["href"] != "#s1"] == [
+        f"#s{i}" for i in range(2, len(sections()) + 1)
+    ]
     assert "http://" not in page.replace("http://www.w3.org/2000/svg", "")
     assert "https://" not in page
 

@@ -50,7 +50,7 @@ def _works(program: Program, found: Prediction, position: int, tokens: int) -> I
     ends = {"matrix": found.matrix, "vector": found.vector}
     done = {"matrix": 0, "vector": 0}
     for made in program.instructions:
-        engine = "vector" if made.op == ins.VECTOR else "matrix"
+        engine = "vector" if made.vector else "matrix"
         other = "matrix" if engine == "vector" else "vector"
         at, wait = done[engine], made.fields.get(f"wait_{other}", 0)
         if made.op == ins.END or at >= len(ends[engine]):
@@ -65,11 +65,11 @@ def _amount(made: Instruction, shape: Shape, position: int, tokens: int) -> tupl
     """Products and words of an instruction."""
     get = made.fields.get
     if made.op == ins.PRODUCT:
-        rows = 1 if get("single") else tokens
+        rows = 1 if get("single") else get("rows", tokens)
         return rows * made.fields["blocks"] * made.fields["steps"] * shape.word, made.fields["count"]
     if made.op == ins.ATTEND:
         return _attended(made, shape, position, tokens)
-    if made.op == ins.VECTOR:
+    if made.vector:
         return 0, written_words(made, shape, tokens)
     return 0, get("count", 0) * (tokens if get("mode", ins.RUN) else 1)
 

@@ -32,6 +32,9 @@ def arrange(steps: Sequence[p.Step], columns: int) -> dict[str, Places]:
     """Of every tensor of a program."""
     makers = {step.name: step for step in steps}
     found = {step.name: padded(step.channels, columns) for step in steps}
+    first = steps[0]  # of a model without tokens: what it reads has as many channels as what is made of it
+    if not isinstance(first, p.Lookup) and first.inputs[0] not in found:
+        found[first.inputs[0]] = padded(first.channels, columns)
     for step in steps:
         if isinstance(step, p.Attend):
             query, key, value = step.inputs
@@ -42,7 +45,7 @@ def arrange(steps: Sequence[p.Step], columns: int) -> dict[str, Places]:
                     found[each.name] = by_head(each.channels, heads, columns, pairs)
             found[step.name] = by_head(step.channels, step.heads, columns, False)
     for step in steps:
-        if isinstance(step, p.Quantise) and isinstance(makers[step.inputs[0]], p.Attend):
+        if isinstance(step, p.Quantise) and isinstance(makers.get(step.inputs[0]), p.Attend):
             found[step.name] = found[step.inputs[0]]
     return found
 

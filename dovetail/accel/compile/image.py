@@ -10,7 +10,7 @@ from dovetail.accel.compile.arrange import Places, place
 from dovetail.accel.compile.shape import Shape
 from dovetail.accel.golden.program import Normalise
 from dovetail.accel.lowering.weights import Matrix
-from dovetail.core.errors import DovetailError
+from dovetail.core.errors import INFEASIBLE, DovetailError
 
 Words = npt.NDArray[np.uint8]  # (words, bytes of a word)
 
@@ -61,16 +61,13 @@ def _bytes(matrix: Matrix, rows: Places, columns: Places, shape: Shape) -> Words
 
 
 def _nibbles(matrix: Matrix, rows: Places, columns: Places, shape: Shape) -> Words:
-    """Runs of ``2 * lanes`` groups: a word of steps, then words of codes, two steps of the array to a word.
-
-    A group's lanes stand together: inputs keep their order but for what pads the end.
-    """
+    """Runs of ``2 * lanes`` groups: a word of steps, then words of codes, two steps of the array to a word."""
     if matrix.codes is None or matrix.steps is None:
         raise DovetailError("a matrix without four-bit codes", where="weights image", why="it was lowered in 8 bits")
     codes = _placed(matrix.codes, rows, columns, shape)
-    groups = -(-len(columns) // matrix.group)
-    steps = place(matrix.steps.astype(np.int64) - 1, rows, 0)
-    steps = np.pad(steps, ((0, 0), (0, groups - steps.shape[1]))) if groups > steps.shape[1] else steps
+    of_lanes = lane_groups(matrix, columns)
+    groups = len(of_lanes)
+    steps = place(matrix.steps.astype(np.int64) - 1, rows, 0)[:, of_lanes]
     steps = steps.reshape(len(codes), shape.columns, -1)
     found = []
     for first in range(0, groups, 2 * shape.lanes):
@@ -80,6 +77,25 @@ def _nibbles(matrix: Matrix, rows: Places, columns: Places, shape: Shape) -> Wor
         packed = (part[..., 0, :] & 15) | (part[..., 1, :] & 15) << 4
         found.append(packed.transpose(0, 2, 1, 3).reshape(len(codes), -1, shape.word).astype(np.uint8))
     return np.concatenate([each.reshape(len(codes), -1, shape.word) for each in found], axis=1).reshape(-1, shape.word)
+
+
+def lane_groups(matrix: Matrix, columns: Places) -> Places:
+    """The group of inputs whose step each group of lanes takes: heads that do not fill their words spread a group.
+
+    Raises
+    ------
+    DovetailError
+        Lanes that share a step and hold inputs of two groups.
+    """
+    lanes = np.pad(columns, (0, -len(columns) % matrix.group), constant_values=-1).reshape(-1, matrix.group)
+    groups = np.where(lanes < 0, -1, lanes // matrix.group)
+    found = groups.max(axis=1)
+    if not ((groups == found[:, None]) | (groups < 0)).all():
+        why = f"heads leave lanes of a word empty, and {matrix.group} lanes then hold inputs of two groups"
+        hint = "fewer columns, so that heads fill their words, or w8a8"
+        raise DovetailError("4-bit groups do not fit the array", where=matrix.name, why=why, hint=hint,
+                            exit_code=INFEASIBLE)  # fmt: skip
+    return np.asarray(np.maximum(found, 0), np.int64)
 
 
 def _fill(values: Ints, multiple: int) -> Ints:

@@ -30,6 +30,8 @@ class Shape:
     operands, stream, halves, constants, line : int
         Least depths of the memories: operands of the array, residual stream, halves, constants of the vector unit, one
         vector. A program that needs more makes them deeper.
+    maps : bool
+        Whether the vector unit pools maps of images and gathers their windows for convolutions.
     """
 
     rows: int = 4
@@ -43,6 +45,7 @@ class Shape:
     halves: int = 1
     constants: int = 1
     line: int = 1
+    maps: bool = False
 
     def __post_init__(self) -> None:
         for name in ("rows", "columns", "lanes", "ring", "context"):

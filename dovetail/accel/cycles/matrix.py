@@ -55,9 +55,9 @@ def product_cycles(made: Instruction, shape: Shape, at: Token, ring: Ring, pop: 
     get = made.fields.get
     blocks, steps, nibbles = made.fields["blocks"], made.fields["steps"], get("nibbles", 0)
     words = made.fields["count"] // blocks
-    groups = 1 if get("single") else -(-at.tokens // shape.rows)
-    rows = 1 if get("single") else min(shape.rows, at.tokens)
-    last_rows = 1 if get("single") else at.tokens - (groups - 1) * shape.rows
+    of_all = 1 if get("single") else get("rows", at.tokens)
+    groups, rows = -(-of_all // shape.rows), min(shape.rows, of_all)
+    last_rows = of_all - (groups - 1) * shape.rows
     heads = 1 + get("bias", 0)
     runs = -(-steps // (64 << get("group", 0))) if nibbles else 0
     group = max(steps + runs, rows + 1)

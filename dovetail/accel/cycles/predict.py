@@ -59,11 +59,12 @@ def predict(program: Program, position: int, tokens: int, port: Port, *, chooses
     shape, state = program.shape, _State()
     ring, at = Ring(port, shape.ring), Token(position, tokens)
     words = 0
+    ring.free = BEGIN + _first_words(program, port) * port.interval
     for made in program.instructions:
         ready = _dispatch(state, ring, shape.instruction_words, made)
         if made.op == ins.END or (made.fields.get("head") and not chooses):
             break
-        if made.op == ins.VECTOR:
+        if made.vector:
             pop = max(ready, _last(state.vector), _nth(state.matrix, made.fields.get("wait_matrix", 0)))
             state.popped["vector"].append(pop)
             state.vector.append(pop + vector_cycles(made, shape, tokens, port.interval))
@@ -72,7 +73,8 @@ def predict(program: Program, position: int, tokens: int, port: Port, *, chooses
             words += stored
         else:
             _matrix(state, made, program, at, ring, ready)
-    end = max(ready, _last(state.matrix), _last(state.vector)) + FINISH + (port.interval if chooses else 0)
+    drained = _ahead(state, port, shape.instruction_words)
+    end = max(ready, drained, _last(state.matrix), _last(state.vector)) + FINISH + (port.interval if chooses else 0)
     instructions = (len(state.dispatched) + QUEUE) * shape.instruction_words
     return Prediction(end, words + ring.asked + ring.words + instructions, tuple(state.matrix), tuple(state.vector))
 
@@ -83,11 +85,29 @@ def _dispatch(state: _State, ring: Ring, words: int, made: Instruction) -> float
     state.requested = max(state.requested, done[number - QUEUE] + 1 if number >= QUEUE else 0.0)
     arrives = state.requested + ring.port.latency + 1 + (words - 1) * ring.port.interval
     state.requested += words * ring.port.interval
-    ring.steal(words)
-    queues = ("vector",) if made.op == ins.VECTOR else ("matrix", "stream")
+    if number >= 2 * QUEUE:
+        ring.steal(words)
+    queues = ("vector",) if made.vector else ("matrix", "stream")
     room = max((state.popped[name][-QUEUE] if len(state.popped[name]) >= QUEUE else 0.0) for name in queues)
     done.append(max(arrives, _last(done) + 1, room))
     return done[-1] + 1
+
+
+def _first_words(program: Program, port: Port) -> float:
+    """Words of instructions that come before any weights: until both queues are full, or the end of a short program."""
+    size, count = program.shape.instruction_words, len(program.instructions)
+    return min(2 * QUEUE * size, count * size + port.latency / port.interval, (count + QUEUE - 1) * size)
+
+
+def _ahead(state: _State, port: Port, words: int) -> float:
+    """When the last of the instructions is here that were asked for beyond the end."""
+    done = state.dispatched
+    for popped in done[-QUEUE:-1]:
+        begin = max(state.requested, popped + 1)
+        if begin >= done[-1]:
+            break
+        state.requested = begin + words * port.interval
+    return state.requested + port.latency
 
 
 def _matrix(state: _State, made: Instruction, program: Program, at: Token, ring: Ring, ready: float) -> None:

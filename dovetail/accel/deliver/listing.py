@@ -7,7 +7,7 @@ from dovetail.accel.compile.schedule import Program
 
 _NAMES = {
     ins.END: "end", ins.COPY: "copy", ins.LOOKUP: "lookup", ins.POSITIONS: "positions", ins.PRODUCT: "product",
-    ins.ATTEND: "attend", ins.VECTOR: "vector",
+    ins.ATTEND: "attend", ins.VECTOR: "vector", ins.MAP: "map",
 }  # fmt: skip
 
 

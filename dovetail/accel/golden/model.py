@@ -104,11 +104,20 @@ class IntegerModel:
 
     def infer(self, features: npt.ArrayLike) -> npt.NDArray[np.float64]:
         """Results (..., channels) of a model without tokens for features (..., channels), as reals."""
+        values = self.pass_over_features(self.integers(features))
+        return np.asarray(values.tensors[self.steps[-1].name] * self.logit_unit(), np.float64)
+
+    def integers(self, features: npt.ArrayLike) -> Ints:
+        """Features (..., channels) as the integers of 16 bits that the first step reads."""
         scaled = np.rint(np.asarray(features, np.float64) * 2.0**self.source_fraction)
-        values = Values({self.source: np.clip(scaled, -32768, 32767).astype(np.int64)})
+        return np.asarray(np.clip(scaled, -32768, 32767), np.int64)
+
+    def pass_over_features(self, features: Ints) -> Values:
+        """Every tensor of a model without tokens by name, for `integers` (inputs, channels)."""
+        values = Values({self.source: features})
         for step in self.steps:
             execute(step, values)
-        return np.asarray(values.tensors[self.steps[-1].name] * self.logit_unit(), np.float64)
+        return values
 
     def _check(self, ids: Ints, position: int) -> None:
         if not self.vocabulary:

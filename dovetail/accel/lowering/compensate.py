@@ -46,10 +46,16 @@ def _matrix(graph: g.Graph, node: g.Node, pair: _Pair | None, group: int) -> Mat
         return in_eight_bits(node.name, node.weight.reshape(node.weight.shape[0], -1))
     if not isinstance(node, g.Linear):
         return None
-    if pair is None or node.name == graph.nodes[-1].name:
+    if pair is None or node.name == graph.nodes[-1].name or isinstance(_origin(graph, node), g.Convolution | g.Pool):
         return in_eight_bits(node.name, node.weight)
     weight, moments = pair.fitted(node)
     return in_four_bits(node.name, weight, group, moments)
+
+
+def _origin(graph: g.Graph, node: g.Node) -> g.Node:
+    """The node whose result a layer reads, activations aside: the groups of a map's channels do not stand together."""
+    source = next((each for each in graph.nodes if each.name == node.inputs[0]), node)
+    return _origin(graph, source) if isinstance(source, g.Activation) else source
 
 
 def _shared(graph: g.Graph, node: g.Node, found: dict[str, Matrix]) -> Matrix | None:

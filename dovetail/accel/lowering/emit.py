@@ -87,6 +87,9 @@ def _add(self: Emitter, node: g.Add) -> None:
         why = f"'{node.inputs[1]}' is not a linear layer that only this sum reads"
         hint = "a model whose residual stream takes the results of linear layers, one after the other"
         raise DovetailError("this sum cannot be lowered", where=node.name, why=why, hint=hint)
+    if self.formats[node.inputs[0]].fraction != self.formats[node.name].fraction:
+        why = f"'{node.inputs[0]}' is what the model reads, in another format than the sum"
+        raise DovetailError("this sum cannot be lowered", where=node.name, why=why, hint="a layer before the first sum")
     self.steps.append(_product(self, layer, node.name, (node.inputs[0],)))
 
 

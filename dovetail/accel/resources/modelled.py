@@ -50,10 +50,21 @@ UNITS: dict[str, dict[str, Linear]] = {
 }  # fmt: skip
 
 
+# Of an overlay for maps besides: a `pool_lane` a column and two `window`, each counted on its own by Yosys 0.23
+MAPS: dict[str, dict[str, Linear]] = {
+    "ecp5": {"dsp": Linear(0, 0, 3, 0, 0, 0), "lut": Linear(0, 0, 1155, 0, 0, 1910), "ff": Linear(0, 0, 80, 0, 0, 224)},
+    "xcup": {"dsp": Linear(0, 0, 3, 0, 0, 0), "lut": Linear(0, 0, 398, 0, 0, 892), "ff": Linear(0, 0, 80, 0, 0, 224)},
+    "asic": {
+        "dsp": Linear(0, 0, 3, 0, 0, 0), "lut": Linear(0, 0, 6050, 0, 0, 10000), "ff": Linear(0, 0, 198, 0, 0, 553),
+    },
+}  # fmt: skip
+
+
 def arithmetic(shape: Shape, family: str) -> Resources:
     """All but the memories, which depend on the program."""
-    known = UNITS[family]
-    return Resources(known["dsp"].of(shape), known["lut"].of(shape), known["ff"].of(shape), 0, SOURCE)
+    known = [UNITS[family], *([MAPS[family]] if shape.maps else [])]
+    dsp, lut, ff = (sum(each[kind].of(shape) for each in known) for kind in ("dsp", "lut", "ff"))
+    return Resources(dsp, lut, ff, 0, SOURCE)
 
 
 def modelled(shape: Shape, family: str) -> Resources:

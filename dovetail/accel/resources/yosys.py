@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import signal
-import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from dovetail.accel.process import call
 from dovetail.accel.resources.count import Resources
 from dovetail.core.errors import CHECK_FAILED, DovetailError
 
@@ -64,29 +63,11 @@ def _stat(folder: Path, family: str, top: str, limit_s: float) -> str:
         raise DovetailError("no Yosys", where="resources", why="it counts them", hint=HINT)
     files = (folder / "files.f").read_text(encoding="utf-8").split()
     script = f"read_verilog {' '.join(files)}; {SYNTHESIS[family].format(top=top)}; tee -o /dev/stdout stat"
-    done = _call([*command, "-q", "-p", script], folder, limit_s)
+    hint = "a smaller array; counts are modelled without it"
+    done = call("Yosys", [*command, "-q", "-p", script], folder, limit_s, hint)
     if "design hierarchy" not in done and "===" not in done:
         raise DovetailError("Yosys counted nothing", where=str(folder), why=done[-500:], exit_code=CHECK_FAILED)
     return done
-
-
-def _call(command: list[str], folder: Path, limit_s: float) -> str:
-    """Output of a command that goes with all its children when it takes too long or is interrupted."""
-    process = subprocess.Popen(
-        command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
-    )
-    try:
-        out, error = process.communicate(timeout=limit_s)
-    except BaseException as stop:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        if isinstance(stop, subprocess.TimeoutExpired):
-            why = f"more than {limit_s:.0f} s"
-            raise DovetailError("Yosys took too long", where="resources", why=why, hint="a smaller array") from None
-        raise
-    if process.returncode != 0:
-        raise DovetailError("Yosys failed", where=str(folder), why=error.strip()[-800:], exit_code=CHECK_FAILED)
-    return out
 
 
 def modules(stat: str) -> dict[str, Counts]:

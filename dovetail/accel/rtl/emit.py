@@ -18,6 +18,7 @@ from dovetail.accel.rtl import (
     top,
     vector,
     vector_lane,
+    window,
 )
 
 # Units take whole words and instructions and use the bits they need; what rounding cuts off is computed and unused
@@ -48,6 +49,7 @@ def emit(shape: Shape, gate: str = "silu") -> dict[str, str]:
         "choose": choose.choose(shape),
         "inverse_root": inverse_root.inverse_root(shape),
         "vector_lane": vector_lane.vector_lane(shape),
+        **({"window": window.window(shape), "pool_lane": window.pool_lane(shape)} if shape.maps else {}),
         "vector": vector.vector(shape),
         "stream": stream.stream(shape),
         "matrix": matrix.matrix(shape),

