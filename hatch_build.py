@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 import sysconfig
 from pathlib import Path
 from types import ModuleType
@@ -31,7 +32,9 @@ class CustomBuildHook(BuildHookInterface):
 
 
 def _building(root: Path) -> ModuleType:
-    """``build.py`` by its path: the package itself cannot be imported before its dependencies are there."""
+    """``build.py`` by its path: what it imports of the package needs none of the dependencies, which are not there."""
+    if str(root) not in sys.path:
+        sys.path.append(str(root))
     spec = importlib.util.spec_from_file_location("dovetail_kernels_build", root / FOLDER / "build.py")
     module = importlib.util.module_from_spec(spec)  # type: ignore[arg-type]
     spec.loader.exec_module(module)  # type: ignore[union-attr]

@@ -93,6 +93,6 @@ class Cells:
 
     def join(self, digits: Digits, code_bits: int) -> Ints:
         """The codes again, exactly: the inverse of `split`."""
-        worth = np.multiply.outer(np.array(self.polarities), self.place_values(code_bits))
-        joined = np.einsum("ps,psoi->oi", worth, digits.astype(np.int32)) - self.offset(code_bits)
-        return joined.astype(np.int32)
+        worth = np.multiply.outer(np.array(self.polarities, np.int32), self.place_values(code_bits))
+        joined: Ints = np.einsum("ps,psoi->oi", worth, digits, dtype=np.int32)
+        return joined - np.int32(self.offset(code_bits))

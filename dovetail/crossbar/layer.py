@@ -1,0 +1,98 @@
+"""A coded matrix written into arrays: digits, what the cells really conduct, and a converter for every bitline."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dovetail.crossbar.adc import Adc, Converters
+from dovetail.crossbar.cells import Cells, Digits
+from dovetail.crossbar.codes import Codes
+from dovetail.crossbar.columns import Arrays, SliceStatistics, digit_statistics
+from dovetail.crossbar.conductance import programmed
+from dovetail.crossbar.device import Device
+from dovetail.crossbar.inputs import Inputs
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What a matrix is written into. `seed` fixes defects, spread and noise."""
+
+    cells: Cells = field(default_factory=Cells)
+    arrays: Arrays = field(default_factory=Arrays)
+    adc: Adc = field(default_factory=Adc)
+    inputs: Inputs = field(default_factory=Inputs)
+    device: Device = field(default_factory=Device)
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Layer:
+    """A matrix in arrays.
+
+    Parameters
+    ----------
+    codes : Codes
+    setup : Setup
+    digits : array of int8, shape (planes, slices, outputs, inputs)
+    starts : array of int, shape (tiles,)
+        First input of each tile.
+    statistics : SliceStatistics
+        The static bounds of every bitline.
+    converters : Converters
+    conductance : array of float32 or None
+        Of every cell in steps, where devices are not ideal; None where it is `digits`.
+    offset : float
+        Steps that each input that is on adds to a bitline beyond its digits, subtracted after the conversion.
+    """
+
+    codes: Codes
+    setup: Setup
+    digits: Digits
+    starts: NDArray[np.intp]
+    statistics: SliceStatistics
+    converters: Converters
+    conductance: NDArray[np.float32] | None = None
+    offset: float = 0.0
+
+    @property
+    def tiles(self) -> tuple[slice, ...]:
+        """The inputs of each tile."""
+        ends = [*self.starts[1:].tolist(), self.codes.shape[1]]
+        return tuple(slice(start, end) for start, end in zip(self.starts.tolist(), ends))
+
+    @property
+    def worth(self) -> NDArray[np.int64]:
+        """What one step of a bitline counts in codes, shape (planes, slices)."""
+        cells, bits = self.setup.cells, self.codes.grid.bits
+        return np.multiply.outer(np.array(cells.polarities, np.int64), cells.place_values(bits).astype(np.int64))
+
+    @property
+    def scales(self) -> NDArray[np.float64]:
+        """What one code counts in each tile, shape (tiles, outputs)."""
+        groups = self.starts // self.codes.group
+        return np.broadcast_to(self.codes.steps[:, groups].T, (len(self.starts), self.codes.shape[0]))
+
+    def with_converters(self, converters: Converters) -> Layer:
+        """The same cells before other converters."""
+        return replace(self, converters=converters)
+
+
+def write(codes: Codes, setup: Setup | None = None) -> Layer:
+    """Write a coded matrix into arrays.
+
+    Raises
+    ------
+    DovetailError
+        Converters whose bits do not match the slices.
+    """
+    setup = setup or Setup()
+    digits = setup.cells.split(codes)
+    starts = setup.arrays.starts(codes.shape[1], codes.group)
+    found = digit_statistics(digits, starts)
+    heights = np.diff(np.append(starts, codes.shape[1]))
+    converters = setup.adc.converters(found.highest.shape, heights * setup.cells.levels, setup.cells.signed)
+    conductance, offset = programmed(digits, starts, setup.cells, setup.arrays, setup.device, setup.seed)
+    return Layer(codes, setup, digits, starts, found, converters, conductance, offset)
