@@ -78,7 +78,7 @@ def work(layer: Layer, live_cycles: float | None = None) -> Work:
     drives = float(np.einsum("pstb,t->", used, _heights(layer))) * cycles * share * cells_per_digit
     return Work(
         arrays, cycles, counted, total - counted.sum(), busiest, drives,
-        float(layer.digits.size) * cycles * share * cells_per_digit, counted.sum(),
+        float(layer.digits.size) * cycles * share * cells_per_digit, float(counted.sum()),
         float(inputs * len(blocks) * cycles / 8 + outputs * 4),
         np.bincount(widest.ravel(), minlength=13).astype(np.float64), setup.arrays.rows, setup.arrays.columns,
     )  # fmt: skip
