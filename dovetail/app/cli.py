@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from dovetail.app.help import Verbs
-from dovetail.app.verbs import choose, describe, do, hls, predict, serve, train
+from dovetail.app.verbs import choose, crossbar, describe, do, hls, predict, serve, train
 from dovetail.core.errors import USAGE, DovetailError
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
@@ -23,7 +23,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-for verbs in (describe, predict, do, serve, train, hls, choose):
+for verbs in (describe, predict, do, serve, train, hls, crossbar, choose):
     verbs.add_to(app)
 
 

@@ -191,6 +191,28 @@ class Timeline:
 
 
 @dataclass(frozen=True, slots=True)
+class Column:
+    """One column of a chart of columns: its words, and the values that are stacked in it, by name."""
+
+    label: str
+    parts: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """Figure: stacked columns. Those after the first `limit` are beyond `beyond`, and a line parts them."""
+
+    title: str
+    x_title: str
+    y_title: str
+    unit: str
+    columns: Sequence[Column]
+    limit: int | None = None
+    beyond: str = ""
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Table:
     """A plain table; cells are text already formatted with units. Columns in `numeric` are set flush right.
 
@@ -214,7 +236,7 @@ class Commands:
     note: str = ""
 
 
-Section = Roofline | Pareto | Memory | Crossover | Measured | Blocks | Timeline | Table | Commands
+Section = Roofline | Pareto | Memory | Crossover | Measured | Blocks | Timeline | Columns | Table | Commands
 
 
 @dataclass(frozen=True, slots=True)

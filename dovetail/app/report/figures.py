@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from dovetail.app.report import blocks, crossover, measured, memory, pareto, roofline, timeline
-from dovetail.app.report.data import Blocks, Crossover, Measured, Memory, Pareto, Roofline, Table, Timeline
+from dovetail.app.report import blocks, columns, crossover, measured, memory, pareto, roofline, timeline
+from dovetail.app.report.data import Blocks, Columns, Crossover, Measured, Memory, Pareto, Roofline, Table, Timeline
 from dovetail.app.report.markup import Raw
 
 
@@ -29,5 +29,6 @@ KINDS: dict[type, Kind] = {
     Crossover: Kind(crossover.charts, crossover.says, crossover.table, crossover.brief, answer_first=True),
     Measured: Kind(measured.charts, measured.says, measured.table, measured.table, answer_first=True),
     Blocks: Kind(blocks.charts, blocks.says, blocks.table, blocks.table),
+    Columns: Kind(columns.charts, columns.says, columns.table, columns.table),
     Timeline: Kind(timeline.charts, timeline.says, timeline.table, timeline.table),
 }

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dovetail.app.report import compiled, measured
+from dovetail.app.report import compiled, crossbars, measured
 from dovetail.app.report.data import (
     Crossover,
     CrossoverSeries,
@@ -38,6 +38,8 @@ _NEXT = {
     "measure": "dovetail calibrate --host",
     "compile": "make -C {path} sim",
     "advise": "dovetail estimate --help",
+    "crossbar sim": "dovetail crossbar map {model}",
+    "crossbar map": "dovetail estimate {model} --on machine.yaml",
 }
 
 
@@ -59,6 +61,11 @@ def report_of(verb: str, data: Data, made: Data) -> Report:
         numbers = _numbers(data)
         shown = (*compiled.sections(data), *([numbers] if numbers else []))
         return Report(f"compile: {data['model']} on {data['target']}", _summary(verb, data), shown, made)
+    if verb in ("crossbar sim", "crossbar map"):
+        figures = crossbars.simulated(data) if verb == "crossbar sim" else crossbars.mapped(data)
+        numbers = _numbers(data)
+        shown = (*figures, *([numbers] if numbers else []), *_lists({"operators": data.get("operators")}))
+        return Report(f"{verb}: {data['model']}", _summary(verb, data), shown, made)
     found = (_measured(data), _front(data), _crossover(data), *_guesses(data), _memory(data), _numbers(data))
     parts = [part for part in found if part]
     named = {key: value for key, value in data.items() if not (key == "rows" and _measured(data))}
@@ -115,6 +122,8 @@ def _summary(verb: str, data: Data) -> Summary:
 def _answer(verb: str, data: Data) -> str:
     if verb == "compile":
         return compiled.summary(data)
+    if verb in ("crossbar sim", "crossbar map"):
+        return crossbars.summary(verb, data)
     if data.get("feasible") is False:
         return f"Infeasible: {words(data.get('why') or 'no reason given')}"
     if section := _measured(data):

@@ -1,0 +1,172 @@
+"""``crossbar sim``, ``crossbar map``: a model on ReRAM arrays, its quality there, and what building them takes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from dovetail.app.help import Verbs, add
+from dovetail.app.output import Answer, Json, Out, Quiet, emit, progress
+from dovetail.app.question import ModelName
+from dovetail.core.errors import DovetailError
+
+AdcBits = Annotated[
+    str, typer.Option("--adc-bits", metavar="N", help="Of all slices, or of each, the lowest first: 5,5,5,4.")
+]
+CellBits = Annotated[int, typer.Option("--cell-bits", metavar="N", help="Of a cell: 1, 2 or 4.")]
+Encoding = Annotated[str, typer.Option(metavar="NAME", help="differential, offset or sign-magnitude.")]
+Codes = Annotated[int, typer.Option("--code-bits", metavar="N", help="Of a weight's magnitude.")]
+Array = Annotated[str, typer.Option(metavar="RxC", help="Rows (inputs) and columns (outputs) of an array.")]
+InputBits = Annotated[int, typer.Option("--input-bits", metavar="N", help="Of an input: as many cycles.")]
+AdcModelName = Annotated[
+    str, typer.Option("--adc-model", metavar="NAME", help="paper, isaac_cdac, murmann, linear or flash.")
+]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add these verbs to the command line."""
+    group = typer.Typer(
+        cls=Verbs, help="ReRAM crossbars: a model simulated on arrays, and mapped to them.", no_args_is_help=True,
+        rich_markup_mode=None,
+    )  # fmt: skip
+    add(
+        group, "Commands", sim,
+        ["dovetail crossbar sim embedded --adc-bits 7", "dovetail crossbar sim embedded --sweep 5,6,7,8 --out ./arrays",
+         "dovetail crossbar sim ./my-model --adc calibrated --adc-bits 6 --device on_off=50,program_sigma=0.05",
+         "dovetail crossbar sim embedded --budget 0.01"],
+    )  # fmt: skip
+    add(
+        group, "Commands", map_,
+        ["dovetail crossbar map Qwen/Qwen3-8B", "dovetail crossbar map Qwen/Qwen3-8B --machine qwen-arrays.yaml"],
+        name="map",
+    )  # fmt: skip
+    app.add_typer(group, name="crossbar", rich_help_panel="Do")
+
+
+def sim(
+    model: ModelName,
+    adc_bits: AdcBits = "8",
+    adc: Annotated[str, typer.Option(metavar="KIND", help="saturating, uniform, calibrated or ideal.")] = "saturating",
+    cell_bits: CellBits = 2,
+    encoding: Encoding = "differential",
+    code_bits: Codes = 8,
+    scale: Annotated[str, typer.Option(metavar="PER", help="layer, row, or group:N inputs.")] = "layer",
+    array: Array = "128x128",
+    input_bits: InputBits = 8,
+    device: Annotated[
+        str, typer.Option(metavar="K=V,...", help="on_off=50, program_sigma=0.1, read_sigma, stuck_low, wire, ...")
+    ] = "",
+    seed: Annotated[int, typer.Option(metavar="N", help="Of defects, spread and noise.")] = 0,
+    text: Annotated[
+        Path | None, typer.Option("--text", metavar="FILE", help="Text to measure on; else held-out library text.")
+    ] = None,
+    tokens: Annotated[int, typer.Option(metavar="N", help="Tokens of the text that are scored.", min=2)] = 2048,
+    sweep: Annotated[str, typer.Option(metavar="N,N,...", help="Measure with these ADC bits too.")] = "",
+    budget: Annotated[
+        float | None,
+        typer.Option(metavar="X", help="Plan each converter's bits: perplexity may grow by 0.01.", min=0.0),
+    ] = None,
+    adc_model: AdcModelName = "isaac_cdac",
+    leave: Annotated[
+        list[str] | None, typer.Option(metavar="GLOB", help="Layers that stay digital; repeatable.")
+    ] = None,
+    json: Json = False,
+    quiet: Quiet = False,
+    out: Out = None,
+) -> None:
+    """Run a model's linear layers on simulated ReRAM arrays: its perplexity there, its slices, energy and area."""
+    from dovetail.app.crossbar_screen import sim_screen
+    from dovetail.crossbar.codes import FixedPoint
+    from dovetail.design.crossbar import Simulation, simulate
+
+    per, _, group = scale.partition(":")
+    asked = Simulation(
+        _setup(adc, adc_bits, cell_bits, encoding, array, input_bits, device, seed),
+        FixedPoint(code_bits, per, _whole(group or "128", "scale")), adc_model, text, tokens,
+        tuple(_whole(each, "sweep") for each in sweep.split(",") if each), budget, tuple(leave or ()),
+    )  # fmt: skip
+    found = simulate(model, asked, lambda words: progress(words, quiet=quiet or json))
+    inputs = [text] if text is not None else []
+    emit(Answer("crossbar sim", found, lambda: sim_screen(found, quiet)), as_json=json, quiet=quiet, out=out,
+         inputs=inputs)  # fmt: skip
+
+
+def map_(
+    model: ModelName,
+    adc_bits: AdcBits = "8",
+    cell_bits: CellBits = 2,
+    encoding: Encoding = "differential",
+    code_bits: Codes = 8,
+    array: Array = "128x128",
+    input_bits: InputBits = 8,
+    adc_model: AdcModelName = "isaac_cdac",
+    beside: Annotated[str, typer.Option(metavar="MACHINE", help="The chip that does the rest.")] = "jetson-orin",
+    context: Annotated[int, typer.Option(metavar="N", help="Tokens that attention sees.", min=1)] = 2048,
+    machine: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the machine here, for --on of other verbs.")
+    ] = None,
+    json: Json = False,
+    quiet: Quiet = False,
+    out: Out = None,
+) -> None:
+    """Say which operators go to arrays and which stay digital: arrays, time, energy, writing, endurance."""
+    import yaml
+
+    from dovetail.app.crossbar_screen import map_screen
+    from dovetail.core.files import write_text
+    from dovetail.design.crossbar import map_model
+
+    setup = _setup("saturating", adc_bits, cell_bits, encoding, array, input_bits, "", 0)
+    found = map_model(model, setup, code_bits, adc=adc_model, beside=beside, context=context)
+    if machine is not None:
+        write_text(machine, yaml.safe_dump(found["machine"], sort_keys=False, width=120))
+    emit(Answer("crossbar map", found, lambda: map_screen(found, quiet, machine)), as_json=json, quiet=quiet, out=out)
+
+
+def _setup(
+    adc: str, adc_bits: str, cell_bits: int, encoding: str, array: str, input_bits: int, device: str, seed: int
+) -> Any:  # fmt: skip
+    from dovetail.crossbar.adc import Adc
+    from dovetail.crossbar.cells import Cells
+    from dovetail.crossbar.columns import Arrays
+    from dovetail.crossbar.device import Device
+    from dovetail.crossbar.inputs import Inputs
+    from dovetail.crossbar.layer import Setup
+
+    bits = tuple(_whole(each, "adc-bits") for each in adc_bits.split(","))
+    rows, cross, columns = array.lower().partition("x")
+    if not cross:
+        raise DovetailError(f"no array '{array}'", where="array", hint="128x128: rows x columns")
+    return Setup(
+        Cells(cell_bits, encoding), Arrays(_whole(rows, "array"), _whole(columns, "array")),
+        Adc(adc, bits[0] if len(bits) == 1 else bits), Inputs(input_bits, True), Device(**_pairs(device)), seed,
+    )  # fmt: skip
+
+
+def _whole(text: str, where: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise DovetailError(f"'{text}' is no whole number", where=where) from None
+
+
+def _pairs(text: str) -> dict[str, Any]:
+    """``on_off=50,wire=1e-4`` as numbers by the names that `Device` has."""
+    from dataclasses import fields
+
+    from dovetail.core.errors import did_you_mean
+    from dovetail.crossbar.device import Device
+
+    known = [field.name for field in fields(Device)]
+    found: dict[str, Any] = {}
+    for pair in filter(None, text.split(",")):
+        name, _, value = pair.partition("=")
+        if name not in known:
+            raise DovetailError(f"devices have no '{name}'", where="device", hint=did_you_mean(name, known))
+        try:
+            found[name] = float(value) if name != "off_column" else value.lower() in ("1", "true", "yes")
+        except ValueError:
+            raise DovetailError(f"'{value}' is no number", where=f"device {name}", hint=f"{name}=0.1") from None
+    return found
