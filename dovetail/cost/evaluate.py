@@ -16,6 +16,7 @@ from dovetail.cost.gpu import kernel_cost
 from dovetail.cost.operators import OperatorCost
 from dovetail.cost.packed import executed
 from dovetail.cost.roofline import resident_share, roofline_cost
+from dovetail.cost.stationary import array_share, with_arrays
 from dovetail.cost.traffic import Traffic, streamed_bytes, traffic
 from dovetail.cost.transfer import stream_cost
 from dovetail.hardware.machine import Machine
@@ -86,14 +87,15 @@ def evaluate(graph: Graph, machine: Machine, *, detail: bool = True) -> GraphCos
     """
     machine = executed(graph, machine)
     works = [traffic(o, machine) for o in graph.operators]
-    resident = resident_share(streamed_bytes(graph, works), machine)
+    resident, share = resident_share(streamed_bytes(graph, works), machine), array_share(graph, machine)
     costs: list[OperatorCost] = []
     for operator, work in zip(graph.operators, works, strict=True):
         if isinstance(operator, HostTransfer):  # beside all that comes before it
             before = sum((cost.time_s for cost in costs), 0.0)
             costs.append(stream_cost(operator, work.dtype, before, machine))
         else:
-            costs.append(operator_cost(operator, work, resident, machine))
+            cost = operator_cost(operator, work, resident, machine)
+            costs.append(with_arrays(operator, share, machine, cost))
     time = sum(c.time_s for c in costs) + machine.stack.step_s
     energy = sum(c.energy_j for c in costs) + machine.stack.step_s * machine.idle_w
     flops, moved = sum(c.flops for c in costs), sum(c.bytes for c in costs)

@@ -8,6 +8,7 @@ import numpy as np
 
 from dovetail.core.formats import Number, dtype_bytes
 from dovetail.cost.packed import executed
+from dovetail.cost.stationary import array_bytes
 from dovetail.cost.traffic import compute_dtype, kv_element_bytes, resident_bytes
 from dovetail.hardware.machine import Machine
 from dovetail.model.graph import Cache, Collective, Graph, Linear, Pointwise
@@ -133,6 +134,8 @@ def memory(prefill: Graph, full: Graph, machine: Machine, before: Graph | None =
     machine = executed(full, machine)
     weights = sum(resident_bytes(w, machine) * (len(layers) or 1) for w, layers in full.weights())
     capacity = machine.memory.capacity * (1.0 - machine.stack.reserve)
+    if machine.stationary is not None:  # what arrays do not hold is in memory, with the rest
+        capacity = capacity + array_bytes(full, machine)
     caches = sum(cache_bytes(c, machine) for c in full.caches)
     pages = sum(page_bytes(c, machine) for c in full.caches)
     linked = any(isinstance(o, Collective) for o in full.operators)

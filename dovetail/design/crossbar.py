@@ -24,6 +24,7 @@ from dovetail.design.quality import CONTEXT, check_text, quality_text
 from dovetail.design.resolve import as_machine, as_model, weights_of
 from dovetail.hardware.adc import MODELS, adc_model
 from dovetail.hardware.crossbar_parts import ISAAC, SOURCE, SOURCES
+from dovetail.hardware.machine import Machine
 from dovetail.hardware.templates.crossbar import Crossbar
 from dovetail.model import Model
 from dovetail.runtime.load import Loaded, load
@@ -297,16 +298,18 @@ def map_model(
             "kv_per_token": {"time": q(done.kv_time_s, "s", SOURCES["write"]),
                              "energy": q(done.kv_energy_j, "J", SOURCES["write"])},
         },
-        "machine": machine_of(found, setup, chip, known.name).mapping(),
+        "machine": machine_of(found, setup, chip, known.name).text(),
     }  # fmt: skip
 
 
-def machine_of(found: OnCrossbars, setup: Setup, chip: Any, name: str) -> Crossbar:
+def machine_of(found: OnCrossbars, setup: Setup, chip: Machine, name: str) -> Crossbar:
     """The crossbar machine that holds exactly this model, for `estimate` and `search`."""
     tiles = found.count / ISAAC.tile_arrays
     slowest = max((each.cost for each in found.arrays), key=lambda each: each.interval_s)
+    cells = f"{setup.cells.bits} bits a cell, {setup.cells.encoding}"
+    called = f"crossbar-{name.rpartition('/')[2].lower()}"
     return Crossbar(
-        f"crossbar-{name.rpartition('/')[2].lower()}", found.count, setup.arrays.rows, setup.arrays.columns,
+        called, chip, found.count, setup.arrays.rows, setup.arrays.columns, cells,
         found.weights, slowest.interval_s, slowest.time_s, sum(each.energy_j for each in found.arrays),
-        tiles * ISAAC.tile_w, found.area_mm2, float(np.max(chip.memory.capacity)), float(np.max(chip.memory.bandwidth)),
+        tiles * ISAAC.tile_w, found.area_mm2, f"{SOURCE}; ADC: {found.adc}",
     )  # fmt: skip

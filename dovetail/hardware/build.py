@@ -14,6 +14,7 @@ from dovetail.hardware.machine import Efficiency, Machine, MemoryLevel, Source, 
 from dovetail.hardware.packed import Packed, PackedProduct
 from dovetail.hardware.relatives import fabric_of, kernels_of
 from dovetail.hardware.shipped import in_si
+from dovetail.hardware.stationary import Stationary
 from dovetail.hardware.systems import level_sources, levels_of
 from dovetail.hardware.yamlfile import parse_yaml
 from dovetail.hardware.zoo import sources_of, zoo_files
@@ -101,8 +102,14 @@ def build(file: Mapping[str, Any]) -> Machine:
         sources=stack_sources | energy_sources | guessed | fabric_source | kernels_source | level_sources(home)
         | host_source | given,
         kernels=kernels, packed=_packed(file.get("packed")), fabric=fabric, system=home, levels=levels_of(home),
-        host_link=host_link,
+        host_link=host_link, stationary=_stationary(file.get("arrays")),
     )  # fmt: skip
+
+
+def _stationary(section: Mapping[str, Any] | None) -> Stationary | None:
+    if section is None:
+        return None
+    return Stationary(section["weights"], section["passing"], section["latency"], section["per_weight"])
 
 
 def _packed(section: Mapping[str, Any] | None) -> Packed | None:

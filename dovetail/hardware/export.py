@@ -16,6 +16,7 @@ from dovetail.hardware.fabric import Transport
 from dovetail.hardware.kernels.written import section
 from dovetail.hardware.machine import Machine, MemoryLevel, Source, Stack
 from dovetail.hardware.packed import Packed
+from dovetail.hardware.stationary import Stationary
 
 # Units to try, largest first: the first that gives a short exact number wins.
 _UNITS: dict[str, tuple[str, ...]] = {
@@ -23,7 +24,7 @@ _UNITS: dict[str, tuple[str, ...]] = {
     "flop/s": ("TFLOP/s", "GFLOP/s", "FLOP/s"), "s": ("us", "ms", "ps", "s"), "W": ("W",),
     "J/flop": ("pJ/FLOP", "J/FLOP"),
     "J/byte": ("pJ/B", "J/B"), "m": ("nm", "m"), "mm2": ("mm2",), "USD/s": ("USD/h", "USD/s"), "": ("",),
-    "Hz": ("GHz", "MHz", "Hz"),
+    "Hz": ("GHz", "MHz", "Hz"), "J": ("pJ", "J"),
 }  # fmt: skip
 
 
@@ -72,6 +73,8 @@ def _mapping(machine: Machine) -> dict[str, Any]:
         data["kernels"] = section(machine.kernels)
     if machine.packed is not None:
         data["packed"] = _packed(machine.packed)
+    if machine.stationary is not None:
+        data["arrays"] = _arrays(machine.stationary)
     if machine.system:
         data["system"] = machine.system
     power = {"tdp": machine.tdp_w, "idle": machine.idle_w}
@@ -97,6 +100,15 @@ def _transport(transport: Transport) -> dict[str, Any]:
     known = {name: value for name in units_of if math.isfinite(value := getattr(transport, name))}
     numbers = {n.removesuffix("_s"): _number(v, units_of[n], f"fabric.{n}") for n, v in known.items()}
     return {"library": transport.library, "algorithm": transport.algorithm} | numbers | {"stack": transport.stack}
+
+
+def _arrays(held: Stationary) -> dict[str, Any]:
+    return {
+        "weights": _number(held.weights, "", "arrays.weights"),
+        "passing": _number(held.pass_s, "s", "arrays.passing"),
+        "latency": _number(held.latency_s, "s", "arrays.latency"),
+        "per_weight": _number(held.j_per_weight, "J", "arrays.per_weight"),
+    }
 
 
 def _packed(packed: Packed) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from dovetail.core.quantity import Kind
 from dovetail.hardware.fabric import Level, Transport
 from dovetail.hardware.kernels import Kernels
 from dovetail.hardware.packed import Packed
+from dovetail.hardware.stationary import Stationary
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +126,8 @@ class Machine(ByContent):
         Constants of the kernels that cut work into tiles for its cores; None where operators are priced by a roofline.
     packed : Packed or None
         Constants of kernels that leave integer weights packed where the stack unpacks; None where there are none.
+    stationary : Stationary or None
+        Arrays that hold weights and multiply with them in place; None where weights come from memory.
     fabric : tuple of Transport
         Constants of the communication libraries on this chip; empty for bandwidth alone.
     chip, unit : str, int
@@ -178,6 +181,7 @@ class Machine(ByContent):
     system: str = ""
     system_w: Number = float("nan")
     host_link: Number = 0.0
+    stationary: Stationary | None = None
 
     @property
     def label(self) -> str:

@@ -139,6 +139,15 @@ class PackedSection(_Section):
     products: Annotated[dict[str, PackedProductSection], AfterValidator(_every_kernel)]
 
 
+class ArraysSection(_Section):
+    """Arrays that multiply with the weights they hold (`dovetail.hardware.stationary`)."""
+
+    weights: Count
+    passing: Seconds
+    latency: Seconds
+    per_weight: Annotated[float, positive("J")]
+
+
 class StackSection(_Section):
     """A stack by name, with what this machine does differently."""
 
@@ -191,6 +200,7 @@ class MachineFile(_Section):
     system: str | None = None
     kernels: Annotated[dict[str, dict[str, dict[str, Any]]], AfterValidator(_kernels)] | None = None
     packed: PackedSection | None = None
+    arrays: ArraysSection | None = None
     power: PowerSection
     energy: EnergySection | None = None
     price: PriceSection | None = None

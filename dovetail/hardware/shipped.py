@@ -20,6 +20,7 @@ DIMENSIONS: dict[str, str] = {
     "energy.per_flop.*": "J/flop", "energy.per_byte": "J/byte", "price.rent": "USD/s", "efficiency.*": "",
     "fabric.launch": "s", "fabric.hop": "s", "fabric.reached": "", "fabric.own": "", "fabric.fill": "",
     "fabric.most": "byte", "system_power": "W",
+    "arrays.weights": "", "arrays.passing": "s", "arrays.latency": "s", "arrays.per_weight": "J",
     "packed.launch": "s", "packed.rows": "", "packed.bandwidth": "byte/s",
     **{f"packed.products.{name}.{field}": unit for name in KERNELS for field, unit in {
         "weight": "s", "peak": "flop/s"}.items()},

@@ -112,8 +112,6 @@ def map_(
     out: Out = None,
 ) -> None:
     """Say which operators go to arrays and which stay digital: arrays, time, energy, writing, endurance."""
-    import yaml
-
     from dovetail.app.crossbar_screen import map_screen
     from dovetail.core.files import write_text
     from dovetail.design.crossbar import map_model
@@ -121,7 +119,7 @@ def map_(
     setup = _setup("saturating", adc_bits, cell_bits, encoding, array, input_bits, "", 0)
     found = map_model(model, setup, code_bits, adc=adc_model, beside=beside, context=context)
     if machine is not None:
-        write_text(machine, yaml.safe_dump(found["machine"], sort_keys=False, width=120))
+        write_text(machine, found["machine"])
     emit(Answer("crossbar map", found, lambda: map_screen(found, quiet, machine)), as_json=json, quiet=quiet, out=out)
 
 
