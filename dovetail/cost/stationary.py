@@ -39,6 +39,11 @@ def _matrices(graph: Graph) -> Iterator[tuple[Weight, int]]:
     return ((weight, len(layers) or 1) for weight, layers in graph.weights() if weight.name in products)
 
 
+def vectors(operator: Linear) -> Number:
+    """Vectors that pass one matrix after the other."""
+    return np.maximum(operator.m / np.maximum(operator.active, 1), 1.0) if operator.experts > 1 else operator.m
+
+
 def with_arrays(operator: Operator, share: Number, machine: Machine, rest: OperatorCost) -> OperatorCost:
     """The cost of a product of which arrays hold a `share` of the weights; `rest` is what all of it takes without.
 
@@ -47,7 +52,7 @@ def with_arrays(operator: Operator, share: Number, machine: Machine, rest: Opera
     held = machine.stationary
     if held is None or not isinstance(operator, Linear) or not in_arrays(operator):
         return rest
-    rows = np.maximum(operator.m / np.maximum(operator.active, 1), 1.0) if operator.experts > 1 else operator.m
+    rows = vectors(operator)
     time = (held.latency_s + (rows - 1) * held.pass_s) * operator.repeat
     used = operator.m * operator.n * operator.k * operator.repeat
     energy = used * held.j_per_weight + time * machine.idle_w
@@ -56,5 +61,5 @@ def with_arrays(operator: Operator, share: Number, machine: Machine, rest: Opera
     kept = {name: getattr(rest, name) * left for name in names}
     return replace(
         rest, **kept, compute_s=rest.compute_s * left + time * share, time_s=rest.time_s * left + time * share,
-        energy_j=rest.energy_j * left + energy * share, model="arrays",
+        energy_j=rest.energy_j * left + energy * share, model="roofline",
     )  # fmt: skip

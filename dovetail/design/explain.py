@@ -12,6 +12,7 @@ from dovetail.core.quantity import Quantity, exact, weakest
 from dovetail.cost import GraphCost, OperatorCost
 from dovetail.cost.memory import cache_bytes
 from dovetail.cost.packed import executed
+from dovetail.cost.stationary import in_arrays, vectors
 from dovetail.cost.traffic import resident_bytes
 from dovetail.cost.transfer import REACHED, START_S
 from dovetail.design.estimate import Estimate
@@ -19,7 +20,8 @@ from dovetail.design.kernel_tree import HOW, constants, facts
 from dovetail.design.link_tree import link_parts
 from dovetail.hardware.energy import ATTENTION_SHARE
 from dovetail.hardware.machine import Machine
-from dovetail.model.graph import Collective, Graph, Operator
+from dovetail.hardware.stationary import Stationary
+from dovetail.model.graph import Collective, Graph, Linear, Operator
 from dovetail.model.host_transfer import HostTransfer
 
 
@@ -132,9 +134,11 @@ def _operator(estimate: Estimate, operator: Operator, cost: OperatorCost) -> Qua
     """All repetitions of one operator; the formula names the parts that are there."""
     if isinstance(operator, HostTransfer):
         return _stream(estimate, operator, cost)
+    machine = estimate.machine
+    if machine.stationary is not None and isinstance(operator, Linear) and in_arrays(operator):
+        return _in_arrays(estimate, operator, cost, machine.stationary)
     if cost.model != "roofline":
         return _by_kernel(estimate, cost)
-    machine = estimate.machine
     overlap = float(machine.efficiency.overlap)
     parts = [("compute", _compute(estimate, cost)), ("memory", _moved(estimate, cost))]
     formula = "max(compute, memory)"
@@ -153,6 +157,21 @@ def _operator(estimate: Estimate, operator: Operator, cost: OperatorCost) -> Qua
     launch = _constant(machine, "stack.launch", float(machine.stack.launch_s), "s")
     parts.append(("launch", launch))
     formula += f" + {cost.repeat} x launch; bound by {cost.bound}"
+    return _seconds(estimate, cost.time_s, formula, *parts)
+
+
+def _in_arrays(estimate: Estimate, operator: Linear, cost: OperatorCost, held: Stationary) -> Quantity:
+    """A product whose matrix stands in arrays."""
+    machine = estimate.machine
+    parts: tuple[tuple[str, Quantity], ...] = (
+        ("vectors", exact(float(vectors(operator)), "", "modelled", "shapes of the graph")),
+        ("latency", _constant(machine, "arrays.latency", float(held.latency_s), "s")),
+        ("pass", _constant(machine, "arrays.passing", float(held.pass_s), "s")),
+    )
+    formula = f"{cost.repeat} x (latency + (vectors - 1) x pass)"
+    if float(cost.memory_s):
+        parts += (("what arrays do not hold", _moved(estimate, cost)),)
+        formula = f"share in arrays x {formula} + the rest from memory"
     return _seconds(estimate, cost.time_s, formula, *parts)
 
 

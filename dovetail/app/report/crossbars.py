@@ -35,7 +35,7 @@ def _sums(found: Found, row: Found) -> Columns:
     return Columns(
         f"Slice {row['slice']}: bits that the largest sum of each bitline needs", "bits", "bitlines", "",
         [Column(str(bits), {"bitlines": float(counts[bits])}) for bits in range(max(last, own or 0) + 1)],
-        None if own is None else own + 1, f"the ADC's {own} bits",
+        None if own is None else own + 1, f"what a {own}-bit ADC holds",
     )  # fmt: skip
 
 

@@ -58,7 +58,7 @@ class Crossbar:
         sources = {path: kept for path, kept in chip.sources.items() if not path.startswith(("area", "process"))}
         return replace(
             chip, name=self.name, title=f"{note}, beside {chip.title}", kind="crossbar", stationary=held,
-            stack=replace(chip.stack, launch_s=0.0, step_s=0.0), area_mm2=self.area_mm2, kernels=None, packed=None,
+            stack=replace(chip.stack, launch_s=0.0, step_s=0.0), area_mm2=self.area_mm2, packed=None,
             process_nm=float("nan"), usd_per_hour=float("nan"), engines=(), system="", levels=(), fabric=(), link=0.0,
             tdp_w=chip.tdp_w + self.joules / self.pass_s + self.idle_w, idle_w=chip.idle_w + self.idle_w,
             sources=sources | {

@@ -1,0 +1,76 @@
+"""``dovetail crossbar``: screens, JSON, reports, and bad input in one sentence."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from dovetail.app.cli import main
+
+
+@pytest.fixture
+def text(tmp_path: Path) -> Path:
+    path = tmp_path / "text.txt"
+    path.write_text("import os\n\n\ndef path(name):\n    return os.path.join('a', name)\n" * 6)
+    return path
+
+
+def test_sim_keeps_a_report(text: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out"
+    arguments = ["crossbar", "sim", "embedded", "--text", str(text), "--tokens", "24", "--adc-bits", "7,7,7,6"]
+    assert main([*arguments, "--sweep", "6", "--json", "--out", str(out)]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["adc_bits"] == [7, 7, 7, 6]
+    page = (out / "report.html").read_text()
+    for title in ("Cells that hold a digit", "Slice 3: bits", "what a 6-bit ADC holds", "Perplexity against ADC bits",
+                  "Energy of a token by model"):  # fmt: skip
+        assert title in page, title
+
+
+def test_sim_screen_names_the_adc_model(text: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["crossbar", "sim", "embedded", "--text", str(text), "--tokens", "24", "--adc", "ideal"]
+    assert main([*arguments, "--array", "512x64", "--device", "program_sigma=0.05", "--adc-model", "murmann"]) == 0
+    shown = capsys.readouterr().out
+    assert "murmann, flash below 4 bits" in shown
+    assert "ideal" in shown
+    assert "arrays have more rows than some layers have inputs" in shown
+    assert all(len(line) <= 100 for line in shown.splitlines())
+
+
+def test_map_writes_a_machine(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "arrays.yaml"
+    assert main(["crossbar", "map", "Qwen/Qwen3-8B", "--machine", str(file), "--out", str(tmp_path / "kept")]) == 0
+    shown = capsys.readouterr().out
+    assert "bottleneck  the digital chip" in shown
+    assert "keys and values would take" in shown
+    assert "Time of a token" in (tmp_path / "kept" / "report.html").read_text()
+    assert main(["explain", "tpot", "Qwen/Qwen3-8B", "--on", str(file)]) == 0
+    assert "vectors - 1) x pass" in capsys.readouterr().out.replace("\n", " ").replace("  ", " ")
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--adc-bits", "20"], "an ADC of 20 bits"),
+        (["--adc-bits", "0"], "an ADC of 0 bits"),
+        (["--adc-bits", "five"], "no whole number"),
+        (["--adc-bits", "5,5"], "2 numbers of bits, 4 slices"),
+        (["--adc", "saturate"], "saturating"),
+        (["--array", "128"], "rows x columns"),
+        (["--array", "8192x128"], "an array of 8192 rows"),
+        (["--device", "on_off=-1"], "on/off ratio of -1"),
+        (["--device", "onoff=1"], "on_off"),
+        (["--device", "wire=thin"], "no number"),
+        (["--cell-bits", "3"], "no cell of 3 bits"),
+        (["--encoding", "plain"], "unknown encoding"),
+        (["--scale", "column"], "no scale per"),
+        (["--adc-model", "cdac"], "no ADC model"),
+    ],
+)
+def test_bad_input_is_one_sentence(
+    options: list[str], words: str, text: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["crossbar", "sim", "embedded", "--text", str(text), "--tokens", "8", *options]) == 2
+    shown = capsys.readouterr().err
+    assert words in shown
+    assert "Traceback" not in shown
