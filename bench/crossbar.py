@@ -17,6 +17,7 @@ Each part is kept in .bench/crossbar.json when it ends; a second run prints it f
 from __future__ import annotations
 
 import argparse
+import gzip
 import json
 import os
 import time
@@ -39,6 +40,8 @@ from dovetail.crossbar.folded import lossless
 from dovetail.crossbar.inputs import Inputs
 from dovetail.crossbar.kernels.library import find
 from dovetail.crossbar.layer import Layer, Setup, write
+from dovetail.crossbar.network import on_crossbars
+from dovetail.crossbar.repair import repaired
 from dovetail.hardware.adc import MODELS
 
 KEPT = Path(__file__).parents[1] / ".bench" / "crossbar.json"
@@ -180,11 +183,88 @@ def adc() -> list[list[str]]:
     for model in MODELS.values():
         energy = model.energy_j(np.arange(13))
         saved = [4 * energy[8] / energy[list(bits)].sum() for bits in ((5, 5, 5, 4), (3, 3, 3, 1))]
-        rows.append([model.title, *(f"{energy[b] * 1e12:.3f} pJ" for b in (8, 5, 4, 3, 1)), *(f"{s:.2f}x" for s in saved)])
+        rows.append(
+            [model.title, *(f"{energy[b] * 1e12:.3f} pJ" for b in (8, 5, 4, 3, 1)), *(f"{s:.2f}x" for s in saved)]
+        )
     return rows
 
 
-PARTS: dict[str, Callable[[], list[list[str]]]] = {"simulator": simulator, "slices": slices, "adc": adc}
+def device() -> list[list[str]]:
+    """Accuracy of one net on ten chips, as written and repaired."""
+    import torch
+
+    torch.manual_seed(0)
+    (x, y), (test_x, test_y), name = digits()
+    net = trained(x, y)
+    rows = [[f"{name}, test of {len(test_y):,}", "accuracy", "as written", "repaired", "lost", "recovered", "asked"]]
+    cases = {
+        "1 % stuck": Device(stuck_low=0.005, stuck_high=0.005), "variation 10 %": Device(program_sigma=0.1),
+        "1 % stuck, variation 10 %": Device(stuck_low=0.005, stuck_high=0.005, program_sigma=0.1),
+        "5 % stuck, variation 20 %": Device(stuck_low=0.025, stuck_high=0.025, program_sigma=0.2),
+    }  # fmt: skip
+    adc = Adc("saturating", 9)
+    whole = accuracy(net, test_x, test_y, Setup(adc=adc), None)
+    for words, made in cases.items():
+        found = np.array([[accuracy(net, test_x, test_y, Setup(adc=adc, device=made, seed=100 * seed), change)
+                           for change in (None, repaired)] for seed in range(10)])  # fmt: skip
+        lost, left = whole - found.mean(axis=0)
+        share = "–" if lost < 2e-4 else f"{1 - left / lost:.0%}"
+        both = (f"{m:.2%} ± {s:.2%}" for m, s in zip(found.mean(axis=0), found.std(axis=0, ddof=1)))
+        rows.append([words, f"{whole:.2%}", *both, f"{lost * 100:.2f}, {left * 100:.2f} points", share, "70%"])
+    return rows
+
+
+def digits() -> tuple[tuple[Any, Any], tuple[Any, Any], str]:
+    """10,000 digits to train on and others to judge by, as (pixels from 0 to 1, label)."""
+    import torch
+
+    folder = DATA / "corpora" / "mnist"
+    if folder.is_dir():
+
+        def read(name: str, skip: int) -> Any:
+            return np.frombuffer(gzip.decompress((folder / name).read_bytes()), np.uint8, offset=skip)
+
+        def both(part: str, count: int) -> tuple[Any, Any]:
+            x = read(f"{part}-images-idx3-ubyte.gz", 16).reshape(-1, 784)[:count]
+            y = read(f"{part}-labels-idx1-ubyte.gz", 8)[:count]
+            return torch.from_numpy(x.astype(np.float32) / 255), torch.from_numpy(y.astype(np.int64))
+
+        return both("train", 10_000), both("t10k", 2_000), "MNIST, 784-80-10"
+    from sklearn.datasets import load_digits
+
+    data = load_digits()
+    x, y = torch.tensor(data.data / 16, dtype=torch.float32), torch.tensor(data.target)
+    return (x[:1200], y[:1200]), (x[1200:], y[1200:]), "scikit-learn digits, 64-80-10"
+
+
+def trained(x: Any, y: Any) -> Any:
+    """A net of one hidden layer, 20 epochs of Adam."""
+    import torch
+
+    net = torch.nn.Sequential(torch.nn.Linear(x.shape[1], 80), torch.nn.ReLU(), torch.nn.Linear(80, 10))
+    optimiser = torch.optim.Adam(net.parameters(), 1e-3, weight_decay=1e-5)
+    for _ in range(20):
+        for batch in torch.randperm(len(x)).split(100):
+            optimiser.zero_grad()
+            torch.nn.functional.cross_entropy(net(x[batch]), y[batch]).backward()
+            optimiser.step()
+    return net.eval()
+
+
+def accuracy(net: Any, x: Any, y: Any, setup: Setup, change: Callable[[Layer], Layer] | None) -> float:
+    import torch
+
+    written = {} if change is None else {"change": lambda name, layer: change(layer)}
+    with torch.inference_mode(), on_crossbars(net, setup, unsigned=["*"], **written):
+        return float((net(x).argmax(dim=1) == y).float().mean())
+
+
+PARTS: dict[str, Callable[[], list[list[str]]]] = {
+    "simulator": simulator,
+    "slices": slices,
+    "adc": adc,
+    "device": device,
+}
 
 if __name__ == "__main__":
     main()

@@ -11,7 +11,7 @@ from dovetail.crossbar.adc import Adc, Converters
 from dovetail.crossbar.cells import Cells, Digits
 from dovetail.crossbar.codes import Codes
 from dovetail.crossbar.columns import Arrays, SliceStatistics, digit_statistics
-from dovetail.crossbar.conductance import programmed
+from dovetail.crossbar.conductance import chips, programmed
 from dovetail.crossbar.device import Device
 from dovetail.crossbar.inputs import Inputs
 
@@ -94,5 +94,6 @@ def write(codes: Codes, setup: Setup | None = None) -> Layer:
     found = digit_statistics(digits, starts)
     heights = np.diff(np.append(starts, codes.shape[1]))
     converters = setup.adc.converters(found.highest.shape, heights * setup.cells.levels, setup.cells.signed)
-    conductance, offset = programmed(digits, starts, setup.cells, setup.arrays, setup.device, setup.seed)
+    made = chips(digits.shape, setup.cells, setup.device, setup.seed) if setup.device.static else ()
+    conductance, offset = programmed(digits, starts, setup.arrays, made) if made else (None, 0.0)
     return Layer(codes, setup, digits, starts, found, converters, conductance, offset)
