@@ -40,7 +40,7 @@ bench: $(BENCH)
 setup: $(DEV)
 
 clean:
-	rm -rf .venv .make out build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis dovetail/runtime/kernels/_build
+	rm -rf .venv .make out build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis dovetail/runtime/kernels/_build dovetail/crossbar/kernels/_build
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # .venv/.unfinished says that an installation was interrupted, .venv/.folder where it was made: if not here, start again.

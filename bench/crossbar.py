@@ -224,12 +224,12 @@ def digits() -> tuple[tuple[Any, Any], tuple[Any, Any], str]:
         def read(name: str, skip: int) -> Any:
             return np.frombuffer(gzip.decompress((folder / name).read_bytes()), np.uint8, offset=skip)
 
-        def both(part: str, count: int) -> tuple[Any, Any]:
-            x = read(f"{part}-images-idx3-ubyte.gz", 16).reshape(-1, 784)[:count]
-            y = read(f"{part}-labels-idx1-ubyte.gz", 8)[:count]
+        def both(part: str, some: slice) -> tuple[Any, Any]:
+            x = read(f"{part}-images-idx3-ubyte.gz", 16).reshape(-1, 784)[some]
+            y = read(f"{part}-labels-idx1-ubyte.gz", 8)[some]
             return torch.from_numpy(x.astype(np.float32) / 255), torch.from_numpy(y.astype(np.int64))
 
-        return both("train", 10_000), both("t10k", 2_000), "MNIST, 784-80-10"
+        return both("train", slice(10_000)), both("t10k", slice(None, None, 5)), "MNIST, 784-80-10"
     from sklearn.datasets import load_digits
 
     data = load_digits()

@@ -20,6 +20,7 @@ from dovetail.crossbar.mapping import Mapping as OnCrossbars
 from dovetail.crossbar.mapping import map_graph
 from dovetail.crossbar.network import Placed, digital, on_crossbars
 from dovetail.crossbar.plan import choices, planned, within
+from dovetail.crossbar.repair import repaired
 from dovetail.design.quality import CONTEXT, check_text, quality_text
 from dovetail.design.resolve import as_machine, as_model, weights_of
 from dovetail.hardware.adc import MODELS, adc_model
@@ -54,6 +55,8 @@ class Simulation:
         Relative growth of perplexity that planned converters may cost; None: no plan.
     leave : tuple of str
         Globs of modules that stay digital.
+    repair : bool
+        Write slice by slice, around what each chip's cells turned out to be.
     """
 
     setup: Setup = field(default_factory=Setup)
@@ -64,6 +67,7 @@ class Simulation:
     sweep: tuple[int, ...] = ()
     budget: float | None = None
     leave: tuple[str, ...] = ()
+    repair: bool = False
 
 
 def simulate(model: Model | str, asked: Simulation | None = None, report: Report = lambda line: None) -> dict[str, Any]:
@@ -124,12 +128,17 @@ def as_perplexity(found: Quality, label: str) -> Quantity:
 def _calibrating(
     asked: Simulation, loaded: Loaded, words: Sequence[str], report: Report
 ) -> Callable[[str, Layer], Layer]:  # fmt: skip
-    """What gives layers their converters: as written, or calibrated on inputs of the end of the text."""
+    """What a written layer becomes: repaired, its converters calibrated on the end of the text, or neither."""
+    mended = repaired if asked.repair else _as_written
     if asked.setup.adc.kind != "calibrated":
-        return lambda name, layer: layer
+        return lambda name, layer: mended(layer)
     report("looking at the sums of bitlines")
     samples = _samples(loaded, words, asked)
-    return lambda name, layer: calibrated(layer, samples[name])
+    return lambda name, layer: calibrated(mended(layer), samples[name])
+
+
+def _as_written(layer: Layer) -> Layer:
+    return layer
 
 
 def _samples(loaded: Loaded, words: Sequence[str], asked: Simulation) -> dict[str, Any]:
@@ -163,7 +172,10 @@ def _planned(
     report("planning converters")
     samples, held = _samples(loaded, words, asked), [text[-len(text) // 4 :] for text in words]
     wide = replace(asked.setup, adc=Adc("saturating", 9))
-    with on_crossbars(loaded.model, wide, asked.grid, leave=asked.leave) as placed:
+    mended = repaired if asked.repair else _as_written
+    with on_crossbars(
+        loaded.model, wide, asked.grid, leave=asked.leave, change=lambda name, layer: mended(layer)
+    ) as placed:
         offered = [choices(each.layer, samples[each.name], model) for each in placed]
         layers, limit = [each.layer for each in placed], measure(loaded, held, 512).perplexity * (1 + asked.budget)
 

@@ -58,6 +58,8 @@ def test_noise_and_defects_cost_quality(text: Path) -> None:
     found = simulate("embedded", Simulation(broken, text=text, leave=("lm_head",), **SHORT))
     assert found["ratio"] > 1.2
     assert found["layers"] == 28
+    mended = simulate("embedded", Simulation(broken, text=text, leave=("lm_head",), repair=True, **SHORT))
+    assert abs(mended["ratio"] - 1) < 0.3 * abs(found["ratio"] - 1)
 
 
 @pytest.mark.parametrize("encoding", ["differential", "offset", "sign-magnitude"])

@@ -69,6 +69,9 @@ def sim(
         typer.Option(metavar="X", help="Plan each converter's bits: perplexity may grow by 0.01.", min=0.0),
     ] = None,
     adc_model: AdcModelName = "isaac_cdac",
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Write around stuck cells and spread, slice by slice.")
+    ] = False,
     leave: Annotated[
         list[str] | None, typer.Option(metavar="GLOB", help="Layers that stay digital; repeatable.")
     ] = None,
@@ -85,7 +88,7 @@ def sim(
     asked = Simulation(
         _setup(adc, adc_bits, cell_bits, encoding, array, input_bits, device, seed),
         FixedPoint(code_bits, per, _whole(group or "128", "scale")), adc_model, text, tokens,
-        tuple(_whole(each, "sweep") for each in sweep.split(",") if each), budget, tuple(leave or ()),
+        tuple(_whole(each, "sweep") for each in sweep.split(",") if each), budget, tuple(leave or ()), repair,
     )  # fmt: skip
     found = simulate(model, asked, lambda words: progress(words, quiet=quiet or json))
     inputs = [text] if text is not None else []
