@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import TypeGuard
 
 import numpy as np
 
@@ -163,12 +164,11 @@ def map_graph(
     return Mapping(placed, tuple(_digital(rest, found)), writing, adc.title, chip.label, context)
 
 
-def _mapped(operator: Operator) -> bool:
+def _mapped(operator: Operator) -> TypeGuard[Linear]:
     return isinstance(operator, Linear) and any(weight.linear for weight in operator.weights)
 
 
-def _on_arrays(operator: Operator, setup: Setup, code_bits: int, adc: AdcModel, parts: Parts) -> OnArrays:
-    assert isinstance(operator, Linear)
+def _on_arrays(operator: Linear, setup: Setup, code_bits: int, adc: AdcModel, parts: Parts) -> OnArrays:
     matrices = [weight for weight in operator.weights if weight.linear]
     costs, arrays, weights = [], 0, 0.0
     for weight in matrices:

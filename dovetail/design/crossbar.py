@@ -102,7 +102,7 @@ def simulate(model: Model | str, asked: Simulation | None = None, report: Report
         "ratio": after.perplexity / before.perplexity, **facts, **_priced(costs, asked.adc_model),
         "stays_digital": [{"module": kind, "count": count} for kind, count in digital(loaded.model).items()],
         "by_bits": [_at_bits(loaded, words, asked, bits, before, report) for bits in asked.sweep],
-        "plan": None if asked.budget is None else _planned(loaded, words, asked, before, report),
+        "plan": None if asked.budget is None else _planned(loaded, words, asked, asked.budget, before, report),
     }  # fmt: skip
 
 
@@ -164,10 +164,9 @@ def _at_bits(
 
 
 def _planned(
-    loaded: Loaded, words: Sequence[str], asked: Simulation, before: Quality, report: Report
+    loaded: Loaded, words: Sequence[str], asked: Simulation, budget: float, before: Quality, report: Report
 ) -> dict[str, Any]:  # fmt: skip
     """Converters of as few bits as a budget of perplexity allows; the budget is met on text that is not scored."""
-    assert asked.budget is not None
     model = adc_model(asked.adc_model)
     report("planning converters")
     samples, held = _samples(loaded, words, asked), [text[-len(text) // 4 :] for text in words]
@@ -177,7 +176,7 @@ def _planned(
         loaded.model, wide, asked.grid, leave=asked.leave, change=lambda name, layer: mended(layer)
     ) as placed:
         offered = [choices(each.layer, samples[each.name], model) for each in placed]
-        layers, limit = [each.layer for each in placed], measure(loaded, held, 512).perplexity * (1 + asked.budget)
+        layers, limit = [each.layer for each in placed], measure(loaded, held, 512).perplexity * (1 + budget)
 
         def apply(bits: Sequence[Any]) -> None:
             for each, layer, offer, chosen in zip(placed, layers, offered, bits):
@@ -194,7 +193,7 @@ def _planned(
         bits = np.stack([_bits_of_slices(each.layer) for each in placed])
     eight = plan_of_eight(offered)
     return {
-        "perplexity": found.perplexity, "ratio": found.perplexity / before.perplexity, "budget": asked.budget,
+        "perplexity": found.perplexity, "ratio": found.perplexity / before.perplexity, "budget": budget,
         "mean_bits": bits.mean(axis=0).tolist(), "adc_energy_j": {n: costs[n].energy_j["adc"] for n in MODELS},
         "saves_against_8_bits": eight / max(best.energy_j, 1e-300),
     }  # fmt: skip
