@@ -10,7 +10,7 @@ from dovetail.app.question import Question
 from dovetail.app.table import table
 from dovetail.design.speculation import Speculation
 from dovetail.search import Candidate, Result
-from dovetail.search.metrics import METRICS
+from dovetail.search.metrics import find, is_parameter
 
 MOST_ROWS, MOST_COLUMNS = 12, 8
 
@@ -27,7 +27,10 @@ def search_screen(found: Result, quiet: bool, guessed: tuple[Candidate, Speculat
         return
     print(f"picked by   {found.rule}" + "".join(f", {c}" for c in found.constraints))
     counts = f"{found.points:,} points, {found.evaluated:,} evaluated, {found.feasible:,} feasible"
-    print(f"searched    {counts}; exact front of {len(found.front):,}")
+    kind = "exact front" if found.method.startswith("exact") else "front"
+    print(f"searched    {counts}; {kind} of {len(found.front):,}")
+    for what, points in sorted(found.pruned, key=lambda p: -p[1])[:4]:
+        print(folded(f"pruned      {points:,}: {what}"))
     for what, points in sorted(found.infeasible.items(), key=lambda p: -p[1])[:4]:
         print(f"infeasible  {points:,} by {what}")
     for note in found.notes:
@@ -39,12 +42,16 @@ def search_screen(found: Result, quiet: bool, guessed: tuple[Candidate, Speculat
     if best:
         kinds = ", ".join(f"{o.metric} {best.label.kinds.get(o.metric, 'modelled')}" for o in found.objectives)
         print(folded(f"confidence  {kinds}"))
-        print(command(_next(best)))
+        if not any(is_parameter(name) for name in best.point):
+            print(command(_next(best)))
 
 
 def _front(found: Result) -> None:
     drawn = found.front[:MOST_ROWS]
-    names = [name for name in ("model", "recipe", "machine", "batch", "prompt", "output") if _varies(name, found.front)]
+    free = dict.fromkeys(name for c in found.front for name in c.point if is_parameter(name))
+    known = ("model", "recipe", "machine", "tp", "batch", "prompt", "output", *free)
+    names = [name for name in known if _varies(name, found.front)]
+    names = names[: MOST_COLUMNS - len(found.objectives)]
     columns = [*names, *(o.metric for o in found.objectives)][:MOST_COLUMNS]
     shown = f"the first {len(drawn)} of {len(found.front):,}" if len(found.front) > len(drawn) else "all of it"
     table(columns, [[_cell(c, name) for name in columns] for c in drawn], f"Pareto front ({shown})")
@@ -55,13 +62,16 @@ def _varies(name: str, front: Sequence[Candidate]) -> bool:
 
 
 def _cell(candidate: Candidate, name: str) -> str:
-    if name in ("model", "recipe", "machine"):
+    if name in ("model", "recipe", "machine", "tp"):
         return str(getattr(candidate.structure, name))
-    return f"{float(candidate[name]):g}" if name in candidate.point else _shown(candidate, name)
+    if is_parameter(name) and name not in candidate.point:
+        return "–"
+    plain = name in candidate.point and not is_parameter(name)
+    return f"{float(candidate[name]):g}" if plain else _shown(candidate, name)
 
 
 def _shown(candidate: Candidate, metric: str) -> str:
-    return METRICS[metric].show(float(candidate[metric]))
+    return find(metric).show(float(candidate[metric]))
 
 
 def _next(best: Candidate) -> list[str]:

@@ -112,7 +112,7 @@ def product_entry(operator: Linear, dtype: str, machine: Machine) -> str:
 
 def _product(operator: Linear, work: Traffic, machine: Machine, known: _Known, alone: bool) -> OperatorCost:
     widths = Widths(DTYPE_BYTES[work.dtype], _weight_bytes(operator, machine), _result_bytes(operator, work.dtype))
-    single = np.ndim(operator.n) == np.ndim(operator.k) == 0
+    single = np.ndim(operator.n) == np.ndim(operator.k) == 0 and not _of_many(machine)
     rows, back = _distinct(operator.m) if single else (operator.m, None)
     found = gemm_cost(
         rows, operator.n, operator.k, chip_facts(machine, work.dtype), known.constants, widths, alone=alone
@@ -121,6 +121,14 @@ def _product(operator: Linear, work: Traffic, machine: Machine, known: _Known, a
         columns = (np.broadcast_to(getattr(found, name), rows.shape) for name in GemmCost.__slots__)
         found = GemmCost(*(column[back] for column in columns))
     return _cost(operator, work, machine, known.model, found, found.bytes)
+
+
+def _of_many(machine: Machine) -> bool:
+    """Whether the numbers of the machine are columns of design points."""
+    memory = machine.memory
+    return any(np.ndim(n) for n in (machine.cores, machine.clock_hz, memory.bandwidth, *machine.peak.values())) or any(
+        np.ndim(n) for cache in machine.caches for n in (cache.capacity, cache.bandwidth)
+    )
 
 
 def _distinct(rows: Number) -> tuple[Number, np.ndarray | None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -110,15 +111,22 @@ def metrics(model: Model, machine: Machine, recipe: Recipe, plan: Plan, work: Wo
     )  # fmt: skip
 
 
-def table(model: Model, machine: Machine, recipe: Recipe, plan: Plan, work: Workload) -> dict[str, np.ndarray]:
-    """Every metric as a flat column, shape (points,), evaluated block by block; `work` may hold millions of points."""
+def table(
+    model: Model, machine: Machine | Callable[[slice], Machine], recipe: Recipe, plan: Plan, work: Workload
+) -> dict[str, np.ndarray]:
+    """Every metric as a flat column, shape (points,), evaluated block by block; `work` may hold millions of points.
+
+    `machine` is one for all points, or gives that of some of them, its numbers columns as the workload's are.
+    """
     columns = {name: np.ravel(column) for name, column in work.columns().items()}
-    points, plan = columns["batch"].size, replace(plan, tp=plan.ways(machine, model))
+    points = columns["batch"].size
     out: dict[str, np.ndarray] = {}
     for start in range(0, points, BLOCK):
         rows: dict[str, Any] = {name: column[start : start + BLOCK] for name, column in columns.items()}
         part = replace(work, **rows)
-        found = metrics(model, machine, recipe, plan, part, steps(model, machine, recipe, plan, part, detail=False))
+        chip = machine(slice(start, start + BLOCK)) if callable(machine) else machine
+        plan = replace(plan, tp=plan.ways(chip, model))
+        found = metrics(model, chip, recipe, plan, part, steps(model, chip, recipe, plan, part, detail=False))
         for name, value in flat(found).items():
             if name not in out:
                 out[name] = np.empty(points, dtype=np.asarray(value).dtype)

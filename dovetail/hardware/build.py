@@ -96,7 +96,7 @@ def build(file: Mapping[str, Any]) -> Machine:
         memory=MemoryLevel(memory.get("type", "memory"), memory["capacity"], memory["bandwidth"]),
         caches=tuple(MemoryLevel(c["name"], c["capacity"], c["bandwidth"]) for c in file.get("caches", ())),
         link=file.get("link") or 0.0, tdp_w=file["power"]["tdp"], **energies,
-        usd_per_hour=price["rent"] * 3600 if price else NAN,
+        usd_per_hour=price["rent"] * 3600 if price else NAN, price_usd=(price or {}).get("buy") or NAN,
         area_mm2=file.get("area") or NAN, process_nm=round(file["process"] * 1e9, 6) if file.get("process") else NAN,
         efficiency=Efficiency(**file.get("efficiency", {})), stack=stack, engines=tuple(file.get("engines", ())),
         sources=stack_sources | energy_sources | guessed | fabric_source | kernels_source | level_sources(home)

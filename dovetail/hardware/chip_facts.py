@@ -29,5 +29,6 @@ def chip_facts(machine: Machine, dtype: str) -> ChipFacts:
     cache = machine.caches[0] if machine.caches else MemoryLevel("none", 0.0, memory.bandwidth)
     clock = np.where(np.isnan(machine.clock_hz), TYPICAL_CLOCK_HZ, machine.clock_hz)[()]
     sixteen = machine.peak.get("bf16", machine.peak.get("fp16", peak))
-    cores = machine.cores or np.maximum(1.0, np.round(sixteen / (TYPICAL_FLOPS_PER_CLOCK * clock)))
+    known = np.any(machine.cores)
+    cores = machine.cores if known else np.maximum(1.0, np.round(sixteen / (TYPICAL_FLOPS_PER_CLOCK * clock)))
     return ChipFacts(peak, memory.bandwidth, cache.capacity, cache.bandwidth, cores, clock)

@@ -82,7 +82,9 @@ def _mapping(machine: Machine) -> dict[str, Any]:
     flop = {dtype: _number(value, "J/flop", f"energy.per_flop.{dtype}") for dtype, value in machine.j_per_flop.items()}
     data["energy"] = {"per_flop": flop, "per_byte": _number(machine.j_per_byte, "J/byte", "energy.per_byte")}
     if _known(machine.usd_per_hour):
-        data["price"] = {"rent": f"{machine.usd_per_hour!r} USD/h"}
+        data["price"] = {"rent": f"{float(machine.usd_per_hour)!r} USD/h"}
+        if _known(machine.price_usd):
+            data["price"]["buy"] = f"{float(machine.price_usd)!r} USD"
     efficiency = ((field.name, getattr(machine.efficiency, field.name)) for field in fields(machine.efficiency))
     data["efficiency"] = {name: _number(value, "", f"efficiency.{name}") for name, value in efficiency}
     return data | {"stack": _stack(machine.stack), "engines": list(machine.engines)}

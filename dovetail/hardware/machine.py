@@ -140,9 +140,9 @@ class Machine(ByContent):
         Board power limit and draw when idle.
     j_per_flop : mapping of str to Number
         Dynamic energy per FLOP by dtype; `j_per_byte` of main memory traffic.
-    usd_per_hour : Number
-        Rental of one chip; NaN when unknown.
-    cores, clock_hz : int, Number
+    usd_per_hour, price_usd : Number
+        Rental and purchase price of one chip; NaN when unknown.
+    cores, clock_hz : Number
         What runs one tile at a time (streaming multiprocessors, compute units, Xe cores, TensorCores …) and its clock,
         the one that the dense 16-bit peak is stated at; 0 and NaN when unknown or without meaning.
     sources : mapping of str to Source
@@ -167,7 +167,7 @@ class Machine(ByContent):
     efficiency: Efficiency
     stack: Stack
     year: int = 0
-    cores: int = 0
+    cores: Number = 0
     clock_hz: Number = float("nan")
     count: int = 1
     engines: tuple[str, ...] = ()  # serving engines that run on it: vllm, sglang, …
@@ -182,6 +182,7 @@ class Machine(ByContent):
     system_w: Number = float("nan")
     host_link: Number = 0.0
     stationary: Stationary | None = None
+    price_usd: Number = float("nan")
 
     @property
     def label(self) -> str:

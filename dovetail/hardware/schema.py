@@ -83,9 +83,10 @@ class EnergySection(_Section):
 
 
 class PriceSection(_Section):
-    """Rental of one chip."""
+    """Rental of one chip, and what it costs to buy where that is known."""
 
     rent: Annotated[float, positive("USD/s")]
+    buy: Annotated[float, positive("USD")] | None = None
 
 
 class TransportSection(_Section):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +28,9 @@ class Archive:
         self.labels: dict[int, Label] = {}
         self.feasible = self.evaluated = 0
         self.infeasible: Counter[str] = Counter()
+        self.breaches: Counter[int] = Counter()
+        self.pruned: Counter[str] = Counter()
+        self.tried = 0  # points evaluated beforehand, to have something to hold others against
         self.miss: Miss | None = None
         self.miss_row: Columns = {}
         self._pending: list[Block] = []
@@ -34,10 +38,13 @@ class Archive:
 
     def add(self, block: Block) -> None:
         """Take in one block."""
-        self.evaluated += block.stop - block.start
+        self.evaluated += block.evaluated
+        self.pruned.update(block.pruned)
         self.feasible += block.feasible
         self.infeasible.update(block.infeasible)
-        self.labels.setdefault(block.structure, block.label)
+        self.breaches.update(block.breaches)
+        if block.evaluated:
+            self.labels.setdefault(block.structure, block.label)
         if block.miss and (self.miss is None or block.miss.rank < self.miss.rank):
             self.miss, self.miss_row = block.miss, {name: values[-1:] for name, values in block.rows.items()}
         self._pending.append(block)
@@ -58,6 +65,23 @@ class Archive:
         self.rows = {name: _join(name, parts)[kept] for name in dict.fromkeys(n for rows, _ in parts for n in rows)}
         self.index, self.costs = index[kept], costs[kept]
         self._pending, self._waiting = [], 0
+
+    def block(
+        self, structure: int, start: int, stop: int, pruned: Mapping[str, int], breaches: Mapping[int, int]
+    ) -> Block:
+        """All of it as one block of a structure, together with what was not evaluated."""
+        self.settle()
+        rows = {
+            name: np.concatenate((values, self.miss_row[name])) if self.miss else values
+            for name, values in (self.rows or {n: v[:0] for n, v in self.miss_row.items()}).items()
+        }
+        every = Counter(self.breaches)
+        every.update(breaches)
+        return Block(
+            structure, start, stop, self.feasible, dict(self.infeasible), self.index, self.costs, rows, self.miss,
+            self.labels.get(structure, Label({}, "")), dict(every), self.evaluated,
+            {why: points for why, points in pruned.items() if points},
+        )  # fmt: skip
 
 
 def _join(name: str, parts: list[tuple[Columns, int]]) -> NDArray[np.generic]:

@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from dovetail.core.errors import DovetailError
-from dovetail.design.estimate import estimate
 from dovetail.design.evaluator import DesignEvaluator
 from dovetail.design.quality import measured_quality
 from dovetail.design.speculation import Speculation
 from dovetail.hardware import load_machine
 from dovetail.model import Model
-from dovetail.recipe.recipe import Recipe
 from dovetail.runtime.perplexity import Quality
+from dovetail.search.chosen import design_of
 from dovetail.search.exact import search
 from dovetail.search.result import Candidate, Result
 from dovetail.search.space import Space
 from dovetail.search.study import Study
-from dovetail.workload import Workload
 
 Report = Callable[[str], None]
+RATIO = "perplexity_ratio"
 
 
 def search_space(
@@ -30,7 +30,8 @@ def search_space(
     """The exact front of a space in YAML (or a `Space`), evaluated by the cost model.
 
     Perplexity is measured on this machine for every (model, recipe) when an objective or constraint names it; the
-    figures are kept by content, so that a second search does not measure again.
+    figures are kept by content, so that a second search does not measure again. Of a model without weights here it is
+    forecast, as a ratio to the model as it is.
 
     Parameters
     ----------
@@ -42,15 +43,58 @@ def search_space(
     Raises
     ------
     DovetailError
-        A space that cannot be read, or perplexity asked for a model without weights here.
+        A space that cannot be read, or perplexity of several models without weights here.
     """
-    space = source if isinstance(source, Space) else Space.load(source, **changes)
-    qualities = _qualities(space, report) if _needs_quality(space) else {}
-    evaluate = DesignEvaluator(qualities, {name: load_machine(name) for name in space.machines})
+    space = with_forecasts(source if isinstance(source, Space) else Space.load(source, **changes))
+    evaluate = evaluator(space, report)
     if study is None:
         return search(space, evaluate)
     with Study(study) as kept:
         return search(space, evaluate, kept)
+
+
+def evaluator(space: Space, report: Report = lambda line: None) -> DesignEvaluator:
+    """The cost model for the names of a space; perplexity is measured first where the space asks for it.
+
+    Raises
+    ------
+    DovetailError
+        A machine or recipe that is unknown, or perplexity asked for a model without weights here.
+    """
+    variants = tuple(free.variant for free in space.free)
+    named = {v.name for v in variants}
+    machines = {name: load_machine(name) for name in space.machines if name not in named}
+    for variant in variants:
+        variant.machine()
+    qualities = _qualities(space, report) if _needs_quality(space) else {}
+    return DesignEvaluator(qualities, machines, variants, space.made)
+
+
+def with_forecasts(space: Space) -> Space:
+    """The space with perplexity as a ratio to the model as it is, where weights of a model are not here.
+
+    Raises
+    ------
+    DovetailError
+        Perplexity itself is asked of such a model: a bound that is not relative, or a comparison of several models.
+    """
+    if not _needs_quality(space) or all(Model.load(name).folder is not None for name in space.models):
+        return space
+    absolute = next((c for c in space.constraints if c.metric == "perplexity" and not c.relative), None)
+    asked = any(o.metric == "perplexity" for o in space.objectives)
+    if absolute or space.reference != "none" or (asked and len(space.models) > 1):
+        name = next(name for name in space.models if Model.load(name).folder is None)
+        raise DovetailError(
+            f"perplexity of {name} cannot be measured: its weights are not here",
+            where="constraints" if absolute else "objectives",
+            why="a forecast is a ratio to the model as it is, which says nothing of another model",
+            hint="perplexity < 1.01x, perplexity_ratio as the objective, or a folder with weights",
+        )
+    rules = (replace(c, metric=RATIO, relative=False) if c.metric == "perplexity" else c for c in space.constraints)
+    goals = tuple(replace(o, metric=RATIO) if o.metric == "perplexity" else o for o in space.objectives)
+    best = space.pick.objective
+    pick = replace(space.pick, objective=replace(best, metric=RATIO)) if best and best.metric == "perplexity" else None
+    return replace(space, constraints=tuple(rules), objectives=goals, pick=pick or space.pick)
 
 
 def _needs_quality(space: Space) -> bool:
@@ -64,22 +108,21 @@ def _qualities(space: Space, report: Report) -> dict[tuple[str, str], Quality]:
         model = Model.load(name)
         if model.folder is None:
             raise DovetailError(
-                f"perplexity of {name} cannot be measured: its weights are not here",
-                where="objectives",
-                hint="give a folder with weights, or leave perplexity out of objectives and constraints",
+                f"perplexity of {name} cannot be measured: its weights are not here", where="objectives"
             )
         for recipe in dict.fromkeys((space.reference, *space.recipes)):
-            found[name, recipe] = measured_quality(model.folder, recipe, report=report)
+            found[name, recipe] = measured_quality(model.folder, space.made.get(recipe, recipe), report=report)
     return found
 
 
 def guessing(found: Result) -> tuple[Candidate, Speculation] | None:
     """Where speculation pays, for the winner, or else the first design of the front whose recipe guesses."""
     for candidate in (found.winner, *found.front):
-        if candidate is None or Recipe.load(candidate.structure.recipe).guess() is None:
+        if candidate is None or found.asked is None:
             continue
-        s = candidate.structure
-        prompt, output, batch = (int(float(candidate[k])) for k in ("prompt", "output", "batch"))
-        about = estimate(s.model, s.machine, Workload(prompt, output, batch), s.recipe).speculation()
+        design = design_of(found.asked, candidate)
+        if design.recipe.guess() is None:
+            continue
+        about = design.estimate().speculation()
         return (candidate, about) if about is not None else None
     return None

@@ -1,23 +1,33 @@
-"""Exact search: enumerate every structure, evaluate its rows block by block, stream the front."""
+"""Exact search: enumerate every structure, evaluate its rows block by block, stream the front.
+
+Structures with free hardware parameters go by branch and bound (`dovetail.search.bounded`) where there are bounds.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from dovetail.search.answer import Answer, Columns, Evaluator, ask
+from dovetail.search.answer import Columns, Evaluator, ask
 from dovetail.search.archive import Archive
-from dovetail.search.block import Block, summarise
-from dovetail.search.metrics import METRICS
-from dovetail.search.result import Candidate, Result, choose
+from dovetail.search.block import Block, Place, summarise
+from dovetail.search.bounded import Bound, Pruning, Shape
+from dovetail.search.filter import Filter
+from dovetail.search.outcome import result
+from dovetail.search.result import Result
 from dovetail.search.space import Space, Structure
 
 if TYPE_CHECKING:
     from dovetail.search.study import Study
 
 BLOCK = 1 << 16  # rows in memory at once: with 20 metrics 10 MB
+SEEDS = 512  # points of a structure with free parameters that are tried before it is bounded
 Progress = Callable[[int, int], None]
 
 
@@ -28,11 +38,13 @@ def search(
     *,
     block: int = BLOCK,
     progress: Progress | None = None,
+    prune: bool = True,
 ) -> Result:
     """The exact Pareto front of a space, and its winner.
 
-    Every structure is evaluated on all its rows, `block` at a time, so memory does not grow with the space. The result
-    does not depend on `block`, nor on whether it was interrupted and resumed.
+    Every structure is evaluated on its rows, `block` at a time, so memory does not grow with the space; rows that
+    cannot be on the front are left out where bounds prove it. The result does not depend on `block`, nor on whether it
+    was interrupted and resumed.
 
     Parameters
     ----------
@@ -44,6 +56,8 @@ def search(
         Where blocks are kept; those that it holds are not evaluated again.
     progress : callable or None
         Called with (points done, points to do) after each block.
+    prune : bool
+        False evaluates everything, for comparison: the front is the same.
 
     Raises
     ------
@@ -53,102 +67,200 @@ def search(
     small, pruned = space.trimmed()
     archive, resumed = Archive(len(space.objectives)), 0
     if study is not None:
-        study.open_for(space, block, str(getattr(evaluate, "fingerprint", "")))
-    for part, was_kept in _blocks(small, evaluate, study, block):
+        study.open_for(space, block, f"{getattr(evaluate, 'fingerprint', '')}{'' if prune else ' whole'}")
+    work = Work(small, evaluate, study, block, prune, archive)
+    for part, was_kept in work.blocks():
         archive.add(part)
         resumed += was_kept
         if progress:
-            progress(archive.evaluated, small.size)
+            progress(archive.evaluated + sum(archive.pruned.values()), small.size)
     archive.settle()
+    work.look_near()
     aside = study.kept_aside if study is not None else None
     notes = (f"the study was damaged: it is kept as {aside}, and a new one begun",) if aside else ()
-    return _result(space, small, pruned, archive, resumed, notes)
+    return result(space, small, pruned, archive, resumed, notes)
 
 
-def _blocks(space: Space, evaluate: Evaluator, study: Study | None, size: int) -> Iterator[tuple[Block, bool]]:
-    """Every block and whether the study had it; recipes innermost, so that one reference serves all of them."""
-    recipes, machines = len(space.recipes), len(space.machines)
-    for m, model in enumerate(space.models):
-        for c, machine in enumerate(space.machines):
-            for start in range(0, space.rows, size):
-                stop, reference = min(start + size, space.rows), _Reference(space, model, machine, evaluate)
-                for r, recipe in enumerate(space.recipes):
-                    number = (m * recipes + r) * machines + c
-                    kept = study.get(number, start, stop) if study is not None else None
-                    if kept is not None:
-                        yield kept, True
-                        continue
-                    answer = ask(evaluate, Structure(model, recipe, machine), space.columns(start, stop))
-                    block, rows = summarise(space, number, start, answer, reference.answer(start, stop))
-                    if study is not None:
-                        study.put(block, rows)
-                    yield block, False
+@dataclass(slots=True)
+class Work:
+    """What a search does, block by block."""
+
+    space: Space
+    evaluate: Evaluator
+    study: Study | None
+    size: int
+    prune: bool
+    archive: Archive
+    filter: Filter = field(init=False)
+    offsets: NDArray[np.int64] = field(init=False)
+    numbers: dict[Structure, int] = field(init=False)
+    passed: list[tuple[float, int]] = field(default_factory=list)  # structures ruled out whole: by what factor, number
+
+    def __post_init__(self) -> None:
+        self.filter = Filter(len(self.space.objectives))
+        self.offsets = self.space.offsets()
+        self.numbers = {s: i for i, s in enumerate(self.space.structures())}
+
+    def blocks(self) -> Iterator[tuple[Block, bool]]:
+        """Every block and whether the study had it; recipes innermost, so that one reference serves all of them."""
+        space = self.space
+        seeded = self._seed() if self.prune else {}
+        for model in space.models:
+            for machine in space.machines:
+                for tp in space.plans:
+                    yield from self._of(model, machine, tp, seeded)
+
+    def _of(self, model: str, machine: str, tp: int, seeded: Mapping[Structure, Bound]) -> Iterator[tuple[Block, bool]]:
+        """The blocks of one model on one machine."""
+        of_recipe = [Structure(model, recipe, machine, tp) for recipe in self.space.recipes]
+        plain = [s for s in of_recipe if s not in seeded]
+        rows = self.space.rows_of(machine)
+        for start in range(0, rows, self.size) if plain else ():
+            stop = min(start + self.size, rows)
+            reference = Reference(self.space, plain[0], self.evaluate)
+            for structure in plain:
+                breach = self._breach(structure) if self.prune else None
+                if breach is None:
+                    make = partial(self._plain, structure, start, stop, reference)
+                    yield self._kept(structure, start, stop, make)
+                elif start == 0:
+                    yield self._passed(structure, breach), False
+        shape = Shape.of(self.space, machine)
+        for structure in (s for s in of_recipe if s in seeded):
+            for unit in shape.units():
+                make = partial(self._bounded, structure, shape, unit, seeded[structure])
+                yield self._kept(structure, unit[0] * shape.per, unit[1] * shape.per, make)
+
+    def _kept(
+        self, structure: Structure, start: int, stop: int, make: Callable[[], tuple[Block, Columns]]
+    ) -> tuple[Block, bool]:
+        """The study's block, or a new one that it then keeps."""
+        number = self.numbers[structure]
+        kept = self.study.get(number, start, stop) if self.study is not None else None
+        if kept is not None:
+            self.filter.add(kept.costs)
+            return kept, True
+        block, rows = make()
+        if self.study is not None:
+            self.study.put(block, rows)
+        self.filter.add(block.costs)
+        return block, False
+
+    def _plain(self, structure: Structure, start: int, stop: int, reference: Reference) -> tuple[Block, Columns]:
+        number = self.numbers[structure]
+        columns = self.space.columns(start, stop, structure.machine)
+        answer = ask(self.evaluate, structure, columns)
+        place = Place(number, int(self.offsets[number]), start)
+        return summarise(self.space, place, answer, reference.table(columns))
+
+    def _bounded(
+        self, structure: Structure, shape: Shape, unit: tuple[int, int], bound: Bound
+    ) -> tuple[Block, Columns]:
+        """One unit of a structure with free parameters."""
+        pruning = Pruning(self.space, shape, bound, self.filter)
+        found, tables = Archive(len(self.space.objectives)), []
+        for rows in pruning.leaves(shape.whole(*unit)):
+            tables.append(self._some(structure, rows, found))
+        if not found.feasible and not self.archive.feasible and len(rows := pruning.nearest_rows(self.size)):
+            tables.append(self._some(structure, rows, found))
+        start, stop = unit[0] * shape.per, unit[1] * shape.per
+        return found.block(self.numbers[structure], start, stop, pruning.counts, pruning.breaches), stacked(tables)
+
+    def _some(self, structure: Structure, rows: NDArray[np.int64], found: Archive) -> Columns:
+        """Evaluate rows of a structure into `found`."""
+        columns = self._columns(structure, rows)
+        reference = Reference(self.space, structure, self.evaluate).table(columns)
+        number = self.numbers[structure]
+        place = Place(number, int(self.offsets[number]), 0, rows)
+        block, table = summarise(self.space, place, ask(self.evaluate, structure, columns), reference)
+        found.add(block)
+        self.filter.add(block.costs)
+        return table
+
+    def _columns(self, structure: Structure, rows: NDArray[np.int64]) -> dict[str, NDArray[np.float64]]:
+        axes = self.space.axes_of(structure.machine)
+        places = np.unravel_index(rows, [len(axis.values) for axis in axes])
+        return {axis.name: axis.values[place] for axis, place in zip(axes, places, strict=True)}
+
+    def _seed(self) -> dict[Structure, Bound]:
+        """The structures that have bounds; a few points of each are tried, so that the first boxes can be beaten."""
+        bounds = {s: b for s in self.numbers if (b := self._bound_of(s)) is not None and self._breach(s) is None}
+        tried = Archive(len(self.space.objectives))
+        for structure in bounds:
+            count = self.space.rows_of(structure.machine)
+            draw = np.random.default_rng(self.numbers[structure])
+            self._some(structure, np.unique(draw.integers(0, count, SEEDS)), tried)
+        self.archive.tried = tried.evaluated
+        return bounds
+
+    def _bound_of(self, structure: Structure) -> Bound | None:
+        """The evaluator's bound on a structure with free parameters; None where it has none, or there are none."""
+        ask_bound = getattr(self.evaluate, "bound", None)
+        axes = self.space.axes_of(structure.machine)
+        if ask_bound is None or len(axes) == len(self.space.axes):
+            return None
+        one = {axis.name: axis.values[:1] for axis in axes}
+        if ask_bound(structure, one, one) is None:
+            return None
+        return partial(ask_bound, structure)
+
+    def _breach(self, structure: Structure) -> tuple[float, int] | None:
+        """The worst that a structure breaks by what is known of it: by what factor, and the constraint's number."""
+        known = self._known(structure)
+        base = self._known(replace(structure, recipe=self.space.reference))
+        worst: tuple[float, int] | None = None
+        for i, rule in enumerate(self.space.constraints):
+            if rule.metric not in known or (rule.relative and rule.metric not in base):
+                continue
+            value = known[rule.metric] / (base[rule.metric] if rule.relative else 1.0)
+            excess = float(rule.excess(np.asarray([value]))[0])
+            if np.isfinite(value) and excess > (worst[0] if worst else 0.0):
+                worst = excess, i
+        return worst
+
+    def _known(self, structure: Structure) -> Mapping[str, float]:
+        found: Mapping[str, float] = getattr(self.evaluate, "known", lambda one: {})(structure) if self.prune else {}
+        return found
+
+    def _passed(self, structure: Structure, breach: tuple[float, int]) -> Block:
+        """A structure that is ruled out whole."""
+        rows, (excess, rule) = self.space.rows_of(structure.machine), breach
+        self.passed.append((excess, self.numbers[structure]))
+        why = f"none of these can meet {self.space.constraints[rule]}"
+        empty = Archive(len(self.space.objectives))
+        return empty.block(self.numbers[structure], 0, rows, Counter({why: rows}), Counter({2 << rule: rows}))
+
+    def look_near(self) -> None:
+        """Where nothing was evaluated at all, evaluate some of what was ruled out by the least: the nearest miss."""
+        if self.archive.miss is not None or self.archive.feasible or not self.passed:
+            return
+        structure = list(self.numbers)[min(self.passed)[1]]
+        rows = np.arange(min(self.size, self.space.rows_of(structure.machine)))
+        found = Archive(len(self.space.objectives))
+        self._some(structure, rows, found)
+        rule = next(why for why in self.archive.pruned if self.archive.pruned[why] >= len(rows))
+        self.archive.pruned[rule] -= len(rows)
+        self.archive.add(found.block(self.numbers[structure], 0, len(rows), Counter(), Counter()))
+        self.archive.settle()
 
 
-class _Reference:
-    """The reference recipe of one model on one machine: evaluated at most once, and only for a relative constraint."""
+class Reference:
+    """The reference recipe beside a structure: evaluated only for a relative constraint on what is not known anyway."""
 
-    def __init__(self, space: Space, model: str, machine: str, evaluate: Evaluator) -> None:
-        self.space, self.structure, self.evaluate = space, Structure(model, space.reference, machine), evaluate
-        self.needed = any(rule.relative for rule in space.constraints)
-        self._answer: Answer | None = None
+    def __init__(self, space: Space, structure: Structure, evaluate: Evaluator) -> None:
+        self.structure, self.evaluate = replace(structure, recipe=space.reference), evaluate
+        self.asked = [rule.metric for rule in space.constraints if rule.relative]
+        self._table: Mapping[str, Any] | None = None
 
-    def answer(self, start: int, stop: int) -> Answer | None:
-        if self.needed and self._answer is None:
-            self._answer = ask(self.evaluate, self.structure, self.space.columns(start, stop))
-        return self._answer
-
-
-def _result(
-    space: Space,
-    small: Space,
-    pruned: tuple[tuple[str, int], ...],
-    archive: Archive,
-    resumed: int,
-    notes: tuple[str, ...],
-) -> Result:
-    structures = list(small.structures())
-    order = np.lexsort([archive.index, *archive.costs.T[::-1]])
-    axes = [axis.name for axis in small.axes]
-    front = tuple(_candidate(structures, small.rows, archive, int(i), axes) for i in order)
-    winner = choose(front, space.objectives, space.pick)
-    nearest, binding, why = None, "", ""
-    if archive.miss and not front:
-        where = structures[archive.miss.index // small.rows]
-        nearest = _named(where, archive.miss_row, 0, archive, archive.miss.index // small.rows, axes)
-        binding, why = archive.miss.binding, _explain(archive, nearest)
-    elif not winner:
-        why = f"no design of the front meets '{' and '.join(map(str, space.pick.where))}'"
-        binding = str(space.pick.where[0]) if space.pick.where else ""
-    return Result(
-        space.name, space.hash, space.size, len(structures), archive.evaluated, archive.feasible, pruned,
-        dict(archive.infeasible), space.objectives, tuple(map(str, space.constraints)), space.pick, front, winner,
-        nearest, binding, why, resumed, notes,
-    )  # fmt: skip
+    def table(self, columns: Mapping[str, NDArray[np.float64]]) -> Mapping[str, Any]:
+        """Metric -> values on `columns`, those of the first call."""
+        if self._table is None:
+            known: Mapping[str, Any] = getattr(self.evaluate, "known", lambda one: {})(self.structure)
+            enough = all(metric in known for metric in self.asked)
+            self._table = known if enough else ask(self.evaluate, self.structure, columns).table
+        return self._table
 
 
-def _candidate(structures: list[Structure], rows: int, archive: Archive, place: int, axes: list[str]) -> Candidate:
-    number = int(archive.index[place]) // rows
-    return _named(structures[number], archive.rows, place, archive, number, axes)
-
-
-def _named(where: Structure, rows: Columns, place: int, archive: Archive, number: int, axes: list[str]) -> Candidate:
-    values = {name: column[place].item() for name, column in rows.items()}
-    kept = {n: v for n, v in values.items() if n not in axes and not (isinstance(v, float) and np.isnan(v)) and v != ""}
-    return Candidate(where, {name: values[name] for name in axes}, kept, archive.labels[number])
-
-
-def _explain(archive: Archive, nearest: Candidate) -> str:
-    """Why nothing is feasible, in one sentence: what binds, and by how much the nearest candidate misses it."""
-    miss = archive.miss
-    if miss is None:
-        return ""
-    text = f"nothing satisfies the constraints; '{miss.binding}' binds: the nearest candidate, {nearest},"
-    if miss.why:
-        return f"{text} cannot be: {miss.why}"
-    metric = miss.binding.split(" ")[0]
-    value = nearest.metrics.get(metric)
-    if metric not in METRICS or not isinstance(value, float | int):
-        return f"{text} has no value for it"
-    times = f" ({miss.excess:.3g}x too far)" if np.isfinite(miss.excess) else ""
-    return f"{text} has {metric} {METRICS[metric].show(value)}{times}"
+def stacked(tables: list[Columns]) -> Columns:
+    """Rows of several tables of one structure."""
+    return {name: np.concatenate([t[name] for t in tables]) for name in tables[0]} if tables else {}

@@ -7,6 +7,7 @@ from typing import Literal
 
 from dovetail.core import units
 from dovetail.core.errors import DovetailError, did_you_mean
+from dovetail.hardware.templates.template import parameter, parameter_names
 
 Direction = Literal["min", "max"]
 
@@ -59,7 +60,7 @@ class Metric:
             raise DovetailError(f"unknown unit '{unit}'", where=where, hint=self._example()) from None
         if dimension == self.dimension:
             return number * scale / (units.unit(self.unit)[1] if self.unit else 1.0)
-        if "/" in self.dimension and dimension == self.dimension.split("/")[0]:
+        if self.dimension.endswith("/tok") and dimension == self.dimension.removesuffix("/tok"):
             return number * scale
         why = f"{self.name} is in {self.shown_unit}, '{unit}' is {dimension or 'a pure number'}"
         raise DovetailError(f"'{unit}' is the wrong unit for '{self.name}'", where=where, why=why, hint=self._example())
@@ -90,6 +91,7 @@ METRICS: dict[str, Metric] = {
     m.name: m
     for m in (
         Metric("perplexity", "", "min", "perplexity on held-out text, the quality of a model: lower is better"),
+        Metric("perplexity_ratio", "", "min", "perplexity over that of the model as it is: 1.01 loses one per cent"),
         Metric("accuracy", "", "max", "share of answers that are right", fraction=True),
         Metric("ttft", "s", "min", "time to the first token: one prefill, no queueing"),
         Metric("tpot", "s", "min", "mean time between the output tokens of a request"),
@@ -122,9 +124,23 @@ def canonical(name: str) -> str:
     return _ALIASES.get(name, name)
 
 
+def known(name: str) -> Metric | None:
+    """The metric called `name`, or the free parameter of a hardware template; None for a name that is neither."""
+    if (name := canonical(name)) in METRICS:
+        return METRICS[name]
+    free = parameter(name)
+    return None if free is None else Metric(name, free.dimension, "min", free.words, axis=True)
+
+
+def is_parameter(name: str) -> bool:
+    """Whether `name` is a free parameter of hardware: something that only machines made by a template have."""
+    return canonical(name) not in METRICS and parameter(name) is not None
+
+
 def find(name: str, where: str = "") -> Metric:
     """The metric called `name`. Raises `DovetailError` with the nearest names for an unknown one."""
-    known = canonical(name)
-    if known not in METRICS:
-        raise DovetailError(f"unknown metric '{name}'", where=where, hint=did_you_mean(name, [*METRICS, *_ALIASES]))
-    return METRICS[known]
+    found = known(name)
+    if found is None:
+        hint = did_you_mean(name, [*METRICS, *_ALIASES, *parameter_names()])
+        raise DovetailError(f"unknown metric '{name}'", where=where, hint=hint)
+    return found

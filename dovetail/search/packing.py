@@ -42,8 +42,10 @@ def pack_block(block: Block) -> bytes:
     """A block as bytes."""
     head = {
         "place": [block.structure, block.start, block.stop],
-        "feasible": block.feasible, "infeasible": dict(block.infeasible),
+        "feasible": block.feasible, "evaluated": block.evaluated, "pruned": dict(block.pruned),
+        "infeasible": dict(block.infeasible),
         "miss": asdict(block.miss) if block.miss else None,
+        "breaches": [list(pair) for pair in block.breaches.items()],
         "kinds": dict(block.label.kinds), "source": block.label.source,
     }  # fmt: skip
     return pack({_INDEX: block.index, _COSTS: block.costs, **block.rows}, head)
@@ -56,7 +58,11 @@ def unpack_block(data: bytes) -> Block:
     miss = Miss(**head["miss"]) if head["miss"] else None
     label = Label(head["kinds"], head["source"])
     structure, start, stop = head["place"]
-    return Block(structure, start, stop, head["feasible"], head["infeasible"], index, costs, rows, miss, label)
+    breaches = dict(head["breaches"])
+    return Block(
+        structure, start, stop, head["feasible"], head["infeasible"], index, costs, rows, miss, label, breaches,
+        head["evaluated"], head["pruned"],
+    )  # fmt: skip
 
 
 def front_rows(data: bytes) -> Columns:

@@ -14,8 +14,8 @@ from dovetail.core.errors import INFEASIBLE, DovetailError
 from dovetail.search import expression
 from dovetail.search.answer import Label
 from dovetail.search.expression import Objective, Pick
-from dovetail.search.metrics import METRICS
-from dovetail.search.space import Structure
+from dovetail.search.metrics import METRICS, find, is_parameter, known
+from dovetail.search.space import Space, Structure
 
 Value = float | str
 
@@ -33,16 +33,24 @@ class Candidate:
         return self.point[name] if name in self.point else self.metrics[name]
 
     def __str__(self) -> str:
-        return f"{self.structure} at " + ", ".join(f"{name} {value:g}" for name, value in self.point.items())
+        return f"{self.structure} at " + ", ".join(_told(name, value) for name, value in self.point.items())
 
     def to_json(self) -> dict[str, Any]:
         """The stable JSON object: physical metrics as quantities; names, axes and pure numbers bare."""
         s = self.structure
         out: dict[str, Any] = {"model": s.model, "recipe": s.recipe, "machine": s.machine}
-        out |= {name: _plain(value) for name, value in self.point.items()}
+        out |= {"tp": s.tp} if s.tp else {}
+        out |= {name: self._chosen(name) for name in self.point}
         physical = (name for name in self.metrics if name in METRICS and METRICS[name].dimension)
         bounds = {name + side for name in physical for side in ("_low", "_high")}  # inside their quantity
         return out | {name: self._quantity(name) for name in self.metrics if name not in bounds}
+
+    def _chosen(self, name: str) -> Any:
+        """A number of the point: bare, or with its unit where it is a free parameter that has one."""
+        value, metric = self.point[name], known(name)
+        if metric is None or not metric.dimension or not is_parameter(name):
+            return _plain(value)
+        return {"value": _plain(value), "unit": metric.shown_unit}
 
     def _quantity(self, name: str) -> Any:
         metric, value = METRICS.get(name), self.metrics[name]
@@ -81,6 +89,14 @@ class Result:
         Blocks read from the study instead of evaluated: not part of the answer.
     notes : tuple of str
         What the user should know besides: a damaged study that was kept aside.
+    conflict : tuple of str
+        Where nothing is feasible: the smallest set of constraints that no point meets together.
+    tried : int
+        Points evaluated beforehand, which bounds are held against; part of a block, they are counted again there.
+    method : str
+        How the front was found.
+    asked : Space or None
+        What was searched.
     """
 
     space: str
@@ -101,6 +117,10 @@ class Result:
     why: str
     resumed: int = field(default=0, compare=False)
     notes: tuple[str, ...] = field(default=(), compare=False)
+    conflict: tuple[str, ...] = ()
+    tried: int = 0
+    method: str = "exact enumeration"
+    asked: Space | None = field(default=None, compare=False)
 
     @property
     def exit_code(self) -> int:
@@ -124,7 +144,8 @@ class Result:
     def certificate(self) -> dict[str, Any]:
         """What was evaluated and pruned and why: what makes the front exact."""
         return {
-            "method": "exact enumeration", "space": self.hash, "points": self.points, "structures": self.structures,
+            "method": self.method, "tried_first": self.tried,
+            "space": self.hash, "points": self.points, "structures": self.structures,
             "evaluated": self.evaluated, "feasible": self.feasible, "infeasible": dict(sorted(self.infeasible.items())),
             "pruned": [{"why": why, "points": points} for why, points in self.pruned],
             "ties": "of equal objectives the first of the space is kept",
@@ -137,6 +158,7 @@ class Result:
             "objectives": [str(o) for o in self.objectives], "constraints": list(self.constraints),
             "pick": str(self.rule),
             "feasible": self.winner is not None, "why": self.why, "binding": self.binding,
+            "conflict": list(self.conflict),
             "winner": self.winner.to_json() if self.winner else None,
             "nearest": self.nearest.to_json() if self.nearest else None,
             "front": [candidate.to_json() for candidate in self.front],
@@ -184,9 +206,13 @@ def _none_meets(rule: Pick, front: Sequence[Candidate]) -> DovetailError:
         values = values[np.isfinite(values)]
         if len(values) and not part.holds(values).any():
             best = float(values.min() if part.upper else values.max())
-            why = f"the best {part.metric} on the front is {METRICS[part.metric].show(best)}"
+            why = f"the best {part.metric} on the front is {find(part.metric).show(best)}"
             break
     return DovetailError(f"no design of the front meets '{text}'", why=why, hint="a looser rule", exit_code=INFEASIBLE)
+
+
+def _told(name: str, value: Value) -> str:
+    return f"{name} {find(name).show(float(value))}" if is_parameter(name) else f"{name} {value:g}"
 
 
 def _plain(value: Value) -> Any:

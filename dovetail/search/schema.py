@@ -74,6 +74,8 @@ AxisSpec = Annotated[
     BeforeValidator(_plain),
 ]
 Names = Annotated[list[Annotated[str, Field(min_length=1)]], BeforeValidator(_listed), Field(min_length=1)]
+Entries = Annotated[list[Any], BeforeValidator(lambda value: [value] if isinstance(value, Mapping) else _listed(value)),
+                    Field(min_length=1)]  # fmt: skip
 Lines = Annotated[list[str], BeforeValidator(_listed)]
 
 
@@ -86,6 +88,13 @@ class WorkloadFile(BaseModel):
     output: AxisSpec
 
 
+class PlanFile(BaseModel):
+    """How layers are split: chips that share one. A machine of one chip becomes one of so many."""
+
+    model_config = ConfigDict(extra="forbid")
+    tp: Annotated[list[Count], BeforeValidator(lambda v: [v] if isinstance(v, int) else v), Field(min_length=1)]
+
+
 _OBJECTIVES = ("quality", "tpot", "energy_per_token", "usd_per_mtok")
 
 
@@ -95,9 +104,10 @@ class SpaceFile(BaseModel):
     model_config = ConfigDict(extra="forbid")
     name: str = "space"
     models: Names
-    recipes: Names = ["none"]
-    machines: Names
+    recipes: Entries = ["none"]
+    machines: Entries
     workload: WorkloadFile
+    plan: PlanFile | None = None
     constraints: Lines = []
     objectives: Annotated[Lines, Field(min_length=1, max_length=5)] = list(_OBJECTIVES)
     pick: str = "knee"
@@ -136,13 +146,16 @@ def _explain(error: ValidationError, where: str) -> DovetailError:
 def _fields(loc: list[Any]) -> list[str]:
     if not loc:
         return list(SpaceFile.model_fields)
-    return list(WorkloadFile.model_fields) if loc == ["workload"] else ["from", "to", "steps", "by"]
+    files: dict[tuple[Any, ...], type[BaseModel]] = {("workload",): WorkloadFile, ("plan",): PlanFile}
+    inner = files.get(tuple(loc))
+    return list(inner.model_fields) if inner else ["from", "to", "steps", "by"]
 
 
 _AXIS = "1, [1, 8, 32], {from: 1, to: 256, steps: log2} or {from: 128, to: 4096, by: 128}"
 _HINTS = {
     "batch": _AXIS, "prompt": _AXIS, "output": _AXIS,
     "models": "models: [embedded]", "machines": "machines: [host, h100-sxm]",
+    "tp": "plan: {tp: [1, 2, 4]}",
     "workload": "workload: {batch: [1, 8], prompt: 1024, output: 128}",
     "objectives": "1 to 5 of tpot, usd_per_mtok, quality, …",
 }  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,36 +16,27 @@ from dovetail.core.content import ByContent, digest
 from dovetail.core.errors import DovetailError
 from dovetail.hardware.yamlfile import read_yaml
 from dovetail.search import expression
+from dovetail.search.axis import Axis
 from dovetail.search.expression import Constraint, Objective, Pick
+from dovetail.search.machines import Free
+from dovetail.search.metrics import find
 
-MAX_POINTS = 10**9  # an hour at 300,000 points a second; beyond it a space is refused with its count
+MOST_VALUES = 10**6  # of one axis
+MAX_POINTS = 10**9  # an hour at 300,000 points a second; beyond it a space is sampled, not enumerated
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Structure:
-    """What cannot be a column: one model, one recipe, one machine, by name."""
+    """What cannot be a column: a model, a recipe and a machine by name; chips that share a layer (0: its way)."""
 
     model: str
     recipe: str
     machine: str
+    tp: int = 0
 
     def __str__(self) -> str:
-        return f"{self.model} with {self.recipe} on {self.machine}"
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Axis(ByContent):
-    """One numeric axis: distinct values, shape (values,)."""
-
-    name: str
-    values: NDArray[np.float64]
-
-    def meeting(self, *rules: Constraint) -> Axis:
-        """The axis with the values that meet those `rules` which are about it."""
-        values = self.values
-        for rule in rules:
-            values = values[rule.holds(values)] if rule.metric == self.name else values
-        return Axis(self.name, values)
+        layout = f" by tp {self.tp}" if self.tp else ""
+        return f"{self.model} with {self.recipe} on {self.machine}{layout}"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -57,7 +48,7 @@ class Space(ByContent):
     Parameters
     ----------
     models, recipes, machines : tuple of str
-        The structured axes.
+        The structured axes; `plans` is one more: chips that share a layer, 0 for as many as the machine would.
     axes : tuple of Axis
         The numeric axes. Every structure is evaluated on their full product, the last axis running fastest.
     constraints : tuple of Constraint
@@ -68,6 +59,11 @@ class Space(ByContent):
         How the winner is taken from the front.
     reference : str
         The recipe that relative constraints (``1.01x``) compare with.
+    plans : tuple of int
+    free : tuple of Free
+        Machines that are templates, with the axes of their free parameters, which run faster than `axes`.
+    made : mapping of str
+        Recipes that are written out in the space, by their names.
     """
 
     name: str
@@ -79,11 +75,14 @@ class Space(ByContent):
     objectives: tuple[Objective, ...]
     pick: Pick
     reference: str = "none"
+    plans: tuple[int, ...] = (0,)
+    free: tuple[Free, ...] = ()
+    made: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str], **changes: Any) -> Space:
+    def load(cls, path: str | os.PathLike[str], most: int = MAX_POINTS, **changes: Any) -> Space:
         """The space in a YAML file; `changes` replace its keys (``objectives=["tpot"]``). Raises `DovetailError`."""
-        return cls.parse({**read_yaml(Path(path)), **changes}, str(path))
+        return cls.parse({**read_yaml(Path(path)), **changes}, str(path), most)
 
     @classmethod
     def of(cls, **keys: Any) -> Space:
@@ -91,74 +90,98 @@ class Space(ByContent):
         return cls.parse(keys)
 
     @classmethod
-    def parse(cls, data: Mapping[str, Any], where: str = "space") -> Space:
+    def parse(cls, data: Mapping[str, Any], where: str = "space", most: int = MAX_POINTS) -> Space:
         """The space of a mapping as a YAML file holds it.
 
         Raises
         ------
         DovetailError
             An unknown, missing or ill-formed field (with its dotted path), contradictory constraints, an empty axis,
-            or more than `MAX_POINTS` points.
+            or more than `most` points.
         """
+        from dovetail.search import machines, recipes
         from dovetail.search.schema import check
 
         file = check(data, where)
-        axes = {name: getattr(file.workload, name) for name in type(file.workload).model_fields}
-        names = [tuple(dict.fromkeys(part)) for part in (file.models, file.recipes, file.machines)]
-        counts = [*map(len, names), *map(_length, axes.values())]
-        _refuse_large(counts, where)
+        specs = {name: getattr(file.workload, name) for name in type(file.workload).model_fields}
+        chips, free = machines.read(file.machines, f"{where}: machines")
+        methods, made = recipes.read(file.recipes, f"{where}: recipes")
+        plans = tuple(dict.fromkeys(file.plan.tp)) if file.plan else (0,)
+        counts = {"models": len(set(file.models)), "recipes": len(methods), "machines": _machines(chips, free)}
+        counts |= {"plans": len(plans), **{name: _length(spec) for name, spec in specs.items()}}
+        _refuse_large(counts, where, most)
+        _refuse_long(specs, where)
         space = cls(
-            file.name, names[0], names[1], names[2], tuple(Axis(name, _values(spec)) for name, spec in axes.items()),
-            _constraints(file.constraints, where),
+            file.name, tuple(dict.fromkeys(file.models)), methods, chips,
+            tuple(Axis(name, _values(spec)) for name, spec in specs.items()), _constraints(file.constraints, where),
             tuple(expression.objective(text, f"{where}: objectives.{i}") for i, text in enumerate(file.objectives)),
-            expression.pick(file.pick, f"{where}: pick"), file.reference,
+            expression.pick(file.pick, f"{where}: pick"), file.reference, plans, free, made,
         )  # fmt: skip
         _consistent(space, where)
         return space
 
     @property
     def size(self) -> int:
-        """Points: structures times the product of the numeric axes."""
-        return len(self.models) * len(self.recipes) * len(self.machines) * self.rows
+        """Points: those of all structures together."""
+        each = sum(self.rows_of(machine) for machine in self.machines)
+        return len(self.models) * len(self.recipes) * len(self.plans) * each
 
     @property
     def rows(self) -> int:
-        """Points of one structure."""
+        """Points of one structure of a machine without free parameters."""
         return math.prod(len(axis.values) for axis in self.axes)
+
+    def axes_of(self, machine: str) -> tuple[Axis, ...]:
+        """The numeric axes of a machine's structures: the space's, then its free parameters."""
+        return self.axes + next((free.axes for free in self.free if free.variant.name == machine), ())
+
+    def rows_of(self, machine: str) -> int:
+        """Points of one structure of a machine."""
+        return math.prod(len(axis.values) for axis in self.axes_of(machine))
 
     @property
     def hash(self) -> str:
         """SHA-256 of everything that decides the result; the name does not."""
-        parts = (
-            self.models,
-            self.recipes,
-            self.machines,
-            self.axes,
-            self.constraints,
-            self.objectives,
-            self.pick,
+        parts: tuple[Any, ...] = (
+            self.models, self.recipes, self.machines, self.axes, self.constraints, self.objectives, self.pick,
             self.reference,
-        )
-        return digest(parts)
+        )  # fmt: skip
+        more = (self.plans, self.free, self.made)
+        return digest(parts if more == ((0,), (), {}) else (*parts, *more))
 
     def structures(self) -> Iterator[Structure]:
-        """Every structure, models slowest and machines fastest."""
-        return (Structure(m, r, c) for m in self.models for r in self.recipes for c in self.machines)
+        """Every structure, models slowest, machines next to last and plans fastest."""
+        return (
+            Structure(m, r, c, p)
+            for m in self.models for r in self.recipes for c in self.machines for p in self.plans
+        )  # fmt: skip
 
-    def columns(self, start: int, stop: int) -> dict[str, NDArray[np.float64]]:
-        """Rows ``start:stop`` of the product of the numeric axes, one array of shape (stop - start,) for each axis."""
-        places = np.unravel_index(np.arange(start, stop), [len(axis.values) for axis in self.axes])
-        return {axis.name: axis.values[place] for axis, place in zip(self.axes, places)}
+    def offsets(self) -> NDArray[np.int64]:
+        """The number in the space of each structure's first point; after them the size. Shape (structures + 1,)."""
+        rows = [self.rows_of(s.machine) for s in self.structures()]
+        return np.concatenate(([0], np.cumsum(rows, dtype=np.int64)))
+
+    def columns(self, start: int, stop: int, machine: str = "") -> dict[str, NDArray[np.float64]]:
+        """Rows ``start:stop`` of the product of a machine's axes, one array of shape (stop - start,) for each axis."""
+        axes = self.axes_of(machine)
+        places = np.unravel_index(np.arange(start, stop), [len(axis.values) for axis in axes])
+        return {axis.name: axis.values[place] for axis, place in zip(axes, places)}
 
     def trimmed(self) -> tuple[Space, tuple[tuple[str, int], ...]]:
         """The space without the axis values its constraints exclude, and (why, points removed) for each of these."""
         space, removed = self, []
         for rule in self.constraints:
-            smaller = replace(space, axes=tuple(axis.meeting(rule) for axis in space.axes))
+            free = tuple(Free(f.variant, tuple(a.meeting(rule) for a in f.axes)) for f in space.free)
+            smaller = replace(space, axes=tuple(axis.meeting(rule) for axis in space.axes), free=free)
             if smaller.size < space.size:
                 removed.append((str(rule), space.size - smaller.size))
             space = smaller
         return space, tuple(removed)
+
+
+def _machines(names: tuple[str, ...], free: tuple[Free, ...]) -> int:
+    """Machines, each point of free parameters counted as one."""
+    return len(names) - len(free) + sum(math.prod(len(a.values) for a in f.axes) for f in free)
 
 
 def _length(spec: Any) -> int:
@@ -171,16 +194,23 @@ def _values(spec: Any) -> NDArray[np.float64]:
     return np.asarray(list(dict.fromkeys(spec if isinstance(spec, list) else [spec])), float)
 
 
-def _refuse_large(counts: list[int], where: str) -> None:
-    points = math.prod(counts)
-    if points > MAX_POINTS:
+def _refuse_large(counts: Mapping[str, int], where: str, most: int) -> None:
+    points = math.prod(counts.values())
+    if points > most:
+        shown = {name: n for name, n in counts.items() if name != "plans" or n > 1}
         raise DovetailError(
             f"{points:,} points are more than exact search takes",
             where=where,
-            why=f"{' × '.join(f'{n:,}' for n in counts)} (models × recipes × machines × batch × prompt × output); "
-            f"the limit is {MAX_POINTS:,}",
-            hint="coarser axes, such as {from: 1, to: 256, steps: log2}, or fewer names",
+            why=f"{' × '.join(f'{n:,}' for n in shown.values())} ({' × '.join(shown)}); the limit is {most:,}",
+            hint="a guided search samples them: --guided 500; or coarser axes, such as {from: 1, to: 256, steps: log2}",
         )
+
+
+def _refuse_long(specs: Mapping[str, Any], where: str) -> None:
+    for name, spec in specs.items():
+        if _length(spec) > MOST_VALUES:
+            what = f"{_length(spec):,} values of {name} are too many"
+            raise DovetailError(what, where=f"{where}: workload.{name}", hint="a wider stride, or steps: 1000")
 
 
 def _constraints(lines: list[str], where: str) -> tuple[Constraint, ...]:
@@ -195,10 +225,11 @@ def _constraints(lines: list[str], where: str) -> tuple[Constraint, ...]:
 
 def _consistent(space: Space, where: str) -> None:
     """Refuse axis constraints that leave nothing, repeated objectives, and a pick by what is not an objective."""
-    for axis in space.axes:
+    for axis in (*space.axes, *(axis for free in space.free for axis in free.axes)):
         if not len(axis.meeting(*space.constraints).values):
             text = " and ".join(str(c) for c in space.constraints if c.metric == axis.name)
-            why = f"the space has {axis.values.min():,.0f} to {axis.values.max():,.0f}"
+            show = find(axis.name).show
+            why = f"the space has {show(axis.values.min())} to {show(axis.values.max())}"
             raise DovetailError(
                 f"the space is empty: '{text}' leaves no {axis.name}", where=f"{where}: constraints", why=why
             )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import json
 import os
 import sqlite3
@@ -26,7 +27,7 @@ from dovetail.search.space import Space, Structure
 
 KEEP_ALL = 1_000_000  # spaces up to this many points keep every row; larger ones the front of each block
 _APPLICATION = 0x446F7654  # "DovT": tells a study from another program's database
-_VERSION = 1
+_VERSION = 2
 _WAIT_S = 60.0  # for another writer's lock
 _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _TABLES = """
@@ -84,7 +85,7 @@ class Study:
         """
         self._space = space
         parts = _identity(space, block, fingerprint)
-        names = {"models": space.models, "recipes": space.recipes, "machines": space.machines}
+        names = {n: getattr(space, n) for n in ("models", "recipes", "machines", "plans")}
         self._run(lambda db: db.executemany(
             "INSERT OR IGNORE INTO about VALUES (?, ?)", [("identity", json.dumps(parts)), ("names", json.dumps(names))]
         ))  # fmt: skip
@@ -120,7 +121,8 @@ class Study:
     def tables(self) -> Iterator[tuple[Structure, Columns]]:
         """Structure and rows (columns, metrics, `feasible`; each (rows,)) of every block held, in the space's order."""
         names = json.loads(self._about("names"))
-        structures = [Structure(m, r, c) for m in names["models"] for r in names["recipes"] for c in names["machines"]]
+        parts = (names[n] for n in ("models", "recipes", "machines", "plans"))
+        structures = [Structure(*each) for each in itertools.product(*parts)]
         keys = self._run(lambda db: db.execute("SELECT structure, start, stop FROM blocks ORDER BY 1, 2, 3").fetchall())
         for key in keys:
             kept, every, _ = self._row(key)
@@ -219,7 +221,9 @@ def _checksum(kept: bytes, every: bytes | None) -> int:
 
 
 def _identity(space: Space, block: int, fingerprint: str) -> dict[str, Any]:
-    parts: dict[str, Any] = {name: getattr(space, name) for name in ("models", "recipes", "machines")}
+    parts: dict[str, Any] = {
+        name: getattr(space, name) for name in ("models", "recipes", "machines", "plans", "free", "made")
+    }
     parts |= {axis.name: axis.values for axis in space.axes}
     parts |= {name: getattr(space, name) for name in ("constraints", "objectives", "reference")}
     return {name: digest(value) for name, value in parts.items()} | {"block size": block, "evaluator": fingerprint}

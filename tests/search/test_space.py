@@ -10,6 +10,7 @@ import pytest
 
 from dovetail.core.errors import DovetailError
 from dovetail.search import Space
+from dovetail.search.published_schema import json_schema
 
 GOOD: dict[str, Any] = {
     "models": ["a"],
@@ -113,3 +114,85 @@ def test_axis_constraints_prune_before_evaluation(toy: ModuleType) -> None:
     assert sum(points for _, points in why) + small.size == space.size
     assert [w for w, _ in why] == ["batch >= 4", "prompt < 500"]
     assert small.axes[0].values.min() == 4
+
+
+GPU = {"template": "gpu-like", "sms": [66, 132], "bandwidth": {"from": "1 TB/s", "to": "4 TB/s", "steps": 4}}
+
+
+def test_free_parameters_are_axes_of_their_machine_alone() -> None:
+    space = Space.of(**{**GOOD, "machines": ["m", {**GPU, "like": ["h100-sxm", "l40s"], "l2": "40 MB"}]})
+    assert space.machines == ("m", "gpu-like h100-sxm", "gpu-like l40s")
+    assert space.size == 6 + 2 * 6 * 8 == space.offsets()[-1]
+    assert [a.name for a in space.axes_of("gpu-like l40s")] == ["batch", "prompt", "output", "sms", "bandwidth"]
+    assert space.free[0].variant.fixed == {"l2": 40e6}
+    columns = space.columns(0, 48, "gpu-like l40s")
+    assert columns["bandwidth"][:5].tolist() == [1e12, 2e12, 3e12, 4e12, 1e12]
+    assert space.hash != Space.of(**{**GOOD, "machines": ["m", GPU]}).hash
+
+
+def test_recipes_by_group_of_layers() -> None:
+    entry = {"method": "rtn", "group": 64, "bits": {"attention": [4, 8], "mlp": [3, 16]}}
+    space = Space.of(**{**GOOD, "recipes": ["none", entry]})
+    assert space.recipes[:2] == ("none", "rtn (attention 4, mlp 3)")
+    assert len(space.recipes) == 5
+    assert space.made["rtn (attention 8, mlp 16)"]["methods"] == [
+        {"rtn": {"bits": 4, "group": 64, "symmetric": True, "act_bits": 16, "layers": (("*attn*", 8), ("*mlp*", 16))}}
+    ]
+
+
+def test_plans_are_structures() -> None:
+    space = Space.of(**{**GOOD, "plan": {"tp": [1, 2]}})
+    assert [s.tp for s in space.structures()] == [1, 2]
+    assert space.size == 12
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"machines": [{"template": "gpu-lik"}]}, "did you mean 'gpu-like'"),
+        (
+            {"machines": [{**GPU, "smz": 3}]},
+            "machines.0: unknown parameter of 'gpu-like': 'smz'. Try: did you mean 'sms'",
+        ),
+        ({"machines": [{**GPU, "l2": "40 GB/s"}]}, "machines.0.l2: '40 GB/s' has the wrong unit"),
+        ({"machines": [{**GPU, "l2": 40}]}, "machines.0.l2: '40' has the wrong unit"),
+        ({"machines": [{**GPU, "sms": {"from": 9, "to": 4, "by": 1}}]}, "machines.0.sms: it is empty"),
+        ({"machines": [{**GPU, "sms": {"from": 4, "to": 9}}]}, "machines.0.sms: a range has from, to"),
+        ({"machines": [{**GPU, "sms": 2.5}]}, "it takes a whole number"),
+        ({"machines": [{**GPU, "sms": []}]}, "machines.0.sms: it is empty"),
+        ({"machines": [{**GPU, "like": "h100"}]}, "unknown choice: 'h100'. Try: did you mean 'h100-sxm'"),
+        ({"machines": [GPU, GPU]}, "two machines are called 'gpu-like'"),
+        ({"machines": [3]}, "a machine is a name, or a template"),
+        ({"recipes": [{"method": "rtnn", "bits": {"attention": 8}}]}, "recipes.0"),
+        ({"recipes": [{"method": "rtn", "bits": 4}]}, "recipes.0.bits: bits are given by group"),
+        ({"recipes": [7]}, "recipes.0: a recipe is a name or a mapping"),
+        ({"plan": {"tpp": [1]}}, "plan.tpp: unknown field 'tpp'. Try: did you mean 'tp'"),
+        ({"machines": [GPU], "constraints": ["sms < 2"]}, "the space is empty: 'sms < 2' leaves no sms"),
+        ({"machines": [GPU], "constraints": ["bandwidth < 2 TB"]}, "'TB' is the wrong unit for 'bandwidth'"),
+        ({"constraints": ["bandwith < 2 TB/s"]}, "did you mean 'bandwidth'"),
+    ],
+)
+def test_refuses_free_parameters_with_the_path(changes: dict[str, Any], said: str) -> None:
+    with pytest.raises(DovetailError) as caught:
+        Space.of(**{**GOOD, **changes})
+    assert said in str(caught.value)
+
+
+def test_too_many_points_offer_the_guided_way() -> None:
+    chip = {
+        **GPU,
+        "bandwidth": {"from": "1 TB/s", "to": "9 TB/s", "steps": 10**6},
+        "l2": {"from": "1 MB", "to": "900 MB", "steps": 10**6},
+    }
+    with pytest.raises(DovetailError, match="2,000,000,000,000 points are more than exact search takes") as caught:
+        Space.of(**{**GOOD, "machines": [chip], "workload": {"batch": 1, "prompt": 1, "output": 1}})
+    assert "--guided" in caught.value.hint
+
+
+def test_the_json_schema_knows_every_template() -> None:
+    schema = json_schema()
+    chip = next(s for s in schema["properties"]["machines"]["items"]["anyOf"] if s.get("title") == "gpu-like")
+    assert {"template", "name", "sms", "bandwidth", "like"} <= set(chip["properties"])
+    assert chip["properties"]["like"]["anyOf"][0]["enum"][0] == "h100-sxm"
+    assert "3.35 TB/s" in str(chip["properties"]["bandwidth"])
+    assert schema["properties"]["objectives"]["maxItems"] == 5

@@ -9,7 +9,7 @@ import typer
 
 from dovetail.app.help import add
 from dovetail.app.output import Answer, Json, Out, Quiet, emit, progress
-from dovetail.core.errors import INFEASIBLE
+from dovetail.core.errors import INFEASIBLE, DovetailError
 
 
 def add_to(app: typer.Typer) -> None:
@@ -19,15 +19,23 @@ def add_to(app: typer.Typer) -> None:
 
 
 def search(
-    space: Annotated[Path, typer.Argument(help="A space in YAML: recipes, machines, workloads, constraints, a rule.")],
+    space: Annotated[
+        Path | None, typer.Argument(help="A space in YAML: recipes, machines, workloads, constraints, a rule.")
+    ] = None,
     study: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Keep finished work in this SQLite file, and go on from it.")
     ] = None,
+    schema: Annotated[bool, typer.Option("--schema", help="Print the JSON Schema of a space, for editors.")] = False,
     json: Json = False,
     quiet: Quiet = False,
     out: Out = None,
 ) -> None:
     """Find the exact Pareto front of a space, and its winner."""
+    if schema:
+        _print_schema()
+        return
+    if space is None:
+        raise DovetailError("no space is given", hint="dovetail search examples/chat-8b.yaml")
     from dovetail.app.search_screen import search_screen
     from dovetail.search.codesign import guessing, search_space
 
@@ -37,6 +45,14 @@ def search(
     data = {**found.to_json(), "speculation": about}
     answer = Answer("search", data, lambda: search_screen(found, quiet, guessed), found.exit_code)
     emit(answer, as_json=json, quiet=quiet, out=out, inputs=[space])
+
+
+def _print_schema() -> None:
+    from json import dumps
+
+    from dovetail.search.published_schema import json_schema
+
+    print(dumps(json_schema(), indent=1))
 
 
 def demo(

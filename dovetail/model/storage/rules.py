@@ -33,7 +33,7 @@ class Rule:
 KEPT = Rule(None)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True)
 class Storage:
     """How a checkpoint stores its weights, and in what engines hold its cache.
 
