@@ -58,6 +58,13 @@ class Answer:
     why: Callable[[int], str]
     label: Label
 
+    def at(self, row: int) -> Answer:
+        """One row of it."""
+        some = slice(row, row + 1)
+        table = {name: values[some] for name, values in self.table.items()}
+        limit, excess = self.limit[some], self.excess[some]
+        return Answer(self.structure, table, self.feasible[some], limit, excess, lambda _: self.why(row), self.label)
+
     def column(self, metric: str) -> NDArray[np.float64]:
         """A metric as floats; NaN where no row is feasible and the evaluator gave none.
 

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dovetail.search.answer import Answer, Columns, Label
+from dovetail.search.answer import Answer, Columns, Evaluator, Label, ask
 from dovetail.search.expression import Constraint
 from dovetail.search.metrics import is_parameter
 from dovetail.search.pareto import front
-from dovetail.search.space import Space
+from dovetail.search.space import Space, Structure
 
 NO_VALUE = "an objective without a value"
 
@@ -154,3 +154,20 @@ def _nearest(space: Space, answer: Answer, verdict: Verdict, place: Place) -> tu
     why = answer.why(row) if asked else ""
     number = int(place.number(np.asarray([row]))[0])
     return Miss(float(verdict.excess[row]), number, verdict.names[verdict.binding[row]], why), np.asarray([row])
+
+
+class Reference:
+    """The reference recipe beside a structure: evaluated only for a relative constraint on what is not known anyway."""
+
+    def __init__(self, space: Space, structure: Structure, evaluate: Evaluator) -> None:
+        self.structure, self.evaluate = replace(structure, recipe=space.reference), evaluate
+        self.asked = [rule.metric for rule in space.constraints if rule.relative]
+        self._table: Mapping[str, Any] | None = None
+
+    def table(self, columns: Mapping[str, NDArray[np.float64]]) -> Mapping[str, Any]:
+        """Metric -> values on `columns`, those of the first call."""
+        if self._table is None:
+            known: Mapping[str, Any] = getattr(self.evaluate, "known", lambda one: {})(self.structure)
+            enough = all(metric in known for metric in self.asked)
+            self._table = known if enough else ask(self.evaluate, self.structure, columns).table
+        return self._table

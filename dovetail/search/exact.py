@@ -9,14 +9,14 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dovetail.search.answer import Columns, Evaluator, ask
 from dovetail.search.archive import Archive
-from dovetail.search.block import Block, Place, summarise
+from dovetail.search.block import Block, Place, Reference, summarise
 from dovetail.search.bounded import Bound, Pruning, Shape
 from dovetail.search.filter import Filter
 from dovetail.search.outcome import result
@@ -242,23 +242,6 @@ class Work:
         self.archive.pruned[rule] -= len(rows)
         self.archive.add(found.block(self.numbers[structure], 0, len(rows), Counter(), Counter()))
         self.archive.settle()
-
-
-class Reference:
-    """The reference recipe beside a structure: evaluated only for a relative constraint on what is not known anyway."""
-
-    def __init__(self, space: Space, structure: Structure, evaluate: Evaluator) -> None:
-        self.structure, self.evaluate = replace(structure, recipe=space.reference), evaluate
-        self.asked = [rule.metric for rule in space.constraints if rule.relative]
-        self._table: Mapping[str, Any] | None = None
-
-    def table(self, columns: Mapping[str, NDArray[np.float64]]) -> Mapping[str, Any]:
-        """Metric -> values on `columns`, those of the first call."""
-        if self._table is None:
-            known: Mapping[str, Any] = getattr(self.evaluate, "known", lambda one: {})(self.structure)
-            enough = all(metric in known for metric in self.asked)
-            self._table = known if enough else ask(self.evaluate, self.structure, columns).table
-        return self._table
 
 
 def stacked(tables: list[Columns]) -> Columns:
