@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from dovetail.app.output import command, folded
@@ -11,11 +11,16 @@ from dovetail.app.table import table
 from dovetail.design.speculation import Speculation
 from dovetail.search import Candidate, Result
 from dovetail.search.metrics import find, is_parameter
+from dovetail.search.sensitivity import Share
+from dovetail.search.why_not import WhyNot
 
 MOST_ROWS, MOST_COLUMNS = 12, 8
+_TOLD = 0.01  # a share of variance that is worth a word
 
 
-def search_screen(found: Result, quiet: bool, guessed: tuple[Candidate, Speculation] | None = None) -> None:
+def search_screen(
+    found: Result, quiet: bool, guessed: tuple[Candidate, Speculation] | None = None, shares: Sequence[Share] = ()
+) -> None:
     """The winner or what binds, the counts, the first designs of the front, the confidence, the next command."""
     best = found.winner or found.nearest
     if found.winner:
@@ -37,6 +42,8 @@ def search_screen(found: Result, quiet: bool, guessed: tuple[Candidate, Speculat
         print(folded(f"note        {note}"))
     if found.front:
         _front(found)
+    for line in _decides(shares):
+        print(folded(line))
     if guessed:
         print(folded(f"speculation {guessed[0]}: {guessed[1].words()}"))
     if best:
@@ -44,6 +51,25 @@ def search_screen(found: Result, quiet: bool, guessed: tuple[Candidate, Speculat
         print(folded(f"confidence  {kinds}"))
         if not any(is_parameter(name) for name in best.point):
             print(command(_next(best)))
+
+
+def _decides(shares: Sequence[Share]) -> Iterator[str]:
+    """For each objective the choices that decide it, by the share of its variance with their interactions."""
+    for objective in dict.fromkeys(share.objective for share in shares):
+        most = [s for s in shares if s.objective == objective and s.total >= _TOLD][:4]
+        yield f"{objective + ' by':<11} " + ", ".join(f"{s.choice} {s.total:.0%}" for s in most)
+
+
+def why_not_screen(why: WhyNot, quiet: bool) -> None:
+    """What a design breaks, what dominates it, and the single changes that help."""
+    print(folded(f"{'on the front' if why.on_front else 'not on the front':<16} {why.design}", 4))
+    for broken in why.broken:
+        print(folded(f"breaks      {broken}"))
+    for design, better in () if quiet else why.dominated:
+        factors = ", ".join(f"{name} {factor:.3g}x" for name, factor in better.items())
+        print(folded(f"beaten by   {design}: better by {factors}"))
+    for change in () if quiet else why.changes:
+        print(folded(f"change      {change}: {'on the front' if change.on_front else 'then it fits'}"))
 
 
 def _front(found: Result) -> None:

@@ -16,18 +16,21 @@ from dovetail.model import Model
 from dovetail.runtime.perplexity import Quality
 from dovetail.search.chosen import design_of
 from dovetail.search.exact import search
+from dovetail.search.guided import guided
 from dovetail.search.result import Candidate, Result
-from dovetail.search.space import Space
+from dovetail.search.space import MAX_POINTS, Space
 from dovetail.search.study import Study
+from dovetail.search.why_not import WhyNot, why_not
 
 Report = Callable[[str], None]
 RATIO = "perplexity_ratio"
 
 
 def search_space(
-    source: Path | str | Space, study: Path | None = None, report: Report = lambda line: None, **changes: Any
-) -> Result:
-    """The exact front of a space in YAML (or a `Space`), evaluated by the cost model.
+    source: Path | str | Space, study: Path | None = None, report: Report = lambda line: None, *,
+    evaluations: int = 0, sampler: str = "auto", seed: int = 0, **changes: Any,
+) -> Result:  # fmt: skip
+    """The exact front of a space in YAML (or a `Space`), evaluated by the cost model; or a sampled one.
 
     Perplexity is measured on this machine for every (model, recipe) when an objective or constraint names it; the
     figures are kept by content, so that a second search does not measure again. Of a model without weights here it is
@@ -37,6 +40,10 @@ def search_space(
     ----------
     study : Path
         SQLite file that keeps finished work; the search resumes from it.
+    evaluations : int
+        Above 0: so many designs are looked at by a guided search (`search.guided`), and not all.
+    sampler, seed : str, int
+        Of a guided search.
     changes
         Keys that replace the file's: ``objectives=["tpot"]``.
 
@@ -45,12 +52,26 @@ def search_space(
     DovetailError
         A space that cannot be read, or perplexity of several models without weights here.
     """
-    space = with_forecasts(source if isinstance(source, Space) else Space.load(source, **changes))
+    most = 2**62 if evaluations else MAX_POINTS
+    space = with_forecasts(source if isinstance(source, Space) else Space.load(source, most, **changes))
     evaluate = evaluator(space, report)
-    if study is None:
-        return search(space, evaluate)
-    with Study(study) as kept:
+
+    def run(kept: Study | None) -> Result:
+        if evaluations:
+            return guided(space, evaluate, evaluations, sampler=sampler, seed=seed, study=kept)
         return search(space, evaluate, kept)
+
+    if study is None:
+        return run(None)
+    with Study(study) as kept:
+        return run(kept)
+
+
+def explain_why_not(source: Path | str, design: str, report: Report = lambda line: None) -> WhyNot:
+    """Why a design of a space in YAML is not on its front. Raises `DovetailError` as `search_space` and `why_not`."""
+    space = with_forecasts(Space.load(source))
+    evaluate = evaluator(space, report)
+    return why_not(space, evaluate, search(space, evaluate), design)
 
 
 def evaluator(space: Space, report: Report = lambda line: None) -> DesignEvaluator:

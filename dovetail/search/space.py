@@ -64,6 +64,8 @@ class Space(ByContent):
         Machines that are templates, with the axes of their free parameters, which run faster than `axes`.
     made : mapping of str
         Recipes that are written out in the space, by their names.
+    source : mapping
+        What it was made from: `parse` makes it again.
     """
 
     name: str
@@ -78,6 +80,7 @@ class Space(ByContent):
     plans: tuple[int, ...] = (0,)
     free: tuple[Free, ...] = ()
     made: Mapping[str, Any] = field(default_factory=dict)
+    source: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], most: int = MAX_POINTS, **changes: Any) -> Space:
@@ -115,7 +118,7 @@ class Space(ByContent):
             file.name, tuple(dict.fromkeys(file.models)), methods, chips,
             tuple(Axis(name, _values(spec)) for name, spec in specs.items()), _constraints(file.constraints, where),
             tuple(expression.objective(text, f"{where}: objectives.{i}") for i, text in enumerate(file.objectives)),
-            expression.pick(file.pick, f"{where}: pick"), file.reference, plans, free, made,
+            expression.pick(file.pick, f"{where}: pick"), file.reference, plans, free, made, dict(data),
         )  # fmt: skip
         _consistent(space, where)
         return space

@@ -17,9 +17,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
+
 from dovetail.core.content import digest
 from dovetail.core.errors import DovetailError
 from dovetail.core.files import write_text
+from dovetail.core.lazy import require
 from dovetail.search import packing
 from dovetail.search.answer import Columns
 from dovetail.search.block import Block
@@ -89,6 +92,8 @@ class Study:
         self._run(lambda db: db.executemany(
             "INSERT OR IGNORE INTO about VALUES (?, ?)", [("identity", json.dumps(parts)), ("names", json.dumps(names))]
         ))  # fmt: skip
+        source = json.dumps(space.source, default=np.ndarray.tolist)
+        self._run(lambda db: db.execute("INSERT OR IGNORE INTO about VALUES ('space', ?)", (source,)))
         held = json.loads(self._about("identity"))
         other = [part for part in parts if held.get(part) != parts[part]]
         if other:
@@ -98,6 +103,10 @@ class Study:
                 why=f"other {', '.join(other)}",
                 hint="give another study file, or delete this one to start anew",
             )
+
+    def space(self) -> Space:
+        """The space that was searched into it. Raises `DovetailError` when it is empty."""
+        return Space.parse(json.loads(self._about("space")), str(self.path), most=2**62)
 
     def get(self, structure: int, start: int, stop: int) -> Block | None:
         """The block of those rows; None when it is absent or damaged."""
@@ -133,13 +142,14 @@ class Study:
         return row
 
     def export(self, path: str | os.PathLike[str]) -> Path:
-        """Write every row held as ``.csv`` or ``.json`` (a list). Raises `DovetailError` for other endings."""
+        """Write every row held as ``.csv``, ``.parquet`` or ``.json``. Raises `DovetailError` for other endings."""
         target = Path(path)
-        if target.suffix not in (".csv", ".json"):
-            raise DovetailError(
-                f"cannot export to '{target.suffix}'", where=str(target), hint="a name ending in .csv or .json"
-            )
+        if target.suffix not in (".csv", ".json", ".parquet"):
+            hint = "a name ending in .csv, .json or .parquet"
+            raise DovetailError(f"cannot export to '{target.suffix}'", where=str(target), hint=hint)
         rows = [row for structure, table in self.tables() for row in packing.records(structure, table)]
+        if target.suffix == ".parquet":
+            return _parquet(rows, target)
         if target.suffix == ".json":
             return write_text(target, json.dumps(rows, indent=1, allow_nan=False) + "\n")
         sink = io.StringIO()
@@ -176,6 +186,16 @@ class Study:
                 raise _refused(self.path, error) from error
             raise
         return db
+
+
+def _parquet(rows: list[dict[str, Any]], target: Path) -> Path:
+    arrow = require("pyarrow", "bench", to="write parquet")
+    names = dict.fromkeys(name for row in rows for name in row)
+    part = target.with_name(target.name + ".part")
+    table = arrow.table({name: [row.get(name) for row in rows] for name in names})
+    require("pyarrow.parquet", "bench").write_table(table, part)
+    os.replace(part, target)
+    return target
 
 
 class _DamagedError(Exception):

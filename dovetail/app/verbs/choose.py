@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,10 +12,15 @@ from dovetail.app.help import add
 from dovetail.app.output import Answer, Json, Out, Quiet, emit, progress
 from dovetail.core.errors import INFEASIBLE, DovetailError
 
+if TYPE_CHECKING:
+    from dovetail.search.result import Result
+    from dovetail.search.sensitivity import Share
+
 
 def add_to(app: typer.Typer) -> None:
     """Add these verbs to the command line."""
     add(app, "Choose", search, ["dovetail search space.yaml --study study.sqlite --out ./chosen"])
+    add(app, "Choose", why_not, ["dovetail why-not examples/chat-8b.yaml machine=l4 recipe=w4a16-rtn batch=8"])
     add(app, "Choose", demo, ["dovetail demo --out out/demo"])
 
 
@@ -24,6 +30,15 @@ def search(
     ] = None,
     study: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Keep finished work in this SQLite file, and go on from it.")
+    ] = None,
+    guided: Annotated[
+        int, typer.Option(metavar="N", help="Look at N designs that a sampler proposes, instead of all.", min=0)
+    ] = 0,
+    sampler: Annotated[str, typer.Option(metavar="NAME", help="auto, tpe, nsga2, nsga3, gp or random.")] = "auto",
+    seed: Annotated[int, typer.Option(metavar="N", help="Of a guided search.", min=0)] = 0,
+    sensitivity: Annotated[bool, typer.Option("--sensitivity", help="Also say which choice decides what.")] = False,
+    export: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the study's rows as .csv, .parquet or .json.")
     ] = None,
     schema: Annotated[bool, typer.Option("--schema", help="Print the JSON Schema of a space, for editors.")] = False,
     json: Json = False,
@@ -39,12 +54,49 @@ def search(
     from dovetail.app.search_screen import search_screen
     from dovetail.search.codesign import guessing, search_space
 
-    found = search_space(space, study, lambda line: progress(line, quiet=quiet))
+    if export is not None and study is None:
+        raise DovetailError("--export writes what a study holds", hint="--study study.sqlite --export rows.csv")
+    how: dict[str, Any] = {"evaluations": guided, "sampler": sampler, "seed": seed}
+    found = search_space(space, study, lambda line: progress(line, quiet=quiet), **how)
+    shares = _shares(found) if sensitivity else ()
+    if export is not None and study is not None:
+        _export(study, export)
     guessed = guessing(found)
     about = None if guessed is None else {"of": guessed[0].to_json(), **guessed[1].to_json()}
     data = {**found.to_json(), "speculation": about}
-    answer = Answer("search", data, lambda: search_screen(found, quiet, guessed), found.exit_code)
+    data |= {"sensitivity": [asdict(share) for share in shares]} if sensitivity else {}
+    answer = Answer("search", data, lambda: search_screen(found, quiet, guessed, shares), found.exit_code)
     emit(answer, as_json=json, quiet=quiet, out=out, inputs=[space])
+
+
+def why_not(
+    space: Annotated[Path, typer.Argument(help="A space in YAML.")],
+    design: Annotated[list[str], typer.Argument(help="Such as recipe=w4a16-rtn machine=l4 batch=8.")],
+    json: Json = False,
+    quiet: Quiet = False,
+    out: Out = None,
+) -> None:
+    """Say why a design is not on the front of a space, and what would have to change."""
+    from dovetail.app.search_screen import why_not_screen
+    from dovetail.search.codesign import explain_why_not
+
+    why = explain_why_not(space, " ".join(design), lambda line: progress(line, quiet=quiet))
+    answer = Answer("why-not", why.to_json(), lambda: why_not_screen(why, quiet))
+    emit(answer, as_json=json, quiet=quiet, out=out, inputs=[space])
+
+
+def _shares(found: Result) -> tuple[Share, ...]:
+    from dovetail.search.codesign import evaluator
+    from dovetail.search.sensitivity import sensitivity
+
+    return sensitivity(found.asked, evaluator(found.asked)) if found.asked is not None else ()
+
+
+def _export(study: Path, target: Path) -> None:
+    from dovetail.search.study import Study
+
+    with Study(study) as kept:
+        kept.export(target)
 
 
 def _print_schema() -> None:

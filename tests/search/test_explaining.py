@@ -1,0 +1,78 @@
+"""Why-not and sensitivity against what is known of a small space."""
+
+import numpy as np
+import pytest
+
+from dovetail.core.errors import DovetailError
+from dovetail.search import Space, search
+from dovetail.search.sensitivity import sensitivity
+from dovetail.search.why_not import why_not
+
+KEYS = {
+    "models": ["m"], "recipes": ["none", "int4"], "objectives": ["tpot", "area"], "constraints": ["area < 300 mm2"],
+    "machines": [{"template": "gpu-like", "sms": [8, 16, 32, 64, 128], "l2": ["10 MB", "20 MB"]}],
+    "workload": {"batch": [1, 2, 4], "prompt": 1, "output": 1},
+}  # fmt: skip
+
+
+def evaluate(structure, columns):  # type: ignore[no-untyped-def]
+    worse = {"none": 4.0, "int4": 1.0}[structure.recipe]
+    return {"tpot": worse * columns["batch"] / columns["sms"], "area": 4 * columns["sms"] + columns["l2"] / 1e6}
+
+
+def test_a_dominated_design_is_told_by_what_and_what_would_help() -> None:
+    space = Space.of(**KEYS)
+    found = search(space, evaluate)
+    why = why_not(space, evaluate, found, "recipe=none, batch=1 sms=16 l2=10 MB")
+    assert not why.on_front
+    assert why.broken == ()
+    nearest, better = why.dominated[0]
+    assert nearest.structure.recipe == "int4"
+    assert all(factor >= 1 for factor in better.values())
+    assert any(factor > 1 for factor in better.values())
+    helps = {c.name: c for c in why.changes}
+    assert helps["recipe"].new == "int4"
+    assert helps["recipe"].on_front
+    assert str(helps["recipe"]) == "recipe int4 instead of none"
+
+
+def test_an_infeasible_design_is_told_what_it_breaks() -> None:
+    space = Space.of(**KEYS)
+    found = search(space, evaluate)
+    why = why_not(space, evaluate, found, "recipe=int4 batch=1 sms=128 l2=20 MB")
+    assert why.broken == ("area < 300 mm2: it has 532 mm2",)
+    assert {c.name: c.new for c in why.changes}["sms"] == "64"
+    assert why.to_json()["changes"][0]["from"]
+
+
+def test_a_design_of_the_front_is_said_to_be_on_it() -> None:
+    space = Space.of(**KEYS)
+    found = search(space, evaluate)
+    why = why_not(space, evaluate, found, "recipe=int4 batch=1 sms=64 l2=1e7 B")
+    assert why.on_front
+    assert why.changes == why.dominated == why.broken == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [("", "names no design"), ("recipe=int", "did you mean 'int4'"), ("smz=3", "did you mean 'sms'"),
+     ("sms=many", "no value of sms"), ("l2=3 GB/s", "wrong unit")],
+)  # fmt: skip
+def test_a_design_that_is_not_in_the_space(text: str, said: str) -> None:
+    space = Space.of(**KEYS)
+    with pytest.raises(DovetailError, match=said):
+        why_not(space, evaluate, search(space, evaluate), text)
+
+
+def test_shares_of_a_product_are_those_of_its_logarithm() -> None:
+    space = Space.of(**{**KEYS, "constraints": []})
+    shares = {(s.objective, s.choice): s for s in sensitivity(space, evaluate, 4000)}
+    batch, sms = np.var(np.log([1, 2, 4])), np.var(np.log([8, 16, 32, 64, 128]))
+    recipe = np.var(np.log([4.0, 1.0]))
+    whole = batch + sms + recipe  # log tpot is a sum: no interactions
+    for name, part in (("batch", batch), ("sms", sms), ("recipe", recipe)):
+        assert shares["tpot", name].alone == pytest.approx(part / whole, abs=0.05)
+        assert shares["tpot", name].total == pytest.approx(part / whole, abs=0.05)
+    assert shares["tpot", "l2"].total == 0.0
+    assert shares["area", "sms"].total > 0.9
+    assert shares["area", "batch"].total == 0.0
