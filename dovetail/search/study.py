@@ -127,6 +127,12 @@ class Study:
         """Blocks held."""
         return int(self._run(lambda db: db.execute("SELECT count(*) FROM blocks").fetchone())[0])
 
+    def every(self) -> Iterator[Block]:
+        """Every sound block held, in the space's order."""
+        keys = self._run(lambda db: db.execute("SELECT structure, start, stop FROM blocks ORDER BY 1, 2, 3").fetchall())
+        found = (self.get(*key) for key in keys)
+        return (block for block in found if block is not None)
+
     def tables(self) -> Iterator[tuple[Structure, Columns]]:
         """Structure and rows (columns, metrics, `feasible`; each (rows,)) of every block held, in the space's order."""
         names = json.loads(self._about("names"))

@@ -76,7 +76,7 @@ def why_not(
     quiet: Quiet = False,
     out: Out = None,
 ) -> None:
-    """Say why a design is not on the front of a space, and what would have to change."""
+    """Say why a design is not on the front, and what would help."""
     from dovetail.app.search_screen import why_not_screen
     from dovetail.search.codesign import explain_why_not
 

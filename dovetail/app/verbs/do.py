@@ -202,9 +202,12 @@ def run(
 
 
 def build(
-    model: ModelName,
-    on: On,
+    model: Annotated[str, typer.Argument(help="A zoo name, a Hugging Face folder or a config.json; or a study.")],
     out: Folder,
+    on: On = "",
+    pick: Annotated[
+        str, typer.Option(metavar="RULE", help="Of a study: what to build from its front, such as 'tpot < 30 ms'.")
+    ] = "",
     recipe: RecipeName = "none",
     batch: Batch = 1,
     prompt: Prompt = 1024,
@@ -213,10 +216,7 @@ def build(
     quiet: Quiet = False,
 ) -> None:
     """Write a design: checkpoint, serving command, prediction."""
-    from dovetail.design.build import build as make
-
-    asked = Question(model, on, batch, prompt, output, recipe)
-    found = make(model, on, asked.workload, recipe, out, lambda line: progress(line, quiet=quiet))
+    found = _built(Question(model, on, batch, prompt, output, recipe), pick, out, quiet)
 
     def screen() -> None:
         print(f"built {found['path']}")
@@ -227,7 +227,30 @@ def build(
         print(f"serve       {found['serve']}" if found["serve"] else folded(f"serve       {found['serve_why']}"))
         print(command(["dovetail", "measure", found["path"]]))
 
-    emit(Answer("build", found, screen), as_json=json, quiet=quiet, out=out, inputs=_read(model))
+    emit(
+        Answer("build", found, screen),
+        as_json=json,
+        quiet=quiet,
+        out=out,
+        inputs=[Path(model)] if pick else _read(model),
+    )
+
+
+def _built(asked: Question, pick: str, out: Path, quiet: bool) -> dict[str, Any]:
+    """The design that was asked for, or the one that a rule picks of a study."""
+    from dovetail.design.build import build as make
+
+    def report(line: str) -> None:
+        progress(line, quiet=quiet)
+
+    if pick:
+        from dovetail.search.realise import build_from
+
+        return build_from(Path(asked.model), pick, out, report)
+    if not asked.on:
+        hint = "--on h100-sxm; or --pick 'tpot < 30 ms' for a study"
+        raise DovetailError("a design needs a machine", where="--on", hint=hint)
+    return make(asked.model, asked.on, asked.workload, asked.recipe, out, report)
 
 
 def compile(

@@ -80,7 +80,7 @@ class OverlayChip:
         )  # fmt: skip
 
 
-_FIELDS = ("peak", "memory", "caches", "power", "energy", "price", "area", "clock", "efficiency")
+_FIELDS = ("peak", "memory", "caches", "power", "energy", "price", "area", "clock", "efficiency", "process")
 
 
 def price_usd(area_mm2: Number, capacity: Number) -> Number:

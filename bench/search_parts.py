@@ -1,0 +1,186 @@
+"""More of the search: the cost model over free hardware parameters, guided search, kill -9, joint against sequential."""
+
+from __future__ import annotations
+
+import json
+import random
+import resource
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dovetail.search import Result, Space, search
+from dovetail.search.codesign import evaluator
+from dovetail.search.guided import guided
+from dovetail.search.hypervolume import together
+
+ROOT = Path(__file__).parents[1]
+Row = tuple[str, str]
+
+
+def gpu(steps: int, likes: list[str], objectives: list[str], capacities: int = 0) -> Space:
+    """A GPU-like template over cores, bandwidth, cache and capacity for three recipes of an 8B model."""
+    return Space.of(
+        models=["meta-llama/Llama-3.1-8B"], recipes=["none", "w8a8", "w4a16-rtn"],
+        machines=[{
+            "template": "gpu-like", "like": likes, "sms": {"from": 32, "to": 256, "steps": steps},
+            "bandwidth": {"from": "0.5 TB/s", "to": "8 TB/s", "steps": steps}, "l2": ["20 MB", "50 MB", "100 MB"],
+            "capacity": {"from": "16 GB", "to": "192 GB", "steps": capacities or steps}, "link": "0 B/s",
+        }],
+        workload={"batch": {"from": 1, "to": 256, "steps": "log2"}, "prompt": 1155, "output": 211},
+        constraints=["tpot < 50 ms", "area < 900 mm2"], objectives=objectives,
+    )  # fmt: skip
+
+
+def costs(found: Result) -> np.ndarray:
+    """Objectives of a front, less is better."""
+    rows = [[float(o.cost(np.asarray(float(c[o.metric])))) for o in found.objectives] for c in found.front]
+    return np.asarray(rows).reshape(-1, len(found.objectives))
+
+
+def large() -> Iterator[Row]:
+    """Ten million points of the cost model, four objectives."""
+    space = gpu(50, ["h100-sxm"], ["tpot", "usd_per_mtok", "energy_per_token", "area"])
+    wall, cpu = time.perf_counter(), time.process_time()
+    found = search(space, evaluator(space))
+    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    yield f"cost model, {space.size:,} points, 4 objectives: seconds", f"{wall:.1f} (CPU {cpu:.1f})"
+    yield "peak memory, GiB; front; evaluated", f"{peak:.2f}; {len(found.front):,}; {found.evaluated:,}"
+
+
+def guiding(seeds: int) -> Iterator[Row]:
+    """Gap to the exact hypervolume after 500 evaluations of a space of a million points."""
+    space = gpu(28, ["h100-sxm", "l40s"], ["tpot", "usd_per_mtok", "perplexity_ratio"], 8)
+    ask = evaluator(space)
+    exact = costs(search(space, ask))
+    gaps: dict[str, list[float]] = {"tpe": [], "random": []}
+    for seed in range(seeds):
+        for name, kept in gaps.items():
+            whole, part = together([exact, costs(guided(space, ask, 500, sampler=name, seed=seed))])
+            kept.append(1 - part / whole)
+    means = {name: float(np.mean(kept)) for name, kept in gaps.items()}
+    shown = ", ".join(f"{name} {mean:.4f}" for name, mean in means.items())
+    yield f"guided, {space.size:,} points, 500 evaluations, {seeds} seeds: mean gap", shown
+    yield "gap of guided over gap of random", f"{means['tpe'] / means['random']:.3f}"
+
+
+def killed(times: int) -> Iterator[Row]:
+    """Kill -9 at random moments of a search into a study, then resume: how often the result differs."""
+    toy, different, chance = ROOT / "tests" / "search" / "toy.py", 0, random.Random(1)
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, str(toy)]
+        expected = _run([*command, f"{folder}/whole", "0"])
+        for i in range(times):
+            path = f"{folder}/{i}"
+            process = subprocess.Popen([*command, path, "0.01"], stdout=subprocess.DEVNULL)
+            time.sleep(0.3 + chance.random() * 1.2)
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+            different += _run([*command, path, "0"]) != expected
+    yield f"kill -9 at {times} random moments, resumed: results that differ", str(different)
+
+
+def _run(command: list[str]) -> Any:
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return json.loads(done.stdout)
+
+
+def speed() -> Iterator[Row]:
+    """Milliseconds a point of one question, in one call, beside what LLM-Viewer was measured at on this kind of CPU."""
+    from dovetail.search import Structure
+
+    space = gpu(4, ["h100-sxm"], ["tpot", "usd_per_mtok"])
+    ask, rng, count = evaluator(space), np.random.default_rng(0), 200_000
+    columns = {"batch": rng.integers(1, 256, count), "prompt": rng.integers(1, 4000, count),
+               "output": rng.integers(1, 400, count)}  # fmt: skip
+    numbers = {name: values.astype(float) for name, values in columns.items()}
+    free = {"sms": rng.integers(32, 256, count).astype(float), "bandwidth": rng.uniform(5e11, 8e12, count)}
+    for name, machine, given in (("h100-sxm", "h100-sxm", numbers), ("free parameters", "gpu-like", numbers | free)):
+        ask(Structure("meta-llama/Llama-3.1-8B", "none", machine), {n: v[:9] for n, v in given.items()})
+        begin = time.process_time()
+        ask(Structure("meta-llama/Llama-3.1-8B", "none", machine), given)
+        each = (time.process_time() - begin) / count * 1e3
+        yield f"CPU ms a point, prefill and decode, {name}", f"{each:.5f} ({0.12 / each:.0f}x LLM-Viewer's 0.12)"
+
+
+def joint() -> Iterator[Row]:
+    """Hypervolume of joint search against sequential tuning, in both orders, for studies 1 and 2."""
+    for name, path in (("study 1, 8B", "study-precision-8b"), ("study 2", "study-edge")):
+        space = Space.load(ROOT / "examples" / f"{path}.yaml")
+        ask = evaluator(space)
+        whole = search(space, ask)
+        first, one = sequential(space, ask, recipe_first=True)
+        second, other = sequential(space, ask, recipe_first=False)
+        budget = max(one, other)
+        same = guided(space, ask, budget) if budget < space.size else whole
+        shares = together([costs(r) for r in (whole, same, first, second)])
+        words = ("joint, exact", f"joint, {budget:,} evaluations", "recipe, then hardware", "hardware, then recipe")
+        yield f"{name}: hypervolume", "; ".join(f"{w} {s:.4f}" for w, s in zip(words, shares, strict=True))
+        best = max(shares[2:])
+        yield (
+            f"{name}: joint over the better order",
+            f"{shares[0] / best - 1:+.1%} exact, {shares[1] / best - 1:+.1%} equal",
+        )
+
+
+def sequential(space: Space, ask: Any, *, recipe_first: bool) -> tuple[Result, int]:
+    """The front of tuning one after the other, and the evaluations of both steps.
+
+    The first step holds the other side as it is (the first machine with a template's defaults; the model unchanged) and
+    takes the knee; the second searches the other side for that choice.
+    """
+    from dovetail.hardware.templates.template import TEMPLATES
+
+    source: Mapping[str, Any] = space.source
+    machine = source["machines"][0]
+    if not isinstance(machine, str):
+        kind, chosen = TEMPLATES[machine["template"]], {}
+        for p in kind.parameters:
+            if p.name in machine:
+                axis = next((a for a in space.free[0].axes if a.name == p.name), None)
+                chosen[p.name] = (
+                    machine[p.name] if axis is None else f"{axis.values[len(axis.values) // 2]!r} {_unit(p)}"
+                )
+        machine = {"template": machine["template"], **chosen}
+    started = {**source, "machines": [machine]} if recipe_first else {**source, "recipes": ["none"]}
+    found = search(Space.of(**started), evaluator(Space.of(**started)))
+    if found.winner is None:
+        return found, found.evaluated
+    knee = found.pick("knee")
+    rest = (
+        {**source, "recipes": [knee.structure.recipe]}
+        if recipe_first
+        else {**source, "machines": [_fixed(space, knee)]}
+    )
+    second = search(Space.of(**rest), evaluator(Space.of(**rest)))
+    return second, found.evaluated + second.evaluated
+
+
+def _unit(parameter: Any) -> str:
+    return {"byte": "B", "byte/s": "B/s", "Hz": "Hz", "": ""}[parameter.dimension]
+
+
+def _fixed(space: Space, knee: Any) -> Any:
+    """The machine of a candidate as an entry of a space."""
+    from dovetail.hardware.templates.template import TEMPLATES
+
+    free = next((f for f in space.free if f.variant.name == knee.structure.machine), None)
+    if free is None:
+        return knee.structure.machine
+    numbers = {**free.variant.fixed, **{a.name: float(knee.point[a.name]) for a in free.axes}}
+    known = {p.name: p for p in TEMPLATES[free.variant.template].parameters}
+    shown = {n: f"{v!r} {_unit(known[n])}".strip() for n, v in numbers.items()}
+    return {"template": free.variant.template, **free.variant.chosen, **shown}
+
+
+PARTS: Mapping[str, Any] = {
+    "cost": large, "guided": lambda: guiding(20), "kill": lambda: killed(20), "speed": speed, "joint": joint,
+}  # fmt: skip
