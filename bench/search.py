@@ -3,7 +3,7 @@
 The brute force is independent and slow: plain Python, one point at a time, every pair compared, its own reading of the
 constraints. The spaces have ties, NaN, infeasible rows, relative bounds and bounds on axes.
 
-Run: python bench/search.py [--points 10000000] [--only exact,cost,guided,kill,speed,joint]
+Run: python bench/search.py [--points 10000000] [--only exact,cost,guided,kill,speed,joint,study4]
 """
 
 from __future__ import annotations
@@ -154,7 +154,9 @@ def main() -> None:
     """Print the table."""
     options = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else "")
     options.add_argument("--points", type=int, default=1_000_000)
-    options.add_argument("--only", default="exact", help="parts, by commas: exact, cost, guided, kill, speed, joint")
+    options.add_argument(
+        "--only", default="exact", help="parts, by commas: exact, cost, guided, kill, speed, joint, study4"
+    )
     asked_for = options.parse_args()
     points, parts = asked_for.points, asked_for.only.split(",")
     for part in (name for name in parts if name != "exact"):

@@ -1,4 +1,4 @@
-"""More of the search: the cost model over free hardware parameters, guided search, kill -9, joint against sequential."""
+"""More of the search: free hardware parameters, guided search, kill -9, joint against sequential tuning."""
 
 from __future__ import annotations
 
@@ -143,12 +143,10 @@ def sequential(space: Space, ask: Any, *, recipe_first: bool) -> tuple[Result, i
     machine = source["machines"][0]
     if not isinstance(machine, str):
         kind, chosen = TEMPLATES[machine["template"]], {}
-        for p in kind.parameters:
-            if p.name in machine:
-                axis = next((a for a in space.free[0].axes if a.name == p.name), None)
-                chosen[p.name] = (
-                    machine[p.name] if axis is None else f"{axis.values[len(axis.values) // 2]!r} {_unit(p)}"
-                )
+        axes = {a.name: a.values for a in space.free[0].axes}
+        for p in (p for p in kind.parameters if p.name in machine):
+            middle = axes[p.name][len(axes[p.name]) // 2] if p.name in axes else None
+            chosen[p.name] = machine[p.name] if middle is None else f"{float(middle)!r} {_unit(p)}".strip()
         machine = {"template": machine["template"], **chosen}
     started = {**source, "machines": [machine]} if recipe_first else {**source, "recipes": ["none"]}
     found = search(Space.of(**started), evaluator(Space.of(**started)))
@@ -177,10 +175,54 @@ def _fixed(space: Space, knee: Any) -> Any:
         return knee.structure.machine
     numbers = {**free.variant.fixed, **{a.name: float(knee.point[a.name]) for a in free.axes}}
     known = {p.name: p for p in TEMPLATES[free.variant.template].parameters}
-    shown = {n: f"{v!r} {_unit(known[n])}".strip() for n, v in numbers.items()}
+    shown = {n: f"{float(v)!r} {_unit(known[n])}".strip() for n, v in numbers.items()}
     return {"template": free.variant.template, **free.variant.chosen, **shown}
+
+
+def here() -> Iterator[Row]:
+    """Study 4: every design of the embedded model on this computer measured, and the predicted front against it."""
+    from dataclasses import replace
+
+    from dovetail.search.lattice import Lattice
+    from dovetail.search.measuring import measure
+    from dovetail.search.pareto import front
+
+    space = replace(Space.load(ROOT / "examples" / "study-embedded.yaml"), constraints=())
+    ask, lattice = evaluator(space), Lattice(space)
+    every = [_point(lattice, ask, n) for n in range(lattice.size)]
+    found = list(measure(space, every, seconds=0.4))
+    quality = np.asarray([float(m.candidate["perplexity"]) for m in found])
+    batch = np.asarray([float(m.candidate["batch"]) for m in found])
+    times = {"predicted": [m.predicted.value for m in found], "measured": [m.measured.value for m in found]}
+    fronts = {}
+    for name, values in times.items():
+        tpot = np.asarray(values)
+        fronts[name] = set(front(np.stack([tpot, -batch / tpot, quality], axis=1)).tolist())
+    recall = len(fronts["predicted"] & fronts["measured"]) / len(fronts["measured"])
+    rate = batch / np.asarray(times["measured"])
+    regret = 1 - rate[int(np.argmax(batch / np.asarray(times["predicted"])))] / rate.max()
+    yield (
+        f"study 4, {len(found)} designs measured: recall of the measured front",
+        f"{recall:.0%} of {len(fronts['measured'])}",
+    )
+    yield "regret of the predicted pick (throughput)", f"{regret:.1%}"
+    yield "median error of predicted tpot", f"{np.median(np.abs([m.error for m in found])):.0%}"
+
+
+def _point(lattice: Any, ask: Any, number: int) -> Any:
+    """One point of a space as a candidate."""
+    from dovetail.search.answer import Label
+    from dovetail.search.result import Candidate
+
+    structure = lattice.structure(number)
+    columns = lattice.columns(structure, np.asarray([number - int(lattice.offsets[structure])]))
+    found = ask(lattice.structures[structure], columns)
+    numbers = {n: float(np.ravel(v)[0]) for n, v in found.items() if n in ("tpot", "throughput", "perplexity")}
+    point = {name: float(values[0]) for name, values in columns.items()}
+    return Candidate(lattice.structures[structure], point, numbers, Label({}, ""))
 
 
 PARTS: Mapping[str, Any] = {
     "cost": large, "guided": lambda: guiding(20), "kill": lambda: killed(20), "speed": speed, "joint": joint,
+    "study4": here,
 }  # fmt: skip

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from dovetail.app.output import command, folded
 from dovetail.app.question import Question
 from dovetail.app.table import table
+from dovetail.core.units import show
 from dovetail.design.speculation import Speculation
 from dovetail.search import Candidate, Result
+from dovetail.search.certainty import Comparison
+from dovetail.search.measuring import Measured
 from dovetail.search.metrics import find, is_parameter
 from dovetail.search.sensitivity import Share
 from dovetail.search.why_not import WhyNot
@@ -18,9 +22,17 @@ MOST_ROWS, MOST_COLUMNS = 12, 8
 _TOLD = 0.01  # a share of variance that is worth a word
 
 
-def search_screen(
-    found: Result, quiet: bool, guessed: tuple[Candidate, Speculation] | None = None, shares: Sequence[Share] = ()
-) -> None:
+@dataclass(frozen=True, slots=True)
+class More:
+    """What is told beside the front: where guessing pays, what decides, which order is certain, what was measured."""
+
+    guessed: tuple[Candidate, Speculation] | None = None
+    shares: Sequence[Share] = ()
+    pairs: Sequence[Comparison] = ()
+    measured: Sequence[Measured] = ()
+
+
+def search_screen(found: Result, quiet: bool, more: More = More()) -> None:
     """The winner or what binds, the counts, the first designs of the front, the confidence, the next command."""
     best = found.winner or found.nearest
     if found.winner:
@@ -42,15 +54,31 @@ def search_screen(
         print(folded(f"note        {note}"))
     if found.front:
         _front(found)
-    for line in _decides(shares):
+    for line in (*_certain(more.pairs), *_decides(more.shares), *_measured(more.measured)):
         print(folded(line))
-    if guessed:
-        print(folded(f"speculation {guessed[0]}: {guessed[1].words()}"))
+    if more.guessed:
+        print(folded(f"speculation {more.guessed[0]}: {more.guessed[1].words()}"))
     if best:
         kinds = ", ".join(f"{o.metric} {best.label.kinds.get(o.metric, 'modelled')}" for o in found.objectives)
         print(folded(f"confidence  {kinds}"))
         if not any(is_parameter(name) for name in best.point):
             print(command(_next(best)))
+
+
+def _certain(pairs: Sequence[Comparison]) -> Iterator[str]:
+    """How many of the designs that stand beside the winner it beats for certain, or is beaten by, for each metric."""
+    for metric in dict.fromkeys(pair.metric for pair in pairs):
+        some = [pair for pair in pairs if pair.metric == metric]
+        better, worse = sum(pair.low > 1 for pair in some), sum(pair.high < 1 for pair in some)
+        rest = len(some) - better - worse
+        yield f"certain     {metric}: better than {better}, worse than {worse}, undecided with {rest} of the front"
+
+
+def _measured(rows: Sequence[Measured]) -> Iterator[str]:
+    for row in rows:
+        low, high = (show(v * 1e3) for v in (row.measured.low, row.measured.high))
+        known = f"{show(row.measured.value * 1e3)} ms ({low} to {high}), predicted {show(row.predicted.value * 1e3)} ms"
+        yield f"measured    {row.candidate}: tpot {known}"
 
 
 def _decides(shares: Sequence[Share]) -> Iterator[str]:

@@ -8,7 +8,8 @@ import pytest
 from dovetail.core.errors import DovetailError
 from dovetail.cost import evaluate
 from dovetail.cost.gemm import gemm_cost
-from dovetail.hardware import load_machine
+from dovetail.hardware import load_machine, machine_to_yaml
+from dovetail.hardware.build import machine_from_text
 from dovetail.hardware.chip_facts import chip_facts
 from dovetail.hardware.machine import Machine
 from dovetail.hardware.templates.template import TEMPLATES, Parameter, Variant, parameter
@@ -155,3 +156,14 @@ def test_equal_names_mean_one_quantity_in_all_templates() -> None:
         for p in TEMPLATES[template].parameters:
             assert seen.setdefault(p.name, p.dimension) == p.dimension
             assert p.least <= p.default <= p.most
+
+
+@pytest.mark.parametrize("template", list(TEMPLATES))
+def test_a_machine_of_a_template_is_written_and_read_back(template: str) -> None:
+    made = Variant("it", template).machine()
+    again = machine_from_text(machine_to_yaml(made), "it.yaml")
+    for graph in graphs("Qwen/Qwen3-8B", "w8a8", 3):
+        assert evaluate(graph, again).time_s == pytest.approx(evaluate(graph, made).time_s, rel=1e-9)
+        assert evaluate(graph, again).energy_j == pytest.approx(evaluate(graph, made).energy_j, rel=1e-9)
+    assert again.usd_per_hour == pytest.approx(made.usd_per_hour)
+    assert again.area_mm2 == pytest.approx(float(made.area_mm2))

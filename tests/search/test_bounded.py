@@ -1,14 +1,16 @@
 """Branch and bound: the front of pruned spaces is that of whole ones, and the certificate accounts for every point."""
 
+import contextlib
 import itertools
 import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from dovetail.search import Result, Space, Structure, search
+from dovetail.search import Result, Space, Structure, Study, search
 from dovetail.search.bounded import Boxes, Shape, halved
 from dovetail.search.codesign import evaluator
 from dovetail.search.outcome import conflict
@@ -180,3 +182,26 @@ def test_with_the_cost_model_the_pruned_front_is_the_whole_one(recipes: list[str
     assert found.front == whole.front != ()
     assert found.evaluated < whole.evaluated
     assert math.isclose(found.evaluated + sum(n for _, n in found.pruned), space.size)
+
+
+def test_a_bounded_search_resumes_to_the_same_result(tmp_path: Path) -> None:
+    space, whole = question(4), search(question(4), Steps(4))
+    path = tmp_path / "a.study"
+
+    class Killed(Steps):
+        calls = 0
+
+        def __call__(self, structure: Structure, columns: Columns) -> dict[str, Any]:
+            Killed.calls += 1
+            if Killed.calls > 4:
+                raise KeyboardInterrupt
+            return super().__call__(structure, columns)
+
+    with Study(path) as study, contextlib.suppress(KeyboardInterrupt):
+        search(space, Killed(4), study)
+    with Study(path) as study:
+        again = search(space, Steps(4), study)
+    assert again.to_json() == whole.to_json()
+    with Study(path) as study:
+        assert search(space, Steps(4), study).resumed > 0
+        assert study.space() == space

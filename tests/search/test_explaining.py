@@ -5,6 +5,8 @@ import pytest
 
 from dovetail.core.errors import DovetailError
 from dovetail.search import Space, search
+from dovetail.search.certainty import order
+from dovetail.search.codesign import evaluator
 from dovetail.search.sensitivity import sensitivity
 from dovetail.search.why_not import why_not
 
@@ -76,3 +78,20 @@ def test_shares_of_a_product_are_those_of_its_logarithm() -> None:
     assert shares["tpot", "l2"].total == 0.0
     assert shares["area", "sms"].total > 0.9
     assert shares["area", "batch"].total == 0.0
+
+
+def test_the_order_of_a_front_is_certain_where_the_interval_of_the_ratio_says_so() -> None:
+    space = Space.of(
+        models=["Qwen/Qwen3-8B"], recipes=["none", "w4a16-rtn"], machines=["h100-sxm"],
+        objectives=["tpot", "usd_per_mtok"],
+        workload={"batch": [1, 2, 256], "prompt": 1000, "output": 100}, pick="min usd_per_mtok",
+    )  # fmt: skip
+    found = search(space, evaluator(space))
+    pairs = order(found)
+    assert {p.metric for p in pairs} == {"tpot", "usd_per_mtok"}
+    for p in pairs:
+        mine, other = (float(c[p.metric]) for c in (found.winner, p.other))  # type: ignore[index]
+        assert p.value == pytest.approx(other / mine, rel=1e-6)
+        assert p.low <= p.value <= p.high
+        assert p.certain == (p.low > 1 or p.high < 1)
+    assert any(p.certain for p in pairs if p.metric == "usd_per_mtok")

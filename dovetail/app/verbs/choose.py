@@ -37,6 +37,10 @@ def search(
     sampler: Annotated[str, typer.Option(metavar="NAME", help="auto, tpe, nsga2, nsga3, gp or random.")] = "auto",
     seed: Annotated[int, typer.Option(metavar="N", help="Of a guided search.", min=0)] = 0,
     sensitivity: Annotated[bool, typer.Option("--sensitivity", help="Also say which choice decides what.")] = False,
+    measure: Annotated[
+        int,
+        typer.Option(metavar="N", help="Measure N designs of the front here, the least certain.", min=0),
+    ] = 0,
     export: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write the study's rows as .csv, .parquet or .json.")
     ] = None,
@@ -51,21 +55,29 @@ def search(
         return
     if space is None:
         raise DovetailError("no space is given", hint="dovetail search examples/chat-8b.yaml")
-    from dovetail.app.search_screen import search_screen
+    from dovetail.app.search_screen import More, search_screen
+    from dovetail.search.certainty import order
     from dovetail.search.codesign import guessing, search_space
+    from dovetail.search.measuring import measure_front
+
+    def report(line: str) -> None:
+        progress(line, quiet=quiet)
 
     if export is not None and study is None:
         raise DovetailError("--export writes what a study holds", hint="--study study.sqlite --export rows.csv")
     how: dict[str, Any] = {"evaluations": guided, "sampler": sampler, "seed": seed}
-    found = search_space(space, study, lambda line: progress(line, quiet=quiet), **how)
+    found = search_space(space, study, report, **how)
     shares = _shares(found) if sensitivity else ()
+    pairs, rows = order(found), measure_front(found, measure, report) if measure else ()
     if export is not None and study is not None:
         _export(study, export)
     guessed = guessing(found)
     about = None if guessed is None else {"of": guessed[0].to_json(), **guessed[1].to_json()}
     data = {**found.to_json(), "speculation": about}
     data |= {"sensitivity": [asdict(share) for share in shares]} if sensitivity else {}
-    answer = Answer("search", data, lambda: search_screen(found, quiet, guessed, shares), found.exit_code)
+    data |= {"order": [pair.to_json() for pair in pairs], "measured": [row.to_json() for row in rows]}
+    about_it = More(guessed, shares, pairs, rows)
+    answer = Answer("search", data, lambda: search_screen(found, quiet, about_it), found.exit_code)
     emit(answer, as_json=json, quiet=quiet, out=out, inputs=[space])
 
 

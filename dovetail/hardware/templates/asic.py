@@ -76,7 +76,8 @@ class OverlayChip:
             usd_per_hour=price_usd(area, values["capacity"]) / HOURS + tdp * 3600 * USD_PER_J,
             area_mm2=area, process_nm=7.0, efficiency=Efficiency(0.9, 0.95, 1.0, 0.3), stack=load_stack("bare")[0],
             clock_hz=values["clock"], price_usd=price_usd(area, values["capacity"]),
-            sources=dict.fromkeys(_FIELDS, Source("modelled", "template overlay at 7 nm")),
+            sources={f"stack.{name}": source for name, source in load_stack("bare")[1].items()}
+            | dict.fromkeys(_FIELDS, Source("modelled", "template overlay at 7 nm")),
         )  # fmt: skip
 
 
