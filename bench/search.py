@@ -154,9 +154,7 @@ def main() -> None:
     """Print the table."""
     options = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else "")
     options.add_argument("--points", type=int, default=1_000_000)
-    options.add_argument(
-        "--only", default="exact", help="parts, by commas: exact, cost, guided, kill, speed, joint, study4"
-    )
+    options.add_argument("--only", default="exact", help="exact, cost, guided, kill, speed, joint, study4")
     asked_for = options.parse_args()
     points, parts = asked_for.points, asked_for.only.split(",")
     for part in (name for name in parts if name != "exact"):
