@@ -56,7 +56,7 @@ def _mapping(machine: Machine) -> dict[str, Any]:
     if _known(machine.area_mm2):
         data["area"] = _number(machine.area_mm2, "mm2", "area")
     if _known(machine.cores):
-        data["cores"] = machine.cores
+        data["cores"] = int(machine.cores)
     if _known(machine.clock_hz):
         data["clock"] = _number(machine.clock_hz, "Hz", "clock")
     data["peak"] = {dtype: _number(value, "flop/s", f"peak.{dtype}") for dtype, value in machine.peak.items()}
