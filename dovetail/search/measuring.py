@@ -12,14 +12,13 @@ import numpy as np
 
 from dovetail.core.errors import DovetailError
 from dovetail.core.quantity import Quantity
-from dovetail.design.measure import speeds
 from dovetail.search.certainty import order
 from dovetail.search.chosen import Chosen, design_of
 from dovetail.search.result import Candidate, Result
 from dovetail.search.space import Space
 
 HOST = "host"
-SECONDS = 2.0  # of prefill, and of decode, for each design
+SECONDS = 2.0  # of decode, for each design
 Report = Callable[[str], None]
 
 
@@ -77,6 +76,7 @@ def measure(
         A recipe that cannot be applied here.
     """
     from dovetail.runtime.load import load
+    from dovetail.runtime.speed import decode_speed
 
     groups: dict[tuple[str, str], list[Candidate]] = {}
     for candidate in candidates:
@@ -88,8 +88,9 @@ def measure(
             path = _applied(designs[0], Path(folder))
             loaded = load(path, kernels="dense" if designs[0].machine.packed is None else "auto")
             for candidate, design in zip(some, designs, strict=True):
-                _, decode = speeds(design.workload, loaded, seconds)
-                yield Measured(candidate, design.estimate().tpot, _tpot(design, decode))
+                work = design.workload
+                speed = decode_speed(loaded, int(work.mean_context), batch=int(work.batch), budget_s=seconds)
+                yield Measured(candidate, design.estimate().tpot, _tpot(design, speed))
 
 
 def _runs_here(space: Space, candidate: Candidate) -> bool:
