@@ -1,0 +1,1 @@
+"""Training networks for crossbars: what makes slices empty, bitlines small, and cells' errors harmless."""
