@@ -7,7 +7,7 @@ q_j, the best of all later columns moves by ``-(w_j - q_j) / U_jj * U_j,j+1..`` 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from dovetail.core.errors import DovetailError
 from dovetail.core.lazy import require
@@ -107,7 +107,7 @@ def compensated(
     power, places = inputs.power, inputs.places
     work = torch.where(power == 0, torch.zeros_like(power), weight.float())
     grids = _Grids.of(work, scheme, power if search else None, dtype or weight.dtype, late=not inputs.ordered)
-    done = _rounded_columns(work[:, places], weight == 0, places.tolist(), inputs.upper, grids)
+    done = rounded_columns(work[:, places], weight == 0, places.tolist(), inputs.upper, grids)
     return Rounded(quantise(done, grids.scale, grids.zero, scheme), grids.scale, grids.zero, done)
 
 
@@ -144,7 +144,24 @@ class _Grids:
         return nearest(values, self.scale[:, part], None if self.zero is None else self.zero[:, part], self.scheme)
 
 
-def _rounded_columns(work: Tensor, zeros: Tensor, places: list[int], upper: Tensor, grids: _Grids) -> Tensor:
+class Rounds(Protocol):
+    """What a column's values become."""
+
+    @property
+    def late(self) -> bool:
+        """Whether something is decided only when its column is reached, hence of values that are up to date."""
+        ...
+
+    def reach(self, column: int, rest: Tensor) -> None:
+        """This column, the first of `rest`, comes next."""
+        ...
+
+    def nearest(self, values: Tensor, column: int) -> Tensor:
+        """What is kept of the values (rows, 1) of a column."""
+        ...
+
+
+def rounded_columns(work: Tensor, zeros: Tensor, places: list[int], upper: Tensor, grids: Rounds) -> Tensor:
     """The values (rows, cols) that columns round to, one after the other; `work`, in the order of `places`, is used up.
 
     Errors are passed on within a block at once and beyond it together, unless scales of later groups wait for them.

@@ -1,0 +1,88 @@
+"""What a trained network asks of crossbars: slices that are not empty, converters without loss, converters with some."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dovetail.crossbar.cells import Cells
+from dovetail.crossbar.codes import Codes
+from dovetail.crossbar.columns import Arrays, statistics
+from dovetail.crossbar.training.converting import Converting
+from dovetail.crossbar.training.fit import Pair, accuracy
+from dovetail.crossbar.training.session import bit_slice
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+@dataclass(frozen=True, slots=True)
+class Slices:
+    """Of a whole network, slice by slice, the lowest first.
+
+    Parameters
+    ----------
+    nonzero : array, shape (slices,)
+        Share of all weights whose digit is not 0.
+    bits : array of int, shape (slices,)
+        Of converters that lose nothing: of the bitline with the largest sum; 0 where nothing is ever converted.
+    conversions : array, shape (slices, 1 + most bits)
+        Share of all bitlines that need so many bits.
+    """
+
+    nonzero: NDArray[np.float64]
+    bits: NDArray[np.int64]
+    conversions: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, codes: Mapping[str, Codes], cells: Cells | None = None, arrays: Arrays | None = None) -> Slices:
+        """From the codes of all layers."""
+        found = [(statistics(one, cells, arrays), one.values.size) for one in codes.values()]
+        weights = np.array([size for _, size in found], float)
+        nonzero = np.stack([s.nonzero_slices for s, _ in found])
+        every = [np.moveaxis(s.bits, 1, 0).reshape(s.bits.shape[1], -1) for s, _ in found]
+        bits = np.concatenate(every, axis=1)
+        counts = np.stack([np.bincount(row, minlength=13) for row in bits])
+        return cls(weights @ nonzero / weights.sum(), bits.max(axis=1), counts / bits.shape[1])
+
+
+def converted_accuracy(
+    model: nn.Module, codes: Mapping[str, Codes], data: Pair, bits: int | Sequence[int], *, input_bits: int = 8,
+    cells: Cells | None = None, arrays: Arrays | None = None, digital: Sequence[str] = (),
+) -> float:  # fmt: skip
+    """Accuracy with saturating converters of `bits` for each slice, of a network whose weights are those of `codes`.
+
+    Raises
+    ------
+    DovetailError
+        Bits out of range, or not one for each slice.
+    """
+    how = Converting(bits if isinstance(bits, int) else tuple(bits), input_bits)
+    grid = next(iter(codes.values())).grid
+    with bit_slice(model, how, grid=grid, cells=cells, arrays=arrays, digital=digital, held=codes):
+        return accuracy(model, data)
+
+
+def fewest_bits(
+    model: nn.Module, codes: Mapping[str, Codes], data: Pair, loss: float = 0.003, **how: object
+) -> tuple[int, ...]:
+    """Converters of fewest bits in all, found greedily from those without loss, that keep accuracy within `loss`.
+
+    Each round takes a bit from the slice that then keeps most of the accuracy. A slice that is never converted has 0.
+    """
+    lossless = Slices.of(codes, how.get("cells"), how.get("arrays")).bits  # type: ignore[arg-type]
+    bits = [int(b) for b in lossless]
+    least = accuracy(model, data) - loss
+    while True:
+        tries = {
+            s: converted_accuracy(model, codes, data, [max(1, b - (s == i)) for i, b in enumerate(bits)], **how)  # type: ignore[arg-type]
+            for s in range(len(bits)) if bits[s] > 1
+        }  # fmt: skip
+        best = max(tries, key=lambda s: (tries[s], bits[s]), default=None)
+        if best is None or tries[best] < least:
+            return tuple(bits)
+        bits[best] -= 1

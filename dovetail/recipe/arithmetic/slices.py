@@ -1,0 +1,192 @@
+"""Rounding to codes whose slices are empty and whose bitlines are small, errors made good as GPTQ does.
+
+When column j is rounded, a candidate code ``q`` costs ``(w_j - q)^2 / U_jj^2`` of the outputs' squared error (what
+GPTQ passes on to later columns, arXiv 2210.17323), plus a price for each digit that is not 0, for each level of a digit,
+and for each level that takes a bitline beyond the range of its converter. All prices are shares of the outputs' energy,
+so that one number serves layers of any size.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dovetail.core.errors import DovetailError
+from dovetail.core.lazy import require
+from dovetail.recipe.arithmetic.gptq import Factored, Rounded, rounded_columns
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+_FACTORS = tuple(2 ** (i / 4) for i in range(-4, 13))  # of the scale that spreads the codes over a row's weights
+_CAP_PRICE = 8.0  # of a level beyond a converter's range, in prices of a digit
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """What codes cost besides their errors.
+
+    Parameters
+    ----------
+    digit : float
+        Of a digit that is not 0: mean squared error of one weight's outputs, as a share of what one weight contributes
+        to the outputs on average, that is worth an empty slice.
+    level : float
+        Of each level of a digit, in prices of a digit: the sums of bitlines.
+    bits : int
+        Magnitudes are below ``2**bits``.
+    cell : int
+        Bits of a cell.
+    rows : int
+        Inputs that share a bitline.
+    adc_bits : int
+        Converters beyond whose range a level costs a multiple of a digit; 0: none.
+    """
+
+    digit: float = 0.0
+    level: float = 0.0
+    bits: int = 7
+    cell: int = 2
+    rows: int = 128
+    adc_bits: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("digit", "level"):
+            if not 0 <= getattr(self, name) < float("inf"):
+                raise DovetailError(f"a price of {getattr(self, name)}", where=name, hint="0 or more; 0.001 is mild")
+        if not 0 <= self.adc_bits <= 12:
+            raise DovetailError(f"an ADC of {self.adc_bits} bits", where="ADC bits", hint="1 to 12, 0 for no limit")
+
+    @property
+    def slices(self) -> int:
+        return -(-self.bits // self.cell)
+
+
+def sliced(
+    weight: Tensor, inputs: Factored, price: Price, *, energy: float | None = None, dtype: torch.dtype | None = None
+) -> Rounded:
+    """Round a matrix (outputs, inputs); scales are one a row, each the one whose codes cost least.
+
+    Parameters
+    ----------
+    weight : Tensor (rows, cols)
+    inputs : Factored
+    energy : float
+        The outputs' squares ``tr(W H W^T)``, by default that of independent inputs.
+    dtype : torch.dtype
+        Of the scales; the weight's by default.
+    """
+    torch = require("torch", "torch", to="quantise")
+    power, places = inputs.power, inputs.places
+    work = torch.where(power == 0, torch.zeros_like(power), weight.float())
+    total = float((work.square() * power).sum()) if energy is None else energy
+    unit = max(total, 1e-30) / work.numel()
+    error = torch.empty_like(power)
+    error[places] = inputs.upper.diagonal().square().reciprocal()
+    scale = _searched(work, error, price, unit, dtype or weight.dtype)
+    picker = _Picker(price, scale.float(), error / unit, work.shape[1])
+    values = rounded_columns(work[:, places], weight == 0, places.tolist(), inputs.upper, picker)
+    steps = (values / scale.float()).round().to(torch.int8)
+    return Rounded(steps, scale, None, steps.float() * scale.float())
+
+
+class _Picker:
+    """Chooses the codes of a column; knows what bitlines hold already."""
+
+    late = False
+
+    def __init__(self, price: Price, scale: Tensor, error: Tensor, cols: int) -> None:
+        torch = require("torch", "torch")
+        self.price, self.scale, self.error = price, scale, error
+        height = min(price.rows, cols)
+        self.tile = torch.arange(cols) // height
+        shape = (-(-cols // height), 2, len(scale), price.slices)
+        self.sums = torch.zeros(shape, dtype=torch.int32) if price.adc_bits else None
+
+    def reach(self, column: int, rest: Tensor) -> None:
+        """Scales stay what they are."""
+
+    def nearest(self, values: Tensor, column: int) -> Tensor:
+        """What is kept of the values (rows, 1) of a column."""
+        torch = require("torch", "torch")
+        scaled = values / self.scale
+        candidates = _candidates_of(scaled, self.price)[:, 0]  # (rows, candidates)
+        error = (scaled.abs() - candidates).square() * self.scale.square() * self.error[column]
+        cost = error + _costs(self.price)[candidates.long()]
+        negative = (scaled[:, 0] < 0).long()
+        if self.sums is not None:
+            held = self.sums[self.tile[column], negative, torch.arange(len(scaled))]
+            after = held[:, None] + _digits(self.price)[candidates.long()]
+            over = (after - (1 << self.price.adc_bits) + 1).clamp(min=0).sum(-1)
+            cost = cost + self.price.digit * _CAP_PRICE * over
+        best = candidates.gather(1, cost.argmin(1, keepdim=True))
+        if self.sums is not None:
+            self.sums[self.tile[column], negative, torch.arange(len(scaled))] += _digits(self.price)[best[:, 0].long()]
+        return best * scaled.sign() * self.scale
+
+
+def _searched(work: Tensor, error: Tensor, price: Price, unit: float, dtype: torch.dtype) -> Tensor:
+    """Scales (rows, 1): of each row the one whose codes, chosen each by itself, cost least."""
+    torch = require("torch", "torch")
+    largest = work.abs().amax(1, keepdim=True)
+    widest = torch.where(largest > 0, largest / ((1 << price.bits) - 1), torch.ones_like(largest))
+    best, least = widest.to(dtype), torch.full_like(widest, float("inf"))
+    for factor in _FACTORS:
+        scale = (widest * factor).to(dtype)
+        scaled = work / scale.float()
+        candidates = _candidates_of(scaled, price)
+        errors = (scaled.abs()[..., None] - candidates).square() * (scale.float().square() * (error / unit))[..., None]
+        cost = (errors + _costs(price)[candidates.long()]).amin(-1).sum(1, keepdim=True)
+        best, least = torch.where(cost < least, scale, best), torch.minimum(cost, least)
+    return best
+
+
+def _candidates_of(scaled: Tensor, price: Price) -> Tensor:
+    """Magnitudes worth a look for each of `scaled`, shape (…, candidates)."""
+    table = _tensor(_candidates(price.bits, price.cell))
+    halves = (2 * scaled.abs()).clamp(max=len(table) - 1).long()
+    return table[halves]
+
+
+@lru_cache(maxsize=8)
+def _candidates(bits: int, cell: int) -> NDArray[np.float32]:
+    """For magnitudes from ``i / 2`` on, those just below and above among the codes of at most 0, 1, 2 … digits."""
+    digits = _digit_table(bits, cell)
+    halves = np.arange(2 << bits) / 2
+    columns = [np.zeros(len(halves))]
+    for most in range(1, digits.shape[1] + 1):
+        allowed = np.flatnonzero((digits > 0).sum(1) <= most)
+        at = np.searchsorted(allowed, halves, side="right") - 1
+        columns += [allowed[at], allowed[np.minimum(at + 1, len(allowed) - 1)]]
+    return np.stack(columns, 1).astype(np.float32)
+
+
+@lru_cache(maxsize=8)
+def _digit_table(bits: int, cell: int) -> NDArray[np.int32]:
+    """Digits (codes, slices) of all magnitudes."""
+    found: NDArray[np.int32] = (
+        np.arange(1 << bits, dtype=np.int32)[:, None] >> cell * np.arange(-(-bits // cell)) & (1 << cell) - 1
+    ).astype(np.int32)
+    return found
+
+
+def _costs(price: Price) -> Tensor:
+    """What each magnitude costs."""
+    digits = _digit_table(price.bits, price.cell)
+    each = price.digit * ((digits > 0).sum(1) + price.level * digits.sum(1))
+    return _tensor(each.astype(np.float32))
+
+
+def _digits(price: Price) -> Tensor:
+    return _tensor(_digit_table(price.bits, price.cell))
+
+
+def _tensor(array: NDArray[np.generic]) -> Tensor:
+    torch = require("torch", "torch")
+    found: Tensor = torch.from_numpy(array)
+    return found
