@@ -144,7 +144,9 @@ def table(runs: Runs, kind: str, seeds: range) -> dict[str, float]:
 
 def converters(runs: Runs, kind: str, strengths: dict[str, float], seeds: range) -> None:
     """The fewest bits by validation digits, and the accuracy with them on test digits."""
-    print(f"\n{kind}: fewest converter bits within {100 * LOSS:.1f} point on validation; test accuracy, before and with them")
+    print(
+        f"\n{kind}: fewest converter bits within {100 * LOSS:.1f} point on validation; test accuracy, before and with them"
+    )
     some = tuple(part[:2000] for part in runs.data.validation)
     means = {}
     for name in ("bit-slice L1", "prune, bit-slice L1", "one digit", IN_THE_LOOP):

@@ -45,7 +45,9 @@ class Converting:
         torch = require("torch", "torch", to="train")
         if form.cells.encoding == "offset" or form.grid.per == "group":
             why = "offset cells and scales of groups are simulated, and not trained for"
-            raise DovetailError("no converters in the loop", where="Converting", why=why, hint="scales per layer or row")
+            raise DovetailError(
+                "no converters in the loop", where="Converting", why=why, hint="scales per layer or row"
+            )
         whole, scale = rounded_inputs(given, self.input_bits)
         inputs = given + (whole * scale - given).detach()
         exact: Tensor = type(layer).forward(layer, inputs)

@@ -40,4 +40,6 @@ def check_bits(bits: int | Sequence[int]) -> None:
     for each in slice_bits(bits):
         if not 1 <= each <= MOST_BITS:
             why = "below 1 nothing is converted; 128 cells of 4 bits add up to 11 bits, and thermal noise ends the rest"
-            raise DovetailError(f"an ADC of {each} bits", where="ADC bits", why=why, hint=f"1 to {MOST_BITS}; 8 is usual")
+            raise DovetailError(
+                f"an ADC of {each} bits", where="ADC bits", why=why, hint=f"1 to {MOST_BITS}; 8 is usual"
+            )

@@ -46,7 +46,9 @@ class Training:
         count = round(prune.share(progress) * len(magnitudes))
         cut = float(magnitudes.kthvalue(count).values) if count else 0.0
         # the next float up: the threshold itself goes too
-        self.thresholds = dict.fromkeys(self.layers, float(torch.nextafter(torch.tensor(cut), torch.tensor(9e9))) * (count > 0))
+        self.thresholds = dict.fromkeys(
+            self.layers, float(torch.nextafter(torch.tensor(cut), torch.tensor(9e9))) * (count > 0)
+        )
 
     def real(self, name: str) -> Tensor:
         """The weights (outputs, inputs) of a layer that the optimiser changes."""
@@ -173,7 +175,8 @@ def bit_slice(
                 if done:
                     codes = training.codes()[name]
                     layer.parametrizations.weight.original.data.copy_(
-                        torch.from_numpy(codes.weights()).reshape(layer.parametrizations.weight.original.shape))
+                        torch.from_numpy(codes.weights()).reshape(layer.parametrizations.weight.original.shape)
+                    )
                 torch.nn.utils.parametrize.remove_parametrizations(layer, "weight", leave_parametrized=False)
 
 

@@ -88,7 +88,7 @@ def sliced(
     unit = max(total, 1e-30) / work.numel()
     error = torch.empty_like(power)
     error[places] = inputs.upper.diagonal().square().reciprocal()
-    scale = _searched(work, error, price, unit, dtype or weight.dtype)
+    scale = _searched(work, power / (float((work.square() * power).mean()) or 1.0), price, dtype or weight.dtype)
     picker = _Picker(price, scale.float(), error / unit, work.shape[1])
     values = rounded_columns(work[:, places], weight == 0, places.tolist(), inputs.upper, picker)
     steps = (values / scale.float()).round().to(torch.int8)
@@ -130,8 +130,8 @@ class _Picker:
         return best * scaled.sign() * self.scale
 
 
-def _searched(work: Tensor, error: Tensor, price: Price, unit: float, dtype: torch.dtype) -> Tensor:
-    """Scales (rows, 1): of each row the one whose codes, chosen each by itself, cost least."""
+def _searched(work: Tensor, error: Tensor, price: Price, dtype: torch.dtype) -> Tensor:
+    """Scales (rows, 1): of each row the one whose codes, chosen each by itself, cost least at these prices of errors."""
     torch = require("torch", "torch")
     largest = work.abs().amax(1, keepdim=True)
     widest = torch.where(largest > 0, largest / ((1 << price.bits) - 1), torch.ones_like(largest))
@@ -140,7 +140,7 @@ def _searched(work: Tensor, error: Tensor, price: Price, unit: float, dtype: tor
         scale = (widest * factor).to(dtype)
         scaled = work / scale.float()
         candidates = _candidates_of(scaled, price)
-        errors = (scaled.abs()[..., None] - candidates).square() * (scale.float().square() * (error / unit))[..., None]
+        errors = (scaled.abs()[..., None] - candidates).square() * (scale.float().square() * error)[..., None]
         cost = (errors + _costs(price)[candidates.long()]).amin(-1).sum(1, keepdim=True)
         best, least = torch.where(cost < least, scale, best), torch.minimum(cost, least)
     return best
