@@ -79,8 +79,8 @@ def _split(
     count: int, held: int, seed: int,
 ) -> Digits10:  # fmt: skip
     order = np.random.default_rng(seed).permutation(len(x))
-    parts = order[:count], order[len(order) - held :]
-    return Digits10(name, *(_tensors(x[part], y[part]) for part in parts), _tensors(*test))
+    first, last = order[:count], order[len(order) - held :]
+    return Digits10(name, _tensors(x[first], y[first]), _tensors(x[last], y[last]), _tensors(*test))
 
 
 def _tensors(x: NDArray[np.uint8], y: NDArray[np.int64]) -> tuple[Tensor, Tensor]:

@@ -52,7 +52,7 @@ class Fit:
                     loss = loss + training.penalty()
                 if not loss.isfinite():
                     why = f"step {done} of {total}"
-                    raise DovetailError("the loss is not finite", where="fit", why=why, hint="a smaller rate or penalty",
+                    raise DovetailError("the loss is not finite", where="fit", why=why, hint="a smaller rate",
                                         exit_code=CHECK_FAILED)  # fmt: skip
                 optimiser.zero_grad()
                 loss.backward()
@@ -68,7 +68,7 @@ def accuracy(model: nn.Module, data: Pair, batch: int = 1000) -> float:
     was, right = model.training, 0
     model.eval()
     with torch.inference_mode():
-        for images, labels in zip(data[0].split(batch), data[1].split(batch)):
+        for images, labels in zip(torch.split(data[0], batch), torch.split(data[1], batch)):
             right += int((model(images).argmax(1) == labels).sum())
     model.train(was)
     return right / len(data[1])

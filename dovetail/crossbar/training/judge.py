@@ -1,4 +1,4 @@
-"""What a trained network asks of crossbars: slices that are not empty, converters without loss, converters with some."""
+"""What a trained network asks of crossbars: cells that are not empty, converters without loss, converters with some."""
 
 from __future__ import annotations
 
@@ -18,6 +18,9 @@ from dovetail.crossbar.training.session import bit_slice
 
 if TYPE_CHECKING:
     from torch import nn
+
+
+_START = 6  # bits from which a greedy search goes down: sums that real inputs make rarely fill more
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +73,14 @@ def converted_accuracy(
 def fewest_bits(
     model: nn.Module, codes: Mapping[str, Codes], data: Pair, loss: float = 0.003, **how: object
 ) -> tuple[int, ...]:
-    """Converters of fewest bits in all, found greedily from those without loss, that keep accuracy within `loss`.
+    """Converters of fewest bits in all, found greedily, that keep accuracy within `loss`.
+
+    The search begins with those that lose nothing, or of 6 bits where they have more.
 
     Each round takes a bit from the slice that then keeps most of the accuracy. A slice that is never converted has 0.
     """
     lossless = Slices.of(codes, how.get("cells"), how.get("arrays")).bits  # type: ignore[arg-type]
-    bits = [int(b) for b in lossless]
+    bits = [min(int(b), _START) for b in lossless]
     least = accuracy(model, data) - loss
     while True:
         tries = {

@@ -57,7 +57,7 @@ def step_of(matrix: Tensor, grid: FixedPoint) -> Tensor:
     elif grid.per == "row":
         maxima = largest.amax(1, keepdim=True)
     else:
-        parts = [part.amax(1, keepdim=True).expand_as(part) for part in largest.split(grid.group, 1)]
+        parts = [part.amax(1, keepdim=True).expand_as(part) for part in torch.split(largest, grid.group, 1)]
         maxima = torch.cat(parts, 1)
     fraction, exponent = torch.frexp(maxima)
     power = torch.where(maxima > 0, exponent - (fraction == 0.5).int(), torch.zeros_like(exponent))

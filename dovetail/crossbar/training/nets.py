@@ -29,22 +29,31 @@ def net(name: str, pixels: int = 28, seed: int = 0) -> nn.Module:
         raise DovetailError(f"unknown network '{name}'", where="net", hint=did_you_mean(name, list(NETS)))
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return _mlp(pixels) if name == "mlp" else _resnet()
+        found: nn.Module = _mlp(pixels) if name == "mlp" else _resnet()
+        return found
 
 
 def _mlp(pixels: int) -> nn.Module:
-    nn = require("torch", "torch", to="train").nn
-    found: nn.Module = nn.Sequential(nn.Flatten(), nn.Linear(pixels * pixels, 84), nn.ReLU(), nn.Linear(84, 10))
+    layers = require("torch", "torch", to="train").nn
+    found: nn.Module = layers.Sequential(
+        layers.Flatten(), layers.Linear(pixels * pixels, 84), layers.ReLU(), layers.Linear(84, 10)
+    )
     return found
 
 
 def _resnet() -> nn.Module:
-    nn = require("torch", "torch", to="train").nn
+    layers = require("torch", "torch", to="train").nn
     channels = [8] * 3 + [16] * 3 + [32] * 3
     blocks = [_block(before, after) for before, after in zip([8, *channels], channels)]
-    stem = nn.Conv2d(1, 8, 3, stride=2, padding=1, bias=False)
-    found: nn.Module = nn.Sequential(
-        stem, nn.BatchNorm2d(8), nn.ReLU(), *blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(32, 10)
+    stem = layers.Conv2d(1, 8, 3, stride=2, padding=1, bias=False)
+    found: nn.Module = layers.Sequential(
+        stem,
+        layers.BatchNorm2d(8),
+        layers.ReLU(),
+        *blocks,
+        layers.AdaptiveAvgPool2d(1),
+        layers.Flatten(),
+        layers.Linear(32, 10),
     )
     return found
 

@@ -33,4 +33,5 @@ class Noise:
         torch = require("torch", "torch", to="train")
         worth = torch.tensor(form.places, dtype=codes.dtype)[:, None, None]
         spread = (digits_of(codes, form) * worth).square().sum(0).sqrt()
-        return codes + self.sigma * spread * torch.randn(codes.shape, generator=source, dtype=codes.dtype)
+        found: Tensor = codes + self.sigma * spread * torch.randn(codes.shape, generator=source, dtype=codes.dtype)
+        return found

@@ -19,7 +19,8 @@ def ranges(bits: int | Sequence[int], form: Form) -> Tensor:
     """The largest sum that the converters of each slice take without loss, shape (slices,)."""
     torch = require("torch", "torch", to="train")
     each = per_slice(slice_bits(bits) * (len(form.places) if isinstance(bits, int) else 1), form, "ADC bits")
-    return torch.tensor([float((1 << int(b) - form.cells.signed) - 1) for b in each])
+    found: Tensor = torch.tensor([float((1 << int(b) - form.cells.signed) - 1) for b in each])
+    return found
 
 
 def slice_bits(bits: int | Sequence[int]) -> tuple[int, ...]:

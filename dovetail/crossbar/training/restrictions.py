@@ -57,7 +57,8 @@ class Digits:
         torch = require("torch", "torch", to="train")
         table = torch.tensor(nearest_sparse(form.grid.bits, form.cells.bits, self.most), dtype=scaled.dtype)
         halves = (2 * scaled.abs()).clamp(max=len(table) - 1).to(torch.int64)
-        return table[halves] * scaled.sign() * (codes != 0)
+        found: Tensor = table[halves] * scaled.sign() * (codes != 0)
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +80,7 @@ class Cap:
             raise DovetailError("no cap", where="encoding", why=why, hint="differential or sign-magnitude")
         room = ranges(self.bits, form)[:, None, None]
         worth = torch.tensor(form.places, dtype=codes.dtype)[:, None, None]
-        found = torch.empty_like(codes)
+        found: Tensor = torch.empty_like(codes)
         for tile in form.tiles(codes.shape[1]):
             part, sign = codes[:, tile], codes[:, tile].sign()
             order = torch.sort(scaled[:, tile].abs(), dim=1, descending=True, stable=True).indices

@@ -45,14 +45,12 @@ class Training:
         magnitudes = torch.cat([self.real(name).detach().abs().reshape(-1) for name in self.layers])
         count = round(prune.share(progress) * len(magnitudes))
         cut = float(magnitudes.kthvalue(count).values) if count else 0.0
-        # the next float up: the threshold itself goes too
-        self.thresholds = dict.fromkeys(
-            self.layers, float(torch.nextafter(torch.tensor(cut), torch.tensor(9e9))) * (count > 0)
-        )
+        above = float(torch.nextafter(torch.tensor(cut), torch.tensor(float("inf"))))  # the cut itself goes too
+        self.thresholds = dict.fromkeys(self.layers, above if count else 0.0)
 
     def real(self, name: str) -> Tensor:
         """The weights (outputs, inputs) of a layer that the optimiser changes."""
-        layer = self.layers[name]
+        layer: Any = self.layers[name]
         held = getattr(layer, "parametrizations", None)
         return as_matrix(held.weight.original if held is not None else layer.weight)
 
@@ -87,11 +85,12 @@ class Training:
         """What all penalties add to the loss: the strength of each times its mean over all weights."""
         torch = require("torch", "torch", to="train")
         penalties = [part for part in self.parts if isinstance(part, Penalty)]
-        if not penalties:
-            return torch.zeros(())
-        views = [self.weights(name) for name in self.layers]
+        total: Tensor = torch.zeros(())
+        views = [self.weights(name) for name in self.layers] if penalties else []
         count = sum(view.real.numel() for view in views)
-        total: Tensor = sum(p.strength / count * p.total(view, self.form) for p in penalties for view in views)
+        for penalty in penalties:
+            for view in views:
+                total = total + penalty.strength / count * penalty.total(view, self.form)
         return total
 
     def codes(self) -> dict[str, Codes]:
@@ -169,15 +168,21 @@ def bit_slice(
         training.finish()
         done = True
     finally:
-        for name, layer in training.layers.items():
-            layer.__dict__.pop("forward", None)
-            if torch.nn.utils.parametrize.is_parametrized(layer, "weight"):
-                if done:
-                    codes = training.codes()[name]
-                    layer.parametrizations.weight.original.data.copy_(
-                        torch.from_numpy(codes.weights()).reshape(layer.parametrizations.weight.original.shape)
-                    )
-                torch.nn.utils.parametrize.remove_parametrizations(layer, "weight", leave_parametrized=False)
+        for name in training.layers:
+            _leave(training, name, done)
+
+
+def _leave(training: Training, name: str, done: bool) -> None:
+    """Give a layer back; where the training is done its weights are what the codes stand for."""
+    torch = require("torch", "torch", to="train")
+    layer: Any = training.layers[name]
+    layer.__dict__.pop("forward", None)
+    if not torch.nn.utils.parametrize.is_parametrized(layer, "weight"):
+        return
+    if done:
+        original = layer.parametrizations.weight.original
+        original.data.copy_(torch.from_numpy(training.codes()[name].weights()).reshape(original.shape))
+    torch.nn.utils.parametrize.remove_parametrizations(layer, "weight", leave_parametrized=False)
 
 
 def _converted(training: Training, converting: Converting, name: str, given: Tensor) -> Tensor:

@@ -1,9 +1,9 @@
 """Rounding to codes whose slices are empty and whose bitlines are small, errors made good as GPTQ does.
 
-When column j is rounded, a candidate code ``q`` costs ``(w_j - q)^2 / U_jj^2`` of the outputs' squared error (what
-GPTQ passes on to later columns, arXiv 2210.17323), plus a price for each digit that is not 0, for each level of a digit,
-and for each level that takes a bitline beyond the range of its converter. All prices are shares of the outputs' energy,
-so that one number serves layers of any size.
+When column j is rounded, a candidate code ``q`` costs ``(w_j - q)^2 / U_jj^2`` of the outputs' squared error, which is
+what GPTQ passes on to later columns (arXiv 2210.17323), plus a price for each digit that is not 0, for each level of a
+digit, and for each level that takes a bitline beyond the range of its converter. All prices are shares of the outputs'
+energy, so that one number serves layers of any size.
 """
 
 from __future__ import annotations
@@ -127,11 +127,12 @@ class _Picker:
         best = candidates.gather(1, cost.argmin(1, keepdim=True))
         if self.sums is not None:
             self.sums[self.tile[column], negative, torch.arange(len(scaled))] += _digits(self.price)[best[:, 0].long()]
-        return best * scaled.sign() * self.scale
+        found: Tensor = best * scaled.sign() * self.scale
+        return found
 
 
 def _searched(work: Tensor, error: Tensor, price: Price, dtype: torch.dtype) -> Tensor:
-    """Scales (rows, 1): of each row the one whose codes, chosen each by itself, cost least at these prices of errors."""
+    """Scales (rows, 1): of each row the one whose codes, chosen each by itself, cost least; `error` prices errors."""
     torch = require("torch", "torch")
     largest = work.abs().amax(1, keepdim=True)
     widest = torch.where(largest > 0, largest / ((1 << price.bits) - 1), torch.ones_like(largest))
@@ -143,14 +144,16 @@ def _searched(work: Tensor, error: Tensor, price: Price, dtype: torch.dtype) -> 
         errors = (scaled.abs()[..., None] - candidates).square() * (scale.float().square() * error)[..., None]
         cost = (errors + _costs(price)[candidates.long()]).amin(-1).sum(1, keepdim=True)
         best, least = torch.where(cost < least, scale, best), torch.minimum(cost, least)
-    return best
+    found: Tensor = best
+    return found
 
 
 def _candidates_of(scaled: Tensor, price: Price) -> Tensor:
     """Magnitudes worth a look for each of `scaled`, shape (…, candidates)."""
     table = _tensor(_candidates(price.bits, price.cell))
     halves = (2 * scaled.abs()).clamp(max=len(table) - 1).long()
-    return table[halves]
+    found: Tensor = table[halves]
+    return found
 
 
 @lru_cache(maxsize=8)
@@ -158,7 +161,7 @@ def _candidates(bits: int, cell: int) -> NDArray[np.float32]:
     """For magnitudes from ``i / 2`` on, those just below and above among the codes of at most 0, 1, 2 … digits."""
     digits = _digit_table(bits, cell)
     halves = np.arange(2 << bits) / 2
-    columns = [np.zeros(len(halves))]
+    columns = [np.zeros(len(halves), np.intp)]
     for most in range(1, digits.shape[1] + 1):
         allowed = np.flatnonzero((digits > 0).sum(1) <= most)
         at = np.searchsorted(allowed, halves, side="right") - 1
