@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +12,7 @@ from dovetail.core.errors import DovetailError, did_you_mean
 from dovetail.crossbar.codes import Codes, Ints
 
 Digits = NDArray[np.int8]
-ENCODINGS = ("differential", "offset", "sign-magnitude")
+ENCODINGS = ("differential", "balanced", "offset", "sign-magnitude")
 CELL_BITS = (1, 2, 4)
 
 
@@ -25,9 +26,11 @@ class Cells:
         Of a cell: 1, 2 or 4.
     encoding : str
         ``differential``: positive and negative codes in two planes of arrays, each with its own conversions,
-        subtracted as numbers. ``offset``: ``code + 2**code_bits`` in one plane, one bit wider; ``2**code_bits`` times
-        the sum of the inputs is subtracted as a number (ISAAC, ISCA 2016). ``sign-magnitude``: two cells for each
-        digit whose currents subtract on the bitline, hence one plane of signed digits and converters with a sign.
+        subtracted as numbers. ``balanced``: the same cells and conversions, but each code by the digits of either sign
+        that conduct least: 3 is 4 - 1, which puts a level on two bitlines instead of three on one. ``offset``:
+        ``code + 2**code_bits`` in one plane, one bit wider; ``2**code_bits`` times the sum of the inputs is subtracted
+        as a number (ISAAC, ISCA 2016). ``sign-magnitude``: two cells for each digit whose currents subtract on the
+        bitline, hence one plane of signed digits and converters with a sign.
 
     Raises
     ------
@@ -59,7 +62,7 @@ class Cells:
     @property
     def polarities(self) -> tuple[int, ...]:
         """The sign with which each plane's sums are added."""
-        return (1, -1) if self.encoding == "differential" else (1,)
+        return (1, -1) if self.encoding in ("differential", "balanced") else (1,)
 
     @property
     def devices(self) -> int:
@@ -81,6 +84,10 @@ class Cells:
     def split(self, codes: Codes) -> Digits:
         """The digits of every cell, shape (planes, slices, outputs, inputs), the lowest slice first."""
         code_bits, values = codes.grid.bits, codes.values
+        if self.encoding == "balanced":
+            signed = np.moveaxis(balanced_digits(code_bits, self.bits)[np.abs(values)], 2, 0) * np.sign(values)
+            both: Digits = np.stack([np.maximum(signed, 0), np.maximum(-signed, 0)]).astype(np.int8)
+            return both
         if self.encoding == "differential":
             planes = np.stack([np.maximum(values, 0), np.maximum(-values, 0)])
         else:
@@ -96,3 +103,27 @@ class Cells:
         worth = np.multiply.outer(np.array(self.polarities, np.int32), self.place_values(code_bits))
         joined: Ints = np.einsum("ps,psoi->oi", worth, digits, dtype=np.int32)
         return joined - np.int32(self.offset(code_bits))
+
+
+@lru_cache(maxsize=32)
+def balanced_digits(code_bits: int, cell_bits: int) -> NDArray[np.int32]:
+    """Of each magnitude, the signed digits with the least sum of levels, then the fewest that are not 0.
+
+    Shape (magnitudes, slices), the lowest slice first. Two digits leave the same remainder, one of each sign: all ways
+    are tried, from the top.
+    """
+    base, slices = 1 << cell_bits, -(-code_bits // cell_bits)
+    best: dict[int, tuple[int, int, tuple[int, ...]]] = {0: (0, 0, ())}
+    for place in range(slices):
+        reach = (1 << code_bits) >> cell_bits * (slices - 1 - place)
+        held, best = best, {}
+        for value in range(-reach, reach + 1):
+            ways = []
+            for digit in {value % base, value % base - base}:
+                rest = (value - digit) // base
+                if abs(digit) < base and rest in held:
+                    levels, cells, above = held[rest]
+                    ways.append((levels + abs(digit), cells + (digit != 0), (digit, *above)))
+            if ways:
+                best[value] = min(ways)
+    return np.array([best[magnitude][2] for magnitude in range(1 << code_bits)], dtype=np.int32)

@@ -16,7 +16,7 @@ AdcBits = Annotated[
     str, typer.Option("--adc-bits", metavar="N", help="Of all slices, or of each, the lowest first: 5,5,5,4.")
 ]
 CellBits = Annotated[int, typer.Option("--cell-bits", metavar="N", help="Of a cell: 1, 2 or 4.")]
-Encoding = Annotated[str, typer.Option(metavar="NAME", help="differential, offset or sign-magnitude.")]
+Encoding = Annotated[str, typer.Option(metavar="NAME", help="differential, balanced, offset or sign-magnitude.")]
 Codes = Annotated[int, typer.Option("--code-bits", metavar="N", help="Of a weight's magnitude.")]
 Array = Annotated[str, typer.Option(metavar="RxC", help="Rows (inputs) and columns (outputs) of an array.")]
 InputBits = Annotated[int, typer.Option("--input-bits", metavar="N", help="Of an input: as many cycles.")]

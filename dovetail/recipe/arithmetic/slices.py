@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from dovetail.core.errors import DovetailError
 from dovetail.core.lazy import require
+from dovetail.crossbar.cells import balanced_digits
 from dovetail.recipe.arithmetic.gptq import Factored, Rounded, rounded_columns
 
 if TYPE_CHECKING:
@@ -46,6 +47,8 @@ class Price:
         Inputs that share a bitline.
     adc_bits : int
         Converters beyond whose range a level costs a multiple of a digit; 0: none.
+    balanced : bool
+        Digits of either sign, as `Cells` has them; then `adc_bits` counts the levels of both signs together.
     """
 
     digit: float = 0.0
@@ -54,6 +57,7 @@ class Price:
     cell: int = 2
     rows: int = 128
     adc_bits: int = 0
+    balanced: bool = True
 
     def __post_init__(self) -> None:
         for name in ("digit", "level"):
@@ -150,16 +154,16 @@ def _searched(work: Tensor, error: Tensor, price: Price, dtype: torch.dtype) -> 
 
 def _candidates_of(scaled: Tensor, price: Price) -> Tensor:
     """Magnitudes worth a look for each of `scaled`, shape (…, candidates)."""
-    table = _tensor(_candidates(price.bits, price.cell))
+    table = _tensor(_candidates(price.bits, price.cell, price.balanced))
     halves = (2 * scaled.abs()).clamp(max=len(table) - 1).long()
     found: Tensor = table[halves]
     return found
 
 
 @lru_cache(maxsize=8)
-def _candidates(bits: int, cell: int) -> NDArray[np.float32]:
+def _candidates(bits: int, cell: int, balanced: bool) -> NDArray[np.float32]:
     """For magnitudes from ``i / 2`` on, those just below and above among the codes of at most 0, 1, 2 … digits."""
-    digits = _digit_table(bits, cell)
+    digits = _digit_table(bits, cell, balanced)
     halves = np.arange(2 << bits) / 2
     columns = [np.zeros(len(halves), np.intp)]
     for most in range(1, digits.shape[1] + 1):
@@ -170,23 +174,24 @@ def _candidates(bits: int, cell: int) -> NDArray[np.float32]:
 
 
 @lru_cache(maxsize=8)
-def _digit_table(bits: int, cell: int) -> NDArray[np.int32]:
-    """Digits (codes, slices) of all magnitudes."""
-    found: NDArray[np.int32] = (
-        np.arange(1 << bits, dtype=np.int32)[:, None] >> cell * np.arange(-(-bits // cell)) & (1 << cell) - 1
-    ).astype(np.int32)
+def _digit_table(bits: int, cell: int, balanced: bool) -> NDArray[np.int32]:
+    """Levels (codes, slices) of all magnitudes."""
+    if balanced:
+        return np.abs(balanced_digits(bits, cell))
+    shifts = cell * np.arange(-(-bits // cell), dtype=np.int32)
+    found: NDArray[np.int32] = np.arange(1 << bits, dtype=np.int32)[:, None] >> shifts & (1 << cell) - 1
     return found
 
 
 def _costs(price: Price) -> Tensor:
     """What each magnitude costs."""
-    digits = _digit_table(price.bits, price.cell)
+    digits = _digit_table(price.bits, price.cell, price.balanced)
     each = price.digit * ((digits > 0).sum(1) + price.level * digits.sum(1))
     return _tensor(each.astype(np.float32))
 
 
 def _digits(price: Price) -> Tensor:
-    return _tensor(_digit_table(price.bits, price.cell))
+    return _tensor(_digit_table(price.bits, price.cell, price.balanced))
 
 
 def _tensor(array: NDArray[np.generic]) -> Tensor:

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from dovetail.recipe.layerwise.work import LayerWork
     from dovetail.runtime.checkpoint import Checkpoint
 
+_PRICED = ("balanced", "differential")
+
 
 @method("bit-slice")
 @dataclass(frozen=True, slots=True)
@@ -37,9 +39,10 @@ class BitSlice:
     """
 
     bits: int = 8  # of a code with its sign, 3 to 8
-    price: float = 0.01  # of a cell that is not empty, against errors of outputs; 0: the nearest codes
+    price: float = 1e-4  # of a cell that is not empty, against errors of outputs; 0: the nearest codes
     level: float = 0.5  # of each level of a cell, in prices of a cell: large sums take large converters
     adc_bits: int = 0  # of converters whose range bitlines are kept within where they can; 0: no matter
+    encoding: str = "balanced"  # of codes in cells: balanced or differential
     cell: int = 2  # bits of a cell: 1, 2 or 4
     rows: int = 128  # of an array
     act_bits: int = 16  # of inputs, rounded per token as they come: 8; 16: as they are
@@ -52,7 +55,10 @@ class BitSlice:
 
     def __post_init__(self) -> None:
         self.scheme()
-        Cells(self.cell)
+        Cells(self.cell, self.encoding)
+        if self.encoding not in _PRICED:
+            hint = "balanced or differential; sim and map know the others"
+            raise DovetailError(f"no prices of cells in '{self.encoding}'", where="bit-slice.encoding", hint=hint)
         Arrays(self.rows)
         if not 3 <= self.bits <= 8:
             raise DovetailError(f"codes of {self.bits} bits", where="bit-slice.bits", hint="8: 3 to 8")
@@ -66,12 +72,14 @@ class BitSlice:
 
     def costs(self, scheme: Scheme) -> Price:
         """What codes cost in a matrix of this scheme."""
-        return Price(self.price, self.level, scheme.bits - 1, self.cell, self.rows, self.adc_bits)
+        return Price(
+            self.price, self.level, scheme.bits - 1, self.cell, self.rows, self.adc_bits, self.encoding == "balanced"
+        )
 
     @classmethod
     def examples(cls, columns: tuple[int, ...]) -> tuple[Self, ...]:
         kept = cls(6, 0.05, adc_bits=4, layers=(("*.1.*.up_proj", 16), ("*.0.*.o_proj", 4)))
-        return cls(), cls(8, 0.1, cell=1, rows=64, act_bits=8), kept
+        return cls(), cls(8, 0.1, cell=1, rows=64, act_bits=8, encoding="differential"), kept
 
     def rewrite(self, graph: Graph) -> Graph:
         return Quantised.of(graph, self.scheme(), self.layers).rewrite()
