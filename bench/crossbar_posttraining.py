@@ -129,8 +129,8 @@ def table(name: str, path: Path) -> None:
     print("less than GPTQ of 8, 7, 6, 5, 4 bits at equal perplexity (-: below every perplexity of ours):")
     for key in ("slices", *(f"{m} {w}" for m in MODELS for w in ("bitline", "slice"))):
         print(f"  {key:20}", *at_equal_quality(base, ours, key))
-    print("GPTQ's own codes, balanced:", *(
-        key + ' ' + ', '.join(f'{r[key] / r["balanced " + key]:.2f}x' for r in base) + ';' for key in ("nonzero", "paper bitline")))  # fmt: skip
+    for key in ("nonzero", "paper bitline"):
+        print(f"  {key} of GPTQ's own codes, balanced:", *(f"{r[key] / r['balanced ' + key]:.2f}x" for r in base))
 
 
 def main() -> None:

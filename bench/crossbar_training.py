@@ -27,6 +27,7 @@ import numpy as np
 import torch
 
 from dovetail.core.files import cache_folder
+from dovetail.crossbar.columns import statistics
 from dovetail.crossbar.training.converting import Converting
 from dovetail.crossbar.training.digits import Digits10, load_digits
 from dovetail.crossbar.training.fit import Fit, accuracy
@@ -35,6 +36,7 @@ from dovetail.crossbar.training.nets import net
 from dovetail.crossbar.training.penalties import L1, BitSliceL1, StepL1
 from dovetail.crossbar.training.restrictions import Digits, Prune
 from dovetail.crossbar.training.session import bit_slice
+from dovetail.crossbar.training.train import saved_energy
 
 LOSS = 0.003  # accuracy that may be lost
 CHOOSE = (100, 101)  # seeds that choose strengths
@@ -161,6 +163,8 @@ def converters(runs: Runs, kind: str, strengths: dict[str, float], seeds: range)
         means[name] = bits.mean(axis=1)
         print(f"{name:28} {bits.mean(axis=0).round(1)!s:24} mean {mean:.2f} ±{error:.2f}"
               f"  test {100 * np.mean([r['test'] for r in rows]):.2f} {lost:+.2f} ±{wide:.2f}", flush=True)  # fmt: skip
+        saved = ", ".join(f"{m} {np.mean([r['saved'][m] for r in rows]):.1f}x" for m in ("paper", "isaac_cdac"))
+        print(f"{'':28} ADC energy against 8 bits, nothing lost, empty bitlines left out: {saved}")
     for name in ("one digit", IN_THE_LOOP):
         less, error = spread(means["bit-slice L1"] - means[name])
         print(f"{name}: {less:.2f} ± {error:.2f} bits less for each slice than bit-slice L1 (asked: 1)")
@@ -180,7 +184,8 @@ def looped(runs: Runs, kind: str, name: str, strengths: dict[str, float], seed: 
             Fit(3, rate=0.01, seed=seed).run(ours, runs.data.train, training)
         model, codes = ours, training.codes()
     bits = fewest_bits(model, codes, some, LOSS)
-    return {"bits": bits, "test": kept["test"],
+    layers = [statistics(one) for one in codes.values()]
+    return {"bits": bits, "test": kept["test"], "saved": {m: saved_energy(layers, m) for m in ("paper", "isaac_cdac")},
             "with": converted_accuracy(model, codes, runs.data.test, [max(1, b) for b in bits])}  # fmt: skip
 
 

@@ -112,3 +112,38 @@ def _writing(done: Found) -> None:
     print(folded(f"writing     {_said(done, 'time')} and {_said(done, 'energy')} for all weights; {worn}"))
     kv = f"{_said(done, 'kv_per_token', 'time')} and {_said(done, 'kv_per_token', 'energy')} a token"
     print(folded(f"            keys and values would take {kv} to write: they stay digital"))
+
+
+def train_screen(found: Found, quiet: bool) -> None:
+    """The answer of ``dovetail crossbar train``."""
+    plain = found["plain"]
+    saved = found["adc_energy_saved"]
+    print(f"accuracy    {found['accuracy']:.2%}, {found['accuracy_plain']:.2%} of plain training; {found['data']}")
+    if found["accuracy_converted"] is not None:
+        bits = ", ".join(map(str, found["converted_bits"]))
+        print(f"converters  {found['accuracy_converted']:.2%} with saturating converters of {bits} bits")
+    print(
+        f"slices      {_mean(found):.2%} not zero, {_mean(plain):.2%} of plain training: {_fewer(plain, found)} fewer"
+    )
+    shown = ", ".join(f"{saved[name]:.1f}x by {name}" for name in ("paper", "isaac_cdac"))
+    print(f"ADC energy  less than with 8 bits everywhere: {shown}, nothing lost")
+    if quiet:
+        return
+    rows = [
+        [str(k), f"{share:.2%}", f"{plain['nonzero_slices'][k]:.2%}", str(bits), str(plain["adc_bits"][k])]
+        for k, (share, bits) in enumerate(zip(found["nonzero_slices"], found["adc_bits"]))
+    ]
+    table(["slice", "not zero", "plain", "bits needed", "plain"], rows)
+    print(
+        folded(
+            f"trained     {found['net']}, {found['parameters']:,} parameters: {'; '.join(found['training']) or 'plain'}"
+        )
+    )
+
+
+def _mean(found: Found) -> float:
+    return float(sum(found["nonzero_slices"]) / len(found["nonzero_slices"]))
+
+
+def _fewer(plain: Found, found: Found) -> str:
+    return f"{_mean(plain) / _mean(found):.1f}x" if _mean(found) else "all"

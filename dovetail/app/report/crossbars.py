@@ -63,10 +63,37 @@ def mapped(found: Found) -> Iterator[Section]:
                       [Column(row["name"], {side: row[field]}) for side, row in shown])  # fmt: skip
 
 
+def trained(found: Found) -> Iterator[Section]:
+    """A training beside a plain one: slices, and what bitlines need."""
+    both = {"trained for arrays": found, "plain": found["plain"]}
+    yield Columns(
+        "Cells that hold a digit, by slice", "slice, the lowest first", "share of weights", "%",
+        [Column(str(k), {name: each["nonzero_slices"][k] for name, each in both.items()})
+         for k in range(len(found["nonzero_slices"]))],
+    )  # fmt: skip
+    for slice_, counts in enumerate(found["bitlines_by_bits"]):
+        rows = {name: each["bitlines_by_bits"][slice_] for name, each in both.items()}
+        last = max(bits for row in rows.values() for bits, share in enumerate(row) if share)
+        own = found["adc_bits"][slice_]
+        yield Columns(
+            f"Slice {slice_}: bits that the largest sum of each bitline needs", "bits", "share of bitlines", "%",
+            [Column(str(bits), {name: row[bits] for name, row in rows.items()}) for bits in range(last + 1)],
+            own + 1 if len(counts) > own else None, f"what a {own}-bit ADC holds",
+        )  # fmt: skip
+    yield Columns(
+        "ADC energy of 8 bits everywhere over that of converters that lose nothing", "model", "times less", "x",
+        [Column(name, {k: each["adc_energy_saved"][name] for k, each in both.items()})
+         for name in found["adc_energy_saved"]],
+        note="The models disagree by far: a saving is one of the model that it names.",
+    )  # fmt: skip
+
+
 def summary(verb: str, found: Found) -> str:
     """The answer in a sentence."""
     if verb == "crossbar map":
         token = show(found["tpot"]["value"], "s")
         return f"{found['model']} fills {found['arrays']:,} arrays; {token} a token; bottleneck: {found['bottleneck']}."
+    if verb == "crossbar train":
+        return f"{found['net']}: {found['accuracy']:.2%} right, {found['accuracy_plain']:.2%} by plain training."
     quality = f"perplexity {found['quality']['value']:.2f}, {found['ratio']:.3f}x that without"
     return f"{found['model']} on arrays: {quality}; {show(found['energy']['value'], 'J/tok')} by {found['adc_model']}."

@@ -39,6 +39,7 @@ _NEXT = {
     "compile": "make -C {path} sim",
     "advise": "dovetail estimate --help",
     "crossbar sim": "dovetail crossbar map {model}",
+    "crossbar train": "dovetail crossbar train --help",
     "crossbar map": "dovetail estimate {model} --on machine.yaml",
 }
 
@@ -61,6 +62,8 @@ def report_of(verb: str, data: Data, made: Data) -> Report:
         numbers = _numbers(data)
         shown = (*compiled.sections(data), *([numbers] if numbers else []))
         return Report(f"compile: {data['model']} on {data['target']}", _summary(verb, data), shown, made)
+    if verb == "crossbar train":
+        return Report(f"{verb}: {data['net']}", _summary(verb, data), tuple(crossbars.trained(data)), made)
     if verb in ("crossbar sim", "crossbar map"):
         figures = crossbars.simulated(data) if verb == "crossbar sim" else crossbars.mapped(data)
         numbers = _numbers(data)
@@ -122,7 +125,7 @@ def _summary(verb: str, data: Data) -> Summary:
 def _answer(verb: str, data: Data) -> str:
     if verb == "compile":
         return compiled.summary(data)
-    if verb in ("crossbar sim", "crossbar map"):
+    if verb.startswith("crossbar "):
         return crossbars.summary(verb, data)
     if data.get("feasible") is False:
         return f"Infeasible: {words(data.get('why') or 'no reason given')}"

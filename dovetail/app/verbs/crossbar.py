@@ -1,4 +1,4 @@
-"""``crossbar sim``, ``crossbar map``: a model on ReRAM arrays, its quality there, and what building them takes."""
+"""``crossbar sim|map|train``: a model on ReRAM arrays, what building them takes, and networks trained for them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ AdcModelName = Annotated[
 def add_to(app: typer.Typer) -> None:
     """Add these verbs to the command line."""
     group = typer.Typer(
-        cls=Verbs, help="ReRAM arrays: a model simulated there, and mapped.", no_args_is_help=True,
+        cls=Verbs, help="ReRAM arrays: a model simulated there, mapped, or trained for them.", no_args_is_help=True,
         rich_markup_mode=None,
     )  # fmt: skip
     add(
@@ -41,6 +41,12 @@ def add_to(app: typer.Typer) -> None:
         group, "Commands", map_,
         ["dovetail crossbar map Qwen/Qwen3-8B", "dovetail crossbar map Qwen/Qwen3-8B --machine qwen-arrays.yaml"],
         name="map",
+    )  # fmt: skip
+    add(
+        group, "Commands", train,
+        ["dovetail crossbar train mlp --prune 0.95 --digits 1 --out ./sparse",
+         "dovetail crossbar train resnet --bit-slice-l1 0.1",
+         "dovetail crossbar train net.py:make --weights net.pt --noise 0.1"],
     )  # fmt: skip
     app.add_typer(group, name="crossbar", rich_help_panel="Do")
 
@@ -124,6 +130,79 @@ def map_(
     if machine is not None:
         write_text(machine, found["machine"])
     emit(Answer("crossbar map", found, lambda: map_screen(found, quiet, machine)), as_json=json, quiet=quiet, out=out)
+
+
+def train(
+    net: Annotated[str, typer.Argument(metavar="NET", help="mlp, resnet, or FILE.py:NAME that returns a module.")],
+    weights: Annotated[Path | None, typer.Option(metavar="FILE", help="A state dict to begin with.")] = None,
+    data: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="MNIST's idx files; else $DOVETAIL_DATA, or scikit-learn's.")
+    ] = None,
+    digits_count: Annotated[int, typer.Option("--count", metavar="N", help="Images to train on.", min=100)] = 10_000,
+    prune: Annotated[float | None, typer.Option(metavar="X", help="Share of weights that become 0.")] = None,
+    digits: Annotated[int | None, typer.Option(metavar="N", help="Most cells of a weight that are not 0.")] = None,
+    l1: Annotated[float | None, typer.Option("--l1", metavar="X", help="Strength of L1; 10.")] = None,
+    step_l1: Annotated[float | None, typer.Option("--step-l1", metavar="X", help="L1 in steps of codes; 0.03.")] = None,
+    bit_slice_l1: Annotated[
+        float | None, typer.Option("--bit-slice-l1", metavar="X", help="Of arXiv 1909.08496; 0.1.")
+    ] = None,
+    cap: Annotated[str, typer.Option(metavar="BITS", help="No bitline beyond converters of so many bits.")] = "",
+    column_cap: Annotated[
+        float | None, typer.Option("--column-cap", metavar="X", help="Penalty of bitlines beyond --adc-bits; 0.1.")
+    ] = None,
+    adc_bits: Annotated[
+        str, typer.Option("--adc-bits", metavar="N", help="Measure with these converters too: 4, or 3,3,4,4.")
+    ] = "",
+    in_loop: Annotated[bool, typer.Option("--in-loop", help="Train with those converters.")] = False,
+    noise: Annotated[float | None, typer.Option(metavar="X", help="Train with this spread of cells; 0.1.")] = None,
+    epochs: Annotated[int, typer.Option(metavar="N", min=1)] = 20,
+    batch: Annotated[int, typer.Option(metavar="N", min=1)] = 128,
+    rate: Annotated[float, typer.Option(metavar="X", help="Learning rate at the start.")] = 0.1,
+    seed: Annotated[int, typer.Option(metavar="N", help="Of weights, order and noise.")] = 0,
+    cell_bits: CellBits = 2,
+    code_bits: Codes = 8,
+    array: Array = "128x128",
+    json: Json = False,
+    quiet: Quiet = False,
+    out: Out = None,
+) -> None:
+    """Train a small network so that its slices are empty and its converters small, beside a plain training."""
+    from dovetail.app.crossbar_screen import train_screen
+    from dovetail.crossbar.codes import FixedPoint
+    from dovetail.crossbar.training import converting, penalties, restrictions
+    from dovetail.crossbar.training import noise as errors
+    from dovetail.crossbar.training.fit import Fit
+    from dovetail.crossbar.training.train import Asked
+    from dovetail.crossbar.training.train import train as trained
+
+    converters = _bits(adc_bits)
+    if not converters and (in_loop or column_cap is not None):
+        raise DovetailError("no converters", where="adc-bits", hint="--adc-bits 4 with --in-loop and --column-cap")
+    given: tuple[tuple[Any, Any], ...] = (
+        (prune, restrictions.Prune), (digits, restrictions.Digits), (_bits(cap) or None, restrictions.Cap),
+        (l1, penalties.L1), (step_l1, penalties.StepL1), (bit_slice_l1, penalties.BitSliceL1), (noise, errors.Noise),
+        (column_cap, lambda x: penalties.ColumnCap(x, converters)),
+        (in_loop or None, lambda _: converting.Converting(converters)),
+    )  # fmt: skip
+    parts: tuple[Any, ...] = tuple(make(value) for value, make in given if value is not None)
+    setup = _setup("ideal", "8", cell_bits, "differential", array, 8, "", seed)
+    asked = Asked(net, parts, Fit(epochs, batch, rate, seed=seed), weights, data, digits_count, _whole_bits(adc_bits),
+                  FixedPoint(code_bits), setup.cells, setup.arrays)  # fmt: skip
+    made = trained(asked, lambda words: progress(words, quiet=quiet or json))
+    if out is not None:
+        made.save(out)
+    emit(Answer("crossbar train", made.found, lambda: train_screen(made.found, quiet)), as_json=json, quiet=quiet,
+         out=out, inputs=[weights] if weights is not None else [])  # fmt: skip
+
+
+def _whole_bits(text: str) -> tuple[int, ...]:
+    return tuple(_whole(each, "ADC bits") for each in text.split(",") if each)
+
+
+def _bits(text: str) -> int | tuple[int, ...]:
+    """Bits of all slices, or of each; () where none are given."""
+    found = _whole_bits(text)
+    return found[0] if len(found) == 1 else found
 
 
 def _setup(
