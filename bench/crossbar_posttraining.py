@@ -45,8 +45,9 @@ STORIES = DATA / "corpora" / "tinystories" / "tinystories_train_first2MiB.txt"
 MODELS = ("paper", "isaac_cdac")
 GPTQS = tuple(GPTQ(bits, 0) for bits in (8, 7, 6, 5, 4))
 OURS = (
-    *(BitSlice(bits, 1e-6) for bits in (7, 6, 5, 4)), BitSlice(6, 1e-4), BitSlice(5, 3e-4), BitSlice(4, 1e-3),
-    BitSlice(5, 1e-3), BitSlice(7, 3e-5),
+    *(BitSlice(bits, 1e-6, encoding=way) for way in ("balanced", "differential") for bits in (7, 6, 5, 4)),
+    *(BitSlice(bits, 1e-6, adc_bits=adc, over=over) for bits, adc, over in
+      ((7, 5, 1e-3), (6, 5, 1e-3), (5, 5, 1e-3), (4, 5, 1e-3), (7, 5, 1e-2), (6, 5, 1e-2), (5, 5, 1e-2), (5, 4, 3e-4))),
 )  # fmt: skip
 
 
@@ -107,7 +108,7 @@ def table(name: str, path: Path) -> None:
     asked = setting(name)
     print(f"\n{name}: non-zero slices of a weight, and pJ of all conversions of a cycle")
     print(
-        f"{'method':28}{'perplexity':>11}{'slices':>8}"
+        f"{'method, converters aimed at':30}{'perplexity':>11}{'slices':>8}"
         + "".join(f"{f'{m} {w}':>20}" for m in MODELS for w in ("bitline", "slice"))
     )
     done: list[tuple[Any, dict[str, Any]]] = []
@@ -120,10 +121,11 @@ def table(name: str, path: Path) -> None:
                 file.write(json.dumps(known[key]) + "\n")
         row = known[key] | {"slices": known[key]["nonzero"] / known[key]["weights"]}
         done.append((method, row))
-        told = f"{'gptq' if isinstance(method, GPTQ) else 'bit-slice'} {method.bits}" + (
-            f", price {method.price:g}" if isinstance(method, BitSlice) else "")  # fmt: skip
+        told = f"gptq {method.bits}"
+        if isinstance(method, BitSlice):
+            told = f"bit-slice {method.bits}, {method.encoding}" + f", {method.adc_bits}" * (method.adc_bits > 0)
         energies = "".join(f"{row[f'{m} {w}']:20,.0f}" for m in MODELS for w in ("bitline", "slice"))
-        print(f"{told:28}{row['perplexity']:11.4f}{row['slices']:8.3f}{energies}", flush=True)
+        print(f"{told:30}{row['perplexity']:11.4f}{row['slices']:8.3f}{energies}", flush=True)
     base = [row for method, row in done if isinstance(method, GPTQ)]
     ours = [row for method, row in done if isinstance(method, BitSlice)]
     print("less than GPTQ of 8, 7, 6, 5, 4 bits at equal perplexity (-: below every perplexity of ours):")

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dovetail.core.errors import DovetailError
-from dovetail.crossbar.cells import CELL_BITS, ENCODINGS, Cells
+from dovetail.crossbar.cells import CELL_BITS, ENCODINGS, Cells, balanced_digits
 from dovetail.crossbar.codes import Codes, FixedPoint, range_exponent
 from dovetail.crossbar.columns import Arrays, needed_bits, statistics
 
@@ -116,3 +116,22 @@ def test_group_scales_fill_the_top_slice() -> None:
 def test_bad_input_says_why(make: object, word: str) -> None:
     with pytest.raises(DovetailError, match=word):
         make()  # type: ignore[operator]
+
+
+@pytest.mark.parametrize(("bits", "cell"), [(8, 2), (7, 2), (5, 1), (8, 4)])
+def test_balanced_digits_conduct_least_of_all_ways(bits: int, cell: int) -> None:
+    slices = -(-bits // cell)
+    base = 2**cell
+    least: dict[int, int] = {}
+    ways = np.array(np.meshgrid(*[np.arange(1 - base, base)] * slices, indexing="ij")).reshape(slices, -1)
+    for value, levels in zip(base ** np.arange(slices) @ ways, np.abs(ways).sum(0)):
+        least[int(value)] = min(int(levels), least.get(int(value), 10**9))
+    found = balanced_digits(bits, cell)
+    assert [int(base ** np.arange(slices) @ row) for row in found] == list(range(2**bits))
+    assert [int(np.abs(row).sum()) for row in found] == [least[m] for m in range(2**bits)]
+
+
+def test_balanced_digits_need_smaller_converters() -> None:
+    codes = FixedPoint(8).codes(np.random.default_rng(0).normal(size=(64, 256)))
+    usual, balanced = (statistics(codes, Cells(2, name)) for name in ("differential", "balanced"))
+    assert balanced.highest[:, :2].mean() < 0.75 * usual.highest[:, :2].mean()

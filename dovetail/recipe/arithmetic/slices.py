@@ -24,8 +24,9 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-_FACTORS = tuple(2 ** (i / 4) for i in range(-4, 13))  # of the scale that spreads the codes over a row's weights
-_CAP_PRICE = 8.0  # of a level beyond a converter's range, in prices of a digit
+_FACTORS = tuple(
+    2 ** (i / 8) for i in (*range(-9, 5), 6, 8, 12, 16)
+)  # of the scale that spreads the codes over a row's weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +47,11 @@ class Price:
     rows : int
         Inputs that share a bitline.
     adc_bits : int
-        Converters beyond whose range a level costs a multiple of a digit; 0: none.
+        Of converters; 0: no matter.
+    over : float
+        Of each level beyond their range, in the unit of `digit`.
     balanced : bool
-        Digits of either sign, as `Cells` has them; then `adc_bits` counts the levels of both signs together.
+        Digits of either sign, as `Cells` has them.
     """
 
     digit: float = 0.0
@@ -57,10 +60,11 @@ class Price:
     cell: int = 2
     rows: int = 128
     adc_bits: int = 0
+    over: float = 1e-3
     balanced: bool = True
 
     def __post_init__(self) -> None:
-        for name in ("digit", "level"):
+        for name in ("digit", "level", "over"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise DovetailError(f"a price of {getattr(self, name)}", where=name, hint="0 or more; 0.001 is mild")
         if not 0 <= self.adc_bits <= 12:
@@ -108,31 +112,37 @@ class _Picker:
         torch = require("torch", "torch")
         self.price, self.scale, self.error = price, scale, error
         height = min(price.rows, cols)
-        self.tile = torch.arange(cols) // height
+        self.tile = [column // height for column in range(cols)]
+        self.rows = torch.arange(len(scale))
         shape = (-(-cols // height), 2, len(scale), price.slices)
         self.sums = torch.zeros(shape, dtype=torch.int32) if price.adc_bits else None
+        self.codes = torch.arange(1 << price.bits, dtype=torch.float32)
+        self.costs = _costs(price)
 
     def reach(self, column: int, rest: Tensor) -> None:
         """Scales stay what they are."""
 
     def nearest(self, values: Tensor, column: int) -> Tensor:
-        """What is kept of the values (rows, 1) of a column."""
-        torch = require("torch", "torch")
+        """What is kept of the values (rows, 1) of a column: all codes of their sign are tried."""
         scaled = values / self.scale
-        candidates = _candidates_of(scaled, self.price)[:, 0]  # (rows, candidates)
-        error = (scaled.abs() - candidates).square() * self.scale.square() * self.error[column]
-        cost = error + _costs(self.price)[candidates.long()]
-        negative = (scaled[:, 0] < 0).long()
-        if self.sums is not None:
-            held = self.sums[self.tile[column], negative, torch.arange(len(scaled))]
-            after = held[:, None] + _digits(self.price)[candidates.long()]
-            over = (after - (1 << self.price.adc_bits) + 1).clamp(min=0).sum(-1)
-            cost = cost + self.price.digit * _CAP_PRICE * over
-        best = candidates.gather(1, cost.argmin(1, keepdim=True))
-        if self.sums is not None:
-            self.sums[self.tile[column], negative, torch.arange(len(scaled))] += _digits(self.price)[best[:, 0].long()]
-        found: Tensor = best * scaled.sign() * self.scale
+        cost = (scaled.abs() - self.codes).square() * (self.scale.square() * self.error[column]) + self.costs
+        if self.sums is None:
+            best = cost.argmin(1)
+        else:
+            best = self._within(cost, (scaled[:, 0] < 0).long(), self.sums[self.tile[column]])
+        found: Tensor = best[:, None] * scaled.sign() * self.scale
         return found
+
+    def _within(self, cost: Tensor, negative: Tensor, sums: Tensor) -> Tensor:
+        """The cheapest codes (rows,) with what they add to bitlines (2, rows, slices) of a tile, and adds it."""
+        parts, room = _parts(self.price), (1 << self.price.adc_bits) - 1
+        for plane, part in enumerate(parts):
+            after = sums[(negative + plane) % 2, self.rows][:, None] + part
+            cost = cost + self.price.over * (after - room).clamp(min=0).sum(-1)
+        best = cost.argmin(1)
+        for plane, part in enumerate(parts):
+            sums[(negative + plane) % 2, self.rows] += part[best]
+        return best
 
 
 def _searched(work: Tensor, error: Tensor, price: Price, dtype: torch.dtype) -> Tensor:
@@ -190,8 +200,13 @@ def _costs(price: Price) -> Tensor:
     return _tensor(each.astype(np.float32))
 
 
-def _digits(price: Price) -> Tensor:
-    return _tensor(_digit_table(price.bits, price.cell, price.balanced))
+def _parts(price: Price) -> tuple[Tensor, Tensor]:
+    """What each magnitude puts on bitlines of its own sign, and of the other, each (codes, slices)."""
+    if not price.balanced:
+        own = _digit_table(price.bits, price.cell, False)
+        return _tensor(own), _tensor(np.zeros_like(own))
+    signed = balanced_digits(price.bits, price.cell)
+    return _tensor(np.maximum(signed, 0)), _tensor(np.maximum(-signed, 0))
 
 
 def _tensor(array: NDArray[np.generic]) -> Tensor:

@@ -41,7 +41,8 @@ class BitSlice:
     bits: int = 8  # of a code with its sign, 3 to 8
     price: float = 1e-4  # of a cell that is not empty, against errors of outputs; 0: the nearest codes
     level: float = 0.5  # of each level of a cell, in prices of a cell: large sums take large converters
-    adc_bits: int = 0  # of converters whose range bitlines are kept within where they can; 0: no matter
+    adc_bits: int = 0  # of converters whose range bitlines are kept within where that is cheap; 0: no matter
+    over: float = 1e-3  # of a level beyond it, against errors of outputs
     encoding: str = "balanced"  # of codes in cells: balanced or differential
     cell: int = 2  # bits of a cell: 1, 2 or 4
     rows: int = 128  # of an array
@@ -72,9 +73,8 @@ class BitSlice:
 
     def costs(self, scheme: Scheme) -> Price:
         """What codes cost in a matrix of this scheme."""
-        return Price(
-            self.price, self.level, scheme.bits - 1, self.cell, self.rows, self.adc_bits, self.encoding == "balanced"
-        )
+        balanced = self.encoding == "balanced"
+        return Price(self.price, self.level, scheme.bits - 1, self.cell, self.rows, self.adc_bits, self.over, balanced)
 
     @classmethod
     def examples(cls, columns: tuple[int, ...]) -> tuple[Self, ...]:
