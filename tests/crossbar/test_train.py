@@ -33,7 +33,7 @@ def few(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("few")
 def test_what_is_written_is_what_was_measured(tmp_path: Path) -> None:
-    made = train(Asked("mlp", (Prune(0.9), Digits(1)), Fit(6, 64), count=800, adc_bits=(3,)))
+    made = train(Asked("mlp", (Prune(0.9), Digits(1)), Fit(6, 64), count=800, adc_bits=(5,)))
     made.save(tmp_path)
     kept, codes = torch.load(tmp_path / "weights.pt", weights_only=True), np.load(tmp_path / "codes.npz")
     for name in ("1", "3"):
