@@ -74,3 +74,41 @@ def test_bad_input_is_one_sentence(
     shown = capsys.readouterr().err
     assert words in shown
     assert "Traceback" not in shown
+
+
+def test_train_answers_and_keeps_the_network(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("sklearn")
+    monkeypatch.setenv("DOVETAIL_DATA", "/nonexistent")
+    common = ["crossbar", "train", "mlp", "--epochs", "3", "--batch", "64", "--count", "500"]
+    assert main([*common, "--prune", "0.8", "--digits", "1", "--adc-bits", "5", "--json", "--out", str(tmp_path)]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert sum(found["nonzero_slices"]) == pytest.approx(0.2, abs=0.005)
+    assert len(found["nonzero_slices"]) == len(found["adc_bits"]) == 4
+    assert found["data"] == "scikit-learn digits"
+    assert {"codes.npz", "weights.pt", "report.html", "result.json"} <= {path.name for path in tmp_path.iterdir()}
+    assert "what a" in (tmp_path / "report.html").read_text()
+    assert main([*common, "--bit-slice-l1", "0.1"]) == 0
+    shown = capsys.readouterr().out
+    assert all(len(line) <= 100 for line in shown.splitlines())
+    assert "fewer" in shown
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--adc-bits", "0"], "an ADC of 0 bits"), (["--adc-bits", "20"], "an ADC of 20 bits"),
+        (["--adc-bits", "3,3", "--in-loop"], "do not match the slices"), (["--in-loop"], "no converters"),
+        (["--prune", "1"], "cannot prune"), (["--l1", "-1"], "penalty of -1"), (["--cap", "x"], "no whole number"),
+        (["--data", "/nowhere"], "no MNIST"),
+    ],
+)  # fmt: skip
+def test_bad_training_is_one_sentence(
+    options: list[str], words: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DOVETAIL_DATA", "/nonexistent")
+    assert main(["crossbar", "train", "mlp", "--epochs", "1", "--count", "200", *options]) == 2
+    shown = capsys.readouterr().err
+    assert words in shown
+    assert "Traceback" not in shown

@@ -53,7 +53,7 @@ def test_each_code_is_the_cheapest_of_all() -> None:
 
 @pytest.mark.parametrize(("bits", "times"), [(8, 1.1), (5, 1.2), (4, 1.35)])
 def test_without_a_price_it_is_as_near_as_gptq(bits: int, times: float) -> None:
-    """Which has a code more on the negative side, hence steps of 15 against 15.5 parts at 5 bits, 7 against 7.5 at 4."""
+    """Which has a code more on the negative side, hence steps of 15 against 15.5 parts at 5 bits."""
     weight, moment = problem()
     inputs = factorised(moment)
     ours = sliced(weight, inputs, Price(0.0, bits=bits - 1))
