@@ -46,7 +46,7 @@ MODELS = ("paper", "isaac_cdac")
 GPTQS = tuple(GPTQ(bits, 0) for bits in (8, 7, 6, 5, 4))
 OURS = (
     *(BitSlice(bits, 1e-6, encoding=way) for way in ("balanced", "differential") for bits in (7, 6, 5, 4)),
-    *(BitSlice(bits, 1e-6, adc_bits=adc, over=over) for bits, adc, over in
+    *(BitSlice(bits, 1e-6, adc_bits=adc, over=over, encoding="balanced") for bits, adc, over in
       ((7, 5, 1e-3), (6, 5, 1e-3), (5, 5, 1e-3), (4, 5, 1e-3), (7, 5, 1e-2), (6, 5, 1e-2), (5, 5, 1e-2), (5, 4, 3e-4))),
 )  # fmt: skip
 

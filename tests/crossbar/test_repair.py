@@ -33,7 +33,10 @@ def test_perfect_cells_are_written_as_ever(encoding: str) -> None:
     layer = layer_of(Device(), encoding)
     again = repaired(layer)
     assert again.conductance is None
-    assert np.array_equal(again.digits, layer.digits)
+    if encoding == "balanced":  # a code has several ways to stand there; the one for repairs is differential's
+        assert np.array_equal(again.setup.cells.join(again.digits, 8), layer.codes.values)
+    else:
+        assert np.array_equal(again.digits, layer.digits)
 
 
 @pytest.mark.parametrize("encoding", ["differential", "sign-magnitude"])

@@ -1,6 +1,7 @@
 """The simulator against independent loops over integers, closed forms and its own plain definition."""
 
 from collections.abc import Iterator
+from functools import cache
 
 import numpy as np
 import pytest
@@ -32,6 +33,19 @@ def vectors_of(layer: Layer, count: int = 5, seed: int = 1) -> np.ndarray:
     return x
 
 
+@cache
+def least(value: int, radix: int, slices: int) -> list[int]:
+    """Signed digits of a magnitude, the lowest first, with the least sum of levels, then the fewest that are not 0."""
+    if slices == 1:
+        return [value] if abs(value) < radix else []
+    ways = []
+    for digit in (value % radix, value % radix - radix):
+        rest = least((value - digit) // radix, radix, slices - 1) if abs(digit) < radix else []
+        if rest:
+            ways.append([digit, *rest])
+    return min(ways, key=lambda way: (sum(map(abs, way)), sum(d != 0 for d in way), way), default=[])
+
+
 def loops(weights: list[list[int]], x: list[int], setup: Setup, bits: int, cap: int | None) -> Iterator[int]:
     """Outputs of integer codes by nothing but Python integers: cells, cycles and saturating converters, one by one."""
     cells, width = setup.cells, setup.inputs.bits
@@ -46,6 +60,10 @@ def loops(weights: list[list[int]], x: list[int], setup: Setup, bits: int, cap: 
                 for s in range(-(-(bits + (cells.encoding == "offset")) // cells.bits)):
                     if cells.encoding == "differential":
                         planes = [(1, [max(line[i], 0) for i in tile]), (-1, [max(-line[i], 0) for i in tile])]
+                    elif cells.encoding == "balanced":
+                        held = [least(abs(line[i]), radix, -(-bits // cells.bits)) for i in tile]
+                        held = [d if line[i] >= 0 else [-v for v in d] for d, i in zip(held, tile)]
+                        planes = [(sign, [max(sign * d[s], 0) * radix**s for d in held]) for sign in (1, -1)]
                     elif cells.encoding == "offset":
                         planes = [(1, [line[i] + (1 << bits) for i in tile])]
                     else:

@@ -43,7 +43,7 @@ class BitSlice:
     level: float = 0.5  # of each level of a cell, in prices of a cell: large sums take large converters
     adc_bits: int = 0  # of converters whose range bitlines are kept within where that is cheap; 0: no matter
     over: float = 1e-3  # of a level beyond it, against errors of outputs
-    encoding: str = "balanced"  # of codes in cells: balanced or differential
+    encoding: str = "differential"  # of codes in cells; balanced: smaller sums on bitlines, more cells
     cell: int = 2  # bits of a cell: 1, 2 or 4
     rows: int = 128  # of an array
     act_bits: int = 16  # of inputs, rounded per token as they come: 8; 16: as they are
@@ -79,7 +79,7 @@ class BitSlice:
     @classmethod
     def examples(cls, columns: tuple[int, ...]) -> tuple[Self, ...]:
         kept = cls(6, 0.05, adc_bits=4, layers=(("*.1.*.up_proj", 16), ("*.0.*.o_proj", 4)))
-        return cls(), cls(8, 0.1, cell=1, rows=64, act_bits=8, encoding="differential"), kept
+        return cls(), cls(8, 0.1, cell=1, rows=64, act_bits=8, encoding="balanced"), kept
 
     def rewrite(self, graph: Graph) -> Graph:
         return Quantised.of(graph, self.scheme(), self.layers).rewrite()
