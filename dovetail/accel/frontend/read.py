@@ -8,12 +8,12 @@ import numpy as np
 
 from dovetail.accel.frontend import attention, linear, pointwise  # registers the patterns
 from dovetail.accel.frontend.reader import Reader
-from dovetail.accel.frontend.trace import Trace
+from dovetail.accel.frontend.trace import Trace, exported
 from dovetail.accel.graph import Embedding, Graph
 from dovetail.core.errors import CHECK_FAILED, DovetailError
 from dovetail.core.lazy import require
 
-__all__ = ["attention", "linear", "pointwise", "read_features", "read_language_model"]
+__all__ = ["attention", "linear", "pointwise", "read_features", "read_language_model", "read_program"]
 
 SOURCE = "tokens"
 TOLERANCE = 1e-4  # of the largest result: float32 in torch against float64 here
@@ -40,7 +40,7 @@ def read_language_model(module: Any, context: int, name: str = "") -> Graph:
     if config is not None:
         config._attn_implementation = "sdpa"  # fused, so that attention is one operator
     keywords = {"use_cache": False} if config is not None else {}
-    trace = Trace(module, torch.zeros(1, context, dtype=torch.long), keywords)
+    trace = Trace(exported(module, torch.zeros(1, context, dtype=torch.long), keywords))
     reader = Reader(trace, SOURCE)
     reader.tensor(trace.result)
     found = Graph(name or type(module).__name__, tuple(reader.nodes), context, SOURCE, 0)
@@ -51,14 +51,31 @@ def read_language_model(module: Any, context: int, name: str = "") -> Graph:
 def read_features(module: Any, example: Any, name: str = "") -> Graph:
     """The graph of an MLP or a small CNN; `example` is one input (1, features) or (1, channels, height, width)."""
     require("torch", "torch", to="read a module")
-    trace = Trace(module, example, {})
+    return read_program(exported(module, example, {}), example, name or type(module).__name__)
+
+
+def read_program(program: Any, example: Any, name: str) -> Graph:
+    """The graph of an exported MLP or small CNN.
+
+    Parameters
+    ----------
+    program : torch.export.ExportedProgram
+    example : Tensor
+        As many inputs as the program takes: (inputs, features) or (inputs, channels, height, width).
+
+    Raises
+    ------
+    DovetailError
+        An operator outside the set, or a graph that does not compute what the program does.
+    """
+    torch, trace = require("torch", "torch", to="read a module"), Trace(program)
     reader = Reader(trace, "input")
     reader.tensor(trace.result)
-    size = int(np.prod(example.shape[1:]))
-    found = Graph(name or type(module).__name__, tuple(reader.nodes), 1, "input", size)
-    _check_close(
-        found, module(example).detach().double().numpy().reshape(1, -1), example.double().numpy().reshape(1, -1)
-    )
+    found = Graph(name, tuple(reader.nodes), 1, "input", int(np.prod(example.shape[1:])))
+    with torch.no_grad():
+        wanted = program.module()(example)
+    wanted = wanted[0] if isinstance(wanted, tuple) else wanted
+    _check_close(found, *(each.double().numpy().reshape(len(example), -1) for each in (wanted, example)))
     return found
 
 

@@ -114,8 +114,8 @@ class Reader:
 
 
 def shape(node: Any) -> tuple[int, ...]:
-    """Sizes of a node's tensor."""
-    return tuple(int(extent) for extent in node.meta["val"].shape)
+    """Sizes of a node's tensor; 0 for one that the program leaves open (its batch)."""
+    return tuple(extent if isinstance(extent, int) else 0 for extent in node.meta["val"].shape)
 
 
 def _short(operator: str) -> str:

@@ -25,23 +25,13 @@ class Trace:
 
     Parameters
     ----------
-    module : torch.nn.Module
-    example : Tensor
-        What is traced: token ids (1, context), or features.
-    keywords : dict
-        For ``forward``.
-
-    Raises
-    ------
-    DovetailError
-        torch cannot export the module.
+    program : torch.export.ExportedProgram
+        Before any decomposition.
     """
 
-    def __init__(self, module: Any, example: Any, keywords: dict[str, Any]) -> None:
+    def __init__(self, program: Any) -> None:
         self.torch = require("torch", "torch", to="read a module")
-        self.module, self.example = module, example
-        self.program = _exported(self.torch, module, example, keywords)
-        self.graph = self.program.graph
+        self.program, self.graph = program, program.graph
         self._values: dict[Any, Any] = {}
         self._moving = self._reached()
 
@@ -115,7 +105,23 @@ def place(node: Any) -> str:
     return module_path(node) or "the module itself"
 
 
-def _exported(torch: Any, module: Any, example: Any, keywords: dict[str, Any]) -> Any:
+def exported(module: Any, example: Any, keywords: dict[str, Any]) -> Any:
+    """The program of a module.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+    example : Tensor
+        What is traced: token ids (1, context), or features.
+    keywords : dict
+        For ``forward``.
+
+    Raises
+    ------
+    DovetailError
+        torch cannot export the module.
+    """
+    torch = require("torch", "torch", to="read a module")
     log = logging.getLogger("torch.fx.experimental.symbolic_shapes")
     level, training = log.level, module.training
     log.setLevel(logging.ERROR)
