@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import tempfile
-import time
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dovetail.core.errors import DovetailError
 from dovetail.core.files import check_apart, read_text, whole_folder, write_text
-from dovetail.core.quantity import exact
+from dovetail.design.accelerator import cpu_seconds, design, machine, simulation, timed, times
 from dovetail.design.resolve import as_model, weights_of
-from dovetail.hardware.target import UNITS, Target, load_target
-from dovetail.hardware.templates.overlay import Overlay
+from dovetail.hardware.target import load_target
 from dovetail.model import Model
 
 if TYPE_CHECKING:
@@ -95,6 +93,7 @@ def compile(
         where simulation is asked for, a simulation that fails (4).
     """
     from dovetail.accel.choose.budget import parse_budget
+    from dovetail.accel.choose.choose import choose
 
     asked = asked or Asked()
     found, where, out = as_model(model), load_target(target), Path(out)
@@ -104,22 +103,20 @@ def compile(
     with whole_folder(out, MARK) as part:
         loaded, integers, seconds = _lowered(found, source, recipe, asked, report)
         report("choosing the array")
-        chosen, seconds["choose"] = _timed(lambda: _choose(integers, where, asked, report))
+        chosen, seconds["choose"] = timed(lambda: choose(integers, where, budget, asked.shape))
         ids = _prompt(loaded, asked)
         _fits(ids, asked)
-        _, seconds["write"] = _timed(lambda: _write(chosen, part, loaded, ids, asked))
-        write_text(part / "machine.yaml", _machine(chosen, where, asked).text())
+        _, seconds["write"] = timed(lambda: _write(chosen, part, loaded, ids, asked))
+        write_text(part / "machine.yaml", machine(chosen, where, budget).text())
         answer = {
             "path": str(out), "model": found.name, "target": target, "recipe": recipe, "context": asked.context,
             "budget": {**budget.limits, "bandwidth": budget.bandwidth, "clock": budget.clock_hz},
-            **_design(chosen, where, budget.clock_hz, asked, part, report),
-            **_times(chosen, budget.clock_hz, asked.context),
+            **design(chosen, where, budget.clock_hz, asked.synthesis, part, report),
+            **times(chosen, budget.clock_hz, asked.context),
             **_simulated(integers, chosen, ids, loaded, asked, report),
             "perplexity": _perplexity(integers, loaded, asked, report),
         }  # fmt: skip
-    answer["seconds"] = {
-        name: exact(value, "s", "measured", "this run, CPU").to_json() for name, value in seconds.items()
-    }
+    answer["seconds"] = cpu_seconds(seconds)
     return answer
 
 
@@ -148,12 +145,6 @@ def _too_long(prompt: int, asked: Asked) -> DovetailError:
     return DovetailError("more tokens than the context", where="--simulate", why=why, hint="a longer --context")
 
 
-def _timed(work: Callable[[], Any]) -> tuple[Any, float]:
-    """A result and its CPU seconds."""
-    begin = time.process_time()
-    return work(), time.process_time() - begin
-
-
 def _lowered(
     model: Model, source: Path, recipe: str, asked: Asked, report: Report
 ) -> tuple[Loaded, IntegerModel, dict[str, float]]:
@@ -166,21 +157,14 @@ def _lowered(
     from dovetail.runtime.load import load
 
     report(f"loading {model.name}")
-    loaded, reading = _timed(lambda: load(source))
+    loaded, reading = timed(lambda: load(source))
     if asked.context > loaded.max_context:
         why = f"{model.name} holds {loaded.max_context}"
         raise DovetailError(f"a context of {asked.context} tokens", where="--context", why=why, hint="that at most")
     text = None if asked.calibrate_on is None else read_text(asked.calibrate_on, "the text to calibrate on")
     report(f"integers ({recipe})")
-    integers, lowering = _timed(lambda: lower(loaded, scheme, context=asked.context, text=text))
+    integers, lowering = timed(lambda: lower(loaded, scheme, context=asked.context, text=text))
     return loaded, integers, {"load": reading, "lower": lowering}
-
-
-def _choose(integers: IntegerModel, target: Target, asked: Asked, report: Report) -> Candidate:
-    from dovetail.accel.choose.budget import parse_budget
-    from dovetail.accel.choose.choose import choose
-
-    return choose(integers, target, parse_budget(asked.budget, target), asked.shape)
 
 
 def _prompt(loaded: Loaded, asked: Asked) -> list[int]:
@@ -199,85 +183,6 @@ def _write(chosen: Candidate, part: Path, loaded: Loaded, ids: list[int], asked:
     write_folder(chosen.program, part, chosen.memory, loaded.tokenizer, ids, tokens, asked.context)
 
 
-def _machine(chosen: Candidate, target: Target, asked: Asked) -> Overlay:
-    from dovetail.accel.choose.budget import parse_budget
-    from dovetail.accel.resources.memories import bytes_on_chip
-
-    shape, budget = chosen.program.shape, parse_budget(asked.budget, target)
-    return Overlay(
-        f"overlay-{target.name}", target.kind, shape.rows, shape.columns, shape.lanes, bytes_on_chip(shape),
-        budget.clock_hz, budget.bandwidth, target.capacity, target.memory, target.tdp_w,
-    )  # fmt: skip
-
-
-def _design(
-    chosen: Candidate, target: Target, clock_hz: float, asked: Asked, part: Path, report: Report
-) -> dict[str, Any]:
-    """The array, its memories, what they take."""
-    from dovetail.accel.resources.memories import buffers
-
-    shape, counted, why = chosen.program.shape, chosen.resources, ""
-    if asked.synthesis:
-        counted, why = _synthesised(chosen, target, part, report)
-    lines = sum(len(path.read_text(encoding="utf-8").splitlines()) for path in part.glob("rtl/*.v"))
-    return {
-        "array": {name: getattr(shape, name) for name in ("rows", "columns", "lanes", "tile", "macs")},
-        "clock": exact(clock_hz, "Hz", "modelled", target.sources["clock"].text).to_json(),
-        "memory": {"latency": chosen.memory.latency, "bytes": chosen.memory.bytes, "cycles": chosen.memory.cycles,
-                   "word": shape.word, "image": chosen.program.memory.end * shape.word},
-        "resources": counted.to_json(), "resources_source": counted.source, "resources_why": why,
-        "resources_modelled": chosen.resources.to_json(),
-        "resources_units": UNITS[target.family], "limits": dict(target.resources), "verilog_lines": lines,
-        "buffers": [_fields(each) for each in buffers(shape)],
-    }  # fmt: skip
-
-
-def _fields(row: Any) -> dict[str, Any]:
-    """A small dataclass as JSON."""
-    return {each.name: getattr(row, each.name) for each in fields(row)}
-
-
-def _synthesised(chosen: Candidate, target: Target, part: Path, report: Report) -> tuple[Any, str]:
-    """Counts by Yosys, or the model's and why."""
-    from dovetail.accel.resources.yosys import SYNTHESIS, synthesise, yosys
-
-    if target.family in SYNTHESIS and yosys() is not None:
-        report("counting resources with Yosys (--no-synthesis leaves it out)")
-    try:
-        return synthesise(part, target.family), ""
-    except DovetailError as error:
-        return chosen.resources, str(error)
-
-
-def _times(chosen: Candidate, clock_hz: float, context: int) -> dict[str, Any]:
-    """What the cycle model says of a token, of a prompt, of every instruction."""
-    from dovetail.accel.choose.port import port_of
-    from dovetail.accel.choose.work import works
-
-    program, half = chosen.program, max(1, context // 2)
-    source = f"cycle model, token {half} of {context}"
-    decode, prefill = chosen.decode_cycles(half), chosen.prefill_cycles(half)
-    port = port_of(chosen.memory, program.shape.word)
-    tile = min(program.shape.tile, context)
-    passes = {
-        "decode": works(program, half, 1, port, chooses=True),
-        "prefill": works(program, 0, tile, port, chooses=True),
-    }
-    return {
-        "tokens_per_s": exact(clock_hz / decode, "tok/s", "modelled", source).to_json(),
-        "tpot": exact(decode / clock_hz, "s", "modelled", source).to_json(),
-        "ttft": exact(prefill / clock_hz, "s", "modelled", f"cycle model, {half} tokens").to_json(),
-        "passes": {
-            name: {
-                "cycles": found.cycles, "words": found.words,
-                "tokens": 1 if name == "decode" else tile,
-                "work": [_fields(work) for work in each],
-            } for name, (found, each) in passes.items()
-        },
-        "bottleneck": _bottleneck(passes["decode"], program.shape.macs, port.interval),
-    }  # fmt: skip
-
-
 def _simulated(
     integers: IntegerModel, chosen: Candidate, ids: list[int], loaded: Loaded, asked: Asked, report: Report
 ) -> dict[str, Any]:
@@ -290,17 +195,7 @@ def _simulated(
 
     with tempfile.TemporaryDirectory(prefix="dovetail-rtl-") as scratch:
         found = simulate(integers, chosen, ids, asked.simulate, Path(scratch), report)
-    predicted, cycles = found.cycles_per_token
-    return {
-        "cycles_per_token": {"predicted": predicted, "simulated": cycles},
-        "bits_different": found.comparison.bits_different,
-        "simulation": {
-            "tokens": list(found.tokens), "prompt": len(ids), "passes": found.passes, "bits": found.comparison.bits,
-            "tensors": found.comparison.tensors, "first_difference": found.first_difference,
-            "seconds": found.seconds, "build_seconds": found.build_seconds,
-        },
-        "text": loaded.tokenizer.decode(found.tokens),
-    }  # fmt: skip
+    return {**simulation(found, len(ids)), "text": loaded.tokenizer.decode(found.tokens)}
 
 
 def _perplexity(integers: IntegerModel, loaded: Loaded, asked: Asked, report: Report) -> dict[str, float] | None:
@@ -315,14 +210,3 @@ def _perplexity(integers: IntegerModel, loaded: Loaded, asked: Asked, report: Re
     window = min(asked.context, 256)
     real, whole = perplexity(loaded, text, window), quality(integers, loaded, text, window)
     return {"float": real.perplexity, "integer": whole.perplexity}
-
-
-def _bottleneck(each: tuple[Any, list[Any]], macs: int, interval: float) -> str:
-    """What a token waits for."""
-    found, works = each
-    moved = found.words * interval / found.cycles
-    used = sum(work.products for work in works) / macs / found.cycles  # a token alone uses one row of the array
-    slowest = max(works, key=lambda work: work.end - work.begin)
-    share = (slowest.end - slowest.begin) / found.cycles
-    what = f"{'memory' if moved > 0.5 else 'the engines'}: the port is busy {moved:.0%} of a token's time"
-    return f"{what}, {used:.0%} of the array's products are used; the longest step is {slowest.name}, {share:.0%}"

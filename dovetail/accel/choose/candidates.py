@@ -11,7 +11,7 @@ from dovetail.accel.compile.shape import Shape
 from dovetail.accel.cycles.predict import predict
 from dovetail.accel.cycles.ring import Port
 from dovetail.accel.golden.model import IntegerModel
-from dovetail.accel.golden.program import Attend
+from dovetail.accel.golden.program import Attend, Convolve, Pool
 from dovetail.accel.resources.count import Resources
 from dovetail.accel.resources.modelled import modelled
 from dovetail.accel.simulate.verilator import Memory
@@ -59,20 +59,41 @@ class Candidate:
         return port_of(self.memory, self.program.shape.word)
 
 
-def shapes(model: IntegerModel) -> Iterator[Shape]:
-    """Arrays with rows enough for the heads that share keys, small ones first."""
+def shapes(model: IntegerModel, room: int = 0) -> Iterator[Shape]:
+    """Arrays with rows enough for the heads that share keys, small ones first, of each the tiles that grow.
+
+    Parameters
+    ----------
+    room : int
+        Inputs that memory holds, of a model without tokens: its passes take one each.
+    """
+    if not model.vocabulary:
+        yield from _of_features(model, room)
+        return
     sharing = max((step.heads // step.kv_heads for step in model.steps if isinstance(step, Attend)), default=1)
     context = 1 << (model.context - 1).bit_length()
-    sizes = [
-        (rows, columns, lanes)
-        for rows in _powers(2, ROWS) if rows >= sharing
-        for columns in _powers(4, COLUMNS)
-        for lanes in _powers(4, columns)
-    ]  # fmt: skip
-    for rows, columns, lanes in sorted(sizes, key=lambda size: size[0] * size[1] * size[2]):
+    for rows, columns, lanes in _sizes(sharing):
         for tile in sorted({min(max(tile, rows), context) for tile in TILES}):
             if rows <= context and 2 * columns <= context:
                 yield Shape(rows, columns, lanes, tile=tile, context=context)
+
+
+def _of_features(model: IntegerModel, room: int) -> Iterator[Shape]:
+    mapped = any(isinstance(step, Convolve | Pool) for step in model.steps)
+    for rows, columns, lanes in _sizes(2):
+        context = 1 << (max(room, 2 * columns) - 1).bit_length()
+        yield Shape(rows, columns, lanes, tile=1, context=context, maps=mapped)
+
+
+def _sizes(least: int) -> list[tuple[int, int, int]]:
+    """Rows, columns and lanes, by their products."""
+    sizes = [
+        (rows, columns, lanes)
+        for rows in _powers(2, ROWS) if rows >= least
+        for columns in _powers(4, COLUMNS)
+        for lanes in _powers(4, columns)
+    ]  # fmt: skip
+    return sorted(sizes, key=lambda size: size[0] * size[1] * size[2])
 
 
 def candidate(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from dovetail.accel.choose.budget import Budget
 from dovetail.accel.choose.candidates import Candidate, candidate, shapes
@@ -13,30 +13,51 @@ from dovetail.accel.resources.modelled import arithmetic
 from dovetail.core.errors import INFEASIBLE, DovetailError
 from dovetail.hardware.target import Target
 
+SMALLEST = 12  # arrays of which the one that takes the least is found
 
-def choose(model: IntegerModel, target: Target, budget: Budget, shape: Shape | None = None) -> Candidate:
+
+def choose(
+    model: IntegerModel, target: Target, budget: Budget, shape: Shape | None = None, room: int = 0
+) -> Candidate:  # fmt: skip
     """The fastest design that a budget allows, by the cycle model; the smaller of two that are within 1 %.
 
     Parameters
     ----------
     shape : Shape, optional
         The one shape to take.
+    room : int
+        Inputs that memory holds, of a model without tokens.
 
     Raises
     ------
     DovetailError
         A model that the overlay does not run, or a budget that no design meets: what binds, and the smallest that does.
     """
-    wanted = [shape] if shape is not None else list(shapes(model))
-    fits = [each for each in wanted if not any(arithmetic(each, target.family).beyond(budget.limits))]
-    found = [made for each in fits if (made := _made(model, each, target, budget)) is not None]
-    allowed = [each for each in found if not any(each.resources.beyond(budget.limits))]
+    wanted = [shape] if shape is not None else list(shapes(model, room))
+    allowed = list(_allowed(model, wanted, target, budget))
     if not allowed:
         raise _infeasible(model, wanted, target, budget)
     times = {id(each): each.request_cycles(model.context) for each in allowed}
     best = min(times.values())
     near = [each for each in allowed if times[id(each)] <= 1.01 * best]
     return min(near, key=lambda each: (_share(each, budget.limits), times[id(each)]))
+
+
+def _allowed(model: IntegerModel, wanted: list[Shape], target: Target, budget: Budget) -> Iterator[Candidate]:
+    """Designs within a budget. A tile whose memories are too large for it rules out the larger tiles of its array."""
+    beyond: set[tuple[int, ...]] = set()
+    for each in wanted:
+        if _size(each) in beyond or any(arithmetic(each, target.family).beyond(budget.limits)):
+            continue
+        made = _made(model, each, target, budget)
+        if made is not None and any(made.resources.beyond(budget.limits)):
+            beyond.add(_size(each))
+        elif made is not None:
+            yield made
+
+
+def _size(shape: Shape) -> tuple[int, ...]:
+    return shape.rows, shape.columns, shape.lanes
 
 
 def _made(model: IntegerModel, shape: Shape, target: Target, budget: Budget) -> Candidate | None:
@@ -50,7 +71,9 @@ def _share(each: Candidate, limits: Mapping[str, float]) -> float:
 
 def _infeasible(model: IntegerModel, wanted: list[Shape], target: Target, budget: Budget) -> DovetailError:
     """What binds, and the least that a design takes of it with the others as they are, as far as they can be."""
-    some = wanted[: 4 * 3]
+    some = list({_size(each): each for each in reversed(wanted)}.values())[
+        : -SMALLEST - 1 : -1
+    ]  # of each its least tile
     found = [made for each in some if (made := _made(model, each, target, budget)) is not None]
     if not found:
         schedule(model, some[0])  # says why

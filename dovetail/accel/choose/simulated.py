@@ -9,6 +9,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from dovetail.accel.arithmetic.rounding import Ints
 from dovetail.accel.choose.candidates import Candidate
 from dovetail.accel.choose.port import port_of
 from dovetail.accel.cycles.predict import predict
@@ -55,9 +56,16 @@ class Simulated:
 
 def simulate(
     model: IntegerModel, chosen: Candidate, prompt: Sequence[int], count: int, folder: Path,
-    report: Callable[[str], None] = lambda line: None,
+    report: Callable[[str], None] = lambda line: None, inputs: Ints | None = None,
 ) -> Simulated:  # fmt: skip
-    """Decode `count` tokens after a prompt in Verilator.
+    """Decode `count` tokens after a prompt in Verilator; of a model without tokens, classify as many `inputs`.
+
+    Parameters
+    ----------
+    prompt : sequence of int
+        Any one token for a model without tokens.
+    inputs : (count, channels), optional
+        Integers of 16 bits.
 
     Raises
     ------
@@ -70,10 +78,11 @@ def simulate(
     expected = chosen.prefill_cycles(len(prompt)) + count * chosen.decode_cycles(len(prompt))
     build(folder, fast=expected > WORTH_OPTIMISING)
     built = time.monotonic()
-    report(f"simulating {count} tokens after {len(prompt)}")
-    found = run(folder, chosen.program, list(prompt), len(prompt) + count, chosen.memory, folder / "trace")
+    report(f"simulating {count} tokens after {len(prompt)}" if inputs is None else f"simulating {count} inputs")
+    total = len(prompt) + count
+    found = run(folder, chosen.program, list(prompt), total, chosen.memory, folder / "trace", inputs=inputs)
     ended = time.monotonic()
-    same = compare(model, chosen.program, found.tokens, folder / "trace")
+    same = compare(model, chosen.program, found.tokens, folder / "trace", inputs)
     port = port_of(chosen.memory, chosen.program.shape.word)
     passes = [
         {

