@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from dovetail.accel.frontend.saved import Saved
     from dovetail.accel.golden.model import IntegerModel
 
-SUFFIX = ".pt2"
 CALIBRATION = 512  # inputs at most
 SHIPPED = 16  # inputs for `make sim` where none are simulated
 
@@ -39,7 +38,7 @@ def compile_network(
 ) -> dict[str, Any]:
     """Write an accelerator for a network that `torch.export.save` wrote, and simulate it where asked.
 
-    Formats are chosen on the first half of the inputs; accuracy is that of the other half, which simulation begins with.
+    Formats are chosen on the first half of the inputs; accuracy is that of the other, with which simulation begins.
 
     Parameters
     ----------

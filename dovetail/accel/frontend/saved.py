@@ -69,6 +69,9 @@ def load_saved(path: Path) -> Saved:
         No such file, a file of another kind, a program of several inputs or in training mode, inputs that are neither
         vectors nor maps of real numbers.
     """
+    if path.suffix != SUFFIX:
+        why = "inputs go with a network that torch.export.save wrote"
+        raise DovetailError("this is not a .pt2 file", where=str(path), why=why, hint=SAVE)
     if not path.is_file():
         raise DovetailError("no such file", where=str(path), hint=SAVE)
     if not _archive(path):

@@ -292,11 +292,11 @@ def compile(
     from dovetail.core.errors import CHECK_FAILED
     from dovetail.design.compile import Asked
     from dovetail.design.compile import compile as make
-    from dovetail.design.network import SUFFIX, compile_network
+    from dovetail.design.network import compile_network
 
     asked = Asked(budget, context, simulate, prompt_file, text, calibrate_on, quality, synthesis)
     how: dict[str, Any] = {"recipe": recipe, "asked": asked, "report": lambda line: progress(line, quiet=quiet)}
-    if inputs is not None or Path(model).suffix == SUFFIX:
+    if inputs is not None or Path(model).suffix == ".pt2":
         found, files = compile_network(model, target, out, inputs, **how), [Path(model), *([inputs] if inputs else [])]
     else:
         found, files = make(model, target, out, **how), _read(model)
