@@ -135,5 +135,6 @@ def _bottleneck(each: tuple[Any, list[Any]], macs: int, interval: float, of: str
     used = sum(work.products for work in works) / macs / found.cycles  # a token alone uses one row of the array
     slowest = max(works, key=lambda work: work.end - work.begin)
     share = (slowest.end - slowest.begin) / found.cycles
-    what = f"{'memory' if moved > 0.5 else 'the engines'}: the port is busy {moved:.0%} of {'a token' if of == 'token' else 'an input'}'s time"
+    whose = "a token's" if of == "token" else "an input's"
+    what = f"{'memory' if moved > 0.5 else 'the engines'}: the port is busy {moved:.0%} of {whose} time"
     return f"{what}, {used:.0%} of the array's products are used; the longest step is {slowest.name}, {share:.0%}"

@@ -12,7 +12,7 @@ from dovetail.core.errors import DovetailError
 from dovetail.core.files import check_apart, read_text, whole_folder, write_text
 from dovetail.design.accelerator import cpu_seconds, design, machine, simulation, timed, times
 from dovetail.design.resolve import as_model, weights_of
-from dovetail.hardware.target import load_target
+from dovetail.hardware.target import Target, load_target
 from dovetail.model import Model
 
 if TYPE_CHECKING:
@@ -100,6 +100,7 @@ def compile(
     budget, source = parse_budget(asked.budget, where), weights_of(found)
     check_apart(source, out)
     _check(asked)
+    _check_budget(found, asked, recipe, where)
     with whole_folder(out, MARK) as part:
         loaded, integers, seconds = _lowered(found, source, recipe, asked, report)
         report("choosing the array")
@@ -132,6 +133,18 @@ def _check(asked: Asked) -> None:
         from dovetail.accel.simulate.verilator import verilator
 
         verilator()
+
+
+def _check_budget(model: Model, asked: Asked, recipe: str, target: Target) -> None:
+    """Raise `DovetailError` for a budget that no design meets, as far as a model's configuration tells."""
+    from dovetail.accel.choose.budget import parse_budget
+    from dovetail.accel.choose.choose import check
+    from dovetail.accel.choose.outline import outline
+    from dovetail.accel.lowering.lower import Scheme
+
+    known = outline(model, asked.context, Scheme(recipe))
+    if known is not None:
+        check(known, target, parse_budget(asked.budget, target), asked.shape)
 
 
 def _fits(ids: list[int], asked: Asked) -> None:

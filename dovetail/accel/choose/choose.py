@@ -43,6 +43,13 @@ def choose(
     return min(near, key=lambda each: (_share(each, budget.limits), times[id(each)]))
 
 
+def check(model: IntegerModel, target: Target, budget: Budget, shape: Shape | None = None) -> None:
+    """Raise what `choose` would where no design meets a budget, without looking for the fastest."""
+    wanted = [shape] if shape is not None else list(shapes(model))
+    if next(_allowed(model, wanted, target, budget), None) is None:
+        raise _infeasible(model, wanted, target, budget)
+
+
 def _allowed(model: IntegerModel, wanted: list[Shape], target: Target, budget: Budget) -> Iterator[Candidate]:
     """Designs within a budget. A tile whose memories are too large for it rules out the larger tiles of its array."""
     beyond: set[tuple[int, ...]] = set()

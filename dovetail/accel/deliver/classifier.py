@@ -1,4 +1,4 @@
-"""The program of ``make sim`` for a network: inputs into the image of memory, the simulator started, classes printed."""
+"""The program of ``make sim`` for a network: inputs into the image of memory, the simulator, classes printed."""
 
 from __future__ import annotations
 
