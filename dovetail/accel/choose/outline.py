@@ -39,10 +39,12 @@ def outline(model: Model, context: int, scheme: Scheme) -> IntegerModel | None:
 
 def _plain(of: Any) -> bool:
     """Whether all layers are a Llama's, a Qwen's or a GPT-2's."""
-    same = all(layer == of.layers[0] for layer in of.layers)
-    mixer, ahead = getattr(of.layers[0], "mixer", None), getattr(of.layers[0], "feed_forward", None)
+    same = all(each == of.layers[0] for each in of.layers)
+    layer: Any = of.layers[0]
+    mixer: Any = layer.mixer
+    ahead: Any = layer.feed_forward
     return (
-        same and of.norm in ("rms", "layer") and of.vision is None and of.traced is None and not of.layers[0].parallel
+        same and of.norm in ("rms", "layer") and of.vision is None and of.traced is None and not layer.parallel
         and type(mixer).__name__ == "AttentionSpec" and mixer.window is None and not mixer.sinks and not mixer.gate
         and type(ahead).__name__ == "FeedForwardSpec" and ahead.experts == 1 and not of.head_bias
         and ahead.activation in ACTIVATIONS and of.embed_dim in (None, of.hidden)
