@@ -69,6 +69,7 @@ class Build:
             self.optimise,
             "-ffp-contract=off",
             "-fno-finite-loops",
+            "-flifetime-dse=0" if self.init else "",  # else a constructor that sets nothing undoes the filling
             "-fwrapv" if not self.sanitize else "",
         ]
         out += [f"-fsanitize={','.join(self.sanitize)}"] if self.sanitize else []

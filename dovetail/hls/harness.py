@@ -56,8 +56,8 @@ class Outcome:
         Basic blocks executed.
     blocks, late : dict
         Executions by code address: of the whole test, and of the last part before the budget ran out.
-    overflows : int
-        Fixed-point values that wrapped around.
+    overflows, shifts : int
+        Fixed-point values that wrapped around; shifts of ``ap_`` types by an amount outside their width.
     stderr : str
         What was printed there, sanitizer reports included.
     choice : int
@@ -74,6 +74,7 @@ class Outcome:
     overflows: int = 0
     stderr: str = field(default="", repr=False)
     choice: int = 0
+    shifts: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +198,7 @@ def _outcome(index: int, lines: Sequence[str], stderr: str, stopped: str) -> Out
     calls: list[dict[int, tuple[str, ...]]] = []
     events: list[tuple[str, int, str]] = []
     found: dict[str, dict[int, int]] = {"blocks": {}, "late": {}}
-    steps = overflows = 0
+    steps = overflows = shifts = 0
     code: int | None = None
     for line in lines:
         key, _, rest = line.partition(" ")
@@ -213,12 +214,15 @@ def _outcome(index: int, lines: Sequence[str], stderr: str, stopped: str) -> Out
             steps = int(rest)
         elif key == "overflows":
             overflows = int(rest)
+        elif key == "shifts":
+            shifts = int(rest)
         elif key in found:
             found[key] = dict(_counts(rest))
         elif key == "end":
             code = int(rest.split()[1])
     end = stopped if code is None and stopped else _end(code, steps)
-    return Outcome(index, end, tuple(calls), tuple(events), steps, found["blocks"], found["late"], overflows, stderr)
+    return Outcome(index, end, tuple(calls), tuple(events), steps, found["blocks"], found["late"], overflows, stderr,
+                   shifts=shifts)  # fmt: skip
 
 
 def _counts(rest: str) -> Iterator[tuple[int, int]]:

@@ -13,6 +13,38 @@ from dovetail.core.lazy import install_command
 
 SHIMS = Path(__file__).parent / "shims"
 _TYPES = Path("templates") / "vivado" / "ap_types"
+_ENTRY = "    ap_int_base<_AP_W, _AP_S> r;                         \\\n"  # of the shifts by a C integer
+# header → what our own header is included after, and: what stands there, how often, what is put for it
+_WATCHED: dict[str, tuple[str, tuple[tuple[str, int, str], ...]]] = {
+    "ap_fixed_base.h": (
+        "#include <ap_int.h>\n",
+        (
+            ("if (_AP_O == AP_WRAP) {\n", 1, "if (_AP_O == AP_WRAP) {\n      dovetail_wraps();\n"),
+            ("r.V = Base::V << sh;", 1, "dovetail_shifts(sh, _AP_W); r.V = Base::V << sh;"),
+            ("r.V = Base::V >> sh;", 1, "dovetail_shifts(sh, _AP_W); r.V = Base::V >> sh;"),
+            ("bool isNeg = sh < 0;", 2, "bool isNeg = sh < 0; if (isNeg) dovetail_shifts(sh, _AP_W);"),
+        ),
+    ),
+    "ap_int_base.h": (
+        "#include <ap_common.h>\n",
+        (
+            (_ENTRY, 4, f"    dovetail_shifts(op2, _AP_W); \\\n{_ENTRY}"),
+            ("    if (isNeg) {\n", 4, "    if (isNeg) {\n      dovetail_shifts(op2.to_int(), _AP_W);\n"),
+            (
+                "r.V = Base::V << op2.to_uint();",
+                1,
+                "dovetail_shifts(op2.to_uint(), _AP_W); r.V = Base::V << op2.to_uint();",
+            ),
+            (
+                "r.V = Base::V >> op2.to_uint();",
+                1,
+                "dovetail_shifts(op2.to_uint(), _AP_W); r.V = Base::V >> op2.to_uint();",
+            ),
+            ("Base::V <<= op2.to_uint();", 1, "dovetail_shifts(op2.to_uint(), _AP_W); Base::V <<= op2.to_uint();"),
+            ("Base::V >>= op2.to_uint();", 1, "dovetail_shifts(op2.to_uint(), _AP_W); Base::V >>= op2.to_uint();"),
+        ),
+    ),
+}
 
 
 @cache
@@ -40,20 +72,34 @@ def ap_types() -> Path:
 
 @cache
 def observed_types() -> Path | None:
-    """A folder with `ap_fixed_base.h` changed to tell when a value wraps around; None when that header looks different.
+    """A folder with the headers of the open types changed to tell what is watched; None when none of them can be.
 
-    Made from the installed header at run time and kept in the cache folder.
+    Watched are fixed-point values that wrap around, and shifts of `ap_` types by an amount below zero or not below the
+    width, which no sanitizer sees. Made from the installed headers at run time and kept in the cache folder; a header
+    that looks different stays as it is.
     """
-    text = (ap_types() / "ap_fixed_base.h").read_text()
-    wraps, first = "if (_AP_O == AP_WRAP) {\n", "#include <ap_int.h>\n"
-    if text.count(wraps) != 1 or first not in text:
+    texts = {name: watched(name, (ap_types() / name).read_text()) for name in _WATCHED}
+    changed = {name: text for name, text in texts.items() if text}
+    if not changed:
         return None
-    text = text.replace(wraps, f"{wraps}      if (dovetail_overflow) dovetail_overflow();\n")
-    text = text.replace(first, f'{first}extern "C" __attribute__((weak)) void dovetail_overflow();\n', 1)
-    folder = cache_folder() / "hls" / f"types-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
-    if not (folder / "ap_fixed_base.h").is_file():
-        write_text(folder / "ap_fixed_base.h", text)
+    stamp = hashlib.sha256("".join(changed.values()).encode()).hexdigest()[:16]
+    folder = cache_folder() / "hls" / f"types-{stamp}"
+    for name, text in changed.items():
+        if not (folder / name).is_file():
+            write_text(folder / name, text)
     return folder
+
+
+def watched(name: str, text: str) -> str:
+    """A header's text with calls of what watches in it; empty when a place is not found as often as it must be."""
+    first, rules = _WATCHED[name]
+    if text.count(first) != 1:
+        return ""
+    for before, times, after in rules:
+        if text.count(before) != times:
+            return ""
+        text = text.replace(before, after)
+    return text.replace(first, f'{first}#include "dovetail_watch.h"\n', 1)
 
 
 def include_path() -> tuple[Path, ...]:

@@ -18,6 +18,7 @@ from dovetail.hls.check.dynamic import (
     ended_badly,
     of_difference,
     overflowing,
+    shifting,
     uninitialised_values,
 )  # fmt: skip
 from dovetail.hls.check.infer import infer
@@ -257,8 +258,8 @@ def _values(state: _Run, trial: Trial, design: Design, outcomes: Sequence[Outcom
         with state.stage("shrink"):
             found = _difference(trial, wrong, outcomes, reference)
         state.findings.append(_placed(state, trial, design, outcomes, found))
-    elif (wraps := overflowing(trial, outcomes)) is not None:
-        state.findings.append(wraps)
+    elif (watch := shifting(trial, outcomes) or overflowing(trial, outcomes)) is not None:
+        state.findings.append(watch)
 
 
 def _placed(state: _Run, trial: Trial, design: Design, outcomes: Sequence[Outcome], finding: Finding) -> Finding:

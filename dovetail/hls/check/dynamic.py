@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from dovetail.hls.check.compare import Difference, first_difference
-from dovetail.hls.check.faults import Fault, fault_of
+from dovetail.hls.check.faults import Fault, fault_of, watched
 from dovetail.hls.check.guess import class_of_change, class_of_lines
 from dovetail.hls.check.report import Finding
 from dovetail.hls.check.shrink import Test, shrink
@@ -197,12 +197,16 @@ def of_difference(
     ranked = spectrum(trial.program, failed, passed) if passed else []
     slice_ = _writers(trial.source, seen.port)
     suspects = [line for line in ranked if line in slice_] or slice_ or ranked
-    lines = _ranked(trial, suspects)
+    shift = next((watched(o, "shift") for o in failed if o.shifts), None)
+    shifted = shift is not None and not any(o.shifts for o in passed)
+    lines = _ranked(trial, [*(shift.frames[:1] if shift and shifted else ()), *suspects])
     changes = {line: (before, after) for line, before, after in trial.changes()}
     if lines and lines[0] in changes:
         kind = class_of_change(*changes[lines[0]], trial.source)
     else:
         kind = class_of_lines(trial.source, lines)
+    if shifted and not changes:
+        kind = "SHFT"
     if trial.expected and wrong and max(o.overflows for o in failed) > 0 and kind == "MISMATCH":
         kind = "OVERFLOW"
     share = f"{len(wrong)} of {len(trial.expected or {})} tests differ from the oracle"
@@ -265,9 +269,17 @@ def overflowing(trial: Trial, outcomes: Sequence[Outcome]) -> Finding | None:
     """Fixed-point values that wrap around on inputs within the contract, without an oracle to say it is meant."""
     for outcome in outcomes:
         if outcome.overflows and outcome.end == "done":
-            report = outcome.stderr.partition("@@overflow")[2]
-            lines = fault_of(replace(outcome, stderr=report)).frames
             message = f"{outcome.overflows} fixed-point values wrap around: they do not fit their type"
+            lines = _ranked(trial, watched(outcome, "overflow").frames)
             test = trial.tests[outcome.index]
-            return _made("OVERFLOW", _ranked(trial, lines), message, "ap_fixed with AP_WRAP", test, "overflow watch")
+            return _made("OVERFLOW", lines, message, "ap_fixed with AP_WRAP", test, "overflow watch")
+    return None
+
+
+def shifting(trial: Trial, outcomes: Sequence[Outcome]) -> Finding | None:
+    """Shifts of `ap_` types by amounts outside their width, without an oracle to say that it does no harm."""
+    for outcome in outcomes:
+        if outcome.shifts and outcome.end == "done":
+            fault, test = watched(outcome, "shift"), trial.tests[outcome.index]
+            return _made("SHFT", _ranked(trial, fault.frames), fault.message, _frames(fault), test, "shift watch")
     return None

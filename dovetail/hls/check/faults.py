@@ -19,6 +19,9 @@ _RANGE = re.compile(
 )
 
 
+_WATCH = re.compile(r"^@@(overflow|shift)\n(.*?)^@@watched\n", re.MULTILINE | re.DOTALL)
+
+
 @dataclass(frozen=True, slots=True)
 class Fault:
     """One report: class, message, and the design's lines on the stack, innermost first."""
@@ -31,7 +34,7 @@ class Fault:
 
 def fault_of(outcome: Outcome) -> Fault:
     """The fault that ended a test."""
-    text = outcome.stderr
+    text = _WATCH.sub("", outcome.stderr)
     frames = tuple(dict.fromkeys(int(match["line"]) for match in _FRAME.finditer(text)))
     poisoned = _poisoned(text)
     if match := _ANY_UBSAN.search(text):
@@ -44,6 +47,14 @@ def fault_of(outcome: Outcome) -> Fault:
     if match := _ASAN.search(text):
         return _address(match[1], text, frames, poisoned)
     return Fault("FAULT", "the design crashed", frames)
+
+
+def watched(outcome: Outcome, kind: str) -> Fault:
+    """What was watched and did not end the test, ``overflow`` or ``shift``: what was said, and where."""
+    text = next((match[2] for match in _WATCH.finditer(outcome.stderr) if match[1] == kind), "")
+    frames = tuple(dict.fromkeys(int(match["line"]) for match in _FRAME.finditer(text)))
+    said = text.partition("\n")[0].strip()
+    return Fault("SHFT" if kind == "shift" else "OVERFLOW", said, frames, _poisoned(f"runtime error: {said}"))
 
 
 def _poisoned(text: str) -> bool:

@@ -29,7 +29,7 @@ struct State {
     bool counting;
     uint64_t steps, budget, late_from;
     uint32_t *hits, *seen, *late;
-    uint32_t seen_count, overflows;
+    uint32_t seen_count, overflows, shifts;
     long choice;  // which of several variants in one text runs: 0 for the text as it is
 };
 State &state();

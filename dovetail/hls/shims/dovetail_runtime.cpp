@@ -31,6 +31,7 @@ static void dump() {
     s.counting = false;
     fprintf(s.out, "steps %" PRIu64 "\n", s.steps);
     if (s.overflows) fprintf(s.out, "overflows %" PRIu32 "\n", s.overflows);
+    if (s.shifts) fprintf(s.out, "shifts %" PRIu32 "\n", s.shifts);
     dump_counts("blocks", s.hits);
     fflush(s.out);
 }
@@ -118,12 +119,28 @@ extern "C" void __sanitizer_cov_trace_pc() {
         dovetail::leave(dovetail::OVER_BUDGET);
     }
 }
+// The first report of what is watched, with the place: between marks, so that a fault later on is not taken for it.
+static bool told(uint32_t &count) {
+    dovetail::State &s = dovetail::state();
+    return !s.counting || count++;
+}
+static void tell(const char *kind, const char *said) {
+    dovetail::State &s = dovetail::state();
+    s.counting = false;
+    fprintf(stderr, "@@%s\n%s\n", kind, said);
+    if (__sanitizer_print_stack_trace) __sanitizer_print_stack_trace();
+    fprintf(stderr, "@@watched\n");
+    s.counting = true;
+}
 // What the arbitrary-precision types report when a value does not fit and wraps around.
 extern "C" void dovetail_overflow() {
-    dovetail::State &s = dovetail::state();
-    if (!s.counting || s.overflows++) return;
-    s.counting = false;
-    fprintf(stderr, "@@overflow\n");
-    if (__sanitizer_print_stack_trace) __sanitizer_print_stack_trace();
-    s.counting = true;
+    if (!told(dovetail::state().overflows)) tell("overflow", "");
+}
+// And when a shift is by an amount below zero, or not below the width.
+extern "C" void dovetail_shift(long amount, int width) {
+    if (told(dovetail::state().shifts)) return;
+    char said[120];
+    snprintf(said, sizeof said, amount < 0 ? "shift exponent %ld of a %d-bit type is negative"
+                                           : "shift exponent %ld is too large for a %d-bit type", amount, width);
+    tell("shift", said);
 }
