@@ -14,6 +14,7 @@ from pathlib import Path
 from dovetail.core.errors import DovetailError
 from dovetail.hls.compile import Build, Compiled, compile_to, link, missing_includes, runtime
 from dovetail.hls.design import Contract, Design
+from dovetail.hls.flags import flags_raised
 from dovetail.hls.sandbox import Limits, Ran, run
 from dovetail.hls.signature import Signature, top_function
 
@@ -307,7 +308,9 @@ def build_program(
         _write(work / header, held)
     missing = missing_includes(design.source, [work, *folders])
     file = work / f"{name}.cpp"
-    file.write_text(program_text(without_includes(design.source, missing), signature, design.contract))
+    source = without_includes(design.source, missing)
+    source = flags_raised(source) if build.init == "pattern" else source
+    file.write_text(program_text(source, signature, design.contract))
     made = compile_to(file, work / f"{name}.o", build, includes=folders, warnings=warnings, bare=bare)
     if made.output is None:
         return None, Compiled(None, made.diagnostics, missing, made.ran)

@@ -25,6 +25,16 @@ _WATCHED: dict[str, tuple[str, tuple[tuple[str, int, str], ...]]] = {
             ("bool isNeg = sh < 0;", 2, "bool isNeg = sh < 0; if (isNeg) dovetail_shifts(sh, _AP_W);"),
         ),
     ),
+    "etc/ap_private.h": (
+        "#define __AP_PRIVATE_H__\n",
+        (
+            (
+                "    set_canary();\n    clearUnusedBits();\n    check_canary();\n  }\n\n#define CTOR",
+                1,
+                "    set_canary();\n    dovetail_refill(VAL);\n    clearUnusedBits();\n    check_canary();\n  }\n\n#define CTOR",
+            ),
+        ),
+    ),
     "ap_int_base.h": (
         "#include <ap_common.h>\n",
         (
@@ -75,7 +85,7 @@ def observed_types() -> Path | None:
     """A folder with the headers of the open types changed to tell what is watched; None when none of them can be.
 
     Watched are fixed-point values that wrap around, and shifts of `ap_` types by an amount below zero or not below the
-    width, which no sanitizer sees. Made from the installed headers at run time and kept in the cache folder; a header
+    width, which no sanitizer sees; what the compiler fills unset variables with becomes a value that is not small. Made from the installed headers at run time and kept in the cache folder; a header
     that looks different stays as it is.
     """
     texts = {name: watched(name, (ap_types() / name).read_text()) for name in _WATCHED}

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from dovetail.hls.signature import parse, text, walk
+
 _NUMBER = r"(?:0[xX][0-9a-fA-F]+|\d+\.?\d*(?:[eE][+-]?\d+)?)[fFuUlL]*"
 _ZERO = re.compile(r"=\s*(?:\{\s*0*\.?0*f?\s*\}|\(?\s*0(?:\.0*)?[fFuUlL]*)\s*\)?\s*[;,]")
 _TYPES = re.compile(r"\b(unsigned|signed|u?int\d*_t|ap_u?int\s*<[^>]*>|char|short|int|long)\b")
@@ -66,11 +68,30 @@ def _unrolled(before: str, after: str, source: str) -> bool:
 
 def class_of_lines(source: str, lines: Sequence[int]) -> str:
     """A guess without a reference's text: what the most suspicious line looks like."""
-    text = source.splitlines()
+    listed = source.splitlines()
     for line in lines[:1]:
-        here = text[line - 1] if 0 < line <= len(text) else ""
-        if _SHIFT.search(here):
-            return "SHFT"
+        here = listed[line - 1] if 0 < line <= len(listed) else ""
         if _HALF.search(here):
             return "BUF"
     return "MISMATCH"
+
+
+def class_of_slip(slip: str, source: str, line: int) -> str:
+    """The class that what takes a bug away tells of; empty where it tells of none.
+
+    An index that is off by a little, or another step, is one of unrolling by hand where a loop there goes on by more
+    than one.
+    """
+    if slip in ("index", "step"):
+        return "MLU" if _unrolled_at(source, line) else ""
+    return {"zero": "ZERO", "half": "BUF", "sign": "USE", "room": "OVERFLOW", "unset": "INIT"}.get(slip, "")
+
+
+def _unrolled_at(source: str, line: int) -> bool:
+    """Whether a loop around a line, or one that begins there, goes on by more than one."""
+    for node in walk(parse(source)):
+        if node.type == "for_statement" and node.start_point[0] < line <= node.end_point[0] + 1:
+            step = text(node.child_by_field_name("update"))
+            if re.search(r"\+=\s*(?:[2-9]|\d\d|[A-Z])", step):
+                return True
+    return False

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from dovetail.hls.check.dynamic import Trial
-from dovetail.hls.check.guess import class_of_change
+from dovetail.hls.check.guess import class_of_slip
 from dovetail.hls.check.repairs.search import Repair, goes_wrong, repairs
 from dovetail.hls.check.report import Finding
 from dovetail.hls.check.suspects import always_zero, spectrum
@@ -32,7 +32,8 @@ def located(
     if finding.by == "differential" and not any(repair.whole for repair in found):
         idle = always_zero(design.source)
         lines = tuple(dict.fromkeys([*idle, *finding.lines]))[:3]
-        finding = replace(finding, lines=lines, line=lines[0]) if lines else finding
+        kind = "ZERO" if idle and finding.kind == "MISMATCH" else finding.kind
+        finding = replace(finding, lines=lines, line=lines[0], kind=kind) if lines else finding
     return _with(finding, found, design.source) if found else finding
 
 
@@ -51,11 +52,17 @@ def _with(finding: Finding, found: Sequence[Repair], source: str) -> Finding:
     lines = tuple(dict.fromkeys([*(r.line for r in whole), *finding.lines, *(r.line for r in found)]))[:3]
     if not whole and finding.by == "differential":
         lines = tuple(dict.fromkeys([*(r.line for r in found[:1]), *finding.lines, *(r.line for r in found)]))[:3]
+    best = found[0]
+    kind = _kind(finding, class_of_slip(best.slip, source, best.line))
     if not whole:
-        return replace(finding, lines=lines, line=lines[0])
-    best = whole[0]
+        return replace(finding, lines=lines, line=lines[0], kind=kind)
     evidence = f"{finding.evidence}; all tests go well with '{best.new}' on line {best.line}"
-    kind = finding.kind
-    if kind == "MISMATCH":
-        kind = class_of_change(best.new, source.splitlines()[best.line - 1].strip(), source)
     return replace(finding, lines=lines, line=lines[0], evidence=evidence, kind=kind)
+
+
+def _kind(finding: Finding, told: str) -> str:
+    """The class, when what takes the bug away tells one: a fault is what it leads to, not what it is."""
+    if not told or finding.by == "shift watch":
+        return finding.kind
+    over = {"INIT": ("OOB", "FAULT", "SHFT", "MISMATCH"), "MLU": ("INIT", "MISMATCH", "BUF")}
+    return told if finding.kind in over.get(told, ("MISMATCH",)) else finding.kind

@@ -10,4 +10,8 @@ static inline __attribute__((always_inline)) void dovetail_wraps() {
 static inline __attribute__((always_inline)) void dovetail_shifts(long amount, int width) {
     if ((amount < 0 || amount >= width) && dovetail_shift) dovetail_shift(amount, width);
 }
+// The compiler fills with 0xFE bytes: -2/256 of the range of an ap_fixed, 0 of one bit. This is 0.85 of it, and 1.
+template <typename T> inline __attribute__((always_inline)) void dovetail_refill(T &x) {
+    if (x == static_cast<T>(0xFEFEFEFEFEFEFEFEull)) x = static_cast<T>(0x6D6D6D6D6D6D6D6Dull);
+}
 #endif

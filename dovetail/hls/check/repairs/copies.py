@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dovetail.hls.check.repairs.schemata import CHOICE
+from dovetail.hls.check.repairs.tables import entries
 from dovetail.hls.signature import parse, text, walk
 
 CHOOSER = "dovetail_choose"
@@ -27,6 +28,7 @@ class Copy:
     new: str
     cost: float
     source: str
+    slip: str = ""
 
 
 def copies(source: str, suspicion: Mapping[int, float], most: int) -> list[Copy]:
@@ -35,25 +37,38 @@ def copies(source: str, suspicion: Mapping[int, float], most: int) -> list[Copy]
     for node in walk(parse(source)):
         if node.type in ("declaration", "type_definition", "parameter_declaration", "alias_declaration"):
             line = int(node.start_point[0]) + 1
-            for start, end, new, cost in _changes(node):
+            for start, end, new, cost, slip in _changes(node):
                 made = (raw[:start] + new.encode() + raw[end:]).decode(errors="replace")
-                found.append((cost + suspicion.get(line, 1.0), line, new, cost, made))
+                at = raw[:start].count(b"\n") + 1 if slip == "zero" else line
+                found.append((cost + suspicion.get(at, 1.0), at, new, cost, made, slip))
     found.sort(key=lambda one: (one[0], one[1], one[2]))
-    return [Copy(FIRST + n, line, new, cost, made) for n, (_, line, new, cost, made) in enumerate(found[:most])]
+    return [Copy(FIRST + n, line, new, cost, made, slip)
+            for n, (_, line, new, cost, made, slip) in enumerate(found[:most])]  # fmt: skip
 
 
-def _changes(node: Any) -> Iterator[tuple[int, int, str, float]]:
+def _changes(node: Any) -> Iterator[tuple[int, int, str, float, str]]:
     kind = node.child_by_field_name("type")
     if kind is not None and "stream" not in text(kind):
         for place, new in enumerate(other_types(text(kind))):
-            yield kind.start_byte, kind.end_byte, new, 0.3 + 0.2 * place
+            yield kind.start_byte, kind.end_byte, new, 0.3 + 0.2 * place, _slip(text(kind), new)
     if node.type != "declaration":
         return
+    if node.parent.type in ("translation_unit", "namespace_definition") or "constexpr" in text(node).split("=")[0]:
+        for inner in node.children_by_field_name("declarator"):  # what holds before the program begins
+            for entry, others in entries(inner) if inner.type == "init_declarator" else ():
+                yield from ((entry.start_byte, entry.end_byte, new, 0.0, slip) for new, _, slip in others[:3] if slip)
     for inner in walk(node):
         size = inner.child_by_field_name("size") if inner.type == "array_declarator" else None
         if size is not None:
-            yield size.start_byte, size.end_byte, f"({text(size)}) + 1", 0.3
-            yield size.start_byte, size.end_byte, f"({text(size)}) * 2", 0.5
+            yield size.start_byte, size.end_byte, f"({text(size)}) + 1", 0.3, ""
+            yield size.start_byte, size.end_byte, f"({text(size)}) * 2", 0.5, ""
+
+
+def _slip(ctype: str, new: str) -> str:
+    """Whether another type has the other sign, or more room."""
+    if new == "long long":
+        return "sign" if ctype.startswith("u") else "room"
+    return "sign" if ("unsigned" in new or new.startswith(("u", "ap_u"))) != ctype.startswith(("u", "ap_u")) else "room"
 
 
 def other_types(ctype: str) -> list[str]:

@@ -10,6 +10,10 @@ from typing import Any
 
 from dovetail.hls.signature import text, walk
 
+_OPPOSITE = (
+    ("ping", "pong"), ("lo", "hi"), ("low", "high"), ("even", "odd"), ("left", "right"), ("first", "second"),
+    ("top", "bottom"), ("front", "back"), ("upper", "lower"), ("a", "b"), ("x", "y"), ("0", "1"), ("1", "2"),
+)  # fmt: skip
 _WORDS = {"const", "static", "constexpr", "register", "volatile"}
 
 
@@ -86,3 +90,12 @@ def twins(name: str, known: Mapping[str, Known], written: bool, most: int = 4) -
 def _alike(one: str, other: str) -> float:
     same_letters = re.sub(r"\d+", "#", one) == re.sub(r"\d+", "#", other)
     return SequenceMatcher(None, one, other).ratio() + same_letters
+
+
+def paired(one: str, other: str) -> bool:
+    """Whether two names are those of the two halves of something: alike but for one word, and that its opposite."""
+    parts = [re.findall(r"[A-Z]?[a-z]+|\d|_", name) for name in (one, other)]
+    if len(parts[0]) != len(parts[1]):
+        return False
+    differ = [(a.lower(), b.lower()) for a, b in zip(*parts) if a != b]
+    return len(differ) == 1 and (differ[0] in _OPPOSITE or differ[0][::-1] in _OPPOSITE)

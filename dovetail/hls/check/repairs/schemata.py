@@ -13,6 +13,7 @@ from typing import Any
 
 from dovetail.hls.check.repairs.edits import Edit, edits
 from dovetail.hls.check.repairs.names import Known, held, names_of
+from dovetail.hls.check.repairs.tables import entries
 from dovetail.hls.signature import parse, text, walk
 
 CHOICE = "dovetail::state().choice"
@@ -21,16 +22,19 @@ _COUNTER = Known("", "")
 _COMMENT = re.compile(r"//[^\n]*|/\*.*?\*/", re.DOTALL)
 
 
+Other = tuple[str, float, str]
+
+
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A statement, a condition or a first value, and the texts that may stand there instead: (text, cost)."""
+    """A statement, a condition or a first value, and the texts that may stand there instead: (text, cost, slip)."""
 
     start: int
     end: int
     line: int
     kind: str
     node: Any = field(repr=False, compare=False)
-    others: tuple[tuple[str, float], ...] = ()
+    others: tuple[Other, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +46,7 @@ class Variant:
     new: str
     cost: float
     place: Place = field(repr=False)
+    slip: str = ""
 
 
 def places(source: str) -> list[Place]:
@@ -91,7 +96,7 @@ def _places(node: Any, known: Mapping[str, Known], literals: tuple[str, ...], ra
         update = node.child_by_field_name("update")
         if update is not None:
             stepped = [
-                (f"{text(update)}, {n}++", 0.3)
+                (f"{text(update)}, {n}++", 0.3, "")
                 for n in _counters(node)
                 if n not in text(update) and not known.get(n, _COUNTER).fixed
             ]
@@ -101,11 +106,13 @@ def _places(node: Any, known: Mapping[str, Known], literals: tuple[str, ...], ra
     if node.type == "init_declarator" and _scalar(node):
         value = node.child_by_field_name("value")
         yield _place(value, "value", _edited(value, known, literals, raw))
+    elif node.type == "init_declarator" and "constexpr" not in text(node.parent).split("=")[0]:
+        yield from (_place(entry, "entry", others) for entry, others in entries(node))
 
 
-def _place(node: Any, kind: str, others: Sequence[tuple[str, float]]) -> Place:
+def _place(node: Any, kind: str, others: Sequence[Other]) -> Place:
     line = int(node.start_point[0]) + 1
-    flat = dict.fromkeys((_flat(new), cost) for new, cost in others if _flat(new) != _flat(text(node)))
+    flat = dict.fromkeys((_flat(new), cost, slip) for new, cost, slip in others if _flat(new) != _flat(text(node)))
     return Place(node.start_byte, node.end_byte, line, kind, node, tuple(flat))
 
 
@@ -113,8 +120,10 @@ def _flat(words: str) -> str:
     return " ".join(_COMMENT.sub(" ", words).split())
 
 
-def _edited(node: Any, known: Mapping[str, Known], literals: tuple[str, ...], raw: bytes) -> list[tuple[str, float]]:
-    return [(edit.of(raw, node.start_byte, node.end_byte), edit.cost) for edit in _safe(node, known, literals)]
+def _edited(node: Any, known: Mapping[str, Known], literals: tuple[str, ...], raw: bytes) -> list[Other]:
+    return [
+        (edit.of(raw, node.start_byte, node.end_byte), edit.cost, edit.slip) for edit in _safe(node, known, literals)
+    ]
 
 
 def _safe(node: Any, known: Mapping[str, Known], literals: tuple[str, ...]) -> Iterator[Edit]:
@@ -122,22 +131,22 @@ def _safe(node: Any, known: Mapping[str, Known], literals: tuple[str, ...]) -> I
         yield from edits(node, known, literals)
 
 
-def _whole(node: Any, known: Mapping[str, Known]) -> Iterator[tuple[str, float]]:
+def _whole(node: Any, known: Mapping[str, Known]) -> Iterator[Other]:
     """Instead of a statement: none; twice; and for one that does nothing, a variable set to zero."""
     said = _flat(text(node))
     if said == ";":
         plain = [n.name for n in known.values() if not n.fixed and not n.extents and "stream" not in n.ctype]
-        yield from ((f"{name} = 0;", 0.3) for name in plain[:12])
+        yield from ((f"{name} = 0;", 0.3, "unset") for name in plain[:12])
         listed = [n.name for n in known.values() if not n.fixed and n.extents and all(n.extents)]
-        yield from ((f"dovetail::blank({name});", 0.35) for name in listed[:6])
+        yield from ((f"dovetail::blank({name});", 0.35, "unset") for name in listed[:6])
         return
     for counter in _around_counters(node):
         if len(re.findall(rf"\b{counter}\b", said)) > 1:
-            yield from ((re.sub(rf"\b{counter}\b", f"({counter} {by})", said), 0.35) for by in ("+ 1", "- 1"))
+            yield from ((re.sub(rf"\b{counter}\b", f"({counter} {by})", said), 0.35, "index") for by in ("+ 1", "- 1"))
     if node.named_children and node.named_children[0].type in ("call_expression", "assignment_expression"):
-        yield "{}", 0.5
+        yield "{}", 0.5, ""
     if ".write(" in said or ".read(" in said or "<<" in said or ">>" in said:
-        yield f"{said} {said}", 0.6
+        yield f"{said} {said}", 0.6, ""
 
 
 def _tasks(block: Any) -> Iterator[Place]:
@@ -154,7 +163,7 @@ def _tasks(block: Any) -> Iterator[Place]:
             for place in range(len(run) - 1):
                 swapped = [*whole[:place], whole[place + 1], whole[place], *whole[place + 2 :]]
                 line = int(run[place].start_point[0]) + 1
-                others = ((_flat(" ".join(swapped)), 0.3),)
+                others = ((_flat(" ".join(swapped)), 0.3, ""),)
                 yield Place(run[0].start_byte, run[-1].end_byte, line, "statement", run[0], others)
         run = []
 
@@ -169,7 +178,7 @@ def _unset(node: Any) -> Iterator[Place]:
         if child.type in ("identifier", "array_declarator") or _braces(child):
             names.append(next(text(n) for n in walk(child) if n.type == "identifier"))
     end = node.end_byte
-    others = tuple((f"dovetail::blank({name});", 0.15) for name in names)
+    others = tuple((f"dovetail::blank({name});", 0.15, "unset") for name in names)
     yield Place(end, end, int(node.end_point[0]) + 1, "after", node, others)
 
 
@@ -192,7 +201,7 @@ def _stepless(loop: Any, known: Mapping[str, Known]) -> Iterator[Place]:
     at = next((n for n in loop.children if n.type == ")"), None)
     free = [n for n in _counters(loop) if not known.get(n, _COUNTER).fixed]
     if at is not None:
-        others = tuple((f"{n}{by}", cost) for n in free for by, cost in (("++", 0.1), ("--", 0.2)))
+        others = tuple((f"{n}{by}", cost, "") for n in free for by, cost in (("++", 0.1), ("--", 0.2)))
         yield Place(at.start_byte, at.start_byte, int(loop.start_point[0]) + 1, "step", loop, others)
 
 
@@ -212,9 +221,12 @@ def _scalar(node: Any) -> bool:
 
 def chosen(found: Sequence[Place], suspicion: Mapping[int, float], most: int) -> list[Variant]:
     """At most `most` variants, the likely slips on suspicious lines first."""
-    every = [(cost + suspicion.get(place.line, 1.0), place, new, cost) for place in found for new, cost in place.others]
+    every = [(cost + suspicion.get(place.line, 1.0), place, new, cost, slip)
+             for place in found for new, cost, slip in place.others]  # fmt: skip
     every.sort(key=lambda one: (one[0], one[1].start, one[2]))
-    return [Variant(n, place.line, new, cost, place) for n, (_, place, new, cost) in enumerate(every[:most], 1)]
+    return [
+        Variant(n, place.line, new, cost, place, slip) for n, (_, place, new, cost, slip) in enumerate(every[:most], 1)
+    ]
 
 
 def woven(source: str, variants: Sequence[Variant]) -> str:
@@ -249,10 +261,12 @@ def _around(kind: str, mine: Sequence[Variant], place: Place) -> tuple[str, str]
     if kind == "step":
         return "", "(" + "".join(f"{asked} ? (void)({new}) : " for asked, new in texts) + "(void)0)"
     ctype = {"condition": "bool", "update": "void"}.get(kind) or _type_of(place.node)
-    cast = f"static_cast<{ctype}>"
+    cast = f"static_cast<{ctype}>"  # of a place that is a value
     return "(" + "".join(f"{asked} ? {cast}({new}) : " for asked, new in texts) + f"{cast}(", "))"
 
 
 def _type_of(value: Any) -> str:
-    """The type a first value is declared with."""
-    return text(value.parent.parent.child_by_field_name("type"))
+    """The type a first value, or an entry of a list of them, is declared with."""
+    while value.type != "declaration":
+        value = value.parent
+    return text(value.child_by_field_name("type"))

@@ -34,6 +34,7 @@ class Repair:
     new: str
     cost: float
     whole: bool
+    slip: str = ""
 
 
 def repairs(
@@ -98,7 +99,9 @@ def _judged(
     out = []
     for variant in better:
         whole = all(_well(trial, again.get((test, variant.number))) for test in tests)
-        out.append(Repair(variant.line, variant.new, variant.cost + suspicion.get(variant.line, 1.0), whole))
+        out.append(
+            Repair(variant.line, variant.new, variant.cost + suspicion.get(variant.line, 1.0), whole, variant.slip)
+        )
     return out
 
 
@@ -111,7 +114,7 @@ def _nearer(
     for variant in variants:
         outcome = seen.get((failed.index, variant.number))
         if outcome is not None and outcome.end == "done" and (left := distance(trial, outcome)) <= HALF * first:
-            out.append(Repair(variant.line, variant.new, left / first, False))
+            out.append(Repair(variant.line, variant.new, left / first, False, variant.slip))
     return out
 
 
