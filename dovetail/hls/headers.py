@@ -14,6 +14,8 @@ from dovetail.core.lazy import install_command
 SHIMS = Path(__file__).parent / "shims"
 _TYPES = Path("templates") / "vivado" / "ap_types"
 _ENTRY = "    ap_int_base<_AP_W, _AP_S> r;                         \\\n"  # of the shifts by a C integer
+_CANARY = "    set_canary();\n"  # of the constructor that sets nothing
+_CHECKED = "    clearUnusedBits();\n    check_canary();\n  }\n\n#define CTOR"
 # header → what our own header is included after, and: what stands there, how often, what is put for it
 _WATCHED: dict[str, tuple[str, tuple[tuple[str, int, str], ...]]] = {
     "ap_fixed_base.h": (
@@ -27,13 +29,7 @@ _WATCHED: dict[str, tuple[str, tuple[tuple[str, int, str], ...]]] = {
     ),
     "etc/ap_private.h": (
         "#define __AP_PRIVATE_H__\n",
-        (
-            (
-                "    set_canary();\n    clearUnusedBits();\n    check_canary();\n  }\n\n#define CTOR",
-                1,
-                "    set_canary();\n    dovetail_refill(VAL);\n    clearUnusedBits();\n    check_canary();\n  }\n\n#define CTOR",
-            ),
-        ),
+        ((f"{_CANARY}{_CHECKED}", 1, f"{_CANARY}    dovetail_refill(VAL);\n{_CHECKED}"),),
     ),
     "ap_int_base.h": (
         "#include <ap_common.h>\n",
@@ -85,8 +81,9 @@ def observed_types() -> Path | None:
     """A folder with the headers of the open types changed to tell what is watched; None when none of them can be.
 
     Watched are fixed-point values that wrap around, and shifts of `ap_` types by an amount below zero or not below the
-    width, which no sanitizer sees; what the compiler fills unset variables with becomes a value that is not small. Made from the installed headers at run time and kept in the cache folder; a header
-    that looks different stays as it is.
+    width, which no sanitizer sees; what the compiler fills unset variables with becomes a value that is not small.
+    Made from the installed headers at run time and kept in the cache folder; a header that looks different stays as
+    it is.
     """
     texts = {name: watched(name, (ap_types() / name).read_text()) for name in _WATCHED}
     changed = {name: text for name, text in texts.items() if text}

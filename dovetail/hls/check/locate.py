@@ -9,11 +9,13 @@ from pathlib import Path
 from dovetail.hls.check.dynamic import Trial
 from dovetail.hls.check.guess import class_of_slip
 from dovetail.hls.check.repairs.search import Repair, goes_wrong, repairs
+from dovetail.hls.check.repairs.tables import lone_zeros
 from dovetail.hls.check.report import Finding
 from dovetail.hls.check.suspects import always_zero, spectrum
 from dovetail.hls.design import Design
 from dovetail.hls.harness import Outcome
 
+GUESSED = ("MISMATCH", "BUF")  # classes that no fault shows
 QUICK_S = 1.0  # of CPU: what takes longer to compile gets fewer variants
 STEP, RAN, REST = 0.05, 0.2, 0.6  # how much less suspicious: per rank, a line that ran, a line that did not
 
@@ -30,9 +32,9 @@ def located(
     share = min(1.0, QUICK_S / max(cost_s, 1e-3))
     found = repairs(trial, design, work, outcomes, suspicion(trial, outcomes, finding.lines), share)
     if finding.by == "differential" and not any(repair.whole for repair in found):
-        idle = always_zero(design.source)
+        idle = [*always_zero(design.source), *lone_zeros(design.source)]
         lines = tuple(dict.fromkeys([*idle, *finding.lines]))[:3]
-        kind = "ZERO" if idle and finding.kind == "MISMATCH" else finding.kind
+        kind = "ZERO" if idle and finding.kind in GUESSED else finding.kind
         finding = replace(finding, lines=lines, line=lines[0], kind=kind) if lines else finding
     return _with(finding, found, design.source) if found else finding
 
@@ -64,5 +66,5 @@ def _kind(finding: Finding, told: str) -> str:
     """The class, when what takes the bug away tells one: a fault is what it leads to, not what it is."""
     if not told or finding.by == "shift watch":
         return finding.kind
-    over = {"INIT": ("OOB", "FAULT", "SHFT", "MISMATCH"), "MLU": ("INIT", "MISMATCH", "BUF")}
-    return told if finding.kind in over.get(told, ("MISMATCH",)) else finding.kind
+    over = {"INIT": ("OOB", "FAULT", "SHFT", "MISMATCH"), "MLU": ("INIT", *GUESSED)}
+    return told if finding.kind in over.get(told, GUESSED) else finding.kind

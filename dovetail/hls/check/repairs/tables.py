@@ -6,11 +6,11 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from dovetail.hls.signature import text, walk
+from dovetail.hls.signature import parse, text, walk
 
 _NUMBER = re.compile(r"[-+]?(?:0[xX][0-9a-fA-F]+|\d+\.?\d*(?:[eE][-+]?\d+)?)[fFuUlL]*")
 MOST = 24  # entries of one table that are changed
-ZERO, OTHER = 0.0, 0.55  # how unlikely a slip is: an entry that is zero, another one
+ZERO, UNSURE, OTHER = 0.0, 0.3, 0.55  # how unlikely a slip is: a lone zero, one that may be right, another number
 
 
 def entries(declarator: Any) -> Iterator[tuple[Any, list[tuple[str, float, str]]]]:
@@ -25,11 +25,16 @@ def entries(declarator: Any) -> Iterator[tuple[Any, list[tuple[str, float, str]]
         values = [_value(text(node)) for node in found]
         order = sorted(range(len(found)), key=lambda place: (not suspicious(values, place), place))
         for place in order[:MOST]:
-            zero = suspicious(values, place)
-            others = wanted(values, place) if values[place] == 0 else _near(values[place])
-            if zero or values[place] != 0:
-                cost = ZERO if zero else OTHER
-                yield found[place], [(new, cost + 0.02 * i, "zero" if zero else "") for i, new in enumerate(others)]
+            empty = values[place] == 0
+            others = wanted(values, place) if empty else _near(values[place])
+            cost = OTHER if not empty else ZERO if suspicious(values, place) else UNSURE
+            yield found[place], [(new, cost + 0.02 * i, "zero" if empty else "") for i, new in enumerate(others)]
+
+
+def lone_zeros(source: str) -> list[int]:
+    """Lines of entries that are zero among other numbers."""
+    return [int(entry.start_point[0]) + 1 for node in walk(parse(source)) if node.type == "init_declarator"
+            for entry, others in entries(node) if others and others[0][1] == ZERO and others[0][2]]  # fmt: skip
 
 
 def suspicious(values: Sequence[float], place: int) -> bool:
