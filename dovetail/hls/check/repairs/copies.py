@@ -65,9 +65,9 @@ def _changes(node: Any) -> Iterator[tuple[int, int, str, float, str]]:
 
 
 def _slip(ctype: str, new: str) -> str:
-    """Whether another type has the other sign, or more room."""
-    if new == "long long":
-        return "sign" if ctype.startswith("u") else "room"
+    """Whether another type has the other sign, or more room (as the widest signed ones have for every value)."""
+    if new in ("long long", "ap_int<64>"):
+        return "room"
     return "sign" if ("unsigned" in new or new.startswith(("u", "ap_u"))) != ctype.startswith(("u", "ap_u")) else "room"
 
 
@@ -75,7 +75,8 @@ def other_types(ctype: str) -> list[str]:
     """Types that a declaration may have been meant to have: the other sign, or more bits."""
     bare = " ".join(ctype.split())
     if match := _AP.fullmatch(bare):
-        return ["ap_int<64>", f"ap_{'' if match[1] else 'u'}int<{match[2]}>", f"ap_{match[1]}int<({match[2]}) + 16>"]
+        out = [f"ap_{match[1]}int<({match[2]}) + 16>", f"ap_{'' if match[1] else 'u'}int<{match[2]}>"]
+        return [*(out if match[1] else out[::-1]), "ap_int<64>"]
     if match := _FIXED.fullmatch(bare):
         sign, width, whole, rest = match[1], match[2].strip(), match[3].strip(), match[4] or ""
         out = [f"ap_{sign}fixed<({width}) + 8, ({whole}) + 8{rest}>", f"ap_{sign}fixed<({width}) + 8, {whole}{rest}>"]
@@ -90,7 +91,10 @@ def other_types(ctype: str) -> list[str]:
     unsigned = bare.startswith("u")
     other = bare.removeprefix("unsigned").removeprefix("u").strip() or "int" if unsigned else f"unsigned {bare}"
     other = f"u{bare}" if bare.endswith("_t") and not unsigned else other.removeprefix("unsigned signed ")
-    return ["long long", other if other != "unsigned signed" else "unsigned", "unsigned long long"]
+    other = other if other != "unsigned signed" else "unsigned"
+    width = int((re.search(r"\d+", bare) or ["16" if "short" in bare else "8" if "char" in bare else "32"])[0])
+    wider = f"{'u' if unsigned else ''}int{2 * width}_t"
+    return [wider, other, "long long"] if unsigned else [other, wider, "unsigned long long"]
 
 
 def gathered(source: str, top: str, made: Sequence[Copy]) -> str:

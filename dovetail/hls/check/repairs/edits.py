@@ -168,6 +168,8 @@ def _index(node: Any, known: Mapping[str, Known]) -> Iterator[Edit]:
     inner = node.named_children[0]
     yield _put(inner, f"({text(inner)}) + 1", 0.2, "index")
     yield _put(inner, f"({text(inner)}) - 1", 0.2, "index")
+    if other := re.fullmatch(r"1 - \(?(\w+)\)?", text(inner)):
+        yield _put(inner, other[1], 0.1, "half")
     yield _put(inner, f"1 - ({text(inner)})", 0.35, "half")
     array = node.parent.named_children[0] if node.parent is not None else None
     extents = known[text(array)].extents if array is not None and text(array) in known else ()
