@@ -68,7 +68,7 @@ def test_unset_values_are_found_without_a_reference(kind: str, body: str) -> Non
     found = blind(kind, body).findings
     assert found
     assert found[0].kind == "INIT"
-    assert found[0].lines[0] == 5
+    assert found[0].line == 6
 
 
 def test_statics_hold_zero_and_are_right() -> None:
