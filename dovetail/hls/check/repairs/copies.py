@@ -66,7 +66,7 @@ def _changes(node: Any) -> Iterator[tuple[int, int, str, float, str]]:
 
 def _slip(ctype: str, new: str) -> str:
     """Whether another type has the other sign, or more room (as the widest signed ones have for every value)."""
-    if new in ("long long", "ap_int<64>"):
+    if new in ("long long", "ap_int<64>"):  # holds what any narrower type does
         return "room"
     return "sign" if ("unsigned" in new or new.startswith(("u", "ap_u"))) != ctype.startswith(("u", "ap_u")) else "room"
 
@@ -94,7 +94,7 @@ def other_types(ctype: str) -> list[str]:
     other = other if other != "unsigned signed" else "unsigned"
     width = int((re.search(r"\d+", bare) or ["16" if "short" in bare else "8" if "char" in bare else "32"])[0])
     wider = f"{'u' if unsigned else ''}int{2 * width}_t"
-    return [wider, other, "long long"] if unsigned else [other, wider, "unsigned long long"]
+    return [*([wider, other] if unsigned else [other, wider]), "long long", "unsigned long long"]
 
 
 def gathered(source: str, top: str, made: Sequence[Copy]) -> str:

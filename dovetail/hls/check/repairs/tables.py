@@ -9,8 +9,8 @@ from typing import Any
 from dovetail.hls.signature import parse, text, walk
 
 _NUMBER = re.compile(r"[-+]?(?:0[xX][0-9a-fA-F]+|\d+\.?\d*(?:[eE][-+]?\d+)?)[fFuUlL]*")
-MOST = 24  # entries of one table that are changed
-ZERO, UNSURE, OTHER = 0.0, 0.3, 0.55  # how unlikely a slip is: a lone zero, one that may be right, another number
+MOST = 16  # entries of one table that are changed
+ZERO, UNSURE, OTHER = 0.0, 0.3, 0.9  # how unlikely a slip is: a lone zero, one that may be right, another number
 
 
 def entries(declarator: Any) -> Iterator[tuple[Any, list[tuple[str, float, str]]]]:
@@ -23,6 +23,8 @@ def entries(declarator: Any) -> Iterator[tuple[Any, list[tuple[str, float, str]]
         if len(found) < 3 or len(found) < len([n for n in row.named_children if n.type != "comment"]):
             continue
         values = [_value(text(node)) for node in found]
+        if 2 * values.count(0) > len(values):  # cleared, or sparse
+            continue
         order = sorted(range(len(found)), key=lambda place: (not suspicious(values, place), place))
         for place in order[:MOST]:
             empty = values[place] == 0
