@@ -13,6 +13,7 @@ from dovetail.hls.signature import parse, text, walk
 
 CHOOSER = "dovetail_choose"
 FIRST = 100_000  # numbers of copies begin here
+_COSTS = 0.3, 0.31, 0.6, 0.8, 1.0  # of other types: the first two are tried of every declaration before the rest
 _INCLUDE = re.compile(r"^[ \t]*#[ \t]*include\b.*$", re.MULTILINE)
 _AP = re.compile(r"ap_(u?)int\s*<([^<>]+)>")
 _FIXED = re.compile(r"ap_(u?)fixed\s*<([^<>,]+),([^<>,]+)(,[^<>]*)?>")
@@ -50,7 +51,7 @@ def _changes(node: Any) -> Iterator[tuple[int, int, str, float, str]]:
     kind = node.child_by_field_name("type")
     if kind is not None and "stream" not in text(kind):
         for place, new in enumerate(other_types(text(kind))):
-            yield kind.start_byte, kind.end_byte, new, 0.3 + 0.2 * place, _slip(text(kind), new)
+            yield kind.start_byte, kind.end_byte, new, _COSTS[min(place, 4)], _slip(text(kind), new)
     if node.type != "declaration":
         return
     if node.parent.type in ("translation_unit", "namespace_definition") or "constexpr" in text(node).split("=")[0]:
@@ -94,7 +95,7 @@ def other_types(ctype: str) -> list[str]:
     other = other if other != "unsigned signed" else "unsigned"
     width = int((re.search(r"\d+", bare) or ["16" if "short" in bare else "8" if "char" in bare else "32"])[0])
     wider = f"{'u' if unsigned else ''}int{2 * width}_t"
-    return [*([wider, other] if unsigned else [other, wider]), "long long", "unsigned long long"]
+    return ["long long", other, wider] if unsigned else [other, "long long", wider, "unsigned long long"]
 
 
 def gathered(source: str, top: str, made: Sequence[Copy]) -> str:
