@@ -55,7 +55,9 @@ def _with(finding: Finding, found: Sequence[Repair], source: str) -> Finding:
     if not whole and finding.by == "differential":
         lines = tuple(dict.fromkeys([*(r.line for r in found[:1]), *finding.lines, *(r.line for r in found)]))[:3]
     best = found[0]
-    kind = _kind(finding, class_of_slip(best.slip, source, best.line))
+    slips = {repair.slip for repair in found if repair.whole and repair.line == best.line}
+    slip = "sign" if {"sign", "room"} <= slips else best.slip  # more room mends a sign too
+    kind = _kind(finding, class_of_slip(slip, source, best.line))
     if not whole:
         return replace(finding, lines=lines, line=lines[0], kind=kind)
     evidence = f"{finding.evidence}; all tests go well with '{best.new}' on line {best.line}"

@@ -13,7 +13,6 @@ from dovetail.hls.signature import parse, text, walk
 
 CHOOSER = "dovetail_choose"
 FIRST = 100_000  # numbers of copies begin here
-_COSTS = 0.3, 0.31, 0.6, 0.8, 1.0  # of other types: the first two are tried of every declaration before the rest
 _INCLUDE = re.compile(r"^[ \t]*#[ \t]*include\b.*$", re.MULTILINE)
 _AP = re.compile(r"ap_(u?)int\s*<([^<>]+)>")
 _FIXED = re.compile(r"ap_(u?)fixed\s*<([^<>,]+),([^<>,]+)(,[^<>]*)?>")
@@ -51,7 +50,7 @@ def _changes(node: Any) -> Iterator[tuple[int, int, str, float, str]]:
     kind = node.child_by_field_name("type")
     if kind is not None and "stream" not in text(kind):
         for place, new in enumerate(other_types(text(kind))):
-            yield kind.start_byte, kind.end_byte, new, _COSTS[min(place, 4)], _slip(text(kind), new)
+            yield kind.start_byte, kind.end_byte, new, 0.3 + 0.2 * place, _slip(text(kind), new)
     if node.type != "declaration":
         return
     if node.parent.type in ("translation_unit", "namespace_definition") or "constexpr" in text(node).split("=")[0]:
@@ -76,8 +75,7 @@ def other_types(ctype: str) -> list[str]:
     """Types that a declaration may have been meant to have: the other sign, or more bits."""
     bare = " ".join(ctype.split())
     if match := _AP.fullmatch(bare):
-        out = [f"ap_{match[1]}int<({match[2]}) + 16>", f"ap_{'' if match[1] else 'u'}int<{match[2]}>"]
-        return [*(out if match[1] else out[::-1]), "ap_int<64>"]
+        return ["ap_int<64>", f"ap_{'' if match[1] else 'u'}int<{match[2]}>", f"ap_{match[1]}int<({match[2]}) + 16>"]
     if match := _FIXED.fullmatch(bare):
         sign, width, whole, rest = match[1], match[2].strip(), match[3].strip(), match[4] or ""
         out = [f"ap_{sign}fixed<({width}) + 8, ({whole}) + 8{rest}>", f"ap_{sign}fixed<({width}) + 8, {whole}{rest}>"]
@@ -92,10 +90,7 @@ def other_types(ctype: str) -> list[str]:
     unsigned = bare.startswith("u")
     other = bare.removeprefix("unsigned").removeprefix("u").strip() or "int" if unsigned else f"unsigned {bare}"
     other = f"u{bare}" if bare.endswith("_t") and not unsigned else other.removeprefix("unsigned signed ")
-    other = other if other != "unsigned signed" else "unsigned"
-    width = int((re.search(r"\d+", bare) or ["16" if "short" in bare else "8" if "char" in bare else "32"])[0])
-    wider = f"{'u' if unsigned else ''}int{2 * width}_t"
-    return ["long long", other, wider] if unsigned else [other, "long long", wider, "unsigned long long"]
+    return ["long long", other if other != "unsigned signed" else "unsigned", "unsigned long long"]
 
 
 def gathered(source: str, top: str, made: Sequence[Copy]) -> str:
