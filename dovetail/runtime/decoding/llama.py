@@ -19,6 +19,7 @@ from dovetail.runtime.kernels.dense import DenseProduct
 from dovetail.runtime.kernels.linear import PackedLinear
 
 _KINDS = ("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM")
+_DEVICES = ("cpu", "cuda")
 
 
 class LlamaRunner:
@@ -135,9 +136,9 @@ def known(model: Any) -> bool:
 
 
 def _plain(model: Any) -> bool:
-    """Rotary angles that are a function of the position alone, on the CPU."""
+    """Rotary angles that are a function of the position alone, on a device that this was tried on."""
     kind = getattr(model.model.rotary_emb, "rope_type", "default")
-    return kind not in ("dynamic", "longrope") and model.device.type == "cpu"
+    return kind not in ("dynamic", "longrope") and model.device.type in _DEVICES
 
 
 def _layer(layer: Any, config: Any, index: int) -> Layer:
