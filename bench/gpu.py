@@ -336,7 +336,9 @@ def host(place: Place) -> dict[str, Any]:
     for name in ("host", place.machine.name):
         said[name] = json.loads(command("estimate", *model[:1], "--on", name, *model[1:]))
         tpot = said[name]["tpot"]
-        print(f"\nestimate --on {name}: {tpot['value'] * 1e3:.2f} ms a token, {tpot['kind']}, as {said[name]['machine']}")
+        print(
+            f"\nestimate --on {name}: {tpot['value'] * 1e3:.2f} ms a token, {tpot['kind']}, as {said[name]['machine']}"
+        )
     checkup = json.loads(command("doctor", "--json"))
     rows = {one["name"]: one for one in checkup["machine"]}
     for name in ("cores", "memory", "vector units", "kernels", "GPU", "energy meter"):
