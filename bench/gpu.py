@@ -55,7 +55,7 @@ MATRICES = {  # outputs, inputs: qkv, o, gate and up, down
     "Qwen3-32B": ((10240, 5120), (5120, 8192), (51200, 5120), (5120, 25600)),
 }
 ROWS = (1, 8, 16, 64, 256, 1024, 4096, 8192)
-ENERGY = ((8192, 28672, 4096), (1024, 6144, 4096), (64, 28672, 4096), (1, 28672, 4096))
+ENERGY = tuple((m, n, k) for n, k in ((28672, 4096), (4096, 14336)) for m in (1, 16, 64, 256, 1024, 8192))
 ENERGY_S = 1.5  # of one product after the other, for the counter of energy to count
 COLD_BYTES = 256e6  # of operands that a graph rotates among: several times the cache
 LEAST, MOST_S = 5, 0.06  # replays, and seconds of them
@@ -197,32 +197,53 @@ def errors(found: Sequence[float]) -> str:
     )
 
 
-def energy(place: Place) -> list[dict[str, float]]:
-    """Joules of one product, called for a second and more, by the board's counter."""
-    from dovetail.runtime.energy import EnergyMeter
-
+def energy(place: Place) -> dict[str, Any]:
+    """Joules of one product, called for a second and more, by the board's counter; an idle board, and a copy."""
     print("\nenergy of a bf16 product, mJ, the whole board\n")
     print(f"{'m x n x k':>20}{'predicted':>11}{'measured':>10}{'error':>8}{'watts':>7}")
-    found = []
+    found: dict[str, Any] = {}
     for m, n, k in ENERGY:
         works = [floats(m, n, k, place.device) for _ in range(4)]
-        replay = captured(lambda works=works: [work() for work in works])  # type: ignore[misc]
-        calls, began = 0, time.perf_counter()
-        with EnergyMeter("cuda") as meter:
-            while time.perf_counter() - began < ENERGY_S:
-                for _ in range(20):
-                    replay()
-                calls += 20 * len(works)
-                place.wait()
-            seconds = time.perf_counter() - began
-        if meter.joules is None:
-            print("  no counter of energy answers here")
-            return []
-        predicted, measured = float(matmul(m, n, k, machine=place.machine).energy_j), meter.joules / calls
+        joules, seconds = drawn(place, lambda works=works: [work() for work in works])  # type: ignore[misc]
+        predicted, measured = float(matmul(m, n, k, machine=place.machine).energy_j), joules / len(works)
         figures = f"{predicted * 1e3:>11.2f}{measured * 1e3:>10.2f}{predicted / measured - 1:>+8.0%}"
-        print(f"{f'{m} x {n} x {k}':>20}{figures}{meter.joules / seconds:>7.0f}", flush=True)
-        found.append({"m": m, "n": n, "k": k, "predicted_j": predicted, "measured_j": measured})
-    return found
+        print(f"{f'{m} x {n} x {k}':>20}{figures}{joules / seconds:>7.0f}", flush=True)
+        found[f"{m} x {n} x {k}"] = {"predicted_j": predicted, "measured_j": measured, "watts": joules / seconds}
+    error = [one["predicted_j"] / one["measured_j"] - 1 for one in found.values()]
+    print(errors(error))
+    source = torch.randn(2**28, device=place.device)
+    target = torch.empty_like(source)
+    joules, seconds = drawn(place, lambda: target.copy_(source))
+    print(f"copy of 1 GiB: {joules / seconds:.0f} W at {2 * source.nbytes / seconds / 1e12:.2f} TB/s read and written")
+    found["copy"] = {"watts": joules / seconds, "bytes_per_s": 2 * source.nbytes / seconds}
+    time.sleep(1.0)
+    idle, seconds = drawn(place, None)
+    print(
+        f"idle, a process on it: {idle / seconds:.0f} W; the machine's file says {float(place.machine.idle_w):.0f} W",
+        flush=True,
+    )
+    return {**found, "idle_w": idle / seconds}
+
+
+def drawn(place: Place, run: Callable[[], object] | None) -> tuple[float, float]:
+    """Joules and seconds of one call, or of all of the waiting where there is none; NaN without a counter."""
+    from dovetail.runtime.energy import EnergyMeter
+
+    replay, calls = captured(run) if run else None, 0
+    if replay:
+        replay()
+    place.wait()
+    with EnergyMeter("cuda") as meter:
+        began = time.perf_counter()
+        while time.perf_counter() - began < ENERGY_S:
+            if replay is None:
+                time.sleep(ENERGY_S)
+            for _ in range(20 if replay else 0):
+                replay()  # type: ignore[misc]
+                calls += 1
+            place.wait()
+        seconds = time.perf_counter() - began
+    return (float("nan") if meter.joules is None else meter.joules) / max(calls, 1), seconds / max(calls, 1)
 
 
 # --- crossbar
@@ -304,7 +325,8 @@ def speed_cases(size: int) -> dict[str, Engine]:
     mixed = codes.copy()
     mixed[size // 5 :] *= rng.random((size - size // 5, size)) < 0.02  # so few cells that none of these can clip
     cases = {
-        "provably lossless": (codes, Adc("saturating", 9), Device()), "20 % may clip": (mixed, Adc("saturating", 5), Device()),
+        "provably lossless": (codes, Adc("saturating", 9), Device()),
+        "20 % may clip": (mixed, Adc("saturating", 5), Device()),
         "all may clip": (codes, Adc("saturating", 3), Device()),
         "read noise": (codes, Adc("saturating", 8), Device(read_sigma=0.1)),
     }  # fmt: skip

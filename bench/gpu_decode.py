@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from gpu import Place
 
 GIVEN, NEW, TEXTS, ALWAYS = 64, 64, 50, 6
-MODES = ("lookup", "medusa", "medusa+lookup", "exit:2")
+MODES = {1: ("lookup", "medusa", "medusa+lookup"), TEXTS: ("lookup", "medusa", "medusa+lookup", "exit:2")}
 CACHES = ("none", "kv-window:keep=252", "snapkv:keep=256", "h2o:keep=256", "adakv:keep=256", "kv-int4", "kv-int8",
           "snapkv:keep=256+kv-int4")  # fmt: skip
 LONG = 1024  # tokens of the prompts of cut caches
@@ -50,9 +50,8 @@ def decode(place: Place) -> dict[str, Any]:
     texts, new = (4, 16) if place.quick else (TEXTS, NEW)
     cpu = load(weights_of(model))
     print(f"\ndecode: {texts} prompts x {new} tokens, greedy, embedded model; guesses in every step: {ALWAYS}\n")
-    print(
-        f"{'dtype':<6}{'batch':>6}  {'against':<28}{'tokens that differ':>19}{'texts':>7}{'tok/s':>8}{'tok/step':>9}  gaps"
-    )
+    heads = f"{'tokens that differ':>19}{'texts':>7}{'tok/s':>8}{'tok/step':>9}  gaps"
+    print(f"{'dtype':<6}{'batch':>6}  {'against':<20}{heads}")
     for dtype in ("fp32", "bf16"):
         loaded = load(weights_of(model), dtype, device=place.device)
         print(f"  {dtype} is executed by {type(runner_of(loaded)).__name__}")
@@ -106,15 +105,21 @@ def lossless(
     place: Place, loaded: Loaded, cpu: Loaded | None, dtype: str, count: int, new: int
 ) -> dict[str, dict[str, float]]:
     rows, found = windows(loaded, count, GIVEN), {}
-    made(loaded, rows[:2], 4, 1)  # warms up
+    made(loaded, rows[:2], 8, 1, "medusa+lookup")  # warms up
+    made(loaded, rows, 2, count)
+    alone: Made | None = None
     for batch in (1, count):
         plain = made(loaded, rows, new, batch)
         works: dict[str, Callable[[], Made]] = {"plain again": lambda batch=batch: made(loaded, rows, new, batch)}  # type: ignore[misc]
         if cpu is not None and batch == 1:
             works["plain on the CPU"] = lambda: made(cpu, rows, new, 1)
-        if batch > 1:
-            works["plain at batch 1"] = lambda: made(loaded, rows, new, 1)
-        works |= {mode: lambda mode=mode, batch=batch: made(loaded, rows, new, batch, mode) for mode in MODES}  # type: ignore[misc]
+        if alone is not None:
+            works["plain at batch 1"] = lambda alone=alone: alone  # type: ignore[misc]
+        alone = plain
+        works |= {
+            mode: lambda mode=mode, batch=batch: made(loaded, rows, new, batch, mode)
+            for mode in MODES.get(batch, MODES[TEXTS])
+        }  # type: ignore[misc]
         line(dtype, batch, "plain", plain, plain, [])
         for name, work in works.items():
             other = work()
@@ -133,7 +138,7 @@ def line(dtype: str, batch: int, name: str, other: Made, plain: Made, gaps: Sequ
     texts = sum(a != b for a, b in zip(other.texts, plain.texts, strict=True))
     far = f"largest {max(gaps):.1e} of {len(gaps)}" if gaps else ""
     counts = f"{f'{differ} of {total:,}':>19}{texts:>7}"
-    print(f"{dtype:<6}{batch:>6}  {name:<28}{counts}{other.rate:>8,.0f}{other.per_step:>9.2f}  {far}", flush=True)
+    print(f"{dtype:<6}{batch:>6}  {name:<20}{counts}{other.rate:>8,.0f}{other.per_step:>9.2f}  {far}", flush=True)
 
 
 def differing(one: Texts, other: Texts) -> int:
@@ -158,9 +163,10 @@ def caches(place: Place, model: Model, loaded: Loaded, cpu: Loaded) -> dict[str,
     count, new = (1, 8) if place.quick else (8, NEW)
     rows, found = windows(loaded, count, LONG), {}
     print(f"\ncaches: {count} prompts of {LONG:,} tokens read, {new} made, fp32; bytes of one text\n")
-    print(
-        f"{'recipe':<26}{'graph':>11}{'forecast':>11}{'held':>11}{'equal':>7}{'at the end':>12}{'differ':>8}{'tok/s':>7}{'at 8':>8}"
+    heads = (
+        f"{'graph':>11}{'forecast':>11}{'held':>11}{'equal':>7}{'at the end':>12}{'differ':>8}{'tok/s':>7}{'at 8':>8}"
     )
+    print(f"{'recipe':<26}{heads}")
     for recipe in CACHES:
         plan = Recipe.load(recipe).on_cache() or CachePlan()
         runner = runner_of(loaded)

@@ -35,7 +35,7 @@ def free_bytes(meminfo: Path = _MEMINFO) -> int | None:
 
 
 def free_on(device: torch.device) -> int | None:
-    """Memory that is free where a model computes: of a GPU what its driver and torch's own pool have, else the host's."""
+    """Memory that is free where a model computes: of a GPU, what its driver and torch's pool have; else the host's."""
     if device.type != "cuda":
         return free_bytes()
     torch = require("torch", "torch")
