@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from gpu import Place
 
 GIVEN, NEW, TEXTS, ALWAYS = 64, 64, 50, 6
-MODES = {1: ("lookup", "medusa", "medusa+lookup"), TEXTS: ("lookup", "medusa", "medusa+lookup", "exit:2")}
+MODES = {1: ("lookup", "medusa", "medusa+lookup"), TEXTS: ("lookup", "medusa", "medusa+lookup")}
 CACHES = ("none", "kv-window:keep=252", "snapkv:keep=256", "h2o:keep=256", "adakv:keep=256", "kv-int4", "kv-int8",
           "snapkv:keep=256+kv-int4")  # fmt: skip
 LONG = 1024  # tokens of the prompts of cut caches
@@ -49,6 +49,10 @@ def decode(place: Place) -> dict[str, Any]:
     model, found = Model.load("embedded"), {}
     texts, new = (4, 16) if place.quick else (TEXTS, NEW)
     cpu = load(weights_of(model))
+    loaded = load(weights_of(model), device=place.device)
+    found["caches"] = caches(place, model, loaded, cpu)
+    found["whole"] = whole(place, loaded, cpu)
+    refused(place, model)
     print(f"\ndecode: {texts} prompts x {new} tokens, greedy, embedded model; guesses in every step: {ALWAYS}\n")
     heads = f"{'tokens that differ':>19}{'texts':>7}{'tok/s':>8}{'tok/step':>9}  gaps"
     print(f"{'dtype':<6}{'batch':>6}  {'against':<20}{heads}")
@@ -56,10 +60,6 @@ def decode(place: Place) -> dict[str, Any]:
         loaded = load(weights_of(model), dtype, device=place.device)
         print(f"  {dtype} is executed by {type(runner_of(loaded)).__name__}")
         found[dtype] = lossless(place, loaded, cpu if dtype == "fp32" else None, dtype, texts, new)
-    loaded = load(weights_of(model), device=place.device)
-    found["caches"] = caches(place, model, loaded, cpu)
-    found["whole"] = whole(place, loaded, cpu)
-    refused(place, model)
     return found
 
 

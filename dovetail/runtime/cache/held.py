@@ -268,14 +268,14 @@ class HeldCache(KVCache):
         """By torch: (heads, T, channels) of one sequence; heads that hold equally many are attended together."""
         tokens, new, count = self.at(layer, row), view.new(row), keys.shape[1]
         tokens.write(keys[row], values[row])
-        asking = queries[row].unflatten(0, (count, -1))
+        asking = queries[row].reshape(count, -1, *queries.shape[2:])
         if (level := tokens.level(view.tokens)) is not None:
             return _paying(asking, *level, new, None if weights is None else weights[row]).flatten(0, 1)
         found = []
         for head in range(count):
             own, paid = slice(head, head + 1), None if weights is None else weights[row, head : head + 1]
-            every = (torch.cat((o, n[row, head]))[None] for o, n in zip(tokens.head(head), (keys, values), strict=True))
-            found.append(_paying(asking[own], *every, new, paid))
+            every = [torch.cat((o, n[row, head]))[None] for o, n in zip(tokens.head(head), (keys, values), strict=True)]
+            found.append(_paying(asking[own], every[0], every[1], new, paid))
         return torch.cat(found).flatten(0, 1)
 
 
@@ -295,4 +295,5 @@ def _paying(queries: Tensor, keys: Tensor, values: Tensor, new: Tensor, weights:
     paid = scores.masked_fill(~shown, float("-inf")).softmax(-1)
     if weights is not None:
         weights[..., :count] = paid.sum(1)
-    return paid.to(values.dtype) @ values.unsqueeze(1)
+    out: Tensor = paid.to(values.dtype) @ values.unsqueeze(1)
+    return out

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from dovetail.runtime.cache.attention import unplanned
 from dovetail.runtime.decoding.cache import KVCache, View
 from dovetail.runtime.decoding.step import FeedForward, Layer, Product, WholeStep
 from dovetail.runtime.kernels.dense import DenseProduct
@@ -68,9 +69,10 @@ class LlamaRunner:
             return self._step(ids, cache, view, self._known_angles(longest))
         angles = self._angles(positions, longest)
         x = self.embedding[ids]
-        for index, layer in enumerate(self.layers):
-            q, k, v = self._projected(layer, functional.rms_norm(x, *_of(layer.norm_in)), *angles)
-            x = _finished(layer, x, cache.attend(index, q, k, v, view, layer.window))
+        with unplanned(self.device):
+            for index, layer in enumerate(self.layers):
+                q, k, v = self._projected(layer, functional.rms_norm(x, *_of(layer.norm_in)), *angles)
+                x = _finished(layer, x, cache.attend(index, q, k, v, view, layer.window))
         return self.normed(x)
 
     def projected(self, index: int, x: Tensor, positions: Tensor, longest: int) -> tuple[Tensor, Tensor, Tensor]:
