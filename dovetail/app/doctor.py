@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import platform
 import shutil
-import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +17,7 @@ from dovetail.core.lazy import CHECKOUT
 from dovetail.core.units import show
 from dovetail.core.version import __version__
 from dovetail.hardware.detect import HostFacts, detect
+from dovetail.hardware.gpus import Gpu, gpus
 from dovetail.hardware.host import calibration_path
 from dovetail.runtime.kernels.build import CannotBuildError, compiler
 from dovetail.runtime.kernels.library import CHOICE, built
@@ -113,10 +113,15 @@ def _calibration() -> Row:
 
 
 def _gpu() -> Row:
-    answer = _say("nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader")
-    if answer:
-        return _row("GPU", "; ".join(line.strip() for line in answer.splitlines()))
+    """What the driver names, and how `--on` knows it: the machine of the zoo, where it is in there."""
+    if found := gpus():
+        return _row("GPU", "; ".join(map(_driven, found)))
     return _row("GPU", "no NVIDIA GPU answers", "missing", adds="measured speed and energy on a GPU")
+
+
+def _driven(gpu: Gpu) -> str:
+    known = f": --on {gpu.machine}" if gpu.machine else ""
+    return f"{gpu.name}, {gpu.memory}, driver {gpu.driver}{known}"
 
 
 def _energy() -> Row:
@@ -136,12 +141,3 @@ def _tool(name: str, commands: Sequence[str], adds: str, install: str) -> Row:
     beside = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
     path = next((p for p in (shutil.which(command, path=beside) for command in commands) if p), None)
     return _row(name, path or "", "ok" if path else "missing", adds=adds, install=install)
-
-
-def _say(*command: str) -> str:
-    """Output of a command; empty when it is not there, fails or hangs."""
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return ""
-    return done.stdout.strip()

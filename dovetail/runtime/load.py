@@ -67,6 +67,8 @@ def load(
         ``fp32``, ``bf16``, ``fp16`` or ``fp64``.
     attention : str
         ``sdpa`` or ``eager``.
+    device : str
+        ``cpu``, or ``cuda`` for an NVIDIA GPU (``cuda:1`` for the second).
     kernels : str
         How integer weights are executed. ``dense``: unpacked to `dtype` and multiplied by torch. ``exact``: kept
         packed, and multiplied with the activations that the checkpoint says, in fp32 or rounded per token: the same
@@ -79,8 +81,8 @@ def load(
     Raises
     ------
     DovetailError
-        The folder is broken or of an unknown kind, its weights do not fit in memory, or it holds nothing that the
-        kernels asked for can multiply.
+        The folder is broken or of an unknown kind, its weights do not fit in memory, torch has no such device
+        here, or it holds nothing that the kernels asked for can multiply.
     """
     if kernels not in KERNELS:
         raise DovetailError(f"no kernels '{kernels}'", where="kernels", hint=did_you_mean(kernels, list(KERNELS)))
@@ -92,8 +94,8 @@ def load(
     checkpoint = Checkpoint.open(folder)
     torch, transformers = _libraries()
     path, arithmetic = checkpoint.folder, _arithmetic(checkpoint, kernels, dtype, device)
-    if device == "cpu":
-        _check_memory(checkpoint, getattr(torch, DTYPES[dtype]).itemsize, arithmetic)
+    free = available_memory() if device == "cpu" else _free_on(torch, device)
+    _check_memory(checkpoint, getattr(torch, DTYPES[dtype]).itemsize, arithmetic, free)
     _check_known(transformers, checkpoint)
     try:
         model, arithmetic = _module(transformers, checkpoint, getattr(torch, DTYPES[dtype]), attention, arithmetic)
@@ -303,8 +305,22 @@ def packed_bytes(checkpoint: Checkpoint, item_bytes: int) -> int:
     return sum(size(name, info.elements) for name, info in checkpoint.stored.items())
 
 
-def _check_memory(checkpoint: Checkpoint, item_bytes: int, arithmetic: str) -> None:
-    dense, free = arithmetic == "dense", available_memory()
+def _free_on(torch: ModuleType, device: str) -> int:
+    """Bytes that are free on a GPU. Raises `DovetailError` for a device that torch does not have here."""
+    try:
+        place = torch.device(device)
+        known = place.type == "cuda" and (place.index or 0) < torch.cuda.device_count()
+    except RuntimeError:
+        known = False
+    if not known:
+        count = torch.cuda.device_count()
+        why = f"torch {torch.__version__} sees {count} CUDA device{'' if count == 1 else 's'}"
+        raise DovetailError(f"no device '{device}' here", where="device", why=why, hint="device='cpu'")
+    return int(torch.cuda.mem_get_info(place)[0])
+
+
+def _check_memory(checkpoint: Checkpoint, item_bytes: int, arithmetic: str, free: int | None) -> None:
+    dense = arithmetic == "dense"
     needed = dense_elements(checkpoint) * item_bytes if dense else packed_bytes(checkpoint, item_bytes)
     if free is not None and needed > free:
         why = f"{needed / 1e9:.1f} GB of weights, {free / 1e9:.1f} GB are free"

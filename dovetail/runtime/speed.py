@@ -36,7 +36,8 @@ class Speed:
     step_s : float
         Median time of one forward pass.
     peak_bytes : int or None
-        Growth of this process's resident memory while it was measured; None where the kernel does not say.
+        Growth of this process's resident memory, or of what torch holds on a GPU, while it was measured; None where the
+        kernel does not say.
     j_per_token : float or None
         Energy of the package or GPU, idle draw included; None where no counter is readable.
     """
@@ -133,20 +134,24 @@ def _measured(
     loaded: Loaded, work: Callable[[], object], before: Callable[[], object] | None, budget_s: float, least: int,
     batch: int, context: int, tokens: int, steps: int, clock: Clock,
 ) -> Speed:  # fmt: skip
-    torch = require("torch", "torch", to="run a model")
+    torch, graphics = require("torch", "torch", to="run a model"), loaded.device.type == "cuda"
 
     def synchronised() -> None:
         work()
-        if loaded.device.type == "cuda":
+        if graphics:
             torch.cuda.synchronize(loaded.device)
 
+    if graphics:
+        torch.cuda.reset_peak_memory_stats(loaded.device)
+        held = torch.cuda.memory_allocated(loaded.device)
     with torch.inference_mode(), PeakMemory() as peak, EnergyMeter(loaded.device.type) as meter:
         found: Timing = repeat(synchronised, budget_s, before=before, least=least, clock=clock)
     made = batch * tokens * steps
+    most = torch.cuda.max_memory_allocated(loaded.device) - held if graphics else peak.bytes
     joules = None if meter.joules is None else meter.joules / (made * (found.repeats + 1))
     return Speed(
         made / found.median_s, made / found.high_s, made / found.low_s, found.median_s / steps, batch, context, tokens,
-        found.repeats, torch.get_num_threads(), peak.bytes, joules,
+        found.repeats, torch.get_num_threads(), most, joules,
     )  # fmt: skip
 
 

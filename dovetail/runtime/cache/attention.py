@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import ctypes
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from dovetail.model.kv_groups import KVGroups
 from dovetail.runtime.kernels.library import Attending, Library, find
@@ -90,3 +93,12 @@ def attended(
     if failed:
         refuse_failure(failed, batch * tokens)
     return out
+
+
+def unplanned(device: torch.device) -> AbstractContextManager[Any]:
+    """While open, attention on a GPU takes no kernel of cuDNN.
+
+    That plans each new length of a cache by itself, in some 40 ms: most of a text's time, whose length always is new.
+    """
+    kinds = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
+    return sdpa_kernel(kinds) if device.type == "cuda" else nullcontext()

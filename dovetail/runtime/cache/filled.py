@@ -16,12 +16,13 @@ def filled(runner: LlamaRunner, batch: int, plan: CachePlan, length: int, seed: 
     All layers and sequences hold the same, each in memory of its own.
     """
     source, heads, channels = torch.Generator().manual_seed(seed), runner.kv_heads, runner.head_dim
+    like = runner.embedding
     observed, sums = (plan.policy.observed, plan.policy.sums) if plan.policy is not None else (0, False)
-    keys, values = (torch.randn(heads, length, channels, generator=source) for _ in range(2))
+    keys, values = (torch.randn(heads, length, channels, generator=source).to(like) for _ in range(2))
     asked = min(observed, length), channels
-    queries = torch.randn(heads, runner.heads // heads, *asked, generator=source) if observed else None
-    noted = torch.rand(heads, length, generator=source) if sums else None
-    places = torch.arange(length, dtype=torch.int32).expand(heads, -1) if sums else None
+    queries = torch.randn(heads, runner.heads // heads, *asked, generator=source).to(like) if observed else None
+    noted = torch.rand(heads, length, generator=source).to(like.device) if sums else None
+    places = torch.arange(length, dtype=torch.int32, device=like.device).expand(heads, -1) if sums else None
     whole = plan.cache(runner)
     for _ in range(batch):
         one = plan.cache(runner)

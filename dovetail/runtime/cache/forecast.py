@@ -11,10 +11,13 @@ from numpy.typing import NDArray
 
 from dovetail.core.errors import INFEASIBLE, DovetailError
 from dovetail.core.formats import Number
+from dovetail.core.lazy import require
 from dovetail.runtime.cache.plan import CachePlan
 from dovetail.runtime.decoding.runner import Runner
 
 if TYPE_CHECKING:
+    import torch
+
     from dovetail.runtime.decoding.llama import LlamaRunner
 
 _MEMINFO = Path("/proc/meminfo")
@@ -29,6 +32,15 @@ def free_bytes(meminfo: Path = _MEMINFO) -> int | None:
         return None
     found = [line.split()[1] for line in lines if line.startswith("MemAvailable:")]
     return int(found[0]) * 1024 if found else None
+
+
+def free_on(device: torch.device) -> int | None:
+    """Memory that is free where a model computes: of a GPU, what its driver and torch's pool have; else the host's."""
+    if device.type != "cuda":
+        return free_bytes()
+    torch = require("torch", "torch")
+    pooled = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return int(torch.cuda.mem_get_info(device)[0]) + int(pooled)
 
 
 def token_bytes(runner: LlamaRunner) -> int:

@@ -265,18 +265,35 @@ class HeldCache(KVCache):
     def _attended(
         self, layer: int, row: int, queries: Tensor, keys: Tensor, values: Tensor, view: View, weights: Tensor | None
     ) -> Tensor:
-        """By torch: (heads, T, channels) of one sequence."""
-        tokens, new, group = self.at(layer, row), view.new(row), queries.shape[1] // keys.shape[1]
+        """By torch: (heads, T, channels) of one sequence; heads that hold equally many are attended together."""
+        tokens, new, count = self.at(layer, row), view.new(row), keys.shape[1]
         tokens.write(keys[row], values[row])
+        asking = queries[row].reshape(count, -1, *queries.shape[2:])
+        if (level := tokens.level(view.tokens)) is not None:
+            return _paying(asking, *level, new, None if weights is None else weights[row]).flatten(0, 1)
         found = []
-        for head in range(keys.shape[1]):
-            old = tokens.head(head)
-            every, paid_for = (torch.cat((o, n[row, head])) for o, n in zip(old, (keys, values), strict=True))
-            shown = functional.pad(new, (len(old[0]), 0), value=True)
-            asking = queries[row, head * group : (head + 1) * group]
-            scores = asking.float() @ every.float().T * keys.shape[3] ** -0.5
-            paid = scores.masked_fill(~shown, float("-inf")).softmax(-1)
-            if weights is not None:
-                weights[row, head, :, : len(every)] = paid.sum(0)
-            found.append(paid.to(values.dtype) @ paid_for)
-        return torch.cat(found)
+        for head in range(count):
+            own, paid = slice(head, head + 1), None if weights is None else weights[row, head : head + 1]
+            every = [torch.cat((o, n[row, head]))[None] for o, n in zip(tokens.head(head), (keys, values), strict=True)]
+            found.append(_paying(asking[own], every[0], every[1], new, paid))
+        return torch.cat(found).flatten(0, 1)
+
+
+def _paying(queries: Tensor, keys: Tensor, values: Tensor, new: Tensor, weights: Tensor | None) -> Tensor:
+    """Attention (heads, group, T, channels) of new tokens to keys (heads, tokens, channels), the newest their own.
+
+    Parameters
+    ----------
+    new : Tensor (T, T) of bool
+        Which new tokens each sees.
+    weights : Tensor (heads, T, columns) or None
+        Filled with what each new token pays, summed over a group.
+    """
+    count, scale = keys.shape[1], keys.shape[2] ** -0.5
+    shown = functional.pad(new, (count - len(new), 0), value=True)
+    scores = queries.float() @ keys.float().transpose(1, 2).unsqueeze(1) * scale
+    paid = scores.masked_fill(~shown, float("-inf")).softmax(-1)
+    if weights is not None:
+        weights[..., :count] = paid.sum(1)
+    out: Tensor = paid.to(values.dtype) @ values.unsqueeze(1)
+    return out

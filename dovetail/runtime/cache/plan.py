@@ -49,7 +49,7 @@ class CachePlan:
         from dovetail.runtime.decoding.llama import LlamaRunner
 
         if not isinstance(runner, LlamaRunner):
-            hint = "a model of the Llama, Mistral or Qwen families, on the CPU"
+            hint = "a model of the Llama, Mistral or Qwen families, on a CPU or a CUDA device"
             raise DovetailError("the cache of this model cannot be cut", where="cache", hint=hint, exit_code=INFEASIBLE)
         if any(layer.window is not None for layer in runner.layers):
             why = "its layers see no more than a window, which bounds their cache already"

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from dovetail.runtime.cache.attention import unplanned
 from dovetail.runtime.cache.held import HeldCache
 from dovetail.runtime.cache.plan import CachePlan
 from dovetail.runtime.cache.policy import Held
@@ -39,8 +40,9 @@ def prefilled(runner: LlamaRunner, ids: Tensor, plan: CachePlan) -> tuple[HeldCa
     cache, length = HeldCache(len(runner.layers), plan, runner.device), len(ids)
     cache.begin(length, runner.kv_heads)
     x = runner.embedding[ids]
-    for index in range(len(runner.layers)):
-        cache.take(index, _through(runner, index, x, plan))
+    with unplanned(runner.device):
+        for index in range(len(runner.layers)):
+            cache.take(index, _through(runner, index, x, plan))
     for begin in range(0, length, _CHUNK):
         x[begin : begin + _CHUNK] = runner.normed(x[begin : begin + _CHUNK])
     return cache, x

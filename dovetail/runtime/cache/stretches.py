@@ -46,6 +46,16 @@ class Stretches:
         first = int(self.begin[head])
         return self.parts[part][first : first + count]
 
+    def level(self, count: int) -> list[Tensor] | None:
+        """The first `count` tokens of all heads together, (heads, count, …) of each part: views.
+
+        None where heads have unequal room.
+        """
+        room, heads = int(self.room[0]), len(self.room)
+        if count > room or not (self.room == room).all():
+            return None
+        return [part.view(heads, room, *part.shape[1:])[:, :count] for part in self.parts]
+
     def rows(self, behind: Counts, tokens: int) -> Tensor:
         """Slots (heads * tokens) of the tokens behind the first `behind` (heads,) of each head."""
         places = (self.begin + behind)[:, None] + np.arange(tokens)

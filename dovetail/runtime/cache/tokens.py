@@ -123,6 +123,22 @@ class Tokens:
         keys, values = (torch.cat((o.flatten(0, 1).to(n), n)) for o, n in zip(older, loose, strict=True))
         return keys, values
 
+    def level(self, tokens: int) -> tuple[Tensor, Tensor] | None:
+        """Keys and values (heads, tokens, channels) of all heads and of as many new tokens written behind them.
+
+        None where the heads do not hold equally many, of each kind.
+        """
+        floats = self._floats.level(int(self.loose[0]) + tokens) if _alike(self.loose) else None
+        if floats is None or self._coded is None or self.groups is None:
+            return None if floats is None else (floats[KEYS], floats[VALUES])
+        codes = self._coded.level(int(self.grouped[0])) if _alike(self.grouped) else None
+        if codes is None:
+            return None
+        older = unpacked(codes[0].flatten(0, 1), self.channels, self.groups)
+        shape = (len(self.held), -1, self.channels)
+        keys, values = (torch.cat((o.reshape(shape).to(n), n), 1) for o, n in zip(older, floats, strict=True))
+        return keys, values
+
     def noted(self, head: int) -> list[Tensor]:
         """What is noted of a head's tokens: sums and positions (tokens,)."""
         if self._notes is None:
@@ -200,6 +216,10 @@ class Tokens:
         rest = zip((full * self.groups.size).tolist(), loose.tolist(), strict=True)
         self._floats.select([torch.arange(begin, end) for begin, end in rest])
         return True
+
+
+def _alike(counts: Counts) -> bool:
+    return bool((counts == counts[0]).all())
 
 
 def _whole(places: Tensor, groups: int, size: int) -> tuple[Tensor, int]:

@@ -13,12 +13,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from dovetail.runtime.cache.attention import unplanned
 from dovetail.runtime.decoding.cache import KVCache, View
 from dovetail.runtime.decoding.step import FeedForward, Layer, Product, WholeStep
 from dovetail.runtime.kernels.dense import DenseProduct
 from dovetail.runtime.kernels.linear import PackedLinear
 
 _KINDS = ("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM")
+_DEVICES = ("cpu", "cuda")
 
 
 class LlamaRunner:
@@ -67,9 +69,10 @@ class LlamaRunner:
             return self._step(ids, cache, view, self._known_angles(longest))
         angles = self._angles(positions, longest)
         x = self.embedding[ids]
-        for index, layer in enumerate(self.layers):
-            q, k, v = self._projected(layer, functional.rms_norm(x, *_of(layer.norm_in)), *angles)
-            x = _finished(layer, x, cache.attend(index, q, k, v, view, layer.window))
+        with unplanned(self.device):
+            for index, layer in enumerate(self.layers):
+                q, k, v = self._projected(layer, functional.rms_norm(x, *_of(layer.norm_in)), *angles)
+                x = _finished(layer, x, cache.attend(index, q, k, v, view, layer.window))
         return self.normed(x)
 
     def projected(self, index: int, x: Tensor, positions: Tensor, longest: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -135,9 +138,9 @@ def known(model: Any) -> bool:
 
 
 def _plain(model: Any) -> bool:
-    """Rotary angles that are a function of the position alone, on the CPU."""
+    """Rotary angles that are a function of the position alone, on a device that this was tried on."""
     kind = getattr(model.model.rotary_emb, "rope_type", "default")
-    return kind not in ("dynamic", "longrope") and model.device.type == "cpu"
+    return kind not in ("dynamic", "longrope") and model.device.type in _DEVICES
 
 
 def _layer(layer: Any, config: Any, index: int) -> Layer:

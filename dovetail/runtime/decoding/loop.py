@@ -88,7 +88,7 @@ class Loop:
             hint = "at least one prompt of at least one token, and one token to make"
             raise DovetailError(f"{what}, {self.max_new} tokens to make", where="decoding", hint=hint)
         lengths = [len(prompt) + self.max_new for prompt in prompts]
-        forecast.check_texts(self.runner, self.plan, lengths, forecast.free_bytes())
+        forecast.check_texts(self.runner, self.plan, lengths, forecast.free_on(self.runner.device))
         began = time.perf_counter()
         if self.proposer:
             if self.proposer.relaxed is not None:

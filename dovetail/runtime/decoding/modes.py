@@ -136,7 +136,7 @@ def _eagle(loaded: Loaded, _: str, given: Given) -> Source:
 def _draft(loaded: Loaded, _: str, given: Given) -> Source:
     if given.draft is None:
         raise DovetailError("no draft model", where="speculation", hint="--draft MODEL, of the same vocabulary")
-    draft = load(given.draft)
+    draft = load(given.draft, device=str(loaded.device))
     return DraftModel.of(loaded, draft, deepest=_DEEPEST, ranks=_RANKS, always=given.always)
 
 

@@ -20,7 +20,7 @@ from dovetail.runtime.decoding.cache import KVCache
 from dovetail.runtime.decoding.proposal import Proposer, Text
 from dovetail.runtime.decoding.runner import Runner, runner_of
 from dovetail.runtime.decoding.sampling import Chooser, Sampling
-from dovetail.runtime.load import Loaded, available_memory
+from dovetail.runtime.load import Loaded
 from dovetail.runtime.serving.admission import refuse
 from dovetail.runtime.serving.prefixes import Prefixes
 from dovetail.runtime.serving.request import CANCELLED, FAILED, LENGTH, STOP, Facts, Made, Request, Scored, State
@@ -75,7 +75,7 @@ class Engine:
             raise DovetailError(f"{places} texts, {chunk} tokens of a prompt", where="engine", hint="1 or more of each")
         self._runner, self._proposer, self._plan, self._chunk = runner_of(loaded), proposer, plan, chunk
         self._ends = end_tokens(loaded)
-        free = cache_bytes or int(_SHARE * (available_memory() or _SOME))
+        free = cache_bytes or int(_SHARE * (forecast.free_on(loaded.device) or _SOME))
         one, shares = _token_bytes(self._runner), plan is None and not (proposer and proposer.observes)
         self._prefixes = Prefixes(free // one // _PREFIXES if shares else 0)
         step = TREE if proposer else 1
@@ -198,7 +198,7 @@ class Engine:
             self._reading = None
         while self._waiting and self._room.holds(self._running.texts, text := self._waiting[0].text):
             try:
-                forecast.check_texts(self._runner, self._plan, [text.prompt], forecast.free_bytes())
+                forecast.check_texts(self._runner, self._plan, [text.prompt], forecast.free_on(self._runner.device))
             except DovetailError as error:
                 if self._running.texts:  # which leave some day
                     return None

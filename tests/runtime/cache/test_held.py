@@ -14,6 +14,7 @@ from dovetail.recipe.recipe import Recipe
 from dovetail.runtime.cache import attention
 from dovetail.runtime.cache.held import HeldCache
 from dovetail.runtime.cache.plan import CachePlan
+from dovetail.runtime.cache.tokens import Tokens
 from dovetail.runtime.decoding.cache import KVCache, View
 from dovetail.runtime.decoding.loop import Loop
 from dovetail.runtime.decoding.proposal import Proposal, Proposer, Text
@@ -275,3 +276,28 @@ def test_what_cannot_be(grouped: Loaded, prompts: list[list[int]]) -> None:
         with pytest.raises(DovetailError, match="beyond its floats"):
             packed.shorten([60])
     assert np.all(cache.held <= 31)
+
+
+@pytest.mark.parametrize("recipe", [*SMALL.values(), "kv-int4", "kv-int8", "snapkv:keep=24,window=8,slack=8+kv-int4"])
+def test_heads_together_attend_as_one_by_one(
+    grouped: Loaded, prompts: list[list[int]], monkeypatch: pytest.MonkeyPatch, recipe: str
+) -> None:
+    """Hidden states of a tree of guesses behind a prompt, in float32, and what its tokens pay."""
+    runner, tree, plan = runner_of(grouped), Tree((-1, 0, 0, 1)), plan_of(recipe)
+    monkeypatch.setattr(attention, "MOST", 0)
+    monkeypatch.setattr(runner, "_step", None)
+    ids, together, found = torch.tensor([[5, 6, 7, 8]]), Tokens.level, []
+    level: list[bool] = []
+
+    def counted(tokens: Tokens, new: int) -> tuple[Tensor, Tensor] | None:
+        level.append((one := together(tokens, new)) is not None)
+        return one
+
+    for how in (counted, lambda *_: None):
+        monkeypatch.setattr(Tokens, "level", how)
+        with torch.inference_mode():
+            cache = plan.prefilled(runner, torch.tensor(prompts[0]))[0]
+            states = runner.forward(ids, cache, cache.positions([tree.depths]), tree.visible())
+        found.append((states, [one.clone() for one in cache._paid]))
+    assert any(level) or recipe.startswith("adakv")
+    torch.testing.assert_close(found[0], found[1], rtol=1e-5, atol=1e-5)
