@@ -68,11 +68,12 @@ class ParetoPoint:
     winner: bool = False
     x_interval: tuple[float, float] | None = None
     y_interval: tuple[float, float] | None = None
+    broken: str = ""  # what a design that is not feasible is bound by; empty for a feasible one
 
 
 @dataclass(frozen=True, slots=True)
 class Pareto:
-    """Figure: every design by two objectives, with the front and the winner."""
+    """Figure: every design by two objectives, with the front and the winner; `of` designs, where not all are drawn."""
 
     title: str
     x_title: str
@@ -83,6 +84,7 @@ class Pareto:
     x_better: Better = "lower"
     y_better: Better = "lower"
     note: str = ""
+    of: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,6 +215,109 @@ class Columns:
 
 
 @dataclass(frozen=True, slots=True)
+class Dimension:
+    """One upright axis of parallel coordinates: a choice or an objective; names where it has `names`, else numbers."""
+
+    name: str
+    title: str
+    unit: str = ""
+    names: Sequence[str] = ()
+    better: Better | None = None  # of an objective
+
+
+@dataclass(frozen=True, slots=True)
+class Strand:
+    """One design in parallel coordinates: what it has on each axis, by the axis's name; an axis may be missing."""
+
+    label: str
+    values: Mapping[str, float | str]
+    group: str = ""
+    on_front: bool = False
+    winner: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Parallel:
+    """Figure: designs across all choices and objectives, those of the front before the others."""
+
+    title: str
+    dimensions: Sequence[Dimension]
+    strands: Sequence[Strand]
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Amount:
+    """One lying bar: its group, its words, its length, the part of it that is drawn solid, and what is said of it."""
+
+    group: str
+    label: str
+    value: float
+    part: float
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
+class Amounts:
+    """Figure: lying bars in groups, all on one scale up to `full`; `whole` and `part` say what the lengths are."""
+
+    title: str
+    whole: str
+    part: str
+    full: float
+    amounts: Sequence[Amount]
+    says: str = ""
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Won:
+    """A cell of a map: what wins there, in lines of words (the first colours it), and by what value."""
+
+    x: str
+    y: str
+    what: Sequence[str]
+    value: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Winners:
+    """Figure: which design wins where two choices are fixed; cells without one are left empty."""
+
+    title: str
+    x_title: str
+    y_title: str
+    xs: Sequence[str]
+    ys: Sequence[str]
+    told: Sequence[str]  # what the lines of a cell are: recipe, machine
+    metric: str
+    unit: str
+    cells: Sequence[Won]
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why a design is not chosen: how many times worse it is, by objective, than the design named; what would help."""
+
+    asked: str
+    design: str
+    verdict: str
+    factors: Mapping[str, float]
+    against: str
+    change: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reasons:
+    """Figure: designs that were not chosen, and why."""
+
+    title: str
+    reasons: Sequence[Reason]
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Table:
     """A plain table; cells are text already formatted with units. Columns in `numeric` are set flush right.
 
@@ -236,7 +341,10 @@ class Commands:
     note: str = ""
 
 
-Section = Roofline | Pareto | Memory | Crossover | Measured | Blocks | Timeline | Columns | Table | Commands
+Section = (
+    Roofline | Pareto | Memory | Crossover | Measured | Blocks | Timeline | Columns | Parallel | Amounts | Winners
+    | Reasons | Table | Commands
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,35 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from dovetail.app.report import blocks, columns, crossover, measured, memory, pareto, roofline, timeline
-from dovetail.app.report.data import Blocks, Columns, Crossover, Measured, Memory, Pareto, Roofline, Table, Timeline
+from dovetail.app.report import (
+    amounts,
+    blocks,
+    columns,
+    crossover,
+    measured,
+    memory,
+    parallel,
+    pareto,
+    reasons,
+    roofline,
+    timeline,
+    winners,
+)
+from dovetail.app.report.data import (
+    Amounts,
+    Blocks,
+    Columns,
+    Crossover,
+    Measured,
+    Memory,
+    Parallel,
+    Pareto,
+    Reasons,
+    Roofline,
+    Table,
+    Timeline,
+    Winners,
+)
 from dovetail.app.report.markup import Raw
 
 
@@ -30,5 +57,9 @@ KINDS: dict[type, Kind] = {
     Measured: Kind(measured.charts, measured.says, measured.table, measured.table, answer_first=True),
     Blocks: Kind(blocks.charts, blocks.says, blocks.table, blocks.table),
     Columns: Kind(columns.charts, columns.says, columns.table, columns.table),
+    Parallel: Kind(parallel.charts, parallel.says, parallel.table, parallel.brief),
+    Amounts: Kind(amounts.charts, amounts.says, amounts.table, amounts.table),
+    Winners: Kind(winners.charts, winners.says, winners.table, winners.brief),
+    Reasons: Kind(reasons.charts, reasons.says, reasons.table, reasons.table, answer_first=True),
     Timeline: Kind(timeline.charts, timeline.says, timeline.table, timeline.table),
 }

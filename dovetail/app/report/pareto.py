@@ -34,7 +34,7 @@ def says(figure: Pareto) -> str:
     """What the figure shows, in one sentence."""
     front = sum(p.on_front for p in figure.points)
     winner = next((p for p in figure.points if p.winner), None)
-    words = f"{front:,} of {len(figure.points):,} designs {'is' if front == 1 else 'are'} on the front"
+    words = f"{front:,} of {max(figure.of, len(figure.points)):,} designs {'is' if front == 1 else 'are'} on the front"
     if winner is None:
         return f"{words}; none is marked as the winner." if figure.points else "No design to show."
     return (
@@ -52,7 +52,7 @@ def table(figure: Pareto) -> Table:
     header = ("design", "group", figure.x_title, figure.y_title, "front")
     rows = [
         (p.label, p.group, say(p.x, figure.x_unit), say(p.y, figure.y_unit),
-         "winner" if p.winner else "yes" if p.on_front else "no")
+         "winner" if p.winner else "yes" if p.on_front else f"no: {p.broken}" if p.broken else "no")
         for p in _ranked(figure.points)[:MOST_ROWS]
     ]  # fmt: skip
     return Table(figure.title, header, rows, (2, 3), more=max(len(figure.points) - MOST_ROWS, 0))
@@ -61,7 +61,7 @@ def table(figure: Pareto) -> Table:
 def brief(figure: Pareto) -> Table:
     """The winner and the front only."""
     whole = table(figure)
-    return Table(whole.title, whole.header, [row for row in whole.rows if row[4] != "no"], whole.numeric)
+    return Table(whole.title, whole.header, [row for row in whole.rows if not row[4].startswith("no")], whole.numeric)
 
 
 def charts(figure: Pareto, ident: str) -> Raw:
@@ -91,7 +91,8 @@ def charts(figure: Pareto, ident: str) -> Raw:
 
 
 def _frame(figure: Pareto) -> Plot:
-    xs, ys = [p.x for p in figure.points], [p.y for p in figure.points]
+    xs = [v for p in figure.points for v in (p.x, *(p.x_interval or ()))]
+    ys = [v for p in figure.points for v in (p.y, *(p.y_interval or ()))]
     x = Axis(_axis_title(figure.x_title, figure.x_better), figure.x_unit, xs, log=wants_log(xs))
     y = Axis(_axis_title(figure.y_title, figure.y_better), figure.y_unit, ys, log=wants_log(ys))
     return plot(WIDTH, HEIGHT, x, y, right=30)
@@ -134,11 +135,18 @@ def _thinned(points: list[ParetoPoint]) -> list[ParetoPoint]:
 
 
 def _words(figure: Pareto, point: ParetoPoint) -> str:
-    return f"{point.label}: {say(point.x, figure.x_unit)}, {say(point.y, figure.y_unit)}"
+    x = say(point.x, figure.x_unit) + _between(point.x_interval, figure.x_unit)
+    y = say(point.y, figure.y_unit) + _between(point.y_interval, figure.y_unit)
+    return f"{point.label}: {x}, {y}" + (f"; not feasible: {point.broken}" if point.broken else "")
+
+
+def _between(interval: tuple[float, float] | None, unit: str) -> str:
+    return f" ({say(interval[0], unit)} to {say(interval[1], unit)})" if interval else ""
 
 
 def _dominated(figure: Pareto, frame: Plot, point: ParetoPoint, slot: int) -> Raw:
-    return hover(_words(figure, point), marker(*frame.at(point.x, point.y), slot, f"hollow {colour(slot)}", 3.2))
+    look = "broken" if point.broken else f"hollow {colour(slot)}"
+    return hover(_words(figure, point), marker(*frame.at(point.x, point.y), slot, look, 2.6 if point.broken else 3.2))
 
 
 def _whiskers(frame: Plot, point: ParetoPoint) -> Iterable[tuple[tuple[float, float], tuple[float, float]]]:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dovetail.app.report import compiled, crossbars, measured
+from dovetail.app.report import compiled, crossbars, measured, searched
 from dovetail.app.report.data import (
     Crossover,
     CrossoverSeries,
@@ -19,6 +19,7 @@ from dovetail.app.report.data import (
     MemoryBar,
     Pareto,
     ParetoPoint,
+    Reasons,
     Report,
     Section,
     Summary,
@@ -69,6 +70,12 @@ def report_of(verb: str, data: Data, made: Data) -> Report:
         numbers = _numbers(data)
         shown = (*figures, *([numbers] if numbers else []), *_lists({"operators": data.get("operators")}))
         return Report(f"{verb}: {data['model']}", _summary(verb, data), shown, made)
+    if verb == "search":
+        shown = (*searched.sections(data), *_guesses(data), *_lists({n: data.get(n) for n in ("front", "order")}))
+        return Report(f"search: {data.get('space') or 'answer'}", _summary(verb, data), shown, made)
+    if verb == "why-not":
+        reasons = Reasons("Why it is not on the front", [searched.reason({"asked": "this design", **data})])
+        return Report(f"why not {data['design']}", _summary(verb, data), (reasons, *_lists({n: data.get(n) for n in ("changes",)})), made)
     found = (_measured(data), _front(data), _crossover(data), *_guesses(data), _memory(data), _numbers(data))
     parts = [part for part in found if part]
     named = {key: value for key, value in data.items() if not (key == "rows" and _measured(data))}
@@ -127,6 +134,9 @@ def _answer(verb: str, data: Data) -> str:
         return compiled.summary(data)
     if verb.startswith("crossbar "):
         return crossbars.summary(verb, data)
+    if verb == "why-not":
+        about = searched.reason(data)
+        return f"{data['design']} is {'' if data.get('on_front') else 'not '}on the front: {about.verdict}."
     if data.get("feasible") is False:
         return f"Infeasible: {words(data.get('why') or 'no reason given')}"
     if section := _measured(data):

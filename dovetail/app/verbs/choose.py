@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -75,6 +76,7 @@ def search(
     about = None if guessed is None else {"of": guessed[0].to_json(), **guessed[1].to_json()}
     data = {**found.to_json(), "speculation": about}
     data |= {"sensitivity": [asdict(share) for share in shares]} if sensitivity else {}
+    data |= {"landscape": _landscape(found, shares, report)} if out is not None else {}
     data |= {"order": [pair.to_json() for pair in pairs], "measured": [row.to_json() for row in rows]}
     about_it = More(guessed, shares, pairs, rows)
     answer = Answer("search", data, lambda: search_screen(found, quiet, about_it), found.exit_code)
@@ -102,6 +104,16 @@ def _shares(found: Result) -> tuple[Share, ...]:
     from dovetail.search.sensitivity import sensitivity
 
     return sensitivity(found.asked, evaluator(found.asked)) if found.asked is not None else ()
+
+
+def _landscape(found: Result, shares: Sequence[Share], report: Callable[[str], None]) -> dict[str, Any]:
+    from dovetail.app.landscape import landscape
+    from dovetail.search.codesign import evaluator
+
+    if found.asked is None:
+        return {}
+    report("looking at the designs around the front, for the report")
+    return landscape(found, evaluator(found.asked), shares)
 
 
 def _export(study: Path, target: Path) -> None:
