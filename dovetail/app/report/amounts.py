@@ -64,5 +64,5 @@ def _bar(figure: Amounts, amount: Amount, left: float, right: float, y: float) -
         words_at(left - 8, middle, shorten(amount.label, left - 10), "end"),
         box(left, y + 4, length(amount.value), ROW - 8, "whole c0"),
         box(left, y + 4, length(amount.part), ROW - 8, "fill c0"),
-        words_at(left + length(amount.value) + 6, middle, amount.words, class_="quiet"),
+        words_at(left + length(max(amount.value, amount.part)) + 6, middle, amount.words, class_="quiet"),
     )

@@ -85,6 +85,7 @@ class Pareto:
     y_better: Better = "lower"
     note: str = ""
     of: int = 0
+    front: int = 0  # designs of the front, where not all are drawn
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,10 +299,11 @@ class Winners:
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """Why a design is not chosen: how many times worse it is, by objective, than the design named; what would help."""
+    """Why a design is not chosen: how many times worse it is, by objective, than `against`; what would help."""
 
     asked: str
     design: str
+    kind: Literal["breaks a constraint", "dominated", "on the front, not picked"]
     verdict: str
     factors: Mapping[str, float]
     against: str

@@ -2,25 +2,42 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import accumulate, pairwise
 
 from dovetail.app.report.data import Dimension, Parallel, Strand, Table
 from dovetail.app.report.markup import Raw, join
 from dovetail.app.report.scales import Scale, drawable, evenly, fit, say, tick_words, wants_log
-from dovetail.app.report.svg import COLOURS, colour, hover, key, line, marker, picture, polyline, shorten, words_at
+from dovetail.app.report.svg import (
+    COLOURS,
+    SIZE,
+    colour,
+    hover,
+    key,
+    line,
+    marker,
+    picture,
+    polyline,
+    shorten,
+    width_of,
+    words_at,
+)
 
-WIDTH, HEIGHT, TOP, FLOOR, EDGE = 940, 430, 52, 18, 62
-MOST_FRONT, MOST_OTHERS, MOST_NAMES, MOST_ROWS = 120, 160, 14, 400
+WIDTH, HEIGHT, TOP, FLOOR, EDGE = 940, 430, 50, 18, 62
+MOST_FRONT, MOST_OTHERS, MOST_NAMES, MOST_ROWS = 120, 120, 14, 400
 
 
 @dataclass(frozen=True, slots=True)
 class Upright:
-    """One axis in pixels: where it stands, and the height of a value."""
+    """One axis in pixels: where it stands, the height of a value, and where it is marked."""
 
     dimension: Dimension
     x: float
     scale: Scale
+    marks: tuple[float, ...]
+    words: tuple[str, ...]
 
     def y(self, value: float | str | None) -> float | None:
         """Pixel of a value; None for one that has no place here."""
@@ -76,41 +93,62 @@ def charts(figure: Parallel, ident: str) -> Raw:
     others = [s for s in figure.strands if not s.on_front and not s.winner]
     winner = [s for s in figure.strands if s.winner]
     groups = {n: i for i, n in enumerate(dict.fromkeys(s.group for s in (*winner, *front)))}
-    gap = uprights[1].x - uprights[0].x if len(uprights) > 1 else WIDTH / 2
+    many = " many" if len(front) > 40 else ""
     drawn = [_strand(uprights, s, "strand") for s in evenly(others, MOST_OTHERS)]
-    drawn += [_strand(uprights, s, f"strand front {colour(groups[s.group])}") for s in evenly(front, MOST_FRONT)]
+    drawn += [_strand(uprights, s, f"strand front{many} {colour(groups[s.group])}") for s in evenly(front, MOST_FRONT)]
     drawn += [_winner(uprights, s, colour(groups[s.group])) for s in winner]
-    axes = [_axis(u, gap, last=i == len(uprights) - 1) for i, u in enumerate(uprights)]
+    ends = [*(u.x for u in uprights[1:]), WIDTH]
+    axes = [_axis(u, end - u.x, i, last=i == len(uprights) - 1)
+            for i, (u, end) in enumerate(zip(uprights, ends, strict=True))]  # fmt: skip
     svg = picture(WIDTH, HEIGHT, ident, figure.title, says(figure), *drawn, *axes)
     legend = key((name or "design", 1, colour(i)) for name, i in list(groups.items())[:COLOURS])
     return join([legend if len(groups) > 1 else None, svg])
 
 
 def _uprights(figure: Parallel) -> list[Upright]:
-    """The axes, the better end of an objective at the top."""
-    count, found = len(figure.dimensions), []
-    for i, dimension in enumerate(figure.dimensions):
-        x = EDGE + (WIDTH - 2 * EDGE) * i / max(count - 1, 1)
-        values = _values(figure.strands, dimension)
-        ends = (HEIGHT - FLOOR, TOP) if dimension.better != "lower" else (TOP, HEIGHT - FLOOR)
-        log = bool(values) and (wants_log(values) or (dimension.better is None and _doubles(values)))
-        scale = fit(values, float(ends[0]), float(ends[1]), log=log, pad=0.0)
-        if dimension.names:
-            last = max(len(dimension.names) - 1, 0)
-            scale = Scale(-0.5, last + 0.5, float(TOP), float(HEIGHT - FLOOR))
-        found.append(Upright(dimension, x, scale))
-    return found
+    """The axes, the better end of an objective at the top; the longer an axis's words, the more room it has."""
+    found = [_upright(d, _values(figure.strands, d)) for d in figure.dimensions]
+    rooms = (min(max([width_of(w) for w in u.words] + [38.0]) + 16, 150.0) for u in found[:-1])
+    ends = list(accumulate(rooms, initial=0.0))
+    stretch = (WIDTH - 2 * EDGE) / max(ends[-1], 1.0)
+    return [replace(upright, x=EDGE + end * stretch) for upright, end in zip(found, ends, strict=False)]
+
+
+def _upright(dimension: Dimension, values: Sequence[float]) -> Upright:
+    ends = (HEIGHT - FLOOR, TOP) if dimension.better != "lower" else (TOP, HEIGHT - FLOOR)
+    log = bool(values) and (wants_log(values) or (dimension.better is None and _doubles(values)))
+    scale = fit(values, float(ends[0]), float(ends[1]), log=log, pad=0.0)
+    if dimension.names:
+        scale = Scale(-0.5, len(dimension.names) - 0.5, float(TOP), float(HEIGHT - FLOOR))
+    marks = _marks(dimension, scale, values)
+    words = [dimension.names[int(m)] for m in marks] if dimension.names else tick_words(marks, dimension.unit)
+    return Upright(dimension, 0.0, scale, marks, tuple(words))
 
 
 def _doubles(values: Sequence[float]) -> bool:
     """Whether the values of a choice are steps of a factor, so that a log axis has them evenly spaced."""
     steps = sorted(set(values))
-    return len(steps) > 2 and steps[0] > 0 and min(b / a for a, b in zip(steps, steps[1:], strict=False)) >= 1.4
+    return len(steps) > 2 and steps[0] > 0 and min(b / a for a, b in pairwise(steps)) >= 1.4
 
 
 def _values(strands: Sequence[Strand], dimension: Dimension) -> list[float]:
     values = (s.values.get(dimension.name) for s in strands)
     return [float(v) for v in values if v is not None and not isinstance(v, str) and drawable(float(v))]
+
+
+def _marks(dimension: Dimension, scale: Scale, values: Sequence[float]) -> tuple[float, ...]:
+    """Every name or every value of a choice where there are few; else ticks."""
+    if dimension.names:
+        return tuple(float(i) for i in evenly(range(len(dimension.names)), MOST_NAMES))
+    steps = sorted(set(values))
+    if dimension.better or len(steps) > MOST_NAMES:
+        return scale.ticks(6)
+    free, kept = math.inf, []
+    for step in steps:
+        if abs(scale(step) - free) >= SIZE + 2 or free == math.inf:
+            kept.append(step)
+            free = scale(step)
+    return tuple(kept)
 
 
 def _strand(uprights: Sequence[Upright], strand: Strand, look: str) -> Raw:
@@ -135,19 +173,14 @@ def _winner(uprights: Sequence[Upright], strand: Strand, look: str) -> Raw:
     return join([_strand(uprights, strand, "strand best"), *dots])
 
 
-def _axis(upright: Upright, gap: float, *, last: bool) -> Raw:
+def _axis(upright: Upright, gap: float, number: int, *, last: bool) -> Raw:
+    """An axis with its marks; titles stand in two rows, so that they have room."""
     d, x, scale = upright.dimension, upright.x, upright.scale
-    room = min(gap - 14, 150.0) if gap > 40 else 40.0
-    if d.names:
-        places = [float(i) for i in evenly(range(len(d.names)), MOST_NAMES)]
-        words = [d.names[int(i)] for i in places]
-    else:
-        places = list(scale.ticks(6))
-        words = tick_words(places, d.unit)
+    room = EDGE + 20.0 if last else max(gap - 12, 30.0)
     side, shift = ("end", -6) if last else ("start", 6)
-    ticks = [line(x - 3, scale(p), x + 3, scale(p), "axis") for p in places]
+    ticks = [line(x - 3, scale(p), x + 3, scale(p), "axis") for p in upright.marks]
     ticks += [words_at(x + shift, scale(p) + 4, shorten(w, room), side, "label tick")
-              for p, w in zip(places, words, strict=True)]  # fmt: skip
-    title = words_at(x, 16, shorten(d.title, min(gap - 6, 140.0)), "middle", "axis-title")
-    better = words_at(x, 32, "↑ better", "middle", "quiet") if d.better else None
-    return join([line(x, TOP, x, HEIGHT - FLOOR, "axis"), *ticks, title, better])
+              for p, w in zip(upright.marks, upright.words, strict=True)]  # fmt: skip
+    named = ("↑ " if d.better else "") + d.title
+    title = words_at(x, 14 + 18 * (number % 2), shorten(named, 2 * min(gap, EDGE)), "middle", "axis-title")
+    return join([line(x, TOP, x, HEIGHT - FLOOR, "axis"), *ticks, title])

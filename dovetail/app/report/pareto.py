@@ -32,7 +32,7 @@ MOST_DRAWN = 1500  # dominated points beyond this many are thinned: the eye sees
 
 def says(figure: Pareto) -> str:
     """What the figure shows, in one sentence."""
-    front = sum(p.on_front for p in figure.points)
+    front = max(figure.front, sum(p.on_front for p in figure.points))
     winner = next((p for p in figure.points if p.winner), None)
     words = f"{front:,} of {max(figure.of, len(figure.points)):,} designs {'is' if front == 1 else 'are'} on the front"
     if winner is None:
@@ -158,12 +158,20 @@ def _whiskers(frame: Plot, point: ParetoPoint) -> Iterable[tuple[tuple[float, fl
         yield (x, frame.y(point.y_interval[0])), (x, frame.y(point.y_interval[1]))
 
 
+def _short(label: str, most: float = 230) -> str:
+    """A label that ends with a whole part of it, where it has parts."""
+    cut = shorten(label, most)
+    return cut.rpartition(", ")[0] if cut.endswith("…") and ", " in cut else cut
+
+
 def _chosen(figure: Pareto, frame: Plot, point: ParetoPoint, slot: int, placer: Placer | None) -> Raw:
     x, y = frame.at(point.x, point.y)
     ring = marker(x, y, 0, "ring", 10) if point.winner else None
-    words = shorten(point.label, 230)
+    words = _short(point.label)
     words, look = (f"★ {words}", "strong") if point.winner else (words, "")
     label = placer.place(x, y, words, look, gap=11) if placer else None
+    if label is None and placer and point.winner:
+        label = placer.place(x, y, "★ winner", look, gap=11) or placer.place(x, y, "★ winner", look, gap=42)
     shape = marker(x, y, slot, f"fill {colour(slot)}", 5)
-    lines = (line(*start, *end, "whisker") for start, end in _whiskers(frame, point))
+    lines = (line(*start, *end, f"reach {colour(slot)}") for start, end in _whiskers(frame, point))
     return hover(_words(figure, point), *lines, ring, shape, label)

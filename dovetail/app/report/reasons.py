@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from dovetail.app.report.data import Reason, Reasons, Table
 from dovetail.app.report.markup import Raw, join
 from dovetail.app.report.scales import Scale, drawable, fit, ratio, tick_words
@@ -24,20 +26,22 @@ def says(figure: Reasons) -> str:
     """What the figure shows, in one sentence."""
     if not figure.reasons:
         return "No other design was asked about."
-    return "; ".join(f"{r.asked}: {r.verdict}" for r in figure.reasons[:4]) + (
-        f"; and {len(figure.reasons) - 4} more." if len(figure.reasons) > 4 else "."
-    )
+    counts = Counter(r.kind for r in figure.reasons)
+    told = ", ".join(f"{count} {kind}" for kind, count in counts.most_common())
+    first = figure.reasons[0]
+    return f"Of {len(figure.reasons)}: {told}. {first.asked}: {first.verdict}."
 
 
 def table(figure: Reasons) -> Table:
     """Every design in full."""
-    rows = [(r.asked, r.design, r.verdict, _factors(r), r.against or "–", r.change or "–") for r in figure.reasons]
-    header = ("why not", "its best design", "because", "times worse", "than", "what would have to change")
+    rows = [(r.asked, r.design, r.verdict, _factors(r), r.change or "–") for r in figure.reasons]
+    header = ("why not", "its best design", "because", "times worse", "what would have to change")
     return Table(figure.title, header, rows)
 
 
 def _factors(reason: Reason) -> str:
-    return ", ".join(f"{name} {ratio(value)}" for name, value in reason.factors.items() if drawable(value)) or "–"
+    told = ", ".join(f"{name} {ratio(value)}" for name, value in reason.factors.items() if drawable(value))
+    return f"{told}, than {reason.against}" if told else "–"
 
 
 def charts(figure: Reasons, ident: str) -> Raw:
@@ -47,13 +51,13 @@ def charts(figure: Reasons, ident: str) -> Raw:
     values = [value for r in figure.reasons for value in r.factors.values() if drawable(value, log=True)]
     scale = fit([1.0, *values], left + 10, left + PLOT, log=True, pad=0.04)
     bottom = TOP + ROW * len(figure.reasons)
-    ticks = [t for t in scale.ticks(6) if scale.low <= t <= scale.high]
+    ticks = [1.0, *(t for t in scale.ticks(5) if abs(scale(t) - scale(1.0)) > 30)]
     grid = [line(scale(t), TOP, scale(t), bottom, "grid") for t in ticks]
     grid += [words_at(scale(t), bottom + 16, w, "middle", "tick") for t, w in zip(ticks, tick_words(ticks, "x"),
                                                                                 strict=True)]  # fmt: skip
     grid += [line(scale(1.0), TOP - 4, scale(1.0), bottom, "even"),
              words_at(2, 11, "why not", class_="axis-title"),
-             words_at(left + PLOT / 2, bottom + 34, "times worse (1×: as good)", "middle", "axis-title")]  # fmt: skip
+             words_at(left + PLOT / 2, bottom + 34, "times worse (left of 1×: better)", "middle", "axis-title")]  # fmt: skip
     rows = [_row(r, names, scale, left, TOP + ROW * i) for i, r in enumerate(figure.reasons)]
     svg = picture(WIDTH, bottom + FLOOR, ident, figure.title, says(figure), *grid, *rows)
     legend = key((name, i, colour(i)) for i, name in enumerate(names)) if len(names) > 1 else None

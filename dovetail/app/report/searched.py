@@ -18,13 +18,14 @@ from dovetail.app.report.data import (
     Reasons,
     Section,
     Strand,
+    Table,
     Winners,
     Won,
 )
 from dovetail.app.report.scales import evenly, say
 
 Data = Mapping[str, Any]
-WHISKERS, FRONT = 24, 300  # of the front: how many have whiskers, how many are drawn
+WHISKERS, FRONT, MOST_ROWS = 24, 300, 400  # of the front: how many have whiskers, are drawn, are in its table
 REACH = 6.0  # designs beyond this many times the front's own range are left out of the drawing
 LEAST = 0.005  # a share of variance that is worth a bar
 PARTS = ("model", "recipe", "machine", "tp")
@@ -48,9 +49,22 @@ def sections(data: Data) -> Iterator[Section]:
     if around.get("map"):
         yield _winners(around)
     if around.get("why_not"):
-        yield _reasons(around["why_not"])
+        yield _reasons(data, around["why_not"])
     if isinstance(data.get("certificate"), Mapping):
         yield _certificate(data["certificate"])
+    if front:
+        yield _table(front, around, names)
+
+
+def answer(data: Data) -> str:
+    """The winner in a sentence: what was chosen, and its objectives."""
+    winner, names = data["winner"], _objectives(data)[0]
+    around, front = data.get("landscape") or {}, data.get("front") or [data["winner"]]
+    choices = _choices(around, front)
+    where = _label(winner, choices, around.get("units") or {})
+    model = "" if "model" in choices else f"{winner['model']}: "
+    told = ", ".join(f"{title_of(n)} {say(number(winner.get(n)), _unit(winner.get(n)))}" for n in names)
+    return f"{model}{where} – {told}; the pick of {number(data.get('points')):,.0f} designs."
 
 
 def title_of(name: str) -> str:
@@ -98,11 +112,13 @@ def _front(
     x, y = names[:2]
     choices, units = _choices(around, front), around.get("units") or {}
     group, winner = _group(choices), data.get("winner")
+    same = [name for name in choices if len(front) > 1 and len({str(c.get(name)) for c in front}) == 1]
+    short = [name for name in choices if name not in same]
     drawn = [c for c in front if c == winner] + [c for c in evenly(front, FRONT) if c != winner]
     named = {id(c) for c in evenly(drawn, WHISKERS)} | {id(drawn[0])}
     points = [
         ParetoPoint(
-            _label(c, choices, units), number(c.get(x)), number(c.get(y)), str(c.get(group, "")), True, c == winner,
+            _label(c, short, units), number(c.get(x)), number(c.get(y)), str(c.get(group, "")), True, c == winner,
             *((_interval(c.get(x)), _interval(c.get(y))) if id(c) in named else (None, None)),
         )
         for c in drawn
@@ -120,12 +136,14 @@ def _front(
     if around:
         left = len(beside) - len(near)
         note += f"{len(near):,} designs beside the front are drawn" + (f", {left:,} lie outside. " if left else ". ")
+    if same:
+        note += f"All of the front: {_label(front[0], same, units)}. "
     if len(names) > 2:
         note += "The line joins those that no other beats in the two shown; the others are on the front by more."
     unit_x, unit_y = (_unit(front[0].get(name)) for name in (x, y))
     return Pareto(
         "The front, with intervals", title_of(x), unit_x, title_of(y), unit_y, [*points, *near], better[0], better[1],
-        note.strip(), int(number(data.get("points"))) if data.get("points") else 0,
+        note.strip(), int(data.get("points") or 0), len(front),
     )  # fmt: skip
 
 
@@ -173,7 +191,7 @@ def _parallel(
 
     strands = [strand(c, True) for c in front] + [strand(c, False) for c in around.get("beside") or ()]
     note = "Thick: the winner; coloured: the front; grey: other designs, feasible or not. A line breaks where an axis "
-    note += "is not of that machine. Objectives have their better end at the top."
+    note += "is not of that machine. ↑: an objective, its better end at the top."
     return Parallel("Every choice and every objective", dimensions, strands, note)
 
 
@@ -212,11 +230,13 @@ def _winners(around: Data) -> Winners:
                    found["unit"], cells, note)  # fmt: skip
 
 
-def reason(data: Data) -> Reason:
-    """One answer of ``why-not``."""
+def reason(data: Data, found: Data | None = None) -> Reason:
+    """One answer of ``why-not``; one that nothing dominates is held against the winner of the search `found`."""
     broken, beaten, changes = data.get("broken") or (), data.get("dominated_by") or (), data.get("changes") or ()
-    factors = {title_of(n): number(f) for n, f in beaten[0]["better"].items()} if beaten else {}
-    against = _design(beaten[0]["design"]) if beaten else ""
+    factors, against = _against_winner(data, found or {}), "the winner"
+    if beaten:
+        factors = {title_of(n): number(f) for n, f in beaten[0]["better"].items()}
+        against = _design(beaten[0]["design"])
     verdict = "it is on the front; the rule picks another" if data.get("on_front") else "it is not on the front"
     verdict = f"beaten by {against}" if beaten else verdict
     verdict = f"breaks {'; '.join(broken)}" if broken else verdict
@@ -225,10 +245,21 @@ def reason(data: Data) -> Reason:
         for c in sorted(changes, key=lambda c: not c["on_front"])
         if c["on_front"] or broken
     ]
-    change = "or ".join(f"{each} " for each in helps[:3]).strip()
-    if not change and beaten:
-        change = "no single change puts it on the front"
-    return Reason(str(data.get("asked") or "this design"), str(data.get("design", "")), verdict, factors, against, change)
+    change = ", or ".join(helps[:3]) or ("no single change puts it on the front" if beaten or broken else "")
+    kind: Any = "breaks a constraint" if broken else "dominated" if beaten else "on the front, not picked"
+    design, asked = str(data.get("design", "")), str(data.get("asked") or "this design")
+    return Reason(asked, design, kind, verdict, factors, against, change)
+
+
+def _against_winner(data: Data, found: Data) -> dict[str, float]:
+    """How many times worse each objective is than the winner's."""
+    values, winner = data.get("values") or {}, found.get("winner") or {}
+    factors = {}
+    for name, better in zip(*_objectives(found), strict=True):
+        own, best = number(values.get(name)), number(winner.get(name))
+        if own > 0 and best > 0:
+            factors[title_of(name)] = own / best if better == "lower" else best / own
+    return factors
 
 
 def _design(design: Data) -> str:
@@ -236,10 +267,12 @@ def _design(design: Data) -> str:
     return f"{design.get('recipe')} on {design.get('machine')}" + (f", {numbers}" if numbers else "")
 
 
-def _reasons(found: Sequence[Data]) -> Reasons:
-    note = "Of each machine and recipe that was not picked, the best design by the same rule, beside the nearest design "
-    note += "that is nowhere worse. Others: dovetail why-not SPACE machine=… recipe=… batch=…"
-    return Reasons("Why not another machine or recipe?", [reason(each) for each in found], note)
+def _reasons(data: Data, found: Sequence[Data]) -> Reasons:
+    note = "Of each machine and recipe that was not picked, the best design by the same rule: beside the nearest "
+    note += (
+        "design that is nowhere worse, or else the winner. Others: dovetail why-not SPACE machine=… recipe=… batch=…"
+    )
+    return Reasons("Why not another machine or recipe?", [reason(each, data) for each in found], note)
 
 
 def _certificate(found: Data) -> Amounts:
@@ -259,6 +292,26 @@ def _certificate(found: Data) -> Amounts:
     note = f"Method: {found.get('method')}. " + (f"{tried:,.0f} designs were tried first. " if tried > 0 else "")
     note += f"Ties: {found.get('ties')}. Space: {str(found.get('space'))[:16]}…"
     return Amounts("What was evaluated and pruned, and why", "designs", "", points, rows, says, note)
+
+
+def _table(front: Sequence[Data], around: Data, names: Sequence[str]) -> Table:
+    """Every design of the front, with the intervals of its objectives."""
+    choices, units = _choices(around, front), around.get("units") or {}
+
+    def cell(design: Data, name: str) -> str:
+        value = design.get(name)
+        return value if isinstance(value, str) else "–" if value is None else say(number(value), units.get(name, ""))
+
+    def known(design: Data, name: str) -> str:
+        value, unit = design.get(name), _unit(design.get(name))
+        between = _interval(value)
+        words = say(number(value), unit)
+        return f"{words} ({say(between[0], unit)} to {say(between[1], unit)})" if between else words
+
+    rows = [(*(cell(c, n) for n in choices), *(known(c, n) for n in names)) for c in front[:MOST_ROWS]]
+    header = [*map(title_of, choices), *map(title_of, names)]
+    numeric = [i for i, n in enumerate((*choices, *names)) if n not in PARTS[:3]]
+    return Table("The designs of the front", header, rows, numeric, more=max(len(front) - MOST_ROWS, 0))
 
 
 def _sorted(counts: Data) -> list[tuple[str, Any]]:

@@ -71,11 +71,17 @@ def report_of(verb: str, data: Data, made: Data) -> Report:
         shown = (*figures, *([numbers] if numbers else []), *_lists({"operators": data.get("operators")}))
         return Report(f"{verb}: {data['model']}", _summary(verb, data), shown, made)
     if verb == "search":
-        shown = (*searched.sections(data), *_guesses(data), *_lists({n: data.get(n) for n in ("front", "order")}))
+        more = {"the winner beside others of the front": data.get("order"), "measured here": data.get("measured")}
+        shown = (*searched.sections(data), *_guesses(data), *_lists(more))
         return Report(f"search: {data.get('space') or 'answer'}", _summary(verb, data), shown, made)
     if verb == "why-not":
         reasons = Reasons("Why it is not on the front", [searched.reason({"asked": "this design", **data})])
-        return Report(f"why not {data['design']}", _summary(verb, data), (reasons, *_lists({n: data.get(n) for n in ("changes",)})), made)
+        return Report(
+            f"why not {data['design']}",
+            _summary(verb, data),
+            (reasons, *_lists({n: data.get(n) for n in ("changes",)})),
+            made,
+        )
     found = (_measured(data), _front(data), _crossover(data), *_guesses(data), _memory(data), _numbers(data))
     parts = [part for part in found if part]
     named = {key: value for key, value in data.items() if not (key == "rows" and _measured(data))}
@@ -143,6 +149,8 @@ def _answer(verb: str, data: Data) -> str:
         return measured.says(section)
     if data.get("verdict"):
         return f"{data.get('model')} on {data.get('on')}: {data['verdict']}."
+    if verb == "search" and data.get("winner"):
+        return searched.answer(data)
     if winner := data.get("winner"):
         return f"The winner of {words(data.get('points'))} designs: {_label(winner)}."
     if data.get("tpot"):
@@ -155,6 +163,13 @@ def _answer(verb: str, data: Data) -> str:
 
 
 def _next(verb: str, data: Data) -> str:
+    if verb == "search" and (winner := data.get("winner")):
+        from dovetail.search.metrics import is_parameter
+
+        if any(map(is_parameter, winner)):  # a machine of free parameters has no name: it is built from a study
+            return "dovetail build --help"
+        quoted = {part: shlex.quote(str(winner[part])) for part in ("model", "machine", "recipe")}
+        return _NEXT[verb].format(winner=quoted)
     try:
         return _NEXT.get(verb, "dovetail --help").format(**data)
     except (KeyError, TypeError, ValueError):  # an answer without a winner, say

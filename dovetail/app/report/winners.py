@@ -1,4 +1,4 @@
-"""Which design wins where two choices are fixed: a map whose colours are the recipe, or whatever is told first."""
+"""Which design wins where two choices are fixed: a map whose colours are the recipe, or else the machine."""
 
 from __future__ import annotations
 
@@ -50,13 +50,15 @@ def brief(figure: Winners) -> Table:
 def charts(figure: Winners, ident: str) -> Raw:
     """The key and the map; heavy lines part what differs, so that it can be read without colours."""
     known = {(cell.x, cell.y): cell for cell in figure.cells}
-    names = [name for name, _ in Counter(c.what[0] for c in figure.cells if c.what).most_common()]
+    line_of = _coloured(figure)
+    names = [name for name, _ in Counter(c.what[line_of] for c in figure.cells if c.what).most_common()]
     left = min(max([width_of(y) for y in figure.ys] + [width_of(figure.y_title) / 2, 30]) + 14, 180.0)
     width = (WIDTH - left - 4) / max(len(figure.xs), 1)
     tall = LINE * len(figure.told) + 14.0
     rows = list(reversed(figure.ys))
     grid = {(i, j): known.get((x, y)) for i, y in enumerate(rows) for j, x in enumerate(figure.xs)}
-    marks = [_cell(figure, cell, names, left + j * width, TOP + i * tall, width, tall)
+    looks = {name: colour(i) for i, name in enumerate(names)}
+    marks = [_cell(figure, cell, looks[cell.what[line_of]] if cell.what else "", left + j * width, TOP + i * tall, width, tall)
              for (i, j), cell in grid.items() if cell]  # fmt: skip
     bottom = TOP + tall * len(rows)
     words = [words_at(left - 8, TOP + (i + 0.5) * tall + 4, shorten(y, left - 12), "end", "tick")
@@ -71,8 +73,14 @@ def charts(figure: Winners, ident: str) -> Raw:
     return join([legend if len(names) > 1 else None, svg])
 
 
+def _coloured(figure: Winners) -> int:
+    """Which line of a cell its colour stands for: the first that differs."""
+    told = [cell.what for cell in figure.cells if cell.what]
+    return next((i for i in range(len(figure.told)) if len({what[i] for what in told}) > 1), 0)
+
+
 def _cell(
-    figure: Winners, cell: Won, names: list[str], x: float, y: float, width: float, tall: float
+    figure: Winners, cell: Won, look: str, x: float, y: float, width: float, tall: float
 ) -> Raw:  # fmt: skip
     where = f"{figure.x_title} {cell.x}, {figure.y_title} {cell.y}"
     if not cell.what:
@@ -81,9 +89,8 @@ def _cell(
     first = y + tall / 2 + 4 - LINE * (len(cell.what) - 1) / 2
     told = [words_at(x + width / 2, first + LINE * i, shorten(words, width - 4), "middle", "on")
             for i, words in enumerate(cell.what)]  # fmt: skip
-    look = f"cell won {colour(names.index(cell.what[0]))}"
     return hover(f"{where}: {_named(cell)}, {figure.metric} {say(cell.value, figure.unit)}",
-                 box(x, y, width, tall, look), *told)  # fmt: skip
+                 box(x, y, width, tall, f"cell won {look}"), *told)  # fmt: skip
 
 
 def _border(what: dict[tuple[int, int], tuple[str, ...]], left: float, width: float, tall: float) -> Iterable[Raw]:
