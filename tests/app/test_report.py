@@ -24,7 +24,21 @@ from hypothesis import strategies as st
 
 from dovetail.app import report as r
 from dovetail.app.report import crossover, measured, memory, scales, screen
-from dovetail.app.report.data import Bar, Block, Blocks, Timeline
+from dovetail.app.report.data import (
+    Amount,
+    Amounts,
+    Bar,
+    Block,
+    Blocks,
+    Dimension,
+    Parallel,
+    Reason,
+    Reasons,
+    Strand,
+    Timeline,
+    Winners,
+    Won,
+)
 from dovetail.app.report.labels import Placer, spread
 from dovetail.app.report.markup import el
 from dovetail.app.report.svg import shorten, width_of
@@ -64,6 +78,12 @@ def sections() -> tuple[r.Section, ...]:
                [("array", "vector unit"), ("vector unit", "array")], "the array feeds the vector unit"),
         Timeline("Timeline", "cycles", [Bar("q_proj", "matrix", "product", 0.0, 40.0),
                                         Bar("norm", "vector", "vector", 5.0, 9.0)]),
+        Parallel("Parallel", [Dimension("recipe", "recipe", names=("w4", "w8")), Dimension("tpot", "TPOT", "s")],
+                 [Strand("a", {"recipe": "w4", "tpot": 0.01}, "w4", True, True), Strand("b", {"recipe": "w8"}, "w8")]),
+        Amounts("Amounts", "share", "alone", 1.0, [Amount("tpot", "batch", 0.8, 0.5, "80 %")]),
+        Winners("Winners", "batch", "prompt", ("1", "8"), ("512",), ("recipe",), "TPOT", "s",
+                [Won("1", "512", ("w4",), 0.01), Won("8", "512", ())]),
+        Reasons("Reasons", [Reason("l4", "w4 on l4", "dominated", "beaten by b", {"tpot": 1.4}, "b", "batch 1")]),
     )  # fmt: skip
 
 
@@ -207,6 +227,11 @@ def test_every_figure_takes_any_numbers_and_any_count_of_them(rows: list[tuple[f
         r.Crossover("c", "bf16", [r.CrossoverSeries("m", c, [x for x, _, _ in rows], [y for _, y, _ in rows])
                                    for c in (a[0], 512.0, 2048.0)]),
         r.Measured("e", [r.MeasuredRow("w", "m", x, min(y, z), max(y, z), z, "s") for x, y, z in rows], goal=0.15),
+        Parallel("p", [Dimension("a", "a", "s", (), "lower"), Dimension("b", "b"), Dimension("c", "c", "byte")],
+                 [Strand("s", {"a": x, "b": y, "c": z}, "", i % 2 == 0, i == 0) for i, (x, y, z) in enumerate(rows)]),
+        Amounts("a", "w", "p", a[0], [Amount("g", "l", x, y, "words") for x, y, _ in rows]),
+        Winners("w", "x", "y", ("1",), ("2",), ("recipe",), "m", "s", [Won("1", "2", ("a",), x) for x, _, _ in rows]),
+        Reasons("r", [Reason("a", "d", "dominated", "v", {"m": x, "n": y}, "b", "") for x, y, _ in rows]),
     )  # fmt: skip
     check_page(page)
 
@@ -214,7 +239,8 @@ def test_every_figure_takes_any_numbers_and_any_count_of_them(rows: list[tuple[f
 @pytest.mark.parametrize("empty", [
     r.Roofline("e", r.Roof("m", {}, {}), []), r.Pareto("e", "x", "s", "y", "s", []), r.Memory("e", []),
     r.Memory("e", [r.MemoryBar("none", {}, 0.0)]), r.Crossover("e", "bf16", []), r.Measured("e", []),
-    r.Table("e", (), []), r.Commands("e", []), r.Crossover("e", "bf16", [falling("one", 512, 9)]),
+    Parallel("e", [], []), Amounts("e", "w", "", 0.0, []), Winners("e", "x", "y", (), (), (), "m", "s", []),
+    Reasons("e", []), r.Table("e", (), []), r.Commands("e", []), r.Crossover("e", "bf16", [falling("one", 512, 9)]),
     r.Pareto("e", "x", "s", "y", "s", [r.ParetoPoint("one", 1.0, 1.0, on_front=True, winner=True)]),
 ])  # fmt: skip
 def test_nothing_and_one_thing_are_shown_too(empty: r.Section) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 from dovetail.app.demo import choices
 from dovetail.app.demo.found import HOST, WINNER, Found, Tried
 from dovetail.app.demo.sections import full_report, screen_report
+from dovetail.app.landscape import landscape
 from dovetail.app.output import finite
 from dovetail.app.report import Report
 from dovetail.app.stages import Stages
@@ -71,10 +72,10 @@ def demo(out: Path, say: Say = lambda line: None) -> Demo:
     rows = (*_recipe_rows(model, host, tried), *_checks(model, host, weights, stages, say))
     say(f"predicting {len(choices.RECIPES)} recipes on {len(choices.CHIPS) + 1} machines")
     predictions = tuple(_predictions(model, host))
-    result = _search(out, host, tried, say)
+    result, around = _search(out, host, tried, say)
     winner = _winner(model, host, result)
     built = _built(winner, out, say)
-    found = Found(model, host, tried, rows, predictions, result, built, winner, time.perf_counter() - started)
+    found = Found(model, host, tried, rows, predictions, result, around, built, winner, time.perf_counter() - started)
     notes = manifest("dovetail demo", [weights_of(model) / "config.json", *weights_of(model).glob("*.safetensors")])
     data = finite(as_json(found))
     write_json(out / "manifest.json", notes)
@@ -159,14 +160,16 @@ def _predictions(model: Model, host: Machine) -> list[Estimate]:
     return [estimate(model, machine, work, recipe) for machine in machines for recipe in choices.RECIPES]
 
 
-def _search(out: Path, host: Machine, tried: Mapping[str, Tried], say: Say) -> Result:
+def _search(out: Path, host: Machine, tried: Mapping[str, Tried], say: Say) -> tuple[Result, dict[str, Any]]:
     space = Space.of(**choices.SPACE)
     say(f"searching {space.size:,} designs for the exact front of {', '.join(map(str, space.objectives))}")
     qualities = {(choices.MODEL, name): seen.quality for name, seen in tried.items()}
     evaluate = DesignEvaluator(qualities, {"host": host})
     key = digest([choices.SPACE, evaluate.fingerprint])[:8]  # a study is of one search: other figures, another file
     with Study(out / f"study-{key}.sqlite") as study:
-        return search(space, evaluate, study)
+        result = search(space, evaluate, study)
+    say("looking at the designs around the front")
+    return result, finite(landscape(result, evaluate))
 
 
 def _winner(model: Model, host: Machine, result: Result) -> Estimate:

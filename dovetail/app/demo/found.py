@@ -39,6 +39,7 @@ class Found:
     rows: tuple[Row, ...]
     predictions: tuple[Estimate, ...]
     result: Result
+    around: Mapping[str, Any]  # of the front: `dovetail.app.landscape`
     built: Mapping[str, Any]
     winner: Estimate
     seconds: float

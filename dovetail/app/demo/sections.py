@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from statistics import median
 
@@ -11,16 +11,12 @@ from dovetail.app.demo import choices
 from dovetail.app.demo.found import HOST, WINNER, Found
 from dovetail.app.figures import crossover, measured, memory_bars, roofline
 from dovetail.app.question import Question
-from dovetail.app.report import Commands, Pareto, ParetoPoint, Report, Section, Summary, Table
+from dovetail.app.report import Commands, Report, Section, Summary, Table, searched
 from dovetail.core.units import show
 from dovetail.design.estimate import Estimate, estimate
 from dovetail.hardware import load_machine
 from dovetail.model import Model
-from dovetail.search import Candidate
-from dovetail.search.metrics import METRICS
 from dovetail.workload import Workload
-
-MOST_POINTS = 500  # of the front that are drawn
 
 
 def full_report(found: Found, out: Path, manifest: Mapping[str, object]) -> Report:
@@ -42,14 +38,13 @@ def full_report(found: Found, out: Path, manifest: Mapping[str, object]) -> Repo
         _recipes(found),
         crossover(large, chip, *scales, note=gain),
         crossover(found.model, found.winner.machine, *scales, note=little),
-        _pareto(found),
+        *_searched(found),
         _predictions(found),
         memory_bars(_same_workload(found), f"Memory at the winner's workload on {found.winner.machine.title}"),
         roofline(here, f"Roofline of {found.model.name} on this computer"),
         roofline(
             single, f"Roofline of {large.name} on {chip.title}", "Batch 8, 2,048 tokens of prompt, 256 of output."
         ),
-        _certificate(found),
         _commands(out, found),
     ]
     subtitle = f"{found.model.parameters:,} parameters, {choices.WORDS}"
@@ -190,48 +185,9 @@ def _worst(found: Found) -> Table:
     return Table(title, ["recipe", "metric", "predicted", "measured", "error"], cells, numeric=(2, 3, 4))
 
 
-def _pareto(found: Found) -> Pareto:
-    front = list(found.result.front)
-    step = max(1, len(front) // MOST_POINTS)
-    x, y = (METRICS[name] for name in ("usd_per_mtok", "tpot"))
-    best = _staircase(front, x.name, y.name)
-    drawn = [c for i, c in enumerate(front) if i % step == 0 or id(c) in best or c == found.result.winner]
-    points = [
-        ParetoPoint(
-            _label(c), _value(c, x.name), _value(c, y.name), c.structure.recipe, id(c) in best, c == found.result.winner
-        )
-        for c in drawn
-    ]
-    note = (
-        f"{len(front):,} designs form the exact front in four objectives (perplexity, time, energy, price); "
-        f"{len(drawn)} are drawn. The line joins those that no other beats in the two shown."
-    )
-    return Pareto(
-        "The exact Pareto front",
-        "price per million output tokens",
-        "USD/Mtok",
-        "time per output token",
-        "s",
-        points,
-        note=note,
-    )
-
-
-def _value(candidate: Candidate, name: str) -> float:
-    return float(candidate[name])
-
-
-def _staircase(candidates: list[Candidate], x: str, y: str) -> set[int]:
-    kept, lowest = set(), float("inf")
-    for c in sorted(candidates, key=lambda c: (_value(c, x), _value(c, y))):
-        if _value(c, y) < lowest:
-            lowest = _value(c, y)
-            kept.add(id(c))
-    return kept
-
-
-def _label(c: Candidate) -> str:
-    return f"{c.structure.recipe} on {c.structure.machine}, batch {float(c['batch']):g}, prompt {float(c['prompt']):g}"
+def _searched(found: Found) -> Iterator[Section]:
+    """The search: its front by price and time, all choices, what decides, what wins where, why not others."""
+    return searched.sections({**found.result.to_json(), "landscape": found.around}, ("usd_per_mtok", "tpot"))
 
 
 def _predictions(found: Found) -> Table:
@@ -250,26 +206,6 @@ def _predictions(found: Found) -> Table:
 
 def _same_workload(found: Found) -> list[Estimate]:
     return [estimate(found.model, found.winner.machine, found.winner.workload, name) for name in choices.RECIPES]
-
-
-def _certificate(found: Found) -> Table:
-    r = found.result
-    rows = [
-        ["points of the space", f"{r.points:,}"],
-        ["evaluated", f"{r.evaluated:,}"],
-        ["meet every constraint", f"{r.feasible:,}"],
-    ]
-    rows += [[f"pruned unevaluated: {why}", f"{points:,}"] for why, points in r.pruned]
-    rows += [
-        [f"infeasible: {what}", f"{points:,}"] for what, points in sorted(r.infeasible.items(), key=lambda p: -p[1])
-    ]
-    return Table(
-        "What makes the front exact",
-        ["", "designs"],
-        rows,
-        numeric=(1,),
-        note="Every point was evaluated or excluded by its own axis.",
-    )
 
 
 def _asked(found: Found, out: Path) -> Question:

@@ -21,15 +21,23 @@ from dovetail.app.report.svg import (
 
 WIDTH, ROW, TOP, FLOOR, PLOT = 940, 46, 26, 40, 330
 
+SCALE = "times worse (left of 1×: better)"
+MANY = {
+    "breaks a constraint": "break a constraint",
+    "dominated": "dominated",
+    "on the front, not picked": "on the front but not picked",
+}
+
 
 def says(figure: Reasons) -> str:
     """What the figure shows, in one sentence."""
     if not figure.reasons:
         return "No other design was asked about."
     counts = Counter(r.kind for r in figure.reasons)
-    told = ", ".join(f"{count} {kind}" for kind, count in counts.most_common())
-    first = figure.reasons[0]
-    return f"Of {len(figure.reasons)}: {told}. {first.asked}: {first.verdict}."
+    told = ", ".join(f"{count} {MANY.get(kind, kind)}" for kind, count in counts.most_common())
+    if len(figure.reasons) == 1:
+        return f"{figure.reasons[0].design}: {figure.reasons[0].verdict}."
+    return f"Of {len(figure.reasons)} that were asked about: {told}."
 
 
 def table(figure: Reasons) -> Table:
@@ -57,7 +65,7 @@ def charts(figure: Reasons, ident: str) -> Raw:
                                                                                 strict=True)]  # fmt: skip
     grid += [line(scale(1.0), TOP - 4, scale(1.0), bottom, "even"),
              words_at(2, 11, "why not", class_="axis-title"),
-             words_at(left + PLOT / 2, bottom + 34, "times worse (left of 1×: better)", "middle", "axis-title")]  # fmt: skip
+             words_at(left + PLOT / 2, bottom + 34, SCALE, "middle", "axis-title")]  # fmt: skip
     rows = [_row(r, names, scale, left, TOP + ROW * i) for i, r in enumerate(figure.reasons)]
     svg = picture(WIDTH, bottom + FLOOR, ident, figure.title, says(figure), *grid, *rows)
     legend = key((name, i, colour(i)) for i, name in enumerate(names)) if len(names) > 1 else None

@@ -1,4 +1,4 @@
-"""A search's JSON as figures: front with intervals, parallel coordinates, shares, map of winners, why not, certificate."""
+"""The JSON of a search as figures: front, parallel coordinates, shares, map of winners, why not, certificate."""
 
 from __future__ import annotations
 
@@ -35,13 +35,14 @@ TITLES = {
 }  # fmt: skip
 
 
-def sections(data: Data) -> Iterator[Section]:
-    """Every figure that the answer of a search has something for."""
+def sections(data: Data, pair: tuple[str, str] | None = None) -> Iterator[Section]:
+    """Every figure that the answer of a search has something for; the front by a `pair` of its objectives."""
     around = data.get("landscape") or {}
     front = [each for each in data.get("front") or () if isinstance(each, Mapping)]
     names, better = _objectives(data)
     if len(names) > 1 and front:
-        yield _front(data, front, around, names, better)
+        shown = [names.index(name) for name in pair or names[:2]]
+        yield _front(data, front, around, [names[i] for i in shown], [better[i] for i in shown])
     if front and around.get("choices"):
         yield _parallel(data, front, around, names, better)
     if shares := data.get("sensitivity") or around.get("sensitivity"):
@@ -138,11 +139,13 @@ def _front(
         note += f"{len(near):,} designs beside the front are drawn" + (f", {left:,} lie outside. " if left else ". ")
     if same:
         note += f"All of the front: {_label(front[0], same, units)}. "
-    if len(names) > 2:
-        note += "The line joins those that no other beats in the two shown; the others are on the front by more."
+    if len(data["objectives"]) > 2:
+        note += (
+            "A line joins those that no other beats in these two objectives; the others are on the front by another."
+        )
     unit_x, unit_y = (_unit(front[0].get(name)) for name in (x, y))
     return Pareto(
-        "The front, with intervals", title_of(x), unit_x, title_of(y), unit_y, [*points, *near], better[0], better[1],
+        "The Pareto front, with intervals", title_of(x), unit_x, title_of(y), unit_y, [*points, *near], *better[:2],
         note.strip(), int(data.get("points") or 0), len(front),
     )  # fmt: skip
 

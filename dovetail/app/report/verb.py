@@ -17,8 +17,6 @@ from dovetail.app.report.data import (
     MeasuredRow,
     Memory,
     MemoryBar,
-    Pareto,
-    ParetoPoint,
     Reasons,
     Report,
     Section,
@@ -82,7 +80,7 @@ def report_of(verb: str, data: Data, made: Data) -> Report:
             (reasons, *_lists({n: data.get(n) for n in ("changes",)})),
             made,
         )
-    found = (_measured(data), _front(data), _crossover(data), *_guesses(data), _memory(data), _numbers(data))
+    found = (_measured(data), _crossover(data), *_guesses(data), _memory(data), _numbers(data))
     parts = [part for part in found if part]
     named = {key: value for key, value in data.items() if not (key == "rows" and _measured(data))}
     title = f"{verb}: {data.get('model') or data.get('name') or data.get('space') or 'answer'}"
@@ -210,21 +208,6 @@ def _row(row: Data) -> MeasuredRow:
         str(row.get("what", "")), str(row.get("metric", "")), _number(predicted), low, high,
         _number(row.get("measured")), predicted["unit"], row.get("error"),
     )  # fmt: skip
-
-
-def _front(data: Data) -> Pareto | None:
-    """The front by its first two objectives (``"min tpot"`` and the like)."""
-    front, names = data.get("front"), [str(o).split()[-1] for o in data.get("objectives") or ()]
-    if not front or len(names) < 2 or not all(isinstance(c, Mapping) and {*names[:2]} <= set(c) for c in front):
-        return None
-    x, y = names[:2]
-    units = [front[0][n]["unit"] if is_quantity(front[0][n]) else "" for n in (x, y)]
-    better: list[Any] = ["higher" if str(o).startswith("max") else "lower" for o in data["objectives"][:2]]
-    winner = data.get("winner")
-    points = [
-        ParetoPoint(_label(c), _number(c[x]), _number(c[y]), str(c.get("recipe", "")), True, c == winner) for c in front
-    ]
-    return Pareto("Pareto front", x, units[0], y, units[1], points, better[0], better[1])
 
 
 def _crossover(data: Data) -> Crossover | None:

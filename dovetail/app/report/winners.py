@@ -58,15 +58,19 @@ def charts(figure: Winners, ident: str) -> Raw:
     rows = list(reversed(figure.ys))
     grid = {(i, j): known.get((x, y)) for i, y in enumerate(rows) for j, x in enumerate(figure.xs)}
     looks = {name: colour(i) for i, name in enumerate(names)}
-    marks = [_cell(figure, cell, looks[cell.what[line_of]] if cell.what else "", left + j * width, TOP + i * tall, width, tall)
-             for (i, j), cell in grid.items() if cell]  # fmt: skip
+    marks = [
+        _cell(figure, cell, looks.get((*cell.what, "")[line_of], ""), left + j * width, TOP + i * tall, width, tall)
+        for (i, j), cell in grid.items()
+        if cell
+    ]
     bottom = TOP + tall * len(rows)
     words = [words_at(left - 8, TOP + (i + 0.5) * tall + 4, shorten(y, left - 12), "end", "tick")
              for i, y in enumerate(rows)]  # fmt: skip
     words += [words_at(left + (j + 0.5) * width, bottom + 16, shorten(x, width - 2), "middle", "tick")
               for j, x in enumerate(figure.xs)]  # fmt: skip
+    middle = left + width * len(figure.xs) / 2
     words += [words_at(2, 11, figure.y_title, class_="axis-title"),
-              words_at(left + width * len(figure.xs) / 2, bottom + 33, figure.x_title, "middle", "axis-title")]  # fmt: skip
+              words_at(middle, bottom + 33, figure.x_title, "middle", "axis-title")]  # fmt: skip
     edges = join(_border({at: tuple(c.what) if c else () for at, c in grid.items()}, left, width, tall))
     svg = picture(WIDTH, bottom + 40, ident, figure.title, says(figure), *marks, edges, *words)
     legend = key((name, 1, colour(i)) for i, name in enumerate(names[:COLOURS]))
