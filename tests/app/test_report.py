@@ -558,7 +558,7 @@ SEARCH = {
     ("estimate", ESTIMATE, ("dovetail explain --help",)),  # a name in an answer may stand for a file
     ("estimate", {**ESTIMATE, "feasible": False, "why": ["KV cache is too big"]}, ("Infeasible: KV cache is too big",)),
     ("measure", MEASURE, ("Median error 10", "0 of 1 lie within", "calibrate --host")),
-    ("search", SEARCH, ("The winner of 12 designs: m · w4 · c", "2 of 2 designs are on", "--recipe w4 --out")),
+    ("search", SEARCH, ("m: w4 on c – time per output token 10 ms", "2 of 12 designs are on", "--recipe w4 --out")),
     ("search", {**SEARCH, "winner": None, "front": [], "feasible": False, "why": "slow"}, ("Infeasible: slow",)),
     ("ls", {"models": [{"model": "a", "layers": 3}, {"model": "<b>", "layers": None}]}, ("<b>", "layers")),
     ("show", {}, ("show",)),

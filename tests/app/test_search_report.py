@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Sequence
 from dataclasses import replace
@@ -225,7 +224,6 @@ def test_reasons_hold_when_the_designs_are_evaluated_again(found: Found) -> None
     others = [*(m for m in found.space.machines if m != winner.structure.machine),
               *(x for x in found.space.recipes if x != winner.structure.recipe)]  # fmt: skip
     assert [a["asked"].partition(" ")[2] for a in asked] == others
-    front = {str(c): c for c in found.result.front}
     for each in asked:
         assert each["on_front"] == (not each["broken"] and not each["dominated_by"])
         for beaten in each["dominated_by"]:
@@ -242,7 +240,6 @@ def test_reasons_hold_when_the_designs_are_evaluated_again(found: Found) -> None
             for o in found.result.objectives:
                 own, best = each["values"][o.metric], float(winner[o.metric])
                 assert reason.factors[searched.title_of(o.metric)] == pytest.approx(own / best)
-    assert front
 
 
 def test_markers_of_a_reason_stand_at_their_factors(found: Found) -> None:
@@ -310,7 +307,6 @@ def test_without_a_feasible_design_the_report_still_says_what_was_evaluated() ->
 
 def test_the_command_line_writes_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     import json
-    from html.parser import HTMLParser
 
     from dovetail.app.cli import main
 
@@ -326,14 +322,9 @@ def test_the_command_line_writes_them(tmp_path: Path, capsys: pytest.CaptureFixt
                   "Why not another", "What was evaluated and pruned"):  # fmt: skip
         assert words in page
 
-    class Links(HTMLParser):
-        found: list[str] = []
-
-        def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-            self.found += [v or "" for k, v in attrs if k in ("src", "href")]
-
-    Links().feed(page)
-    assert all(link.startswith("#") for link in Links.found)
+    links = re.findall(r"""(?:href|src)=["']([^"']*)""", page)
+    assert links
+    assert all(link.startswith("#") for link in links)
     for svg in re.findall(r"<svg\b[^>]*role=.img.*?</svg>", page, re.S):
         tree = ElementTree.fromstring(svg)
         assert all(tree.findtext(f"{TAG}{tag}") for tag in ("title", "desc"))
@@ -341,4 +332,3 @@ def test_the_command_line_writes_them(tmp_path: Path, capsys: pytest.CaptureFixt
     argv = ["why-not", str(tmp_path / "space.yaml"), "machine=l4", "batch=1", "--out", str(tmp_path / "why"), "--quiet"]
     assert main(argv) == 0
     assert "on the front" in (tmp_path / "why" / "report.html").read_text()
-    assert math.isfinite(kept["landscape"]["evaluated"])

@@ -99,7 +99,7 @@ def charts(figure: Parallel, ident: str) -> Raw:
     drawn += [_winner(uprights, s, colour(groups[s.group])) for s in winner]
     ends = [*(u.x for u in uprights[1:]), WIDTH]
     axes = [_axis(u, end - u.x, i, last=i == len(uprights) - 1)
-            for i, (u, end) in enumerate(zip(uprights, ends, strict=True))]  # fmt: skip
+            for i, (u, end) in enumerate(zip(uprights, ends, strict=False))]  # fmt: skip
     svg = picture(WIDTH, HEIGHT, ident, figure.title, says(figure), *drawn, *axes)
     legend = key((name or "design", 1, colour(i)) for name, i in list(groups.items())[:COLOURS])
     return join([legend if len(groups) > 1 else None, svg])
