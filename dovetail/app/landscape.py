@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from dovetail.core.errors import DovetailError
 from dovetail.search.answer import Answer, Evaluator, Label, ask
+from dovetail.search.axis import Axis
 from dovetail.search.block import Reference, judge
 from dovetail.search.lattice import Lattice
 from dovetail.search.metrics import find, known
@@ -82,7 +83,7 @@ def landscape(found: Result, evaluate: Evaluator, shares: Sequence[Share] = ()) 
         "evaluated": count, "complete": count == space.size,
         "choices": {name: values for name, values in names.items() if len(values) > 1},
         "units": {name: _unit(name) for name in (*names, *(o.metric for o in found.objectives))},
-        "beside": list(_beside(found, some)), "map": winners(found, space, some, shares),
+        "beside": list(_beside(found, some)), "map": winners(found, space, evaluate, some, shares),
         "sensitivity": [asdict(share) for share in shares], "why_not": list(_asked(found, space, evaluate, some)),
     }  # fmt: skip
 
@@ -143,34 +144,61 @@ def _beside(found: Result, some: Sequence[Some]) -> Iterator[dict[str, Any]]:
             }  # fmt: skip
 
 
-def _thinned(values: Sequence[Any], most: int) -> list[Any]:
+def _thinned(values: Sequence[Any], most: int, own: Any = None) -> list[Any]:
+    """At most `most` of `values`, evenly spread, `own` among them where it is one of them."""
     places = np.unique(np.linspace(0, len(values) - 1, min(len(values), most)).round().astype(int))
+    if own in values:
+        at = list(values).index(own)
+        places[np.argmin(np.abs(places - at))] = at
     return [values[i] for i in places]
 
 
-def winners(found: Result, space: Space, some: Sequence[Some], shares: Sequence[Share] = ()) -> dict[str, Any] | None:
-    """Which design the rule of the search picks where two choices are fixed; None where there are not two."""
+def winners(
+    found: Result, space: Space, evaluate: Evaluator, some: Sequence[Some], shares: Sequence[Share] = ()
+) -> dict[str, Any] | None:
+    """Which design the rule of the search picks where two choices are fixed; None where there are not two.
+
+    Where `some` are not all designs, others are drawn that lie in the cells; designs of the front are always there.
+    """
     names = {name: values for name, values in varying(space).items() if len(values) > 1}
     x, y = _axes(found, space, names, shares)
     told = [part for part in PARTS if part in names and part not in (x, y)]
     if not x or not y or not told:
         return None
+    own = found.winner
+    shown = {n: _thinned(names[n], most, own and _at(own, n)) for n, most in zip((x, y), CELLS, strict=True)}
+    if sum(len(each.excess) for each in some) < space.size:
+        some = list(evaluated(_only(space, shown), evaluate))
     every = [(each, int(row)) for each in some for row in np.flatnonzero(each.excess == 0)]
-    costs = np.concatenate([each.costs[each.excess == 0] for each in some]) if some else np.empty((0, 1))
+    costs = np.concatenate([each.costs[each.excess == 0] for each in some])
     place_x, place_y = (np.concatenate([_column(each, name)[each.excess == 0] for each in some]) for name in (x, y))
-    asked = {*(o.metric for o in found.objectives), *(rule.metric for rule in found.rule.where)}
-    metric = (found.rule.objective or found.objectives[0]).metric
-    cells = []
-    for y_value in (rows := _thinned(names[y], CELLS[1])):
-        for x_value in _thinned(names[x], CELLS[0]):
+    metric, cells = (found.rule.objective or found.objectives[0]).metric, []
+    for y_value in shown[y]:
+        for x_value in shown[x]:
             at = np.flatnonzero((place_x == x_value) & (place_y == y_value))
-            best = _best(found, [every[i] for i in at[front(costs[at])]], sorted(asked)) if len(at) else None
+            known = [c for c in found.front if (_at(c, x), _at(c, y)) == (x_value, y_value)]
+            best = _best(found, [every[i] for i in at[front(costs[at])]], known)
             cells.append({
                 "x": x_value, "y": y_value, "of": len(at), "value": float(best[metric]) if best else None,
                 "what": [str(getattr(best.structure, part)) for part in told] if best else [],
             })  # fmt: skip
     return {"x": x, "y": y, "told": told, "by": str(found.rule), "metric": metric, "unit": _unit(metric),
-            "xs": _thinned(names[x], CELLS[0]), "ys": rows, "cells": cells}  # fmt: skip
+            "xs": shown[x], "ys": shown[y], "cells": cells}  # fmt: skip
+
+
+def _only(space: Space, shown: Mapping[str, Sequence[Any]]) -> Space:
+    """The space with only some values of some of its numeric axes."""
+
+    def fewer(axes: tuple[Axis, ...]) -> tuple[Axis, ...]:
+        kept = (axis.values[np.isin(axis.values, shown.get(axis.name, axis.values))] for axis in axes)
+        return tuple(Axis(axis.name, values) for axis, values in zip(axes, kept, strict=True))
+
+    free = tuple(replace(each, axes=fewer(each.axes)) for each in space.free)
+    return replace(space, axes=fewer(space.axes), free=free)
+
+
+def _at(candidate: Candidate, name: str) -> Any:
+    return getattr(candidate.structure, name) if name in PARTS else candidate.point.get(name)
 
 
 def _axes(found: Result, space: Space, names: dict[str, list[Any]], shares: Sequence[Share]) -> tuple[str, str]:
@@ -190,10 +218,16 @@ def _column(each: Some, name: str) -> NDArray[Any]:
     return each.answer.table[name].astype(object) if name in each.axes else np.full(rows, None, object)
 
 
-def _best(found: Result, places: Sequence[tuple[Some, int]], metrics: Sequence[str]) -> Candidate | None:
-    made = [each.candidate(row, metrics) for each, row in places]
-    made.sort(key=lambda c: [float(o.cost(np.asarray(float(c[o.metric])))) for o in found.objectives])
-    return choose(made, found.objectives, found.rule)
+def _best(found: Result, places: Sequence[tuple[Some, int]], more: Sequence[Candidate] = ()) -> Candidate | None:
+    """The rule's pick of some designs that are feasible."""
+    asked = sorted({*(o.metric for o in found.objectives), *(rule.metric for rule in found.rule.where)})
+    made = [*more, *(each.candidate(row, asked) for each, row in places)]
+    if not made:
+        return None
+    costs = np.asarray([[float(o.cost(np.asarray(float(c[o.metric])))) for o in found.objectives] for c in made])
+    kept = front(costs)
+    kept = kept[np.lexsort(costs[kept].T[::-1])]
+    return choose([made[i] for i in kept], found.objectives, found.rule)
 
 
 def _asked(found: Result, space: Space, evaluate: Evaluator, some: Sequence[Some]) -> Iterator[dict[str, Any]]:
@@ -222,7 +256,7 @@ def _of(found: Result, some: Sequence[Some], metrics: Sequence[str]) -> Candidat
     places = [(each, int(row)) for each in some for row in np.flatnonzero(each.excess == 0)]
     if places:
         costs = np.stack([each.costs[row] for each, row in places])
-        if best := _best(found, [places[i] for i in front(costs)], asked):
+        if best := _best(found, [places[i] for i in front(costs)]):
             return best
     missed = [(each, int(row)) for each in some for row in np.flatnonzero(np.isfinite(each.costs).all(axis=1))]
     nearest = min(missed, key=lambda place: float(place[0].excess[place[1]]), default=None)

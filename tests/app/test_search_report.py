@@ -292,6 +292,23 @@ def test_a_space_too_large_is_drawn_and_the_map_says_so(monkeypatch: pytest.Monk
     assert f"of {around['evaluated']}" in figure.note
 
 
+def test_the_map_of_a_long_axis_is_drawn_in_its_cells(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 200 batches x 200 prompts twelve columns and ten rows are shown; a draw of the whole would miss them."""
+    monkeypatch.setattr("dovetail.app.landscape.evaluated.__defaults__", (2000,))
+    work = {"batch": {"from": 1, "to": 200, "by": 1}, "prompt": {"from": 16, "to": 3200, "by": 16}, "output": 64}
+    space = Space.load(EXAMPLES / "chat-8b.yaml", workload=work, machines=["h100-sxm", "l4"], constraints=[])
+    evaluate = evaluator(space)
+    result = search(space, evaluate)
+    around = landscape(result, evaluate)
+    cells = around["map"]["cells"]
+    assert (len(cells), around["complete"], around["why_not"]) == (120, False, [])
+    assert sum(bool(cell["what"]) for cell in cells) >= 110
+    winner = result.winner
+    assert winner is not None
+    at = [c for c in cells if (c["x"], c["y"]) == (winner["batch"], winner["prompt"])]
+    assert [c["what"] for c in at] == [[winner.structure.recipe, winner.structure.machine]]
+
+
 def test_without_a_feasible_design_the_report_still_says_what_was_evaluated() -> None:
     keys = SMALL["chat-8b.yaml"] | {"constraints": ["tpot < 1 us"]}
     space = Space.load(EXAMPLES / "chat-8b.yaml", **keys)
