@@ -267,6 +267,10 @@ def test_the_report(runs: Runs) -> None:
     for words in (
         "Predicted beside measured",
         "Pareto front",
+        "Every choice and every objective",
+        "What wins, by batch and prompt",
+        "Why not another machine",
+        "What was evaluated and pruned",
         "Roofline",
         "Memory at the winner",
         "When does each",

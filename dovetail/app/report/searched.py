@@ -110,7 +110,7 @@ def _front(
     data: Data, front: Sequence[Data], around: Data, names: Sequence[str], better: Sequence[Better]
 ) -> Pareto:  # fmt: skip
     """The front by the first two objectives with its intervals, and the designs around it."""
-    x, y = names[:2]
+    (x, y), (x_better, y_better) = names[:2], better[:2]
     choices, units = _choices(around, front), around.get("units") or {}
     group, winner = _group(choices), data.get("winner")
     same = [name for name in choices if len(front) > 1 and len({str(c.get(name)) for c in front}) == 1]
@@ -119,7 +119,7 @@ def _front(
     named = {id(c) for c in evenly(drawn, WHISKERS)} | {id(drawn[0])}
     points = [
         ParetoPoint(
-            _label(c, short, units), number(c.get(x)), number(c.get(y)), str(c.get(group, "")), True, c == winner,
+            _label(c, choices if c == winner else short, units), number(c.get(x)), number(c.get(y)), str(c.get(group, "")), True, c == winner,
             *((_interval(c.get(x)), _interval(c.get(y))) if id(c) in named else (None, None)),
         )
         for c in drawn
@@ -145,8 +145,8 @@ def _front(
         )
     unit_x, unit_y = (_unit(front[0].get(name)) for name in (x, y))
     return Pareto(
-        "The Pareto front, with intervals", title_of(x), unit_x, title_of(y), unit_y, [*points, *near], *better[:2],
-        note.strip(), int(data.get("points") or 0), len(front),
+        "The Pareto front, with intervals", title_of(x), unit_x, title_of(y), unit_y, [*points, *near],
+        x_better, y_better, note.strip(), int(data.get("points") or 0), len(front),
     )  # fmt: skip
 
 
