@@ -119,7 +119,8 @@ def _front(
     named = {id(c) for c in evenly(drawn, WHISKERS)} | {id(drawn[0])}
     points = [
         ParetoPoint(
-            _label(c, choices if c == winner else short, units), number(c.get(x)), number(c.get(y)), str(c.get(group, "")), True, c == winner,
+            _label(c, choices if c == winner else short, units),
+            number(c.get(x)), number(c.get(y)), str(c.get(group, "")), True, c == winner,
             *((_interval(c.get(x)), _interval(c.get(y))) if id(c) in named else (None, None)),
         )
         for c in drawn
