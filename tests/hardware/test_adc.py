@@ -30,10 +30,20 @@ def test_eight_to_four_five_five_five_by_two_models() -> None:
 
 
 def test_few_bits_are_flash() -> None:
-    for name in ("isaac_cdac", "murmann"):
-        assert np.array_equal(adc_model(name).energy_j([1, 2, 3]), COMPARATOR_J * np.array([1, 3, 7]))
-        assert "flash below 4" in adc_model(name).title
+    assert np.array_equal(adc_model("isaac_cdac").energy_j([1, 2, 3]), COMPARATOR_J * np.array([1, 3, 7]))
+    assert "flash below 4" in adc_model("isaac_cdac").title
     assert adc_model("flash").energy_j(8) == adc_model("isaac_cdac").energy_j(8)
+
+
+def test_nobody_pays_more_for_fewer_bits() -> None:
+    """Where one comparator takes more than the survey's four bits, four bits stand in for fewer."""
+    survey = adc_model("murmann")
+    assert survey.energy_j(4) < COMPARATOR_J
+    assert (survey.energy_j([1, 2, 3]) == survey.energy_j(4)).all()
+    assert (survey.area_mm2([1, 2, 3]) == survey.area_mm2(4)).all()
+    assert survey.title == "murmann of 4 bits or more"
+    for name in MODELS:
+        assert (np.diff(adc_model(name).energy_j(np.arange(13))) >= 0).all(), name
 
 
 @pytest.mark.parametrize("name", MODELS)
