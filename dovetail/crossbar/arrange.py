@@ -82,7 +82,7 @@ def arranged(layer: Layer, adc: AdcModel, choosing: Choosing | None = None) -> L
     Raises
     ------
     DovetailError
-        Another encoding, converters with steps, sums that no converter holds.
+        Another encoding, converters with steps, off currents, sums that no converter holds.
     """
     choosing = choosing or Choosing()
     _check(layer)
@@ -113,6 +113,9 @@ def _check(layer: Layer) -> None:
     if adc.kind in ("uniform", "calibrated"):
         why = "each bitline gets the converter that loses nothing"
         raise DovetailError(f"{adc.kind} converters are not arranged", where="adc", why=why, hint="--adc saturating")
+    if layer.offset:
+        why = "off currents of all rows that are on are converted as well"
+        raise DovetailError("no converters that lose nothing", where="device off_column", why=why, hint="off_column=1")
     if layer.arrangement is not None:
         raise DovetailError("it is arranged already", where="arrange", hint="arrange a layer that was just written")
 
@@ -174,11 +177,15 @@ def _written(layer: Layer, cells: Digits, arrangement: Arrangement, prices: Pric
         codes, setup, digits, layer.starts, digit_statistics(digits, layer.starts), layer.converters, conductance,
         offset, arrangement,
     )  # fmt: skip
-    return fitted(found, prices)
+    return _fitted(found, prices)
 
 
-def fitted(layer: Layer, prices: Prices) -> Layer:
-    """The arranged layer with converters that lose nothing, of so many widths an array."""
+def fitted(layer: Layer, adc: AdcModel) -> Layer:
+    """An arranged layer whose digits were written anew, with the converters that lose nothing of them."""
+    return _fitted(layer, Prices.of(adc))
+
+
+def _fitted(layer: Layer, prices: Prices) -> Layer:
     assert layer.arrangement is not None
     found = layer.statistics
     needed = np.where(layer.signed, signed_bits(found.highest, found.lowest), found.bits)
