@@ -13,7 +13,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from dovetail.crossbar.cells import Cells, Digits, balanced_digits
+from dovetail.crossbar.cells import Cells, Digits, rest_digits
 from dovetail.crossbar.columns import digit_statistics
 from dovetail.crossbar.conductance import Chip, chips, programmed
 from dovetail.crossbar.layer import Layer
@@ -106,9 +106,10 @@ def _meant(layer: Layer, slice_: int, left: Floats) -> Floats | None:
     if arrangement is None and cells.encoding != "balanced":
         return None
     top = slice_ == layer.digits.shape[1] - 1
-    table = balanced_digits(layer.codes.grid.bits if top else cells.bits * (slice_ + 1), cells.bits)[:, slice_]
-    nearest = np.rint(left).astype(np.int64)
-    digit = np.sign(nearest) * table[np.minimum(np.abs(nearest), len(table) - 1)].astype(np.float64)
+    table = rest_digits(layer.codes.grid.bits if top else cells.bits * (slice_ + 1), cells.bits)[:, slice_]
+    sign, middle = np.where(layer.codes.values < 0, -1, 1), len(table) // 2
+    nearest = np.clip(sign * np.rint(left).astype(np.int64), -middle, middle)
+    digit = (sign * table[middle + nearest]).astype(np.float64)
     if arrangement is None:
         return digit
     heights = [rows.stop - rows.start for rows in layer.tiles]

@@ -33,7 +33,8 @@ COMPARATOR_MM2 = 33_000e-6 / 15 * _SHRINK**2
 # Best Schreier figure of merit at a rate f: least of two lines over the survey (B. Murmann, ADC Performance Survey,
 # 2021), as fitted by Andrulis, Chen, Lee, Emer, Sze, arXiv 2404.06553: 180.14 dB, and 302.74 dB - 6.461 dB ln(f / Hz).
 _FOM_DB, _FOM_AT_1HZ_DB, _FOM_SLOPE_DB = 180.14, 302.74, 6.461
-# Their area: exp(4.851 + 0.797 ln(nm) + 0.0667 ln(f / Hz) - 0.134 bits + 0.424 (energy / pJ)) um2.
+# Their area: exp(4.851 + 0.797 ln(nm) + 0.0667 ln(f / Hz) - 0.134 bits + 0.424 ln(energy / pJ)) um2; the plug-in's
+# headers.py has the energy among what is fitted in logarithms.
 _AREA = (4.851, 0.797, 0.0667, -0.134, 0.424)
 
 
@@ -108,7 +109,7 @@ def _survey_energy(bits: Floats) -> Floats:
 def _survey_area(bits: Floats) -> Floats:
     fixed, by_node, by_rate, by_bit, by_energy = _AREA
     log_um2 = fixed + by_node * np.log(32) - by_rate * np.log(T8_S) + by_bit * bits
-    area: Floats = np.exp(log_um2 + by_energy * _survey_energy(bits) * 1e12) * 1e-6
+    area: Floats = np.exp(log_um2 + by_energy * np.log(_survey_energy(bits) * 1e12)) * 1e-6
     return area
 
 

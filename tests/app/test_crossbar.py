@@ -87,7 +87,6 @@ def test_map_writes_a_machine(tmp_path: Path, capsys: pytest.CaptureFixture[str]
         (["--arrange", "2", "--adc", "uniform"], "uniform converters are not arranged"),
         (["--arrange", "2", "--device", "on_off=10,off_column=no"], "no converters that lose nothing"),
         (["--array", "128x0"], "an array of 0 columns"),
-        (["--cell-bits", "4", "--array", "4096x128", "--arrange", "1"], "arrays of fewer rows"),
     ],
 )
 def test_bad_input_is_one_sentence(

@@ -50,8 +50,6 @@ def test_balanced_codes_stay_balanced(bits: int, cell: int) -> None:
         again = repaired(layer)
         whole = (chips(layer.digits.shape, layer.setup.cells, device, 0)[0].stuck == 0).all(axis=(0, 1))
         assert np.array_equal(again.digits[:, :, whole], layer.digits[:, :, whole])
-    plain = repaired(write(codes, Setup(Cells(cell), adc=Adc("ideal"), device=device)))
-    assert again.digits.sum() <= plain.digits.sum() * (0.9 if cell == 2 and bits > 3 else 1)
 
 
 def test_arranged_columns_keep_their_digits() -> None:

@@ -62,6 +62,18 @@ def test_the_survey_by_hand() -> None:
     assert adc_model("murmann").energy_j(8) == pytest.approx(10 ** ((6.02 * 8 + 1.76 - merit) / 10) / 2)
 
 
+def test_area_by_the_survey_is_a_power_law_of_energy() -> None:
+    """Bits that quadruple the energy take 4 ** 0.424 of the area, less what the fit takes off for a bit."""
+    model = adc_model("murmann")
+    areas, energies = model.area_mm2(np.arange(4, 13)), model.energy_j(np.arange(4, 13))
+    assert areas[1:] / areas[:-1] == pytest.approx((energies[1:] / energies[:-1]) ** 0.424 * np.exp(-0.134))
+    by_hand = (
+        np.exp(4.851 + 0.797 * np.log(32) + 0.0667 * np.log(1.2e9) - 0.134 * 8) * (model.energy_j(8) * 1e12) ** 0.424
+    )
+    assert areas[4] == pytest.approx(by_hand * 1e-6)
+    assert 5e-4 < areas[4] < 5e-3  # Kull et al. drew 1,500 um2 for 8 bits
+
+
 def test_an_unknown_model_is_named() -> None:
     with pytest.raises(DovetailError, match="murmann"):
         adc_model("murman")
