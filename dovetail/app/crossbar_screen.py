@@ -33,7 +33,8 @@ def sim_screen(found: Found, quiet: bool) -> None:
     print(f"energy      {_said(found, 'energy')} in arrays, by the ADC model {found['adc_model']}")
     print(f"area        {_said(found, 'area')}, {_array(found)}")
     print(f"time        {_said(found, 'time')} a token, {_said(found, 'interval')} in a pipeline")
-    print(f"skipped     {found['skipped_share']:.1%} of conversions: empty bitlines, cycles without an input")
+    others = ", one of two that subtract" if found["arranged"] else ""
+    print(f"skipped     {found['skipped_share']:.1%} of conversions: empty bitlines{others}, cycles without an input")
     if found["arranged"]:
         print(folded(f"arranged    {_arranged(found['arranged'])}"))
     if quiet:
