@@ -109,7 +109,7 @@ def _meant(layer: Layer, slice_: int, left: Floats) -> Floats | None:
     table = rest_digits(layer.codes.grid.bits if top else cells.bits * (slice_ + 1), cells.bits)[:, slice_]
     sign, middle = np.where(layer.codes.values < 0, -1, 1), len(table) // 2
     nearest = np.clip(sign * np.rint(left).astype(np.int64), -middle, middle)
-    digit = (sign * table[middle + nearest]).astype(np.float64)
+    digit: Floats = (sign * table[middle + nearest]).astype(np.float64)
     if arrangement is None:
         return digit
     heights = [rows.stop - rows.start for rows in layer.tiles]

@@ -68,7 +68,7 @@ class AdcModel:
             return (
                 f"{self.name}, flash below {self.least} bits"
                 if self._flash
-                else f"{self.name} of {self.least} bits or more"
+                else f"{self.name}, never below {self.least} bits"
             )
         return self.name if self.most == 12 else f"{self.name}, isaac_cdac above {self.most} bits"
 

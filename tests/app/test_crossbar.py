@@ -31,7 +31,7 @@ def test_sim_screen_names_the_adc_model(text: Path, capsys: pytest.CaptureFixtur
     arguments = ["crossbar", "sim", "embedded", "--text", str(text), "--tokens", "24", "--adc", "ideal"]
     assert main([*arguments, "--array", "512x64", "--device", "program_sigma=0.05", "--adc-model", "murmann"]) == 0
     shown = capsys.readouterr().out
-    assert "murmann of 4 bits or more" in shown
+    assert "murmann, never below 4 bits" in shown
     assert "ideal" in shown
     assert "arrays have more rows than some layers have inputs" in shown
     assert all(len(line) <= 100 for line in shown.splitlines())

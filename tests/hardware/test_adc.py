@@ -41,7 +41,7 @@ def test_nobody_pays_more_for_fewer_bits() -> None:
     assert survey.energy_j(4) < COMPARATOR_J
     assert (survey.energy_j([1, 2, 3]) == survey.energy_j(4)).all()
     assert (survey.area_mm2([1, 2, 3]) == survey.area_mm2(4)).all()
-    assert survey.title == "murmann of 4 bits or more"
+    assert survey.title == "murmann, never below 4 bits"
     for name in MODELS:
         assert (np.diff(adc_model(name).energy_j(np.arange(13))) >= 0).all(), name
 
