@@ -9,6 +9,11 @@ conversion. At equal perplexity: the lower hull of what was tried of bit-slice, 
 stories260K is calibrated and measured on TinyStories (stories that it may have been trained on, none of the former
 among the latter), the embedded model on held-out library text. Finished rows are kept in FILE.
 
+Arrays as they are mapped: `plain` is differential, one converter an array, of the bits that its largest sum needs;
+`arranged` has the free choices of `crossbar/arrange.py` (two converters an array), which change no output. Ours
+arranged is held against GPTQ plain, and against GPTQ arranged as well: the first says what a user gains, the second
+what the codes do.
+
 Asked over the whole curve: non-zero slices at least 1.3x fewer, energy at least 1.5x less than GPTQ of 7 to 4 bits.
 """
 
@@ -26,9 +31,12 @@ import torch
 
 import dovetail.model
 from dovetail.core.files import cache_folder
+from dovetail.crossbar.adc import Adc
+from dovetail.crossbar.arrange import Choosing, arranged
 from dovetail.crossbar.cells import Cells
 from dovetail.crossbar.codes import Codes, FixedPoint
 from dovetail.crossbar.columns import statistics
+from dovetail.crossbar.layer import Setup, write
 from dovetail.hardware.adc import adc_model
 from dovetail.recipe.layerwise.calibration import Calibration
 from dovetail.recipe.methods.bit_slice import BitSlice
@@ -43,6 +51,7 @@ from dovetail.runtime.stored import Stored
 DATA = Path(os.environ.get("DOVETAIL_DATA") or "../shared/data")
 STORIES = DATA / "corpora" / "tinystories" / "tinystories_train_first2MiB.txt"
 MODELS = ("paper", "isaac_cdac")
+MAPPED = {"plain": Choosing(("differential",), 1, 0), "arranged": Choosing()}
 GPTQS = tuple(GPTQ(bits, 0) for bits in (8, 7, 6, 5, 4))
 OURS = (
     *(BitSlice(bits, 1e-6, encoding=way) for way in ("balanced", "differential") for bits in (7, 6, 5, 4)),
@@ -55,7 +64,9 @@ def numbers(folder: Path, cells: Cells) -> dict[str, float]:
     """Non-zero slices of a weight, and energies of all conversions of a cycle in pJ."""
     stored = Stored.required(Checkpoint.open(folder))
     assert stored is not None
-    found = dict.fromkeys(["weights", "nonzero", *(f"{m} {w}" for m in MODELS for w in ("bitline", "slice"))], 0.0)
+    found = dict.fromkeys(
+        ["weights", "nonzero", *(f"{m} {w}" for m in MODELS for w in ("bitline", "slice", *MAPPED))], 0.0
+    )
     for name in stored.integers():
         values = stored.matrix(name)[0].numpy().astype(np.int32)
         seen = statistics(Codes(values, np.ones((len(values), 1)), FixedPoint(8)), cells)
@@ -66,6 +77,11 @@ def numbers(folder: Path, cells: Cells) -> dict[str, float]:
             energy = adc_model(model).energy_j
             found[f"{model} bitline"] += 1e12 * float(energy(seen.bits).sum())
             found[f"{model} slice"] += 1e12 * float(energy(widest).sum())
+        layer = write(Codes(values, np.ones((len(values), 1)), FixedPoint(8)), Setup(Cells(2), adc=Adc("ideal")))
+        for model in MODELS:
+            for way, choosing in MAPPED.items():
+                mapped = arranged(layer, adc_model(model), choosing)
+                found[f"{model} {way}"] += 1e12 * float(adc_model(model).energy_j(mapped.converters.bits).sum())
     return found
 
 
@@ -91,15 +107,20 @@ def setting(name: str) -> tuple[Path, Calibration, list[str]]:
     return DATA / "models" / "stories260K" / "hf", Calibration(rest, samples=16), stories[:30]
 
 
-def at_equal_quality(rows: list[dict[str, Any]], ours: list[dict[str, Any]], key: str) -> list[str]:
+def at_equal_quality(
+    rows: list[dict[str, Any]], ours: list[dict[str, Any]], key: str, theirs: str = ""
+) -> list[str]:  # fmt: skip
     """How many times less ours take at each perplexity of `rows`: from the cheapest at or below it, or between two."""
     points = sorted((row["perplexity"], row[key]) for row in ours)
     hull = [p for i, p in enumerate(points) if all(p[1] < other[1] for other in points[:i])]
     x, y = np.log([p[0] for p in hull]), np.log([p[1] for p in hull])
+    theirs = theirs or key
     return [
-        f"{row[key] / np.exp(np.interp(np.log(row['perplexity']), x, y)):.2f}x" if np.log(row["perplexity"]) >= x[0]
-        else "-" for row in rows
-    ]  # fmt: skip
+        f"{row[theirs] / np.exp(np.interp(np.log(row['perplexity']), x, y)):.2f}x"
+        if np.log(row["perplexity"]) >= x[0]
+        else "-"
+        for row in rows
+    ]
 
 
 def table(name: str, path: Path) -> None:
@@ -113,7 +134,7 @@ def table(name: str, path: Path) -> None:
     )
     done: list[tuple[Any, dict[str, Any]]] = []
     for method in (*GPTQS, *OURS):
-        key = f"{name} {method}"
+        key = f"{name} {method} mapped"
         if key not in known:
             known[key] = {"key": key, **measured(asked[0], method, *asked[1:])}
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -131,6 +152,14 @@ def table(name: str, path: Path) -> None:
     print("less than GPTQ of 8, 7, 6, 5, 4 bits at equal perplexity (-: below every perplexity of ours):")
     for key in ("slices", *(f"{m} {w}" for m in MODELS for w in ("bitline", "slice"))):
         print(f"  {key:20}", *at_equal_quality(base, ours, key))
+    for m in MODELS:
+        gain = [f"{row[f'{m} plain'] / row[f'{m} arranged']:.2f}x" for row in base]
+        print(f"  {m}, GPTQ arranged against plain, the same outputs:", *gain)
+        for way in MAPPED:
+            print(
+                f"  {m}, ours arranged against GPTQ {way}:",
+                *at_equal_quality(base, ours, f"{m} arranged", f"{m} {way}"),
+            )
     for key in ("nonzero", "paper bitline"):
         print(f"  {key} of GPTQ's own codes, balanced:", *(f"{r[key] / r['balanced ' + key]:.2f}x" for r in base))
 

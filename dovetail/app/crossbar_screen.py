@@ -33,7 +33,10 @@ def sim_screen(found: Found, quiet: bool) -> None:
     print(f"energy      {_said(found, 'energy')} in arrays, by the ADC model {found['adc_model']}")
     print(f"area        {_said(found, 'area')}, {_array(found)}")
     print(f"time        {_said(found, 'time')} a token, {_said(found, 'interval')} in a pipeline")
-    print(f"skipped     {found['skipped_share']:.1%} of conversions: empty bitlines, cycles without an input")
+    others = ", one of two that subtract" if found["arranged"] else ""
+    print(f"skipped     {found['skipped_share']:.1%} of conversions: empty bitlines{others}, cycles without an input")
+    if found["arranged"]:
+        print(folded(f"arranged    {_arranged(found['arranged'])}"))
     if quiet:
         return
     table(["slice", "not zero", "ADC bits", "bits needed", "lossless bitlines"], list(_slices(found)))
@@ -49,6 +52,14 @@ def sim_screen(found: Found, quiet: bool) -> None:
         _plan(found["plan"])
     _notes(found)
     print(f"next        dovetail crossbar map {found['model']}")
+
+
+def _arranged(made: Found) -> str:
+    widths = "one converter" if made["widths"] == 1 else f"converters of up to {made['widths']} widths"
+    return (
+        f"{widths} an array, {made['mean_bits']:.2f} bits a conversion, nothing lost: {made['balanced']:.0%} of "
+        f"columns balanced, currents of {made['paired']:.0%} subtract, {made['moved']:.0%} of inputs moved"
+    )
 
 
 def _slices(found: Found) -> list[list[str]]:

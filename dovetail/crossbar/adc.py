@@ -105,10 +105,12 @@ class Adc:
         return Converters(np.broadcast_to(step, tuple(shape)), low, high, bits)
 
 
-def code_range(bits: NDArray[np.int64], signed: bool) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+def code_range(
+    bits: NDArray[np.int64], signed: bool | NDArray[np.bool_]
+) -> tuple[NDArray[np.int32], NDArray[np.int32]]:  # fmt: skip
     """The lowest and the highest code."""
     high = (1 << bits - signed) - 1
-    low = -high - 1 if signed else np.zeros_like(high)
+    low = np.where(signed, -high - 1, 0)
     return low.astype(np.int32), high.astype(np.int32)
 
 

@@ -30,10 +30,13 @@ def calibrated(layer: Layer, x: NDArray[np.int32], scope: str = "slice") -> Laye
     Raises
     ------
     DovetailError
-        An unknown scope.
+        An unknown scope, or a layer that is arranged.
     """
     if scope not in SCOPES:
         raise DovetailError(f"no step per '{scope}'", where="calibration", hint=did_you_mean(scope, list(SCOPES)))
+    if layer.arrangement is not None:
+        why = "each of its bitlines has the converter that loses nothing"
+        raise DovetailError("an arranged layer is not calibrated", where="calibration", why=why, hint="either of both")
     found = list(histograms(layer, x))
     step = np.ones(layer.converters.step.shape)
     for slice_ in range(layer.digits.shape[1]):

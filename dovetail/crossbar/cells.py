@@ -109,8 +109,17 @@ class Cells:
 def balanced_digits(code_bits: int, cell_bits: int) -> NDArray[np.int32]:
     """Of each magnitude, the signed digits with the least sum of levels, then the fewest that are not 0.
 
-    Shape (magnitudes, slices), the lowest slice first. Two digits leave the same remainder, one of each sign: all ways
-    are tried, from the top.
+    Shape (magnitudes, slices), the lowest slice first.
+    """
+    return rest_digits(code_bits, cell_bits)[(1 << code_bits) - 1 :]
+
+
+@lru_cache(maxsize=32)
+def rest_digits(code_bits: int, cell_bits: int) -> NDArray[np.int32]:
+    """The same of all that upper digits may leave of a magnitude, the lowest first: -2**code_bits + 1 and up.
+
+    Two digits leave the same remainder, one of each sign: all ways are tried, from the top. Of equal ways the one whose
+    lowest digits are smallest counts, so that what is left below any upper digits has the digits that the whole has.
     """
     base, slices = 1 << cell_bits, -(-code_bits // cell_bits)
     best: dict[int, tuple[int, int, tuple[int, ...]]] = {0: (0, 0, ())}
@@ -126,4 +135,4 @@ def balanced_digits(code_bits: int, cell_bits: int) -> NDArray[np.int32]:
                     ways.append((levels + abs(digit), cells + (digit != 0), (digit, *above)))
             if ways:
                 best[value] = min(ways)
-    return np.array([best[magnitude][2] for magnitude in range(1 << code_bits)], dtype=np.int32)
+    return np.array([best[value][2] for value in range(1 - (1 << code_bits), 1 << code_bits)], dtype=np.int32)

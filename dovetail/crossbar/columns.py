@@ -81,6 +81,13 @@ def needed_bits(highest: NDArray[np.int64], lowest: NDArray[np.int64] | int = 0)
     return bits
 
 
+def signed_bits(highest: NDArray[np.int64], lowest: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Bits of a converter with a sign, whether a sum can be negative or not; 0 where none can be but 0."""
+    largest = np.maximum(highest, -np.asarray(lowest) - 1)
+    bits: NDArray[np.int64] = np.frexp(largest.astype(np.float64))[1].astype(np.int64) + 1
+    return np.where(highest - lowest > 0, bits, 0)
+
+
 def statistics(codes: Codes, cells: Cells | None = None, arrays: Arrays | None = None) -> SliceStatistics:
     """Slice statistics of a coded matrix.
 

@@ -30,12 +30,12 @@ class Work:
         By the converters' bits, of one vector. Bitlines that hold no digit are not converted.
     skipped : float
         Conversions that are left out: of empty bitlines, and in cycles without an input that is on.
-    busiest : array, shape (bits + 1,)
-        Conversions of one cycle by their bits in the array that has most to do.
+    busiest : array, shape (kinds, bits + 1)
+        Conversions of one cycle by their bits, of every kind of array there is: the slowest sets the cycle.
     drives, cells, shifts, bytes_moved : float
         Wordlines driven, cells read, shift-and-adds, and bytes through buffer, bus and registers, of one vector.
     converters : array, shape (bits + 1,)
-        Converters by bits: one for each array, the widest that its bitlines need.
+        Converters by bits: of each array one for every width that its bitlines are converted with.
     """
 
     arrays: int
@@ -70,17 +70,19 @@ def work(layer: Layer, live_cycles: float | None = None) -> Work:
     cells_per_digit = 2 if setup.cells.signed else 1
     arrays = bits.shape[0] * bits.shape[1] * bits.shape[2] * len(blocks) * cells_per_digit
     by_array = np.stack([np.add.reduceat(bits == b, blocks, axis=3) for b in range(13)])
-    heaviest = np.tensordot(np.arange(13), by_array, axes=1).argmax()
-    busiest = by_array.reshape(13, -1)[:, heaviest].astype(np.float64)
-    busiest[0] = 0.0
-    widest = np.maximum.reduceat(bits, blocks, axis=3)
+    converters = np.count_nonzero(by_array.reshape(13, -1), axis=1).astype(np.float64)
+    converters[0] = 0.0
+    busiest = np.unique(by_array[1:].reshape(12, -1).T, axis=0).astype(np.float64)
+    busiest = np.pad(busiest, ((0, 0), (1, 0)))
     used = np.add.reduceat(live, blocks, axis=3).astype(bool)
+    if layer.arrangement is not None:  # a subtracting bitline's cells stand in the second plane's array
+        used[1] |= used[0] & np.logical_or.reduceat(layer.arrangement.paired, blocks, axis=2)
     drives = float(np.einsum("pstb,t->", used, _heights(layer))) * cycles * share * cells_per_digit
     return Work(
         arrays, cycles, counted, total - counted.sum(), busiest, drives,
         float(layer.digits.size) * cycles * share * cells_per_digit, float(counted.sum()),
         float(inputs * len(blocks) * cycles / 8 + outputs * 4),
-        np.bincount(widest.ravel(), minlength=13).astype(np.float64), setup.arrays.rows, setup.arrays.columns,
+        converters, setup.arrays.rows, setup.arrays.columns,
     )  # fmt: skip
 
 
@@ -130,7 +132,7 @@ def cost(done: Work, adc: AdcModel, parts: Parts = ISAAC) -> Cost:
     A cycle takes as long as reading the array, or as its converter needs for the bitlines of the busiest array.
     """
     bits = np.arange(len(done.conversions))
-    cycle = max(parts.read_s, float(done.busiest @ adc.time_s(bits)))
+    cycle = max(parts.read_s, float((done.busiest @ adc.time_s(bits)).max()))
     converted = float(done.conversions.sum())
     energy = {
         "adc": float(done.conversions @ adc.energy_j(bits)), "driver": done.drives * parts.driver_j,

@@ -56,7 +56,7 @@ class Engine:
             Inputs that do not fit the layer or the bits of its inputs.
         """
         layer = self.layer
-        whole = layer.setup.inputs.checked(x, layer.codes.shape[1])
+        whole = layer.driven(x)
         out = multiply(self.folds, whole, layer.codes.shape[0])
         if analog.needed(layer):
             analog.add(layer, layer.setup.inputs.planes(whole), out, seed)

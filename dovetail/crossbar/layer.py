@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,12 +30,36 @@ class Setup:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Arrangement:
+    """Free choices of a layer in two planes, as `arrange.py` makes them.
+
+    Parameters
+    ----------
+    order : array of int, shape (inputs,)
+        The input that drives each row.
+    paired : array of bool, shape (slices, tiles, outputs)
+        Where the currents of both planes subtract: digits have their sign in the first plane, none stand in the second,
+        whose cells are those below 0.
+    balanced : array of bool, shape (tiles, outputs)
+        Whose digits are of either sign.
+    widths : int
+        Converters of an array that differ in their bits.
+    """
+
+    order: NDArray[np.intp]
+    paired: NDArray[np.bool_]
+    balanced: NDArray[np.bool_]
+    widths: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Layer:
     """A matrix in arrays.
 
     Parameters
     ----------
     codes : Codes
+        In the order of the rows.
     setup : Setup
     digits : array of int8, shape (planes, slices, outputs, inputs)
     starts : array of int, shape (tiles,)
@@ -46,6 +71,7 @@ class Layer:
         Of every cell in steps, where devices are not ideal; None where it is `digits`.
     offset : float
         Steps that each input that is on adds to a bitline beyond its digits, subtracted after the conversion.
+    arrangement : Arrangement or None
     """
 
     codes: Codes
@@ -56,6 +82,20 @@ class Layer:
     converters: Converters
     conductance: NDArray[np.float32] | None = None
     offset: float = 0.0
+    arrangement: Arrangement | None = None
+
+    def driven(self, x: Any) -> NDArray[np.int32]:
+        """Inputs (vectors, inputs) in the order of the rows, checked."""
+        whole = self.setup.inputs.checked(x, self.codes.shape[1])
+        return whole if self.arrangement is None else np.ascontiguousarray(whole[:, self.arrangement.order])
+
+    @property
+    def signed(self) -> NDArray[np.bool_]:
+        """Bitlines (planes, slices, tiles, outputs) whose sums may be negative."""
+        out = np.full(self.statistics.highest.shape, self.setup.cells.signed)
+        if self.arrangement is not None:
+            out[0] = self.arrangement.paired
+        return out
 
     @property
     def tiles(self) -> tuple[slice, ...]:

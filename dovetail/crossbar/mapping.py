@@ -195,10 +195,10 @@ def dense_work(outputs: int, inputs: int, setup: Setup, code_bits: int) -> Work:
     bits = setup.adc.of_slices(slices)
     tiles, blocks = math.ceil(inputs / min(arrays.rows, inputs)), math.ceil(outputs / arrays.columns)
     pair = 2 if cells.signed else 1
-    counted, busiest, widest = np.zeros(13), np.zeros(13), np.zeros(13)
+    counted, busiest, widest = np.zeros(13), np.zeros((slices, 13)), np.zeros(13)
     np.add.at(counted, bits, planes * tiles * outputs * cycles)
     np.add.at(widest, bits, planes * tiles * blocks)
-    busiest[bits.max()] = min(arrays.columns, outputs)
+    busiest[np.arange(slices), bits] = min(arrays.columns, outputs)
     size = planes * slices * pair
     return Work(
         size * tiles * blocks, cycles, counted, 0.0, busiest, float(size * blocks * inputs * cycles),

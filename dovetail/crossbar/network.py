@@ -79,7 +79,8 @@ class Placed:
         room = SAMPLE - len(self.sample)
         if room > 0:
             self.sample = np.concatenate([self.sample.reshape(-1, x.shape[1]), x[:room]])
-        bits = np.bitwise_or.reduceat(x & (1 << self.layer.setup.inputs.bits) - 1, self.layer.starts, axis=1)
+        driven = self.layer.driven(x)
+        bits = np.bitwise_or.reduceat(driven & (1 << self.layer.setup.inputs.bits) - 1, self.layer.starts, axis=1)
         self.live += sum(int(np.count_nonzero(bits >> k & 1)) for k in range(self.layer.setup.inputs.bits))
         self.cycles += bits.size * self.layer.setup.inputs.bits
         self.vectors += len(x) if count is None else count

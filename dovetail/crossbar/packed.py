@@ -39,7 +39,7 @@ def pack(layer: Layer, where: NDArray[np.bool_]) -> Packed:
     words = -(-max(rows.stop - rows.start for rows in layer.tiles) // 64)
     bits = layer.setup.cells.bits
     weights = [1 << k for k in range(bits)]
-    weights += [-w for w in weights] if layer.setup.cells.signed else []
+    weights += [-w for w in weights] if layer.signed.any() else []
     parts = [_of_tile(layer, where[:, :, tile], tile, words) for tile in range(len(layer.tiles))]
     joined = [np.concatenate([part[k] for part in parts]) for k in range(7)]
     tile, cells, low, high, inverse, worth, output = joined
@@ -56,7 +56,7 @@ def _of_tile(
     plane, slice_, output = np.nonzero(where)
     digits = layer.digits[plane, slice_, output, layer.tiles[tile]]
     planes = [digits.clip(min=0) >> k & 1 for k in range(layer.setup.cells.bits)]
-    if layer.setup.cells.signed:
+    if layer.signed.any():
         planes += [(-digits).clip(min=0) >> k & 1 for k in range(layer.setup.cells.bits)]
     chosen = plane, slice_, np.full_like(plane, tile), output
     step = layer.converters.step[chosen]

@@ -55,7 +55,7 @@ def choices(layer: Layer, x: NDArray[np.int32], adc: AdcModel, column_groups: in
             groups[plane, slice_][members] = number
             number += 1
     chosen = groups >= 0
-    power = max(float(np.square(x @ layer.codes.weights().T).sum()), np.finfo(float).tiny)
+    power = max(float(np.square(layer.driven(x) @ layer.codes.weights().T).sum()), np.finfo(float).tiny)
     error = np.stack([np.bincount(groups[chosen], by_line[b][chosen], number) for b in range(MOST + 1)], axis=1) / power
     count = np.bincount(groups[chosen], minlength=number) * layer.setup.inputs.bits
     energy = count[:, None] * adc.energy_j(np.arange(MOST + 1))
@@ -64,7 +64,7 @@ def choices(layer: Layer, x: NDArray[np.int32], adc: AdcModel, column_groups: in
 
 def _errors(layer: Layer, x: NDArray[np.int32]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """Squared output error of every bitline by bits (bits, planes, …), and the largest sum that came."""
-    shape, signed = layer.converters.step.shape, layer.setup.cells.signed
+    shape, signed = layer.converters.step.shape, layer.signed
     out, seen = np.zeros((MOST + 1, *shape)), np.zeros(shape, np.int64)
     # Errors of a conversion weigh by the square of its cycle's place: the mean over cycles stands for each of them.
     place = float(np.mean(layer.setup.inputs.place_values.astype(float) ** 2))
@@ -72,7 +72,8 @@ def _errors(layer: Layer, x: NDArray[np.int32]) -> tuple[NDArray[np.float64], ND
         plane, slice_, tile = each.place
         weight = place * float(layer.worth[plane, slice_]) ** 2 * layer.scales[tile] ** 2
         for bits in range(1, MOST + 1):
-            out[bits][each.place] = weight * conversion_errors(each, bits, signed, 1.0)
+            by_sign = [conversion_errors(each, bits, way, 1.0) for way in (False, True)]
+            out[bits][each.place] = weight * np.where(signed[each.place], by_sign[1], by_sign[0])
         seen[each.place] = np.where(each.counts > 0, np.abs(each.sums), 0).max(axis=1)
     out[0] = np.inf
     return out, seen
@@ -188,7 +189,7 @@ def _summed(layers: Sequence[Choices], bits: Sequence[NDArray[np.int64]]) -> tup
 def planned(layer: Layer, found: Choices, bits: NDArray[np.int64]) -> Layer:
     """The layer with saturating converters of the planned bits."""
     chosen = np.where(found.groups >= 0, bits[found.groups], 0)
-    low, high = code_range(np.maximum(chosen, 1), layer.setup.cells.signed)
+    low, high = code_range(np.maximum(chosen, 1), layer.signed)
     return layer.with_converters(Converters(np.ones(chosen.shape), low, high, chosen))
 
 

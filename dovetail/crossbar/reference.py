@@ -21,7 +21,7 @@ def multiply_plainly(layer: Layer, x: Any, seed: int = 0) -> NDArray[np.float64]
         Of the noise of reads, one draw for each cell that is on.
     """
     setup, inputs = layer.setup, layer.setup.inputs
-    whole = inputs.checked(x, layer.codes.shape[1])
+    whole = layer.driven(x)
     conductance = layer.digits.astype(np.float64) if layer.conductance is None else layer.conductance
     rng = np.random.default_rng([seed, setup.seed, 2])
     out = np.zeros((len(whole), layer.codes.shape[0]))

@@ -2,7 +2,8 @@
 
 Cells are programmed and read back from the highest slice down. A cell that is stuck is known then, and so is what a
 programmed one conducts; the slices below, and the other cell of a pair, make up for it. A code has many ways to stand
-in two cells for each digit, and the nearest to what is left of it is taken, with as few levels as possible.
+in two cells for each digit, and the nearest to what is left of it is taken, with as few levels as possible: in that
+slice where codes are `differential`, in all slices together where they are `balanced`.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from dovetail.crossbar.cells import Cells, Digits
+from dovetail.crossbar.cells import Cells, Digits, rest_digits
 from dovetail.crossbar.columns import digit_statistics
 from dovetail.crossbar.conductance import Chip, chips, programmed
 from dovetail.crossbar.layer import Layer
@@ -24,9 +25,11 @@ _SPARE = 1e-3  # what a level costs beside an error of one code: of equally near
 def repaired(layer: Layer) -> Layer:
     """The same codes in the same arrays, written slice by slice with the defects and the spread of this chip known.
 
-    Drift and wires come later or are no cell's: they are as before.
+    Drift and wires come later or are no cell's: they are as before. So are converters: see `arrange.fitted`.
     """
     setup, codes = layer.setup, layer.codes
+    if layer.arrangement is not None and layer.arrangement.paired.any():
+        return layer  # currents subtract where cells are ideal: there is nothing to write around
     made = chips(layer.digits.shape, setup.cells, setup.device, setup.seed)
     kappa = setup.device.kappa(setup.cells.levels)
     plus, minus = np.zeros(layer.digits.shape[1:], np.int8), np.zeros(layer.digits.shape[1:], np.int8)
@@ -34,7 +37,9 @@ def repaired(layer: Layer) -> Layer:
     for slice_ in reversed(range(layer.digits.shape[1])):
         worth = float(1 << setup.cells.bits * slice_)
         pair, (low, high) = _cells_of(setup.cells, made, slice_), _reach(setup.cells, made, slice_)
-        held = _chosen(left / worth, low / worth, high / worth, setup.cells, pair)
+        wanted = left / worth
+        meant = _meant(layer, slice_, left)
+        held = _chosen(wanted, low / worth, high / worth, setup.cells, pair, meant)
         for (chip, place), digits, sign, out in zip(pair, held, (1, -1), (plus, minus)):
             left -= sign * worth * (chip.conducts(digits, place, aged=False) - kappa)
             out[slice_] = digits
@@ -68,9 +73,13 @@ def _reach(cells: Cells, made: tuple[Chip, ...], slice_: int) -> tuple[Floats, F
 
 
 def _chosen(
-    wanted: Floats, low: Floats, high: Floats, cells: Cells, pair: list[tuple[Chip, tuple[int, int]]]
+    wanted: Floats, low: Floats, high: Floats, cells: Cells, pair: list[tuple[Chip, tuple[int, int]]],
+    meant: Floats | None,
 ) -> list[Digits]:  # fmt: skip
-    """Digits whose difference leaves of `wanted` what the slices below reach, or the least beyond."""
+    """Digits whose difference leaves of `wanted` what the slices below reach, or the least beyond.
+
+    Of equally near ways the one with the fewest levels; where `meant` is a number, the one nearest to that digit.
+    """
     best = np.full(wanted.shape, np.inf)
     held = [np.zeros(wanted.shape, np.int8) for _ in pair]
     stuck = [chip.stuck[place] for chip, place in pair]
@@ -82,11 +91,29 @@ def _chosen(
             off = wanted - seen[0] + (seen[1] if len(seen) > 1 else 0)
             beyond = np.maximum(np.maximum(off - high, low - off), 0)
             cost = beyond + _SPARE * (above + below) + _SPARE**2 * np.abs(off)
+            if meant is not None:
+                cost = cost + np.where(np.isnan(meant), 0.0, 2 * _SPARE * np.abs(above - below - meant))
             better = cost < best
             best = np.where(better, cost, best)
             for out, digit in zip(held, (above, below)):
                 out[better] = digit
     return held
+
+
+def _meant(layer: Layer, slice_: int, left: Floats) -> Floats | None:
+    """The digit that balanced codes have in this slice for what is left of them; NaN elsewhere, None without any."""
+    cells, arrangement = layer.setup.cells, layer.arrangement
+    if arrangement is None and cells.encoding != "balanced":
+        return None
+    top = slice_ == layer.digits.shape[1] - 1
+    table = rest_digits(layer.codes.grid.bits if top else cells.bits * (slice_ + 1), cells.bits)[:, slice_]
+    sign, middle = np.where(layer.codes.values < 0, -1, 1), len(table) // 2
+    nearest = np.clip(sign * np.rint(left).astype(np.int64), -middle, middle)
+    digit: Floats = (sign * table[middle + nearest]).astype(np.float64)
+    if arrangement is None:
+        return digit
+    heights = [rows.stop - rows.start for rows in layer.tiles]
+    return np.where(np.repeat(arrangement.balanced, heights, axis=0).T, digit, np.nan)
 
 
 def _fixed(digit: int, stuck: NDArray[np.int8], levels: int) -> NDArray[np.int64]:

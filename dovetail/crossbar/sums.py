@@ -31,7 +31,7 @@ def histograms(layer: Layer, x: NDArray[np.int32]) -> Iterator[Histogram]:
 
     Cells count as their digits: a converter is set for what is programmed, not for one chip's spread.
     """
-    planes = layer.setup.inputs.planes(x)
+    planes = layer.setup.inputs.planes(layer.driven(x))
     outputs = np.arange(layer.codes.shape[0], dtype=np.int64)
     for tile, rows in enumerate(layer.tiles):
         on = planes[:, :, rows].reshape(-1, rows.stop - rows.start).astype(np.float32)

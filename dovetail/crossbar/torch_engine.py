@@ -60,6 +60,8 @@ class TorchEngine:
         """Weights times inputs, as `Engine.multiply`: integers (vectors, inputs) to float64 (vectors, outputs)."""
         torch, layer = require("torch", "torch"), self.engine.layer
         x = x.to(self.device)
+        if layer.arrangement is not None:
+            x = x[:, torch.from_numpy(layer.arrangement.order).to(self.device)]
         out = x.double() @ self.folded
         if not self.lines:
             return out

@@ -9,8 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from dovetail.core.errors import DovetailError
 from dovetail.core.quantity import Quantity, exact
 from dovetail.crossbar.adc import Adc
+from dovetail.crossbar.arrange import Choosing, arranged, fitted
 from dovetail.crossbar.calibrate import calibrated
 from dovetail.crossbar.codes import FixedPoint
 from dovetail.crossbar.columns import needed_bits
@@ -57,6 +59,8 @@ class Simulation:
         Globs of modules that stay digital.
     repair : bool
         Write slice by slice, around what each chip's cells turned out to be.
+    arrange : int or None
+        Take the choices that cost no quality, with so many widths of converters an array; None: none.
     """
 
     setup: Setup = field(default_factory=Setup)
@@ -68,6 +72,15 @@ class Simulation:
     budget: float | None = None
     leave: tuple[str, ...] = ()
     repair: bool = False
+    arrange: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.arrange is not None:
+            Choosing(widths=self.arrange)
+            if self.sweep:
+                why = "arranged arrays have converters that lose nothing, whatever number of bits is asked"
+                hint = "--budget plans fewer bits for them"
+                raise DovetailError("no sweep of arranged converters", where="sweep", why=why, hint=hint)
 
 
 def simulate(model: Model | str, asked: Simulation | None = None, report: Report = lambda line: None) -> dict[str, Any]:
@@ -128,8 +141,8 @@ def as_perplexity(found: Quality, label: str) -> Quantity:
 def _calibrating(
     asked: Simulation, loaded: Loaded, words: Sequence[str], report: Report
 ) -> Callable[[str, Layer], Layer]:  # fmt: skip
-    """What a written layer becomes: repaired, its converters calibrated on the end of the text, or neither."""
-    mended = repaired if asked.repair else _as_written
+    """What a written layer becomes: arranged, repaired, its converters calibrated on the end of the text."""
+    mended = _mapped(asked)
     if asked.setup.adc.kind != "calibrated":
         return lambda name, layer: mended(layer)
     report("looking at the sums of bitlines")
@@ -137,8 +150,18 @@ def _calibrating(
     return lambda name, layer: calibrated(mended(layer), samples[name])
 
 
-def _as_written(layer: Layer) -> Layer:
-    return layer
+def _mapped(asked: Simulation) -> Callable[[Layer], Layer]:
+    """What stands in the arrays: free choices are made before cells are written around their defects."""
+
+    def mapped(layer: Layer) -> Layer:
+        if asked.arrange is not None:
+            layer = arranged(layer, adc_model(asked.adc_model), Choosing(widths=asked.arrange))
+        if not asked.repair:
+            return layer
+        written = repaired(layer)
+        return written if asked.arrange is None else fitted(written, adc_model(asked.adc_model))
+
+    return mapped
 
 
 def _samples(loaded: Loaded, words: Sequence[str], asked: Simulation) -> dict[str, Any]:
@@ -171,7 +194,7 @@ def _planned(
     report("planning converters")
     samples, held = _samples(loaded, words, asked), [text[-len(text) // 4 :] for text in words]
     wide = replace(asked.setup, adc=Adc("saturating", 9))
-    mended = repaired if asked.repair else _as_written
+    mended = _mapped(asked)
     with on_crossbars(
         loaded.model, wide, asked.grid, leave=asked.leave, change=lambda name, layer: mended(layer)
     ) as placed:
@@ -223,7 +246,7 @@ def _facts(placed: Sequence[Placed], asked: Simulation) -> dict[str, Any]:
     idle = sum(w.conversions.sum() / share * (1 - share) for w, share in zip(done, live) if share)
     return {
         "nonzero_slices": (count @ nonzero / count.sum()).tolist(),
-        "adc_bits": asked.setup.adc.of_slices(slices).tolist() if asked.setup.adc.kind != "ideal" else None,
+        "adc_bits": _adc_bits(placed, slices, asked), "arranged": _arranged(placed),
         "needed_bits": needed.max(axis=0).tolist(),
         "adc": asked.setup.adc.kind, "encoding": asked.setup.cells.encoding, "cell_bits": asked.setup.cells.bits,
         "array": [asked.setup.arrays.rows, asked.setup.arrays.columns], "layers": len(placed),
@@ -231,6 +254,26 @@ def _facts(placed: Sequence[Placed], asked: Simulation) -> dict[str, Any]:
         "skipped_share": float(skipped / (converted + skipped)), "idle_cycles": float(idle),
         "smaller_than_array": [each.name for each in placed if each.layer.codes.shape[1] < asked.setup.arrays.rows][:8],
         "column_sums": _column_sums(placed, slices, asked),
+    }  # fmt: skip
+
+
+def _adc_bits(placed: Sequence[Placed], slices: int, asked: Simulation) -> list[int] | None:
+    """Bits of each slice's converters, the widest where they differ; None where they are ideal."""
+    if asked.arrange is not None:
+        return [max(int(each.layer.converters.bits[:, k].max()) for each in placed) for k in range(slices)]
+    return asked.setup.adc.of_slices(slices).tolist() if asked.setup.adc.kind != "ideal" else None
+
+
+def _arranged(placed: Sequence[Placed]) -> dict[str, float] | None:
+    """Shares of columns with balanced digits, of bitlines whose currents subtract, and of inputs that moved."""
+    made = [each.layer.arrangement for each in placed if each.layer.arrangement is not None]
+    if not made:
+        return None
+    moved = np.concatenate([each.order != np.arange(len(each.order)) for each in made])
+    return {
+        "widths": made[0].widths, "balanced": float(np.concatenate([each.balanced.ravel() for each in made]).mean()),
+        "paired": float(np.concatenate([each.paired.ravel() for each in made]).mean()), "moved": float(moved.mean()),
+        "mean_bits": float(np.concatenate([b[b > 0] for b in (each.layer.converters.bits for each in placed)]).mean()),
     }  # fmt: skip
 
 

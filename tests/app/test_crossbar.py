@@ -31,9 +31,25 @@ def test_sim_screen_names_the_adc_model(text: Path, capsys: pytest.CaptureFixtur
     arguments = ["crossbar", "sim", "embedded", "--text", str(text), "--tokens", "24", "--adc", "ideal"]
     assert main([*arguments, "--array", "512x64", "--device", "program_sigma=0.05", "--adc-model", "murmann"]) == 0
     shown = capsys.readouterr().out
-    assert "murmann, flash below 4 bits" in shown
+    assert "murmann, never below 4 bits" in shown
     assert "ideal" in shown
     assert "arrays have more rows than some layers have inputs" in shown
+    assert all(len(line) <= 100 for line in shown.splitlines())
+
+
+def test_sim_arranges_without_loss(text: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["crossbar", "sim", "embedded", "--text", str(text), "--tokens", "24"]
+    found = []
+    for options in (["--adc", "ideal"], ["--arrange", "2"]):
+        assert main([*arguments, *options, "--json"]) == 0
+        found.append(json.loads(capsys.readouterr().out))
+    assert found[0]["quality"] == found[1]["quality"]
+    energies = [{row["model"]: row["adc_j"] for row in each["by_model"]} for each in found]
+    assert all(energies[1][name] < energies[0][name] for name in energies[0])
+    assert found[1]["arranged"]["paired"] > 0
+    assert main([*arguments, "--arrange", "1", "--repair", "--device", "stuck_low=0.01"]) == 0
+    shown = capsys.readouterr().out
+    assert "arranged    one converter an array" in shown
     assert all(len(line) <= 100 for line in shown.splitlines())
 
 
@@ -65,6 +81,12 @@ def test_map_writes_a_machine(tmp_path: Path, capsys: pytest.CaptureFixture[str]
         (["--encoding", "plain"], "unknown encoding"),
         (["--scale", "column"], "no scale per"),
         (["--adc-model", "cdac"], "no ADC model"),
+        (["--arrange", "9"], "9 widths of converters"),
+        (["--arrange", "2", "--sweep", "4"], "no sweep of arranged"),
+        (["--arrange", "2", "--encoding", "offset"], "cells in 'offset' are not arranged"),
+        (["--arrange", "2", "--adc", "uniform"], "uniform converters are not arranged"),
+        (["--arrange", "2", "--device", "on_off=10,off_column=no"], "no converters that lose nothing"),
+        (["--array", "128x0"], "an array of 0 columns"),
     ],
 )
 def test_bad_input_is_one_sentence(

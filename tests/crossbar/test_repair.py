@@ -6,14 +6,17 @@ import numpy as np
 import pytest
 
 from dovetail.crossbar.adc import Adc
+from dovetail.crossbar.arrange import arranged, fitted
 from dovetail.crossbar.cells import ENCODINGS, Cells
 from dovetail.crossbar.codes import Codes, FixedPoint
+from dovetail.crossbar.columns import Arrays
 from dovetail.crossbar.conductance import chips
 from dovetail.crossbar.device import Device
 from dovetail.crossbar.engine import Engine
 from dovetail.crossbar.layer import Layer, Setup, write
 from dovetail.crossbar.reference import multiply_plainly
 from dovetail.crossbar.repair import repaired
+from dovetail.hardware.adc import adc_model
 
 
 def held(layer: Layer) -> np.ndarray:
@@ -33,10 +36,34 @@ def test_perfect_cells_are_written_as_ever(encoding: str) -> None:
     layer = layer_of(Device(), encoding)
     again = repaired(layer)
     assert again.conductance is None
-    if encoding == "balanced":  # a code has several ways to stand there; the one for repairs is differential's
-        assert np.array_equal(again.setup.cells.join(again.digits, 8), layer.codes.values)
-    else:
-        assert np.array_equal(again.digits, layer.digits)
+    assert np.array_equal(again.digits, layer.digits)
+
+
+@pytest.mark.parametrize("bits", [3, 5, 7, 8])
+@pytest.mark.parametrize("cell", [1, 2, 4])
+def test_balanced_codes_stay_balanced(bits: int, cell: int) -> None:
+    """All codes, without defects and with: cells that need no repair hold balanced digits, not differential ones."""
+    values = np.repeat(np.arange(-(2**bits) + 1, 2**bits, dtype=np.int32)[None], 8, axis=0)
+    codes = Codes(values, np.ones((1, 1)), FixedPoint(bits))
+    for device in (Device(), Device(stuck_low=0.02, stuck_high=0.02)):
+        layer = write(codes, Setup(Cells(cell, "balanced"), adc=Adc("ideal"), device=device))
+        again = repaired(layer)
+        whole = (chips(layer.digits.shape, layer.setup.cells, device, 0)[0].stuck == 0).all(axis=(0, 1))
+        assert np.array_equal(again.digits[:, :, whole], layer.digits[:, :, whole])
+
+
+def test_arranged_columns_keep_their_digits() -> None:
+    codes = FixedPoint(8).codes(np.random.default_rng(0).normal(size=(30, 50)))
+    device = Device(stuck_low=0.01, stuck_high=0.01)
+    layer = arranged(write(codes, Setup(arrays=Arrays(16, 16), adc=Adc("ideal"), device=device)), adc_model("paper"))
+    assert layer.arrangement is not None
+    assert 0 < layer.arrangement.balanced.mean() < 1
+    again = fitted(repaired(layer), adc_model("paper"))
+    whole = (chips(layer.digits.shape, layer.setup.cells, device, 0)[0].stuck == 0).all(axis=(0, 1))
+    assert np.array_equal(again.digits[:, :, whole], layer.digits[:, :, whole])
+    assert (again.statistics.highest <= again.converters.high).all()
+    before, after = (np.square(held(each) - layer.codes.values).mean() for each in (layer, again))
+    assert after < before / 4
 
 
 @pytest.mark.parametrize("encoding", ["differential", "sign-magnitude"])

@@ -30,10 +30,20 @@ def test_eight_to_four_five_five_five_by_two_models() -> None:
 
 
 def test_few_bits_are_flash() -> None:
-    for name in ("isaac_cdac", "murmann"):
-        assert np.array_equal(adc_model(name).energy_j([1, 2, 3]), COMPARATOR_J * np.array([1, 3, 7]))
-        assert "flash below 4" in adc_model(name).title
+    assert np.array_equal(adc_model("isaac_cdac").energy_j([1, 2, 3]), COMPARATOR_J * np.array([1, 3, 7]))
+    assert "flash below 4" in adc_model("isaac_cdac").title
     assert adc_model("flash").energy_j(8) == adc_model("isaac_cdac").energy_j(8)
+
+
+def test_nobody_pays_more_for_fewer_bits() -> None:
+    """Where one comparator takes more than the survey's four bits, four bits stand in for fewer."""
+    survey = adc_model("murmann")
+    assert survey.energy_j(4) < COMPARATOR_J
+    assert (survey.energy_j([1, 2, 3]) == survey.energy_j(4)).all()
+    assert (survey.area_mm2([1, 2, 3]) == survey.area_mm2(4)).all()
+    assert survey.title == "murmann, never below 4 bits"
+    for name in MODELS:
+        assert (np.diff(adc_model(name).energy_j(np.arange(13))) >= 0).all(), name
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -50,6 +60,18 @@ def test_the_survey_by_hand() -> None:
     """A figure of merit of 167.7 dB at 1.2 GS/s and the noise of 8 bits."""
     merit = 302.74 - 6.461 * np.log(1.2e9)
     assert adc_model("murmann").energy_j(8) == pytest.approx(10 ** ((6.02 * 8 + 1.76 - merit) / 10) / 2)
+
+
+def test_area_by_the_survey_is_a_power_law_of_energy() -> None:
+    """Bits that quadruple the energy take 4 ** 0.424 of the area, less what the fit takes off for a bit."""
+    model = adc_model("murmann")
+    areas, energies = model.area_mm2(np.arange(4, 13)), model.energy_j(np.arange(4, 13))
+    assert areas[1:] / areas[:-1] == pytest.approx((energies[1:] / energies[:-1]) ** 0.424 * np.exp(-0.134))
+    by_hand = (
+        np.exp(4.851 + 0.797 * np.log(32) + 0.0667 * np.log(1.2e9) - 0.134 * 8) * (model.energy_j(8) * 1e12) ** 0.424
+    )
+    assert areas[4] == pytest.approx(by_hand * 1e-6)
+    assert 5e-4 < areas[4] < 5e-3  # Kull et al. drew 1,500 um2 for 8 bits
 
 
 def test_an_unknown_model_is_named() -> None:

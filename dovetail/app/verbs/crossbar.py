@@ -35,7 +35,7 @@ def add_to(app: typer.Typer) -> None:
         group, "Commands", sim,
         ["dovetail crossbar sim embedded --adc-bits 7", "dovetail crossbar sim embedded --sweep 5,6,7,8 --out ./arrays",
          "dovetail crossbar sim ./my-model --adc calibrated --adc-bits 6 --device on_off=50,program_sigma=0.05",
-         "dovetail crossbar sim embedded --budget 0.01"],
+         "dovetail crossbar sim embedded --budget 0.01", "dovetail crossbar sim embedded --arrange 2"],
     )  # fmt: skip
     add(
         group, "Commands", map_,
@@ -78,6 +78,10 @@ def sim(
     repair: Annotated[
         bool, typer.Option("--repair", help="Write around stuck cells and spread, slice by slice.")
     ] = False,
+    arrange: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="Choose encodings, rows and N converters an array so that nothing is lost."),
+    ] = None,
     leave: Annotated[
         list[str] | None, typer.Option(metavar="GLOB", help="Layers that stay digital; repeatable.")
     ] = None,
@@ -95,6 +99,7 @@ def sim(
         _setup(adc, adc_bits, cell_bits, encoding, array, input_bits, device, seed),
         FixedPoint(code_bits, per, _whole(group or "128", "scale")), adc_model, text, tokens,
         tuple(_whole(each, "sweep") for each in sweep.split(",") if each), budget, tuple(leave or ()), repair,
+        arrange,
     )  # fmt: skip
     found = simulate(model, asked, lambda words: progress(words, quiet=quiet or json))
     inputs = [text] if text is not None else []
