@@ -246,49 +246,7 @@ def _fixed(space: Space, knee: Any) -> Any:
     return {"template": free.variant.template, **free.variant.chosen, **shown}
 
 
-def here() -> Iterator[Row]:
-    """Study 4: every design of the embedded model on this computer measured, and the predicted front against it."""
-    from dataclasses import replace
-
-    from dovetail.search.lattice import Lattice
-    from dovetail.search.measuring import measure
-    from dovetail.search.pareto import front
-
-    space = replace(Space.load(ROOT / "examples" / "study-embedded.yaml"), constraints=())
-    ask, lattice = evaluator(space), Lattice(space)
-    every = [_point(lattice, ask, n) for n in range(lattice.size)]
-    found = list(measure(space, every, seconds=0.2))
-    quality = np.asarray([float(m.candidate["perplexity"]) for m in found])
-    batch = np.asarray([float(m.candidate["batch"]) for m in found])
-    times = {"predicted": [m.predicted.value for m in found], "measured": [m.measured.value for m in found]}
-    fronts = {}
-    for name, values in times.items():
-        tpot = np.asarray(values)
-        fronts[name] = set(front(np.stack([tpot, -batch / tpot, quality], axis=1)).tolist())
-    recall = len(fronts["predicted"] & fronts["measured"]) / len(fronts["measured"])
-    rate = batch / np.asarray(times["measured"])
-    regret = 1 - rate[int(np.argmax(batch / np.asarray(times["predicted"])))] / rate.max()
-    size = len(fronts["measured"])
-    yield f"study 4, {len(found)} designs measured: recall of the measured front", f"{recall:.0%} of {size}"
-    yield "regret of the predicted pick (throughput)", f"{regret:.1%}"
-    yield "median error of predicted tpot", f"{np.median(np.abs([m.error for m in found])):.0%}"
-
-
-def _point(lattice: Any, ask: Any, number: int) -> Any:
-    """One point of a space as a candidate."""
-    from dovetail.search.answer import Label
-    from dovetail.search.result import Candidate
-
-    structure = lattice.structure(number)
-    columns = lattice.columns(structure, np.asarray([number - int(lattice.offsets[structure])]))
-    found = ask(lattice.structures[structure], columns)
-    numbers = {n: float(np.ravel(v)[0]) for n, v in found.items() if n in ("tpot", "throughput", "perplexity")}
-    point = {name: float(values[0]) for name, values in columns.items()}
-    return Candidate(lattice.structures[structure], point, numbers, Label({}, ""))
-
-
 PARTS: Mapping[str, Any] = {
     "cost": large, "guided": lambda: guiding(first(), range(20)),
     "fresh": fresh, "kill": lambda: killed(20), "speed": speed, "joint": joint,
-    "study4": here,
 }  # fmt: skip

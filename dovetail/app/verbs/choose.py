@@ -22,6 +22,7 @@ def add_to(app: typer.Typer) -> None:
     """Add these verbs to the command line."""
     add(app, "Choose", search, ["dovetail search space.yaml --study study.sqlite --out ./chosen"])
     add(app, "Choose", why_not, ["dovetail why-not examples/chat-8b.yaml machine=l4 recipe=w4a16-rtn batch=8"])
+    add(app, "Choose", replay, ["dovetail replay chosen/manifest.json"])
     add(app, "Choose", demo, ["dovetail demo --out out/demo"])
 
 
@@ -97,6 +98,20 @@ def why_not(
     why = explain_why_not(space, " ".join(design), lambda line: progress(line, quiet=quiet))
     answer = Answer("why-not", why.to_json(), lambda: why_not_screen(why, quiet))
     emit(answer, as_json=json, quiet=quiet, out=out, inputs=[space])
+
+
+def replay(
+    manifest: Annotated[Path, typer.Argument(help="The manifest.json that `dovetail search --out DIR` wrote.")],
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Make a search again from its manifest, and say what differs. Exit code 1 where its answer does."""
+    from dovetail.app.search_screen import replay_screen
+    from dovetail.search.replay import replay as again
+
+    found = again(manifest, lambda line: progress(line, quiet=quiet))
+    code = 1 if found.answer else 0
+    emit(Answer("replay", found.to_json(), lambda: replay_screen(found, quiet), code), as_json=json, quiet=quiet)
 
 
 def _shares(found: Result) -> tuple[Share, ...]:
