@@ -69,6 +69,10 @@ class DesignEvaluator:
         self.recipes = dict(recipes or {})
         self.forecast = lru_cache(maxsize=4096)(self._forecast)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """For another process: what it was made of."""
+        return DesignEvaluator, (self.qualities, self.machines, tuple(self.variants.values()), self.recipes)
+
     def machine(self, name: str, tp: int = 0, columns: Mapping[str, Number] | None = None) -> Machine:
         """The machine called `name`; one chip of it becomes `tp` where a plan shares layers over so many."""
         if name in self.variants:

@@ -38,6 +38,10 @@ def search(
     ] = 0,
     sampler: Annotated[str, typer.Option(metavar="NAME", help="auto, tpe, nsga2, nsga3, gp or random.")] = "auto",
     seed: Annotated[int, typer.Option(metavar="N", help="Of a guided search.", min=0)] = 0,
+    ray: Annotated[
+        str,
+        typer.Option("--ray", metavar="ADDRESS", help="Spread the work over a Ray cluster; 'local' starts one here."),
+    ] = "",
     sensitivity: Annotated[bool, typer.Option("--sensitivity", help="Also say which choice decides what.")] = False,
     measure: Annotated[
         int,
@@ -67,7 +71,7 @@ def search(
 
     if export is not None and study is None:
         raise DovetailError("--export writes what a study holds", hint="--study study.sqlite --export rows.csv")
-    how: dict[str, Any] = {"evaluations": guided, "sampler": sampler, "seed": seed}
+    how: dict[str, Any] = {"evaluations": guided, "sampler": sampler, "seed": seed, "ray": ray}
     found = search_space(space, study, report, **how)
     shares = _shares(found) if sensitivity else ()
     pairs, rows = order(found), measure_front(found, measure, report) if measure else ()
