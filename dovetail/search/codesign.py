@@ -19,6 +19,7 @@ from dovetail.search.exact import search
 from dovetail.search.guided import guided
 from dovetail.search.result import Candidate, Result
 from dovetail.search.scattered import Ray, scattered
+from dovetail.search.settled import Settled
 from dovetail.search.space import MAX_POINTS, Space
 from dovetail.search.study import Study
 from dovetail.search.why_not import WhyNot, why_not
@@ -29,7 +30,7 @@ RATIO = "perplexity_ratio"
 
 def search_space(
     source: Path | str | Space, study: Path | None = None, report: Report = lambda line: None, *,
-    evaluations: int = 0, sampler: str = "auto", seed: int = 0, ray: str = "", **changes: Any,
+    evaluations: int = 0, sampler: str = "auto", seed: int = 0, ray: str = "", stop: bool = True, **changes: Any,
 ) -> Result:  # fmt: skip
     """The exact front of a space in YAML (or a `Space`), evaluated by the cost model; or a sampled one.
 
@@ -47,6 +48,8 @@ def search_space(
         Of a guided search.
     ray : str
         Address of a Ray cluster whose tasks make the blocks of an exact search.
+    stop : bool
+        A guided search ends early where nothing that it still finds is certainly new, by the intervals of objectives.
     changes
         Keys that replace the file's: ``objectives=["tpot"]``.
 
@@ -61,7 +64,8 @@ def search_space(
 
     def run(kept: Study | None) -> Result:
         if evaluations:
-            return guided(space, evaluate, evaluations, sampler=sampler, seed=seed, study=kept)
+            enough = Settled(space.objectives) if stop else None
+            return guided(space, evaluate, evaluations, sampler=sampler, seed=seed, study=kept, enough=enough)
         return search(space, evaluate, kept, spread=scattered(Ray(ray)) if ray else None)
 
     if ray and evaluations:

@@ -82,6 +82,7 @@ def replay(path: Path, report: Report = lambda line: None) -> Replayed:
     space = _found(Path(options.space), path)
     report(f"searching {space} again")
     how = {"evaluations": options.guided, "sampler": options.sampler, "seed": options.seed}
+    how |= {"stop": not options.to_the_end}
     found = json.loads(json.dumps(search_space(space, None, report, **how).to_json()))
     answer = tuple(d for part in PARTS for d in compared(known.get(part), found.get(part), part))
     return Replayed(made["command"], answer, tuple(_around(made, space, options.space)), _count(known))
@@ -153,7 +154,7 @@ def _options(command: str, path: Path) -> argparse.Namespace:
         parser.add_argument(name, type=kind, default=default)
     for name in _DROPPED:
         parser.add_argument(name)
-    for name in ("--json", "--quiet", "--sensitivity"):
+    for name in ("--json", "--quiet", "--sensitivity", "--to-the-end"):
         parser.add_argument(name, action="store_true")
     parser.add_argument("-q", action="store_true")
     return parser.parse_args(words[2:])

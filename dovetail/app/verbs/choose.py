@@ -34,7 +34,7 @@ def search(
         Path | None, typer.Option(metavar="FILE", help="Keep finished work in this SQLite file, and go on from it.")
     ] = None,
     guided: Annotated[
-        int, typer.Option(metavar="N", help="Look at N designs that a sampler proposes, instead of all.", min=0)
+        int, typer.Option(metavar="N", help="Look at N designs at most that a sampler proposes, instead of all.", min=0)
     ] = 0,
     sampler: Annotated[str, typer.Option(metavar="NAME", help="auto, tpe, nsga2, nsga3, gp or random.")] = "auto",
     seed: Annotated[int, typer.Option(metavar="N", help="Of a guided search.", min=0)] = 0,
@@ -42,6 +42,9 @@ def search(
         str,
         typer.Option("--ray", metavar="ADDRESS", help="Spread the work over a Ray cluster; 'local' starts one here."),
     ] = "",
+    to_the_end: Annotated[
+        bool, typer.Option("--to-the-end", help="With --guided: look at all N, also where nothing new is certain.")
+    ] = False,
     sensitivity: Annotated[bool, typer.Option("--sensitivity", help="Also say which choice decides what.")] = False,
     measure: Annotated[
         int,
@@ -71,7 +74,7 @@ def search(
 
     if export is not None and study is None:
         raise DovetailError("--export writes what a study holds", hint="--study study.sqlite --export rows.csv")
-    how: dict[str, Any] = {"evaluations": guided, "sampler": sampler, "seed": seed, "ray": ray}
+    how: dict[str, Any] = {"evaluations": guided, "sampler": sampler, "seed": seed, "ray": ray, "stop": not to_the_end}
     found = search_space(space, study, report, **how)
     shares = _shares(found) if sensitivity else ()
     pairs, rows = order(found), measure_front(found, measure, report) if measure else ()
