@@ -154,6 +154,27 @@ def speed() -> Iterator[Row]:
         ask(Structure("meta-llama/Llama-3.1-8B", "none", machine), given)
         each = (time.process_time() - begin) / count * 1e3
         yield f"CPU ms a point, prefill and decode, {name}", f"{each:.5f} ({0.12 / each:.0f}x LLM-Viewer's 0.12)"
+    yield from genz()
+
+
+def genz(calls: int = 20) -> Iterator[Row]:
+    """The same question one point at a time by GenZ (PyPI genz-llm), in this process; it takes no columns."""
+    what = "CPU ms a point, prefill and decode, GenZ, h100-sxm"
+    try:
+        from GenZ import decode_moddeling, prefill_moddeling  # type: ignore[import-not-found,unused-ignore]
+    except ImportError as error:
+        yield what, f"skipped: {error}"
+        return
+    rng = np.random.default_rng(0)
+    batch, prompt, output = (rng.integers(1, most, calls + 1).tolist() for most in (33, 4000, 400))
+    begin = 0.0
+    for i, (b, p, o) in enumerate(zip(batch, prompt, output, strict=True)):
+        if i == 1:  # the first one warms up
+            begin = time.process_time()
+        told = {"model": "llama3_8b", "batch_size": b, "input_tokens": p, "system_name": "H100_GPU"}
+        prefill_moddeling(**told)
+        decode_moddeling(**told, output_tokens=o, Bb=1)
+    yield what, f"{(time.process_time() - begin) / calls * 1e3:.1f}"
 
 
 def joint() -> Iterator[Row]:

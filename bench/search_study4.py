@@ -58,6 +58,8 @@ def here(keep: Path) -> Iterator[tuple[str, str]]:
     every, kept = designs(space), read(keep)
     missing = [c for c in every if str(c) not in kept]
     with keep.open("a", encoding="utf-8") as sink:
+        if keep.stat().st_size and not keep.read_bytes().endswith(b"\n"):
+            sink.write("\n")  # a line that was cut off when the run was stopped
         for found in measure(space, missing, print, SECONDS):
             row = {"design": str(found.candidate), "predicted": found.predicted.value, "measured": found.measured.value}
             row |= {name: float(found.candidate[name]) for name in ("batch", "perplexity")}
