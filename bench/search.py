@@ -3,7 +3,7 @@
 The brute force is independent and slow: plain Python, one point at a time, every pair compared, its own reading of the
 constraints. The spaces have ties, NaN, infeasible rows, relative bounds and bounds on axes.
 
-Run: python bench/search.py [--points 10000000] [--only exact,cost,guided,kill,speed,joint,study4]
+Run: python bench/search.py [--points 10000000] [--only exact,cost,guided,fresh,kill,speed,joint,study4] [--keep FILE]
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import resource
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -154,14 +155,16 @@ def main() -> None:
     """Print the table."""
     options = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else "")
     options.add_argument("--points", type=int, default=1_000_000)
-    options.add_argument("--only", default="exact", help="exact, cost, guided, kill, speed, joint, study4")
+    options.add_argument("--only", default="exact", help="exact, cost, guided, fresh, kill, speed, joint, study4")
+    options.add_argument("--keep", type=Path, default=Path("study4.jsonl"), help="what study4 has measured so far")
     asked_for = options.parse_args()
     points, parts = asked_for.points, asked_for.only.split(",")
     for part in (name for name in parts if name != "exact"):
         from search_parts import PARTS  # beside this file
+        from search_study4 import here
 
         print(f"| {part} | |\n|---|---|")
-        for what, value in PARTS[part]():
+        for what, value in here(asked_for.keep) if part == "study4" else PARTS[part]():
             print(f"| {what} | {value} |", flush=True)
     if "exact" not in parts:
         return

@@ -56,20 +56,65 @@ def large() -> Iterator[Row]:
     yield "peak memory, GiB; front; evaluated", f"{peak:.2f}; {len(found.front):,}; {found.evaluated:,}"
 
 
-def guiding(seeds: int) -> Iterator[Row]:
-    """Gap to the exact hypervolume after 500 evaluations of a space of a million points."""
-    space = gpu(28, ["h100-sxm", "l40s"], ["tpot", "usd_per_mtok", "perplexity_ratio"], 8)
-    ask = evaluator(space)
+def first() -> Space:
+    """The space that the guided search was made with."""
+    return gpu(28, ["h100-sxm", "l40s"], ["tpot", "usd_per_mtok", "perplexity_ratio"], 8)
+
+
+def edge() -> Space:
+    """Another template, model, axes and objectives than those that the guided search was made with."""
+    return Space.of(
+        models=["Qwen/Qwen3-0.6B"], recipes=["none", "w8a8", "w4a16-rtn", "w4a8"],
+        machines=[{
+            "template": "overlay", "format": ["int8", "int4", "bf16"], "rows": {"from": 1, "to": 16, "by": 1},
+            "columns": {"from": 8, "to": 128, "by": 8}, "sram": {"from": "0.5 MB", "to": "4 MB", "by": "0.5 MB"},
+            "bandwidth": {"from": "8.5 GB/s", "to": "136 GB/s", "by": "8.5 GB/s"}, "capacity": ["2 GB", "4 GB", "8 GB"],
+        }],
+        workload={"batch": 1, "prompt": 512, "output": 128},
+        constraints=["power < 10 W"], objectives=["tpot", "energy_per_token", "area"],
+    )  # fmt: skip
+
+
+def chat() -> Space:
+    """The GPU-like template again with other cores, another model and a mix of lengths; a million points."""
+    return Space.of(
+        models=["mistralai/Mistral-7B-v0.1"], recipes=["none", "w8a16", "w4a16-rtn", "fp8"],
+        machines=[{
+            "template": "gpu-like", "like": ["a100-sxm", "rtx-4090"], "sms": {"from": 16, "to": 240, "by": 8},
+            "bandwidth": {"from": "0.25 TB/s", "to": "6 TB/s", "by": "0.25 TB/s"}, "l2": ["30 MB", "60 MB", "90 MB"],
+            "capacity": ["16 GB", "24 GB", "48 GB", "80 GB"], "link": "0 B/s",
+        }],
+        workload={"batch": [1, 2, 4, 8, 16, 32, 64, 128], "prompt": [128, 2048], "output": 128},
+        constraints=["power < 600 W"], objectives=["tpot", "energy_per_token", "area"],
+    )  # fmt: skip
+
+
+def guiding(space: Space, seeds: Iterator[int] | range, minutes: float = 1e9) -> Iterator[Row]:
+    """Gap to the exact hypervolume after 500 evaluations; as many of the seeds, in turn, as the minutes allow."""
+    ask, begin = evaluator(space), time.monotonic()
     exact = costs(search(space, ask))
     gaps: dict[str, list[float]] = {"tpe": [], "random": []}
-    for seed in range(seeds):
+    done = []
+    for seed in seeds:
+        if time.monotonic() - begin > 60 * minutes:
+            break
         for name, kept in gaps.items():
             whole, part = together([exact, costs(guided(space, ask, 500, sampler=name, seed=seed))])
             kept.append(1 - part / whole)
+        done.append(seed)
     means = {name: float(np.mean(kept)) for name, kept in gaps.items()}
-    shown = ", ".join(f"{name} {mean:.4f}" for name, mean in means.items())
-    yield f"guided, {space.size:,} points, 500 evaluations, {seeds} seeds: mean gap", shown
+    shown = ", ".join(
+        f"{name} {mean:.4f} ({min(gaps[name]):.4f} to {max(gaps[name]):.4f})" for name, mean in means.items()
+    )
+    front = f"exact front of {len(exact):,}"
+    yield f"guided, {space.size:,} points, {front}, 500 evaluations, seeds {done[0]} to {done[-1]}: mean gap", shown
     yield "gap of guided over gap of random", f"{means['tpe'] / means['random']:.3f}"
+
+
+def fresh() -> Iterator[Row]:
+    """Spaces that the guided search was not made with, seeds that it was never run with."""
+    yield from guiding(edge(), range(100, 112), 3.0)
+    yield from guiding(chat(), range(100, 112), 3.0)
 
 
 def killed(times: int) -> Iterator[Row]:
@@ -109,57 +154,100 @@ def speed() -> Iterator[Row]:
         ask(Structure("meta-llama/Llama-3.1-8B", "none", machine), given)
         each = (time.process_time() - begin) / count * 1e3
         yield f"CPU ms a point, prefill and decode, {name}", f"{each:.5f} ({0.12 / each:.0f}x LLM-Viewer's 0.12)"
+    yield from genz()
+
+
+def genz(calls: int = 20) -> Iterator[Row]:
+    """The same question one point at a time by GenZ (PyPI genz-llm), in this process; it takes no columns."""
+    what = "CPU ms a point, prefill and decode, GenZ, h100-sxm"
+    try:
+        from GenZ import decode_moddeling, prefill_moddeling  # type: ignore[import-not-found,unused-ignore]
+    except ImportError as error:
+        yield what, f"skipped: {error}"
+        return
+    rng = np.random.default_rng(0)
+    batch, prompt, output = (rng.integers(1, most, calls + 1).tolist() for most in (33, 4000, 400))
+    begin = 0.0
+    for i, (b, p, o) in enumerate(zip(batch, prompt, output, strict=True)):
+        if i == 1:  # the first one warms up
+            begin = time.process_time()
+        told = {"model": "llama3_8b", "batch_size": b, "input_tokens": p, "system_name": "H100_GPU"}
+        prefill_moddeling(**told)
+        decode_moddeling(**told, output_tokens=o, Bb=1)
+    yield what, f"{(time.process_time() - begin) / calls * 1e3:.1f}"
 
 
 def joint() -> Iterator[Row]:
-    """Hypervolume of joint search against sequential tuning, in both orders, for studies 1 and 2."""
+    """Hypervolume of joint search against sequential tuning, in both orders, for studies 1 and 2.
+
+    Two kinds of sequential tuning: the first step hands its knee to the second, or its whole front.
+    """
     for name, path in (("study 1, 8B", "study-precision-8b"), ("study 2", "study-edge")):
         space = Space.load(ROOT / "examples" / f"{path}.yaml")
         ask = evaluator(space)
         whole = search(space, ask)
-        first, one = sequential(space, ask, recipe_first=True)
-        second, other = sequential(space, ask, recipe_first=False)
-        budget = max(one, other)
-        same = guided(space, ask, budget) if budget < space.size else whole
-        shares = together([costs(r) for r in (whole, same, first, second)])
-        words = ("joint, exact", f"joint, {budget:,} evaluations", "recipe, then hardware", "hardware, then recipe")
-        yield f"{name}: hypervolume", "; ".join(f"{w} {s:.4f}" for w, s in zip(words, shares, strict=True))
-        best = max(shares[2:])
-        yield (
-            f"{name}: joint over the better order",
-            f"{shares[0] / best - 1:+.1%} exact, {shares[1] / best - 1:+.1%} equal",
-        )
+        for handed, keep in (("knee", False), ("front", True)):
+            pairs = [sequential(space, recipe_first=order, keep=keep) for order in (True, False)]
+            budget = max(count for _, count in pairs)
+            same = guided(space, ask, budget) if budget < space.size else whole
+            shares = together([costs(r) for r in (whole, same, *(found for found, _ in pairs))])
+            words = (
+                f"joint, exact ({whole.evaluated:,} evaluations)",
+                f"joint, {budget:,} evaluations",
+                f"recipe, then hardware ({pairs[0][1]:,})",
+                f"hardware, then recipe ({pairs[1][1]:,})",
+            )
+            shown = "; ".join(f"{w} {s:.4f}" for w, s in zip(words, shares, strict=True))
+            yield f"{name}, the first step hands on its {handed}: hypervolume", shown
+            best = max(shares[2:])
+            over = f"{shares[0] / best - 1:+.1%} exact, {shares[1] / best - 1:+.1%} equal"
+            yield f"{name}, {handed}: joint over the better order", over
 
 
-def sequential(space: Space, ask: Any, *, recipe_first: bool) -> tuple[Result, int]:
+def sequential(space: Space, *, recipe_first: bool, keep: bool) -> tuple[Result, int]:
     """The front of tuning one after the other, and the evaluations of both steps.
 
-    The first step holds the other side as it is (the first machine with a template's defaults; the model unchanged) and
-    takes the knee; the second searches the other side for that choice.
+    The first step holds the other side as it is (the middle of each free parameter of the first machine; the model
+    unchanged); the second searches the other side for its knee, or with `keep` for all that its front chose.
     """
-    from dovetail.hardware.templates.template import TEMPLATES
-
     source: Mapping[str, Any] = space.source
-    machine = source["machines"][0]
-    if not isinstance(machine, str):
-        kind, chosen = TEMPLATES[machine["template"]], {}
-        axes = {a.name: a.values for a in space.free[0].axes}
-        for p in (p for p in kind.parameters if p.name in machine):
-            middle = axes[p.name][len(axes[p.name]) // 2] if p.name in axes else None
-            chosen[p.name] = machine[p.name] if middle is None else f"{float(middle)!r} {_unit(p)}".strip()
-        machine = {"template": machine["template"], **chosen}
-    started = {**source, "machines": [machine]} if recipe_first else {**source, "recipes": ["none"]}
-    found = search(Space.of(**started), evaluator(Space.of(**started)))
+    first = {**source, "machines": [_middle(space)]} if recipe_first else {**source, "recipes": ["none"]}
+    found = _exact(first)
     if found.winner is None:
         return found, found.evaluated
-    knee = found.pick("knee")
-    rest = (
-        {**source, "recipes": [knee.structure.recipe]}
-        if recipe_first
-        else {**source, "machines": [_fixed(space, knee)]}
-    )
-    second = search(Space.of(**rest), evaluator(Space.of(**rest)))
+    kept = list(found.front) if keep else [found.pick("knee")]
+    if recipe_first:
+        rest = {**source, "recipes": list(dict.fromkeys(c.structure.recipe for c in kept))}
+    else:
+        rest = {**source, "machines": _distinct([_fixed(space, c) for c in kept])}
+    second = _exact(rest)
     return second, found.evaluated + second.evaluated
+
+
+def _exact(source: Mapping[str, Any]) -> Result:
+    space = Space.of(**source)
+    return search(space, evaluator(space))
+
+
+def _middle(space: Space) -> Any:
+    """The first machine of a space, its free parameters at the middle of their values."""
+    from dovetail.hardware.templates.template import TEMPLATES
+
+    machine = space.source["machines"][0]
+    if isinstance(machine, str):
+        return machine
+    kind, chosen = TEMPLATES[machine["template"]], {}
+    axes = {a.name: a.values for a in space.free[0].axes}
+    for p in (p for p in kind.parameters if p.name in machine):
+        middle = axes[p.name][len(axes[p.name]) // 2] if p.name in axes else None
+        chosen[p.name] = machine[p.name] if middle is None else f"{float(middle)!r} {_unit(p)}".strip()
+    return {"template": machine["template"], **chosen}
+
+
+def _distinct(machines: list[Any]) -> list[Any]:
+    """Machines of a space, each once; templates have names of their own."""
+    once = [m for i, m in enumerate(machines) if m not in machines[:i]]
+    return [m if isinstance(m, str) else {**m, "name": f"chip {i}"} for i, m in enumerate(once)]
 
 
 def _unit(parameter: Any) -> str:
@@ -179,48 +267,7 @@ def _fixed(space: Space, knee: Any) -> Any:
     return {"template": free.variant.template, **free.variant.chosen, **shown}
 
 
-def here() -> Iterator[Row]:
-    """Study 4: every design of the embedded model on this computer measured, and the predicted front against it."""
-    from dataclasses import replace
-
-    from dovetail.search.lattice import Lattice
-    from dovetail.search.measuring import measure
-    from dovetail.search.pareto import front
-
-    space = replace(Space.load(ROOT / "examples" / "study-embedded.yaml"), constraints=())
-    ask, lattice = evaluator(space), Lattice(space)
-    every = [_point(lattice, ask, n) for n in range(lattice.size)]
-    found = list(measure(space, every, seconds=0.2))
-    quality = np.asarray([float(m.candidate["perplexity"]) for m in found])
-    batch = np.asarray([float(m.candidate["batch"]) for m in found])
-    times = {"predicted": [m.predicted.value for m in found], "measured": [m.measured.value for m in found]}
-    fronts = {}
-    for name, values in times.items():
-        tpot = np.asarray(values)
-        fronts[name] = set(front(np.stack([tpot, -batch / tpot, quality], axis=1)).tolist())
-    recall = len(fronts["predicted"] & fronts["measured"]) / len(fronts["measured"])
-    rate = batch / np.asarray(times["measured"])
-    regret = 1 - rate[int(np.argmax(batch / np.asarray(times["predicted"])))] / rate.max()
-    size = len(fronts["measured"])
-    yield f"study 4, {len(found)} designs measured: recall of the measured front", f"{recall:.0%} of {size}"
-    yield "regret of the predicted pick (throughput)", f"{regret:.1%}"
-    yield "median error of predicted tpot", f"{np.median(np.abs([m.error for m in found])):.0%}"
-
-
-def _point(lattice: Any, ask: Any, number: int) -> Any:
-    """One point of a space as a candidate."""
-    from dovetail.search.answer import Label
-    from dovetail.search.result import Candidate
-
-    structure = lattice.structure(number)
-    columns = lattice.columns(structure, np.asarray([number - int(lattice.offsets[structure])]))
-    found = ask(lattice.structures[structure], columns)
-    numbers = {n: float(np.ravel(v)[0]) for n, v in found.items() if n in ("tpot", "throughput", "perplexity")}
-    point = {name: float(values[0]) for name, values in columns.items()}
-    return Candidate(lattice.structures[structure], point, numbers, Label({}, ""))
-
-
 PARTS: Mapping[str, Any] = {
-    "cost": large, "guided": lambda: guiding(20), "kill": lambda: killed(20), "speed": speed, "joint": joint,
-    "study4": here,
+    "cost": large, "guided": lambda: guiding(first(), range(20)),
+    "fresh": fresh, "kill": lambda: killed(20), "speed": speed, "joint": joint,
 }  # fmt: skip

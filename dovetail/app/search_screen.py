@@ -15,6 +15,7 @@ from dovetail.search import Candidate, Result
 from dovetail.search.certainty import Comparison
 from dovetail.search.measuring import Measured
 from dovetail.search.metrics import find, is_parameter
+from dovetail.search.replay import Replayed
 from dovetail.search.sensitivity import Share
 from dovetail.search.why_not import WhyNot
 
@@ -98,6 +99,16 @@ def why_not_screen(why: WhyNot, quiet: bool) -> None:
         print(folded(f"beaten by   {design}: better by {factors}"))
     for change in () if quiet else why.changes:
         print(folded(f"change      {change}: {'on the front' if change.on_front else 'then it fits'}"))
+
+
+def replay_screen(found: Replayed, quiet: bool) -> None:
+    """Whether the answer is the same, what differs in it, and what differs around it."""
+    count = len(found.answer)
+    print(f"replayed    {found.values:,} values: " + (f"{count:,} differ" if count else "the same answer"))
+    for difference in () if quiet else found.answer[:MOST_ROWS]:
+        print(folded(f"differs     {difference}"))
+    for difference in () if quiet else found.around[:MOST_ROWS]:
+        print(folded(f"since then  {difference}"))
 
 
 def _front(found: Result) -> None:

@@ -69,6 +69,10 @@ class DesignEvaluator:
         self.recipes = dict(recipes or {})
         self.forecast = lru_cache(maxsize=4096)(self._forecast)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """For another process: what it was made of."""
+        return DesignEvaluator, (self.qualities, self.machines, tuple(self.variants.values()), self.recipes)
+
     def machine(self, name: str, tp: int = 0, columns: Mapping[str, Number] | None = None) -> Machine:
         """The machine called `name`; one chip of it becomes `tp` where a plan shares layers over so many."""
         if name in self.variants:
@@ -164,9 +168,27 @@ class DesignEvaluator:
         if not _bounded(recipe.rewrite(model.graph()), self.machine(structure.machine)):
             return None
 
+        ends = [
+            self._best(structure, low, high, model, recipe, plan, end)
+            for end in range(len(self.variants[structure.machine].optimistic(_first(low), _first(high))))
+        ]
+        bounds: Bounds = {
+            name: (
+                np.minimum.reduce([np.asarray(end[name][0]) for end in ends]),
+                np.maximum.reduce([np.asarray(end[name][1]) for end in ends]),
+            )
+            for name in ends[0]
+        }
+        return bounds | {name: (value, value) for name, value in self.known(structure).items()}
+
+    def _best(
+        self, structure: Any, low: Columns, high: Columns, model: Model, recipe: Recipe, plan: Plan, end: int
+    ) -> Bounds:
+        """What one of the optimistic machines leaves possible."""
+
         def best(part: slice) -> Machine:
             low_part, high_part = ({k: v[part] for k, v in columns.items()} for columns in (low, high))
-            found = self.variants[structure.machine].optimistic(low_part, high_part)
+            found = self.variants[structure.machine].optimistic(low_part, high_part)[end]
             return replace(found, count=plan.tp) if plan.tp > 1 else found
 
         found, machine = self._priced(structure, low, model, recipe, plan, best)
@@ -175,8 +197,7 @@ class DesignEvaluator:
         bounds |= {"throughput": (0.0, found["throughput"]), "power": (machine.idle_w * machine.count, np.inf)}
         bounds |= {name: (found[name], found[name]) for name in ("memory", "weights", "kv_cache", "activations")}
         bounds |= {"feasible": (0.0, found["feasible"]), "excess": (found["memory"] / capacity, np.inf)}
-        bounds |= {name: (value, np.inf) for name, value in self._facts(structure, machine).items()}
-        return bounds | {name: (value, value) for name, value in self.known(structure).items()}
+        return bounds | {name: (value, np.inf) for name, value in self._facts(structure, machine).items()}
 
     def _why(self, structure: Any, columns: Columns, row: int) -> str:
         one = {name: np.asarray(values[row]) for name, values in columns.items()}
@@ -191,6 +212,11 @@ class DesignEvaluator:
 
 def _work(columns: Columns) -> Workload:
     return Workload(prompt=columns["prompt"], output=columns["output"], batch=columns["batch"])
+
+
+def _first(columns: Columns) -> dict[str, Any]:
+    """The first row of each column."""
+    return {name: values[:1] for name, values in columns.items()}
 
 
 def _tp(structure: Any) -> int:

@@ -18,6 +18,8 @@ from dovetail.search.chosen import design_of
 from dovetail.search.exact import search
 from dovetail.search.guided import guided
 from dovetail.search.result import Candidate, Result
+from dovetail.search.scattered import Ray, scattered
+from dovetail.search.settled import Settled
 from dovetail.search.space import MAX_POINTS, Space
 from dovetail.search.study import Study
 from dovetail.search.why_not import WhyNot, why_not
@@ -28,7 +30,7 @@ RATIO = "perplexity_ratio"
 
 def search_space(
     source: Path | str | Space, study: Path | None = None, report: Report = lambda line: None, *,
-    evaluations: int = 0, sampler: str = "auto", seed: int = 0, **changes: Any,
+    evaluations: int = 0, sampler: str = "auto", seed: int = 0, ray: str = "", stop: bool = True, **changes: Any,
 ) -> Result:  # fmt: skip
     """The exact front of a space in YAML (or a `Space`), evaluated by the cost model; or a sampled one.
 
@@ -44,6 +46,10 @@ def search_space(
         Above 0: so many designs are looked at by a guided search (`search.guided`), and not all.
     sampler, seed : str, int
         Of a guided search.
+    ray : str
+        Address of a Ray cluster whose tasks make the blocks of an exact search.
+    stop : bool
+        A guided search ends early where nothing that it still finds is certainly new, by the intervals of objectives.
     changes
         Keys that replace the file's: ``objectives=["tpot"]``.
 
@@ -58,9 +64,12 @@ def search_space(
 
     def run(kept: Study | None) -> Result:
         if evaluations:
-            return guided(space, evaluate, evaluations, sampler=sampler, seed=seed, study=kept)
-        return search(space, evaluate, kept)
+            enough = Settled(space.objectives) if stop else None
+            return guided(space, evaluate, evaluations, sampler=sampler, seed=seed, study=kept, enough=enough)
+        return search(space, evaluate, kept, spread=scattered(Ray(ray)) if ray else None)
 
+    if ray and evaluations:
+        raise DovetailError("--ray spreads an exact search", hint="leave out --guided, or --ray")
     if study is None:
         return run(None)
     with Study(study) as kept:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 BLOCK = 1 << 16  # rows in memory at once: with 20 metrics 10 MB
 SEEDS = 512  # points of a structure with free parameters that are tried before it is bounded
 Progress = Callable[[int, int], None]
+Spread = Callable[["Work"], Iterator[tuple[Block, bool]]]
 
 
 def search(
@@ -39,6 +40,7 @@ def search(
     block: int = BLOCK,
     progress: Progress | None = None,
     prune: bool = True,
+    spread: Spread | None = None,
 ) -> Result:
     """The exact Pareto front of a space, and its winner.
 
@@ -58,6 +60,9 @@ def search(
         Called with (points done, points to do) after each block.
     prune : bool
         False evaluates everything, for comparison: the front is the same.
+    spread : Spread or None
+        Makes blocks elsewhere (`dovetail.search.scattered`); None makes them here. The front is the same; how much is
+        evaluated depends on what was known when a block was begun.
 
     Raises
     ------
@@ -69,7 +74,7 @@ def search(
     if study is not None:
         study.open_for(space, block, f"{getattr(evaluate, 'fingerprint', '')}{'' if prune else ' whole'}")
     work = Work(small, evaluate, study, block, prune, archive)
-    for part, was_kept in work.blocks():
+    for part, was_kept in work.blocks() if spread is None else spread(work):
         archive.add(part)
         resumed += was_kept
         if progress:
@@ -79,6 +84,17 @@ def search(
     aside = study.kept_aside if study is not None else None
     notes = (f"the study was damaged: it is kept as {aside}, and a new one begun",) if aside else ()
     return result(space, small, pruned, archive, resumed, notes)
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One block to make: rows of a structure, and of one with bounds the `unit` of `bounded.Shape` that they are."""
+
+    structure: Structure
+    start: int
+    stop: int
+    make: Callable[[], tuple[Block, Columns]]
+    unit: tuple[int, int] | None = None
 
 
 @dataclass(slots=True)
@@ -102,7 +118,12 @@ class Work:
         self.numbers = {s: i for i, s in enumerate(self.space.structures())}
 
     def blocks(self) -> Iterator[tuple[Block, bool]]:
-        """Every block and whether the study had it; recipes innermost, so that one reference serves all of them."""
+        """Every block and whether the study had it."""
+        for job in self.jobs():
+            yield (job, False) if isinstance(job, Block) else self.done(job)
+
+    def jobs(self) -> Iterator[Job | Block]:
+        """Every block to make, or one that needs no making; recipes innermost, so that one reference serves them."""
         space = self.space
         seeded = self._seed() if self.prune else {}
         for model in space.models:
@@ -110,7 +131,7 @@ class Work:
                 for tp in space.plans:
                     yield from self._of(model, machine, tp, seeded)
 
-    def _of(self, model: str, machine: str, tp: int, seeded: Mapping[Structure, Bound]) -> Iterator[tuple[Block, bool]]:
+    def _of(self, model: str, machine: str, tp: int, seeded: Mapping[Structure, Bound]) -> Iterator[Job | Block]:
         """The blocks of one model on one machine."""
         of_recipe = [Structure(model, recipe, machine, tp) for recipe in self.space.recipes]
         plain = [s for s in of_recipe if s not in seeded]
@@ -121,30 +142,41 @@ class Work:
             for structure in plain:
                 breach = self._breach(structure) if self.prune else None
                 if breach is None:
-                    make = partial(self._plain, structure, start, stop, reference)
-                    yield self._kept(structure, start, stop, make)
+                    yield Job(structure, start, stop, partial(self._plain, structure, start, stop, reference))
                 elif start == 0:
-                    yield self._passed(structure, breach), False
+                    yield self._passed(structure, breach)
         shape = Shape.of(self.space, machine)
         for structure in (s for s in of_recipe if s in seeded):
             for unit in shape.units():
                 make = partial(self._bounded, structure, shape, unit, seeded[structure])
-                yield self._kept(structure, unit[0] * shape.per, unit[1] * shape.per, make)
+                yield Job(structure, unit[0] * shape.per, unit[1] * shape.per, make, unit)
 
-    def _kept(
-        self, structure: Structure, start: int, stop: int, make: Callable[[], tuple[Block, Columns]]
-    ) -> tuple[Block, bool]:
+    def done(self, job: Job) -> tuple[Block, bool]:
         """The study's block, or a new one that it then keeps."""
-        number = self.numbers[structure]
-        kept = self.study.get(number, start, stop) if self.study is not None else None
+        kept = self.known(job)
+        return (kept, True) if kept is not None else (self.keep(*job.make()), False)
+
+    def known(self, job: Job) -> Block | None:
+        """The study's block."""
+        kept = self.study.get(self.numbers[job.structure], job.start, job.stop) if self.study is not None else None
         if kept is not None:
             self.filter.add(kept.costs)
-            return kept, True
-        block, rows = make()
+        return kept
+
+    def again(self, structure: Structure, start: int, stop: int, unit: tuple[int, int] | None) -> tuple[Block, Columns]:
+        """Make the block of a job that was described somewhere else."""
+        if unit is None:
+            return self._plain(structure, start, stop, Reference(self.space, structure, self.evaluate))
+        bound = self._bound_of(structure)
+        assert bound is not None
+        return self._bounded(structure, Shape.of(self.space, structure.machine), unit, bound)
+
+    def keep(self, block: Block, rows: Columns) -> Block:
+        """A new block, kept by the study."""
         if self.study is not None:
             self.study.put(block, rows)
         self.filter.add(block.costs)
-        return block, False
+        return block
 
     def _plain(self, structure: Structure, start: int, stop: int, reference: Reference) -> tuple[Block, Columns]:
         number = self.numbers[structure]

@@ -64,7 +64,7 @@ def guided(
     cheap : Evaluator or None
         Ranks candidates before `evaluate` sees the best of them.
     enough : callable or None
-        Asked after each batch; True ends the search.
+        Asked after each batch; True ends the search. `dovetail.search.settled.Settled` goes by intervals.
     study : Study or None
         Keeps every evaluation.
 
@@ -82,11 +82,15 @@ def guided(
     if study is not None:
         study.open_for(space, 1, f"{getattr(evaluate, 'fingerprint', '')} guided")
     proposals = _Random(work) if sampler == "random" else _Optuna(work, sampler)
-    work.run(list(start), proposals, enough)
+    settled = work.run(list(start), proposals, enough)
     unseen = small.size - work.archive.evaluated
     why = ((f"not looked at by {sampler} in {work.archive.evaluated:,} evaluations", unseen),) if unseen else ()
     method = f"guided by {sampler}" + (" and neighbours of the front" if local and sampler != "random" else "")
-    return result(space, small, (*pruned, *why), work.archive, work.resumed, (), method if unseen else f"{method}: all")
+    early = (
+        f"stopped after {work.archive.evaluated:,} of {budget:,} designs: what is still found is not certainly new",
+    )
+    told = method if unseen else f"{method}: all"
+    return result(space, small, (*pruned, *why), work.archive, work.resumed, early if settled else (), told)
 
 
 @dataclass(slots=True)
@@ -111,8 +115,8 @@ class _Guide:
         self.lattice, self.archive = Lattice(self.space), Archive(len(self.space.objectives))
         self.draw = np.random.default_rng(self.seed)
 
-    def run(self, start: list[int], proposals: _Random | _Optuna, enough: Callable[[Archive], bool] | None) -> None:
-        """Batches until the budget is spent, nothing is left, or it is enough."""
+    def run(self, start: list[int], proposals: _Random | _Optuna, enough: Callable[[Archive], bool] | None) -> bool:
+        """Batches until the budget is spent, nothing is left, or it is enough: whether that was so."""
         while len(self.seen) < min(self.budget, self.lattice.size):
             count = min(self.batch, self.budget - len(self.seen), self.lattice.size - len(self.seen))
             first, start = start[:count], start[count:]
@@ -121,8 +125,8 @@ class _Guide:
             proposals.tell(chosen)
             self.archive.settle()
             if enough is not None and enough(self.archive):
-                break
-        self.archive.settle()
+                return len(self.seen) < min(self.budget, self.lattice.size)
+        return False
 
     def _new(self, numbers: Sequence[int]) -> list[int]:
         return list(dict.fromkeys(n for n in numbers if n not in self.seen))

@@ -22,7 +22,11 @@ MARKED = re.compile(
 )
 NUMBER = re.compile(r"[-−+]?\d(?:[\d,.]*\d)?(?:e[-+]?\d+)?")
 TOLERANCE = 0.01
-DOCUMENTS = [d for d in sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]) if MARKED.search(d.read_text())]
+DOCUMENTS = [
+    d
+    for d in sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("docs/studies/*.md")])
+    if MARKED.search(d.read_text())
+]
 
 
 def plain(text: str) -> str:

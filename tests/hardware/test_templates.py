@@ -22,6 +22,8 @@ CASES = [
     ("gpu-like", "Qwen/Qwen3-30B-A3B", "none"),
     ("overlay", "Qwen/Qwen3-8B", "w8a8"),
     ("overlay", "Qwen/Qwen3-8B", "w4a16-rtn"),
+    ("crossbar", "Qwen/Qwen3-8B", "none"),
+    ("crossbar", "Qwen/Qwen3-30B-A3B", "w8a8"),
 ]
 COSTS = ("area_mm2", "tdp_w", "idle_w", "usd_per_hour", "price_usd")
 
@@ -93,14 +95,16 @@ def test_nothing_between_two_corners_beats_the_optimistic_machine(template: str,
     whole = [p.name for p in TEMPLATES[template].parameters if p.whole]
     inside |= {n: np.clip(np.round(inside[n]), low[n], high[n]) for n in whole}
     variant, batch = Variant("it", template), rng.integers(1, 300, count).astype(float)
-    best, real = variant.optimistic(low, high), variant.machine(inside)
+    ends, real = variant.optimistic(low, high), variant.machine(inside)
     for graph in graphs(model, recipe, batch):
-        bound, found = evaluate(graph, best), evaluate(graph, real)
-        assert (np.asarray(bound.time_s) <= np.asarray(found.time_s) * (1 + 1e-12)).all()
-        assert (np.asarray(bound.energy_j) <= np.asarray(found.energy_j) * (1 + 1e-12)).all()
+        bounds, found = [evaluate(graph, best) for best in ends], evaluate(graph, real)
+        for what in ("time_s", "energy_j"):
+            least = np.minimum.reduce([np.asarray(getattr(bound, what)) for bound in bounds])
+            assert (least <= np.asarray(getattr(found, what)) * (1 + 1e-12)).all(), what
     for name in COSTS:
-        assert not (np.asarray(getattr(best, name)) > np.asarray(getattr(real, name)) * (1 + 1e-12)).any(), name
-    assert (np.asarray(best.memory.capacity) >= np.asarray(real.memory.capacity)).all()
+        for best in ends:
+            assert not (np.asarray(getattr(best, name)) > np.asarray(getattr(real, name)) * (1 + 1e-12)).any(), name
+    assert any((np.asarray(best.memory.capacity) >= np.asarray(real.memory.capacity)).all() for best in ends)
 
 
 def test_more_cores_write_a_small_result_more_slowly_which_the_bound_corrects() -> None:
@@ -114,7 +118,8 @@ def test_more_cores_write_a_small_result_more_slowly_which_the_bound_corrects() 
 
     few, many = variant.machine(low), variant.machine(high)
     assert compute_s(many) > compute_s(few)
-    assert compute_s(variant.optimistic(low, high)) <= compute_s(few)
+    (best,) = variant.optimistic(low, high)
+    assert compute_s(best) <= compute_s(few)
 
 
 @pytest.mark.parametrize("template", list(TEMPLATES))
@@ -165,5 +170,5 @@ def test_a_machine_of_a_template_is_written_and_read_back(template: str) -> None
     for graph in graphs("Qwen/Qwen3-8B", "w8a8", 3):
         assert evaluate(graph, again).time_s == pytest.approx(evaluate(graph, made).time_s, rel=1e-9)
         assert evaluate(graph, again).energy_j == pytest.approx(evaluate(graph, made).energy_j, rel=1e-9)
-    assert again.usd_per_hour == pytest.approx(made.usd_per_hour)
+    assert again.usd_per_hour == pytest.approx(made.usd_per_hour, nan_ok=True)
     assert again.area_mm2 == pytest.approx(float(made.area_mm2))

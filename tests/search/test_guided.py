@@ -17,6 +17,7 @@ from dovetail.search.archive import Archive
 from dovetail.search.guided import SAMPLERS, guided, spread
 from dovetail.search.hypervolume import hypervolume, together
 from dovetail.search.lattice import Lattice
+from dovetail.search.settled import Settled
 
 KEYS: dict[str, Any] = {
     "models": ["m"], "recipes": ["none", "int4"], "objectives": ["tpot", "area", "price"],
@@ -173,3 +174,37 @@ def test_hypervolume_of_fronts_together_does_not_depend_on_units() -> None:
     assert first[:2] == pytest.approx(scaled)
     maximised = together([f * np.asarray([1.0, 1.0, -1.0]) for f in (one, other)])
     assert all(0 < v < 1 for v in maximised)
+
+
+class Vague(Counted):
+    """The same with intervals of a factor around every value."""
+
+    def __init__(self, factor: float) -> None:
+        super().__init__()
+        self.factor = factor
+
+    def __call__(self, structure: Structure, columns: Mapping[str, np.ndarray]) -> dict[str, Any]:
+        found = super().__call__(structure, columns)
+        ends = {f"{n}_{side}": v * f for n, v in found.items()
+                for side, f in (("low", 1 / self.factor), ("high", self.factor))}  # fmt: skip
+        return found | ends
+
+
+def test_wide_intervals_end_a_search_and_narrow_ones_do_not() -> None:
+    space = Space.of(**KEYS)
+    stopped = {
+        factor: guided(space, Vague(factor), 400, sampler="random", seed=1, enough=Settled(space.objectives))
+        for factor in (1.0, 1.5, 100.0)
+    }
+    assert stopped[100.0].evaluated == 20 * 6  # a first batch, and five that tell nothing
+    assert "not certainly new" in stopped[100.0].notes[0]
+    assert stopped[100.0].evaluated <= stopped[1.5].evaluated <= stopped[1.0].evaluated
+
+
+def test_an_archive_that_grows_certainly_goes_on() -> None:
+    space = Space.of(**{**KEYS, "objectives": ["tpot"]})
+    archive, enough = Archive(1), Settled(space.objectives, patience=2)
+    for best, stop in ((10.0, False), (5.0, False), (4.9, False), (4.8, True)):
+        archive.index, archive.costs = np.asarray([int(best * 10)]), np.asarray([[best]])
+        archive.rows = {"tpot_low": np.asarray([best * 0.8]), "tpot_high": np.asarray([best * 1.2])}
+        assert enough(archive) is stop

@@ -22,6 +22,7 @@ def add_to(app: typer.Typer) -> None:
     """Add these verbs to the command line."""
     add(app, "Choose", search, ["dovetail search space.yaml --study study.sqlite --out ./chosen"])
     add(app, "Choose", why_not, ["dovetail why-not examples/chat-8b.yaml machine=l4 recipe=w4a16-rtn batch=8"])
+    add(app, "Choose", replay, ["dovetail replay chosen/manifest.json"])
     add(app, "Choose", demo, ["dovetail demo --out out/demo"])
 
 
@@ -33,10 +34,17 @@ def search(
         Path | None, typer.Option(metavar="FILE", help="Keep finished work in this SQLite file, and go on from it.")
     ] = None,
     guided: Annotated[
-        int, typer.Option(metavar="N", help="Look at N designs that a sampler proposes, instead of all.", min=0)
+        int, typer.Option(metavar="N", help="Look at N designs at most that a sampler proposes, instead of all.", min=0)
     ] = 0,
     sampler: Annotated[str, typer.Option(metavar="NAME", help="auto, tpe, nsga2, nsga3, gp or random.")] = "auto",
     seed: Annotated[int, typer.Option(metavar="N", help="Of a guided search.", min=0)] = 0,
+    ray: Annotated[
+        str,
+        typer.Option("--ray", metavar="ADDRESS", help="Spread the work over a Ray cluster; 'local' starts one here."),
+    ] = "",
+    to_the_end: Annotated[
+        bool, typer.Option("--to-the-end", help="With --guided: look at all N, also where nothing new is certain.")
+    ] = False,
     sensitivity: Annotated[bool, typer.Option("--sensitivity", help="Also say which choice decides what.")] = False,
     measure: Annotated[
         int,
@@ -66,7 +74,7 @@ def search(
 
     if export is not None and study is None:
         raise DovetailError("--export writes what a study holds", hint="--study study.sqlite --export rows.csv")
-    how: dict[str, Any] = {"evaluations": guided, "sampler": sampler, "seed": seed}
+    how: dict[str, Any] = {"evaluations": guided, "sampler": sampler, "seed": seed, "ray": ray, "stop": not to_the_end}
     found = search_space(space, study, report, **how)
     shares = _shares(found) if sensitivity else ()
     pairs, rows = order(found), measure_front(found, measure, report) if measure else ()
@@ -97,6 +105,20 @@ def why_not(
     why = explain_why_not(space, " ".join(design), lambda line: progress(line, quiet=quiet))
     answer = Answer("why-not", why.to_json(), lambda: why_not_screen(why, quiet))
     emit(answer, as_json=json, quiet=quiet, out=out, inputs=[space])
+
+
+def replay(
+    manifest: Annotated[Path, typer.Argument(help="The manifest.json that `dovetail search --out DIR` wrote.")],
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Make a search again from its manifest, and say what differs. Exit code 1 where its answer does."""
+    from dovetail.app.search_screen import replay_screen
+    from dovetail.search.replay import replay as again
+
+    found = again(manifest, lambda line: progress(line, quiet=quiet))
+    code = 1 if found.answer else 0
+    emit(Answer("replay", found.to_json(), lambda: replay_screen(found, quiet), code), as_json=json, quiet=quiet)
 
 
 def _shares(found: Result) -> tuple[Share, ...]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -76,8 +76,9 @@ class Choice:
 class Template(Protocol):
     """A family of machines.
 
-    For bounds of a search every parameter must be one that costs: more of it never makes anything slower but for how
-    cores share what they have (`optimistic` says how that is met), and never makes area, power or price less.
+    For bounds of a search no parameter may make area, power or price less when it grows, and none may make anything
+    slower but for how cores share what they have (`optimistic` says how that is met). A template with others is
+    `Bounding` too.
     """
 
     @property
@@ -94,6 +95,14 @@ class Template(Protocol):
 
     def machine(self, values: Values, chosen: Mapping[str, str]) -> Machine:
         """The machine of all `parameters` (numbers or arrays that broadcast) and all `choices`."""
+
+
+@runtime_checkable
+class Bounding(Protocol):
+    """A template that says itself what none of its machines beats."""
+
+    def optimistic(self, low: Values, high: Values, chosen: Mapping[str, str]) -> tuple[Machine, ...]:
+        """In time, energy, area or power, none between `low` and `high` beats all of these machines."""
 
 
 TEMPLATES: Registry[Template] = Registry("template", "dovetail.hardware.templates")
@@ -140,17 +149,25 @@ class Variant(ByContent):
 
     def machine(self, columns: Mapping[str, Number] | None = None) -> Machine:
         """The machine of one point, or of columns of parameters. Raises `DovetailError` for unknown names."""
+        return replace(TEMPLATES[self.template].machine(*self._filled(columns or {})), name=self.name)
+
+    def _filled(self, columns: Mapping[str, Number]) -> tuple[dict[str, Number], dict[str, str]]:
+        """All parameters and all choices."""
         kind = TEMPLATES[self.template]
-        known = {p.name: p.default for p in kind.parameters}
-        given = {**self.fixed, **{n: v for n, v in (columns or {}).items() if n in known}}
+        known: dict[str, Number] = {p.name: p.default for p in kind.parameters}
+        given = {**self.fixed, **{n: v for n, v in columns.items() if n in known}}
         options = {c.name: c.options[0] for c in kind.choices}
         check_names(given, list(known), f"parameter of '{self.template}'")
         check_names(self.chosen, list(options), f"choice of '{self.template}'")
-        return replace(kind.machine({**known, **given}, {**options, **self.chosen}), name=self.name)
+        return {**known, **given}, {**options, **self.chosen}
 
-    def optimistic(self, low: Mapping[str, Number], high: Mapping[str, Number]) -> Machine:
-        """A machine that none with parameters between `low` and `high` beats in speed, price, area or power."""
-        return optimistic(self.machine(low), self.machine(high))
+    def optimistic(self, low: Mapping[str, Number], high: Mapping[str, Number]) -> tuple[Machine, ...]:
+        """In speed, price, area or power, no machine with parameters between `low` and `high` beats all of these."""
+        kind = TEMPLATES[self.template]
+        if not isinstance(kind, Bounding):
+            return (optimistic(self.machine(low), self.machine(high)),)
+        (few, chosen), (many, _) = self._filled(low), self._filled(high)
+        return tuple(replace(made, name=self.name) for made in kind.optimistic(few, many, chosen))
 
 
 def check_names(given: Mapping[str, object], known: list[str], kind: str, where: str = "") -> None:
