@@ -360,10 +360,11 @@ def machine_of(found: OnCrossbars, setup: Setup, chip: Machine, name: str) -> Cr
     """The crossbar machine that holds exactly this model, for `estimate` and `search`."""
     tiles = found.count / ISAAC.tile_arrays
     slowest = max((each.cost for each in found.arrays), key=lambda each: each.interval_s)
+    joules = sum(each.energy_j * (1 - each.cost.energy_j["tile"] / each.cost.energy) for each in found.arrays)
     cells = f"{setup.cells.bits} bits a cell, {setup.cells.encoding}"
     called = f"crossbar-{name.rpartition('/')[2].lower()}"
     return Crossbar(
         called, chip, found.count, setup.arrays.rows, setup.arrays.columns, cells,
-        found.weights, slowest.interval_s, slowest.time_s, sum(each.energy_j for each in found.arrays),
+        found.weights, slowest.interval_s, slowest.time_s, joules,  # tiles draw their power all the while: below
         tiles * ISAAC.tile_w, found.area_mm2, f"{SOURCE}; ADC: {found.adc}",
     )  # fmt: skip
