@@ -89,6 +89,8 @@ class Batch:
 
     def step(self) -> None:
         """One pass: the next token of each text, and those after it that were guessed."""
+        if self.proposer is None:
+            return self._plain_step()
         clock = clock_of(self.runner.device)
         began = clock()
         proposals = self._proposed()
@@ -96,8 +98,8 @@ class Batch:
         positions = None if depths is None else self.cache.positions(depths)
         states = self.runner.forward(nodes, self.cache, positions, visible)
         logits, kept = self.runner.logits(states), []
-        relaxed = self.proposer.relaxed if self.proposer else None
-        likeliest = logits.argmax(-1).tolist() if any(text.choose.sampling.greedy for text in self.texts) else []
+        relaxed = self.proposer.relaxed
+        likeliest = _likeliest(logits) if any(text.choose.sampling.greedy for text in self.texts) else []
         for row, (text, proposal) in enumerate(zip(self.texts, proposals, strict=True)):
             if text.choose.sampling.greedy:
                 path, made = agreed(proposal, likeliest[row].__getitem__)
@@ -113,8 +115,19 @@ class Batch:
             text.grow(made, logits[row, : len(path)] if straight or text.scored is None else logits[row, path])
             kept.append(len(made))
         self.cache.settle()
-        if self.proposer:
-            self.proposer.learn(self.texts, kept, clock() - began)
+        self.proposer.learn(self.texts, kept, clock() - began)
+
+    def _plain_step(self) -> None:
+        """As `step` where nobody guesses: no trees, and no states that somebody would look at."""
+        newest = torch.tensor([text.tokens[-1] for text in self.texts], device=self.runner.device).unsqueeze(1)
+        logits = self.runner.logits(self.runner.forward(newest, self.cache))
+        made = _likeliest(logits) if any(text.choose.sampling.greedy for text in self.texts) else None
+        self.cache.keep([1] * len(self.texts))
+        for row, text in enumerate(self.texts):
+            text.steps += 1
+            token = made[row][0] if made is not None and text.choose.sampling.greedy else text.choose(logits[row, 0])
+            text.grow((token,), None if text.scored is None else logits[row])
+        self.cache.settle()
 
     def join(self, other: Batch) -> None:
         """Go on with the texts of another batch as well, whose prompts are read."""
@@ -157,6 +170,13 @@ class Batch:
 
     def _ids(self, tokens: list[list[int]]) -> Tensor:
         return torch.tensor(tokens, device=self.runner.device)
+
+
+def _likeliest(logits: Tensor) -> list[list[int]]:
+    """The token of the largest of the logits (B, T, vocabulary); of several, the first."""
+    plain = logits.device.type == "cpu" and logits.dtype is torch.float32
+    found = logits.numpy().argmax(-1) if plain else logits.argmax(-1)  # with vectors, which that of torch is without
+    return found.tolist()  # type: ignore[no-any-return]
 
 
 def _moved(staying: Sequence[bool]) -> list[int]:
