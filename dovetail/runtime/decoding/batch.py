@@ -89,17 +89,38 @@ class Batch:
 
     def step(self) -> None:
         """One pass: the next token of each text, and those after it that were guessed."""
-        if self.proposer is None:
-            return self._plain_step()
         clock = clock_of(self.runner.device)
         began = clock()
         proposals = self._proposed()
+        kept = self._verified(proposals) if any(one.tokens for one in proposals) else self._plain()
+        self.cache.settle()
+        if self.proposer:
+            self.proposer.learn(self.texts, kept, clock() - began)
+
+    def _plain(self) -> list[int]:
+        """A token of each text where nothing is guessed: without trees, and without states that nobody looks at."""
+        newest = torch.tensor([text.tokens[-1] for text in self.texts], device=self.runner.device).unsqueeze(1)
+        states = self.runner.forward(newest, self.cache)
+        logits, kept = self.runner.logits(states), [1] * len(self.texts)
+        likeliest = self._likeliest(logits)
+        self.cache.keep(kept)
+        for row, text in enumerate(self.texts):
+            if self.proposer:
+                text.hidden = states[row, 0]
+                self._observe(text, states[row])
+            text.steps += 1
+            token = likeliest[row][0] if text.choose.sampling.greedy else text.choose(logits[row, 0])
+            text.grow((token,), None if text.scored is None else logits[row])
+        return kept
+
+    def _verified(self, proposals: Sequence[Proposal]) -> list[int]:
+        """The tokens that a path of guesses and the model agree on; how many of each text."""
         nodes, depths, visible = side_by_side(proposals, [text.tokens[-1] for text in self.texts], self.runner.device)
         positions = None if depths is None else self.cache.positions(depths)
         states = self.runner.forward(nodes, self.cache, positions, visible)
         logits, kept = self.runner.logits(states), []
-        relaxed = self.proposer.relaxed
-        likeliest = _likeliest(logits) if any(text.choose.sampling.greedy for text in self.texts) else []
+        relaxed = self.proposer.relaxed if self.proposer else None
+        likeliest = self._likeliest(logits)
         for row, (text, proposal) in enumerate(zip(self.texts, proposals, strict=True)):
             if text.choose.sampling.greedy:
                 path, made = agreed(proposal, likeliest[row].__getitem__)
@@ -114,20 +135,16 @@ class Batch:
             self._observe(text, states[row, : len(path)] if straight else states[row, path])
             text.grow(made, logits[row, : len(path)] if straight or text.scored is None else logits[row, path])
             kept.append(len(made))
-        self.cache.settle()
-        self.proposer.learn(self.texts, kept, clock() - began)
+        return kept
 
-    def _plain_step(self) -> None:
-        """As `step` where nobody guesses: no trees, and no states that somebody would look at."""
-        newest = torch.tensor([text.tokens[-1] for text in self.texts], device=self.runner.device).unsqueeze(1)
-        logits = self.runner.logits(self.runner.forward(newest, self.cache))
-        made = _likeliest(logits) if any(text.choose.sampling.greedy for text in self.texts) else None
-        self.cache.keep([1] * len(self.texts))
-        for row, text in enumerate(self.texts):
-            text.steps += 1
-            token = made[row][0] if made is not None and text.choose.sampling.greedy else text.choose(logits[row, 0])
-            text.grow((token,), None if text.scored is None else logits[row])
-        self.cache.settle()
+    def _likeliest(self, logits: Tensor) -> list[list[int]]:
+        """The token of the largest of the logits (B, T, vocabulary), of several the first; none where all are drawn."""
+        if not any(text.choose.sampling.greedy for text in self.texts):
+            return []
+        plain = logits.device.type == "cpu" and logits.dtype is torch.float32
+        found = logits.numpy().argmax(-1) if plain else logits.argmax(-1)  # torch has no vectors for it
+        made: list[list[int]] = found.tolist()
+        return made
 
     def join(self, other: Batch) -> None:
         """Go on with the texts of another batch as well, whose prompts are read."""
@@ -170,13 +187,6 @@ class Batch:
 
     def _ids(self, tokens: list[list[int]]) -> Tensor:
         return torch.tensor(tokens, device=self.runner.device)
-
-
-def _likeliest(logits: Tensor) -> list[list[int]]:
-    """The token of the largest of the logits (B, T, vocabulary); of several, the first."""
-    plain = logits.device.type == "cpu" and logits.dtype is torch.float32
-    found = logits.numpy().argmax(-1) if plain else logits.argmax(-1)  # with vectors, which that of torch is without
-    return found.tolist()  # type: ignore[no-any-return]
 
 
 def _moved(staying: Sequence[bool]) -> list[int]:

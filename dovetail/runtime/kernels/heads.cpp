@@ -172,7 +172,7 @@ struct Rows {
                 DOVETAIL_VARIANT::scale(out + r * channels, channels, shrink, out + r * channels);
                 total[r] *= shrink, most[r] = peak;
             }
-            DOVETAIL_VARIANT::weigh(row, tokens, peak, kLeast);
+            DOVETAIL_VARIANT::exponentiate(row, tokens, peak, kLeast);
             total[r] += total_of(row, tokens);
         }
     }
@@ -394,7 +394,7 @@ void DOVETAIL_VARIANT::attend(const Attending& a, const Piece& piece, float* scr
         for (int64_t g = 0; g < a.group; g++) {
             const int64_t r = g * a.tokens + t;
             float* from = every + r * a.pitch;
-            DOVETAIL_VARIANT::weigh(from, columns, most[r], Rows::kLeast);
+            DOVETAIL_VARIANT::exponentiate(from, columns, most[r], Rows::kLeast);
             for (int64_t c = 0; c < columns; c++) to[c] += from[c] / total[r];
         }
     }

@@ -152,7 +152,7 @@ void DOVETAIL_VARIANT::unpack_group(const Attending& a, const uint8_t* from, flo
     }
 }
 
-void DOVETAIL_VARIANT::weigh(float* scores, int64_t count, float most, float least) {
+void DOVETAIL_VARIANT::exponentiate(float* scores, int64_t count, float most, float least) {
     for (int64_t i = 0; i < count; i++) scores[i] = scores[i] < least ? 0.0f : exponential(scores[i] - most);
 }
 

@@ -15,7 +15,7 @@ void turn(float* x, int64_t heads, int64_t channels, const float* cosines, const
 void dense(const Floating&, const float* x, int64_t tokens, float* y, int64_t begin, int64_t end);
 void halves(const uint8_t* from, int64_t count, float* out);  // of bf16
 void unpack_group(const Attending& a, const uint8_t* from, float* keys, float* values);
-void weigh(float* scores, int64_t count, float most, float least);  // to e^(score - most); to 0 those below `least`
+void exponentiate(float* scores, int64_t count, float most, float least);  // to e^(score - most); to 0 those below `least`
 void scale(const float* x, int64_t count, float by, float* out);
 void attend(const Attending&, const Piece&, float* scratch);
 
