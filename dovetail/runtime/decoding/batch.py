@@ -92,12 +92,35 @@ class Batch:
         clock = clock_of(self.runner.device)
         began = clock()
         proposals = self._proposed()
+        kept = self._verified(proposals) if any(one.tokens for one in proposals) else self._plain()
+        self.cache.settle()
+        if self.proposer:
+            self.proposer.learn(self.texts, kept, clock() - began)
+
+    def _plain(self) -> list[int]:
+        """A token of each text where nothing is guessed: without trees, and without states that nobody looks at."""
+        newest = torch.tensor([text.tokens[-1] for text in self.texts], device=self.runner.device).unsqueeze(1)
+        states = self.runner.forward(newest, self.cache)
+        logits, kept = self.runner.logits(states), [1] * len(self.texts)
+        likeliest = self._likeliest(logits)
+        self.cache.keep(kept)
+        for row, text in enumerate(self.texts):
+            if self.proposer:
+                text.hidden = states[row, 0]
+                self._observe(text, states[row])
+            text.steps += 1
+            token = likeliest[row][0] if text.choose.sampling.greedy else text.choose(logits[row, 0])
+            text.grow((token,), None if text.scored is None else logits[row])
+        return kept
+
+    def _verified(self, proposals: Sequence[Proposal]) -> list[int]:
+        """The tokens that a path of guesses and the model agree on; how many of each text."""
         nodes, depths, visible = side_by_side(proposals, [text.tokens[-1] for text in self.texts], self.runner.device)
         positions = None if depths is None else self.cache.positions(depths)
         states = self.runner.forward(nodes, self.cache, positions, visible)
         logits, kept = self.runner.logits(states), []
         relaxed = self.proposer.relaxed if self.proposer else None
-        likeliest = logits.argmax(-1).tolist() if any(text.choose.sampling.greedy for text in self.texts) else []
+        likeliest = self._likeliest(logits)
         for row, (text, proposal) in enumerate(zip(self.texts, proposals, strict=True)):
             if text.choose.sampling.greedy:
                 path, made = agreed(proposal, likeliest[row].__getitem__)
@@ -112,9 +135,16 @@ class Batch:
             self._observe(text, states[row, : len(path)] if straight else states[row, path])
             text.grow(made, logits[row, : len(path)] if straight or text.scored is None else logits[row, path])
             kept.append(len(made))
-        self.cache.settle()
-        if self.proposer:
-            self.proposer.learn(self.texts, kept, clock() - began)
+        return kept
+
+    def _likeliest(self, logits: Tensor) -> list[list[int]]:
+        """The token of the largest of the logits (B, T, vocabulary), of several the first; none where all are drawn."""
+        if not any(text.choose.sampling.greedy for text in self.texts):
+            return []
+        plain = logits.device.type == "cpu" and logits.dtype is torch.float32
+        found = logits.numpy().argmax(-1) if plain else logits.argmax(-1)  # torch has no vectors for it
+        made: list[list[int]] = found.tolist()
+        return made
 
     def join(self, other: Batch) -> None:
         """Go on with the texts of another batch as well, whose prompts are read."""

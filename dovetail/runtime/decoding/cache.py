@@ -96,7 +96,8 @@ class KVCache:
         self.most = maxsize
         self._slots = batch  # sequences that there is memory for
         self._rows = torch.arange(batch, device=device).unsqueeze(1)
-        self._behind = torch.empty(0, device=device)  # (B, T): places of the tokens of this pass, if lengths differ
+        self._behind: Tensor | None = None  # (B, T): places of the tokens of this pass, once they are asked for
+        self._token_bytes = 0  # of all layers, once it is asked for and known
         self._laid: Table | None = None  # what `laid` found, while memory is where it was
 
     @property
@@ -115,13 +116,15 @@ class KVCache:
 
     def following(self, tokens: int) -> Tensor:
         """Positions (B, tokens) right behind the tokens held."""
-        return self.positions([range(tokens)] * len(self.lengths))
+        return torch.from_numpy(np.array(self.lengths, np.int64)[:, None] + np.arange(tokens)).to(self.device)
 
     @property
     def bytes(self) -> int:
         """What the keys and values held take, unused positions aside."""
-        per_token = sum(t.shape[1] * t.shape[3] * t.element_size() for t in (*self.keys, *self.values) if t is not None)
-        return per_token * sum(self.lengths)
+        if not self._token_bytes:
+            held = [store for store in (*self.keys, *self.values) if store is not None]
+            self._token_bytes = sum(store.shape[1] * store.shape[3] * store.element_size() for store in held)
+        return self._token_bytes * sum(self.lengths)
 
     @property
     def room(self) -> int:
@@ -134,8 +137,7 @@ class KVCache:
         if needed > self.capacity:
             rows = len(self.lengths)
             self._resize(rows, max(needed, min(2 * self.capacity, self.most // max(1, rows))))
-        if not self.even:
-            self._behind = self.following(tokens)
+        self._behind = None
 
     def write(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         """Put new keys and values (B, heads, T, channels) behind those held, and give all: (B, heads, longest + T, …).
@@ -181,6 +183,8 @@ class KVCache:
         if self.even:
             store[:batch, :, longest : longest + tokens] = new
         else:
+            if self._behind is None:
+                self._behind = self.following(tokens)
             store[self._rows, :, self._behind] = new.transpose(1, 2)
         return store[:batch, :, : longest + tokens]
 

@@ -4,6 +4,9 @@ A pass with n guesses for each of B sequences yields ``1 + sum of their chances`
 The n with the most tokens a second is chosen before every step. Times start from a fit to a few passes, and are
 corrected by every step that is taken; chances are corrected by how many guesses were right. Where speculation was
 slower than plain steps, it pauses, each time for longer.
+
+A step of the other kind than the one before it, plain or with guesses, finds neither its code nor its memory in the
+processor's caches, and takes up to twice as long as those that follow. It says nothing of which kind pays.
 """
 
 from __future__ import annotations
@@ -21,10 +24,11 @@ _RECENT = 0.1  # weight of the newest step in running means
 _FASTER = 0.5  # and where it took less time than was known
 _SURPRISE = 1.5  # times what the nearest width suggests: what the first step of a width may say at most
 _FORGOTTEN = 0.02  # by each plain step, of what guesses were worth
-_PAUSE, _LONGEST = 4, 256  # plain steps after speculation did not pay: the first time, and at most
+_PAUSE, _LONGEST = 4, 1024  # plain steps after speculation did not pay: the first time, and at most
 _WORTH = 1.0  # gain below which a pause begins
 _COMMON = (0.5, 0.3, 0.2)  # chances of the first guesses, before any are known
-_COMPARED, _REFRESHED = 3, 48  # plain steps at the beginning; steps after which there is another, to compare with
+_COMPARED, _REFRESHED = 3, 48  # plain steps at the beginning; steps after which there are others, to compare with
+_AGAIN = 2  # of them: the first is not counted
 _DOUBTED = 32  # plain steps before guesses are tried that should not pay
 _REST = -1  # the width of a step for which no guesses were asked
 
@@ -84,6 +88,8 @@ class Sizing:
     _left: int = 0
     _steps: int = 0
     _pause: int = _PAUSE
+    _rested: bool | None = None  # whether the step before was a plain one
+    _cold: set[tuple[int, int]] = field(default_factory=set)  # of `_ratio`, those from the first step of a kind alone
 
     def resting(self, batch: int) -> bool:
         """Whether the coming step is a plain one, without asking for guesses: to compare, or in a pause.
@@ -99,7 +105,7 @@ class Sizing:
             if known:
                 self._ratio[batch, _REST] = min(known)[1]
         elif self._steps % _REFRESHED == 0:
-            self._left = max(self._left, 1)
+            self._left = max(self._left, _AGAIN)
         if self._left == 0:
             return False
         self._left -= 1
@@ -169,10 +175,8 @@ class Sizing:
             costs whatever its size is saved at that pace only.
         """
         key, ratio = (batch, self._width), seconds / self.time.seconds(batch, max(0, self._width))
-        if (known := self._ratio.get(key)) is not None:  # what disturbs a step makes it slower
-            self._ratio[key] = self._mean(known, ratio, _FASTER if ratio < known else _RECENT)
-        else:  # one hiccup shall not condemn a width
-            self._ratio[key] = min(ratio, _SURPRISE * self._like(*key)) if self._knows(batch) else ratio
+        turned, self._rested = self._rested is not (self._width == _REST), self._width == _REST
+        self._time(key, ratio, turned)
         if self.always:
             return
         if self._width == _REST:
@@ -184,6 +188,8 @@ class Sizing:
         came, expected = (right, self._expected) if self._width else first
         if expected > 0:
             self.trust = min(2.0, max(0.1, self._mean(self.trust, came / expected)))
+        if turned:
+            return
         plain = self._ratio.get((batch, _REST), 1.0) * self.time.seconds(batch, 0)
         fixed = self.time.fixed_s / self.time.seconds(batch, self._width)
         tokens = (1 + right) / (fixed / slowest + 1 - fixed)
@@ -192,6 +198,19 @@ class Sizing:
             self._left, self._pause, self._gain = self._pause, min(2 * self._pause, _LONGEST), _WORTH
         elif self._gain > 1.1 * _WORTH:
             self._pause = _PAUSE
+
+    def _time(self, key: tuple[int, int], ratio: float, turned: bool) -> None:
+        """Note what a step took over its first time; `turned`: that before it was of the other kind."""
+        known = self._ratio.get(key)
+        if known is None:  # one hiccup shall not condemn a width
+            self._ratio[key] = min(ratio, _SURPRISE * self._like(*key)) if self._knows(key[0]) else ratio
+            if turned:
+                self._cold.add(key)
+        elif key in self._cold and not turned:
+            self._ratio[key] = min(known, ratio)
+            self._cold.discard(key)
+        elif not turned:  # what disturbs a step makes it slower
+            self._ratio[key] = self._mean(known, ratio, _FASTER if ratio < known else _RECENT)
 
     @staticmethod
     def _mean(old: float, new: float, weight: float = _RECENT) -> float:

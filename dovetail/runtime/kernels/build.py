@@ -1,6 +1,6 @@
 """Compile the kernels with the C++ compiler of this computer: at install, or when they are first used.
 
-One object for each instruction set and one library that holds them all and chooses when it runs. Its name carries a
+Objects for each instruction set and one library that holds them all and chooses when it runs. Its name carries a
 hash of the sources, so a library of other sources is never loaded. Standard library only, what is imported too: the
 build backend runs this file by its path.
 """
@@ -19,9 +19,10 @@ from dovetail.core.compiling import compiler as compiler
 
 HERE = Path(__file__).parent
 _DOORS = ("products", "attention", "step", "guess")  # compiled once
-_HEADERS = ("kernels.h", "lanes.h", "attend.h", "threads.h", "doors.h", "step.h")
-SOURCES = (*_HEADERS, "tiles.cpp", *(f"{door}.cpp" for door in _DOORS))
-FLAGS = ("-std=c++17", "-O3", "-fPIC", "-pthread", "-ffp-contract=off", "-fvisibility=hidden")
+_PARTS = {"tiles": "-O2", "heads": "-O2", "loops": "-O3"}  # for each instruction set; vectors are written out in two
+_HEADERS = ("kernels.h", "lanes.h", "variant.h", "threads.h", "doors.h", "step.h")
+SOURCES = (*_HEADERS, *(f"{name}.cpp" for name in (*_PARTS, *_DOORS)))
+FLAGS = ("-std=c++17", "-fPIC", "-pthread", "-ffp-contract=off", "-fvisibility=hidden")
 _AVX2 = ("-mavx2", "-mfma")
 VARIANTS = {  # beside the portable one, on x86-64
     "avx2": _AVX2,
@@ -37,7 +38,7 @@ _USES = {  # an instruction of each: compilers may know a flag that their assemb
 
 def file_name() -> str:
     """Name of the library of these sources on this kind of computer."""
-    sink = hashlib.sha256(repr((FLAGS, VARIANTS)).encode())
+    sink = hashlib.sha256(repr((FLAGS, VARIANTS, _PARTS)).encode())
     for name in SOURCES:
         sink.update((HERE / name).read_bytes())
     return f"kernels-{platform.system().lower()}-{platform.machine()}-{sink.hexdigest()[:12]}.so"
@@ -59,27 +60,30 @@ def _compiled(command: list[str], scratch: Path) -> Path:
     if platform.machine() in ("x86_64", "AMD64"):
         variants |= VARIANTS
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-        made = pool.map(lambda name: _object(command, scratch, name, variants[name]), variants)
-    objects = {name: found for name, found in zip(variants, made) if found is not None}
-    known, out = [f"-DHAVE_{name}" for name in objects], scratch / "kernels.so"
-    doors = [scratch / f"{name}.o" for name in _DOORS]
-    for door in doors:
-        run([*command, *FLAGS, *known, "-c", str(HERE / f"{door.stem}.cpp"), "-o", str(door)])
-    run([*command, "-shared", "-pthread", *map(str, (*doors, *objects.values())), "-o", str(out)])
+        known = pool.map(lambda name: _knows(command, scratch, name, variants[name]), variants)
+        variants = {name: flags for (name, flags), one in zip(variants.items(), known, strict=True) if one}
+        have, out = [f"-DHAVE_{name}" for name in variants], scratch / "kernels.so"
+        jobs = [
+            (part, f"{name}-{part}", [level, *flags, f"-DDOVETAIL_VARIANT={name}"])
+            for part, level in _PARTS.items()
+            for name, flags in reversed(variants.items())  # those that take longest first
+        ]
+        jobs += [(door, door, ["-O2", *have]) for door in _DOORS]
+        objects = list(pool.map(lambda job: _object(command, scratch, *job), jobs))
+    run([*command, "-shared", "-pthread", *map(str, objects), "-o", str(out)])
     return out
 
 
-def _object(command: list[str], scratch: Path, name: str, flags: tuple[str, ...]) -> Path | None:
-    """The object of one variant; None where the compiler is older than its instructions."""
-    if name in _USES and not _knows(command, scratch, name, flags):
-        return None
+def _object(command: list[str], scratch: Path, source: str, name: str, flags: list[str]) -> Path:
     out = scratch / f"{name}.o"
-    run([*command, *FLAGS, *flags, f"-DDOVETAIL_VARIANT={name}", "-c", str(HERE / "tiles.cpp"), "-o", str(out)])
+    run([*command, *FLAGS, *flags, "-c", str(HERE / f"{source}.cpp"), "-o", str(out)])
     return out
 
 
 def _knows(command: list[str], scratch: Path, name: str, flags: tuple[str, ...]) -> bool:
     """Whether a compiler takes an instruction of a variant, in a source that can fail of nothing else."""
+    if name not in _USES:
+        return True
     source = scratch / f"{name}.cpp"
     source.write_text(f"#include <immintrin.h>\n{_USES[name]}\n")
     try:

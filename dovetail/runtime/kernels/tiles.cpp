@@ -1,13 +1,9 @@
-// Products of packed weights with some tokens, compiled once for each instruction set (see build.py).
+// Products of packed weights and of floats with some tokens, compiled once for each instruction set (see build.py).
 //
 // Integer products add exactly within a block, and every variant turns blocks into floats by the same operations in
 // the same order (no multiplication and addition are fused: -ffp-contract=off), so all give the same bits.
-#include <type_traits>
-
-#include "kernels.h"
 #include "lanes.h"
-
-#define UNROLL _Pragma("GCC unroll 16")
+#include "variant.h"
 
 namespace dovetail {
 namespace {
@@ -125,128 +121,14 @@ template <int bits, bool exact> void all(const Matrix& m, const Tokens& in, floa
     for (; begin < end; begin++) stretch<bits, exact, 1, kMostTokens>(m, in, y, begin, 0);
 }
 
-void product(const Matrix& m, const Tokens& in, float* y, int64_t begin, int64_t end) {
+}  // namespace
+
+void DOVETAIL_VARIANT::product(const Matrix& m, const Tokens& in, float* y, int64_t begin, int64_t end) {
     if (m.bits == 4) in.floats ? all<4, true>(m, in, y, begin, end) : all<4, false>(m, in, y, begin, end);
     else in.floats ? all<8, true>(m, in, y, begin, end) : all<8, false>(m, in, y, begin, end);
 }
 
-// The largest magnitude as bits: floats without their sign are ordered as integers, and NaN and infinity come last.
-inline int32_t peak_bits(const float* x, int64_t n) {
-    int32_t peak = 0;
-    for (int64_t i = 0; i < n; i++) {
-        int32_t bits;
-        memcpy(&bits, x + i, 4);
-        bits &= 0x7FFFFFFF;
-        peak = bits > peak ? bits : peak;
-    }
-    return peak;
-}
-
-// Integers nearest to x / scale, ties to even; returns their sum. Peaks of 127.5 steps have no integer of their own.
-inline int32_t rounded(const float* x, int64_t n, float scale, int8_t* out) {
-    const float magic = 12582912.0f;  // 1.5 * 2^23: the unit in the last place of a sum with it is 1
-    int32_t sum = 0;
-    for (int64_t i = 0; i < n; i++) {
-        int32_t value = int32_t((x[i] / scale + magic) - magic);
-        value = value > 127 ? 127 : value;
-        out[i] = int8_t(value);
-        sum += value;
-    }
-    return sum;
-}
-
-// The scale of a stretch whose largest magnitude has these bits, 0 where all of it counts as zero, NaN where it has no
-// largest. Per token it is that of compressed-tensors, 255 levels for [-peak, peak]; a block has a level at each end.
-inline float step_of(int32_t bits, bool per_token) {
-    float peak;
-    memcpy(&peak, &bits, 4);
-    if (bits >= 0x7F800000) return __builtin_nanf("");
-    return peak < 1e-30f ? 0.0f : peak / (per_token ? 127.5f : 127.0f);
-}
-
-void quantise(const Matrix& m, const float* x, int64_t begin, int64_t end, bool per_token, const Rounded& out) {
-    const int64_t blocks = m.blocks(), padded = m.padded(), excess = m.bits == 8 ? 128 : 8;
-    for (int64_t t = begin; t < end; t++) {
-        const float whole = per_token ? step_of(peak_bits(x + t * m.columns, m.columns), true) : 0.0f;
-        for (int64_t b = 0; b < blocks; b++) {
-            const int64_t first = b * m.block, n = m.columns - first < m.block ? m.columns - first : m.block;
-            const float* from = x + t * m.columns + first;
-            int8_t* to = out.integers + (t * blocks + b) * padded;
-            const float scale = per_token ? whole : step_of(peak_bits(from, n), false);
-            const int64_t real = scale > 0 ? n : 0, at = t * blocks + b;  // false for NaN
-            const int32_t sum = rounded(from, real, scale, to);
-            memset(to + real, 0, padded - real);
-            out.scales[at] = scale;
-            out.sums[at] = float(sum);
-            out.offsets[at] = -int32_t(excess) * sum;
-        }
-    }
-}
-
-// e^x by 2^n (1 + …), n the nearest integer to x / ln 2: within 2 units in the last place. Infinity above 88.4.
-inline float exponential(float x) {
-    const float magic = 12582912.0f;
-    x = x > 89.0f ? 89.0f : x;
-    x = x < -87.0f ? -87.0f : x;
-    const float shifted = x * 1.44269504f + magic, n = shifted - magic;
-    const float r = (x - n * 0.693359375f) + n * 2.12194440e-4f;  // ln 2 in two parts
-    float p = 1.0f / 5040;
-    p = p * r + 1.0f / 720;
-    p = p * r + 1.0f / 120;
-    p = p * r + 1.0f / 24;
-    p = p * r + 1.0f / 6;
-    p = p * r + 0.5f;
-    p = p * r + 1.0f;
-    p = p * r + 1.0f;
-    uint32_t bits;
-    memcpy(&bits, &shifted, 4);
-    bits = (bits + 127) << 23;  // the low bits of the shifted number are n
-    float scale;
-    memcpy(&scale, &bits, 4);
-    return p * scale;
-}
-
-void gate(const float* pair, int64_t width, float* out) {
-    for (int64_t i = 0; i < width; i++) out[i] = pair[i] / (1.0f + exponential(-pair[i])) * pair[width + i];
-}
-
-float exponentials(const float* x, int64_t count, float most) {
-    Floats sums = splat(0.0f);
-    int64_t i = 0;
-    for (; i + kRows <= count; i += kRows) {
-        float part[kRows];
-        for (int j = 0; j < kRows; j++) part[j] = exponential(x[i + j] - most);
-        sums = sums + load(part);
-    }
-    float lane[kRows], sum = 0;
-    store(lane, sums);
-    for (int j = 0; j < kRows; j++) sum += lane[j];
-    for (; i < count; i++) sum += exponential(x[i] - most);
-    return sum;
-}
-
-void norm(const float* x, const float* weight, float epsilon, int64_t width, float* out) {
-    Floats sums = splat(0.0f);
-    int64_t i = 0;
-    for (; i + kRows <= width; i += kRows) sums = fused(load(x + i), load(x + i), sums);
-    float part[kRows], sum = 0;
-    store(part, sums);
-    for (int j = 0; j < kRows; j++) sum += part[j];
-    for (; i < width; i++) sum += x[i] * x[i];
-    const float factor = 1.0f / __builtin_sqrtf(sum / float(width) + epsilon);
-    for (i = 0; i < width; i++) out[i] = weight[i] * (x[i] * factor);
-}
-
-void turn(float* x, int64_t heads, int64_t channels, const float* cosines, const float* sines) {
-    const int64_t half = channels / 2;
-    for (float* head = x; head < x + heads * channels; head += channels) {
-        for (int64_t c = 0; c < half; c++) {
-            const float first = head[c], second = head[half + c];
-            head[c] = first * cosines[c] + second * sines[c];
-            head[half + c] = second * cosines[half + c] + first * sines[half + c];
-        }
-    }
-}
+namespace {
 
 // `rows` rows of plain floats times `tokens` tokens: sums along the columns stay in registers, a vector each.
 template <int rows, int tokens>
@@ -286,7 +168,9 @@ void dense_rows(const Floating& m, const float* x, float* y, int64_t begin, int6
     for (; row < end; row++) dense_part<1, tokens>(m, x, y, row, token);
 }
 
-void dense(const Floating& m, const float* x, int64_t count, float* y, int64_t begin, int64_t end) {
+}  // namespace
+
+void DOVETAIL_VARIANT::dense(const Floating& m, const float* x, int64_t count, float* y, int64_t begin, int64_t end) {
     constexpr int most = kSums == 16 ? 4 : 2;
     int64_t token = 0;
     for (; count - token >= most; token += most) dense_rows<kSums / most, most>(m, x, y, begin, end, token);
@@ -297,13 +181,11 @@ void dense(const Floating& m, const float* x, int64_t count, float* y, int64_t b
     if (count > token) dense_rows<kSums, 1>(m, x, y, begin, end, token);
 }
 
-#include "attend.h"
-
-}  // namespace
-
 #define NAME_(variant) variant_##variant
 #define NAME(variant) NAME_(variant)
 extern const Variant NAME(DOVETAIL_VARIANT);
-const Variant NAME(DOVETAIL_VARIANT) = {kName, product, quantise, gate, exponentials, norm, turn, dense, attend};
+const Variant NAME(DOVETAIL_VARIANT) = {
+    kName, DOVETAIL_VARIANT::product, DOVETAIL_VARIANT::quantise, DOVETAIL_VARIANT::gate, DOVETAIL_VARIANT::exponentials,
+    DOVETAIL_VARIANT::norm, DOVETAIL_VARIANT::turn, DOVETAIL_VARIANT::dense, DOVETAIL_VARIANT::attend};
 
 }  // namespace dovetail

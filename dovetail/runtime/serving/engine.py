@@ -213,26 +213,25 @@ class Engine:
         return None
 
     def _told(self, served: _Served) -> Made | None:
-        text, request = served.text, served.request
-        new, reason = tuple(text.tokens[served.sent :]), self._reason(served)
-        if not new and reason is None:
+        text, count = served.text, len(served.text.tokens)
+        if count == served.sent and not text.done:
             return None
-        served.sent = len(text.tokens)
+        new = tuple(text.tokens[served.sent :])
+        served.sent = count
         self._tokens += len(new)
         scored = tuple(served.scored)
         served.scored.clear()
-        if reason is not None:
-            self._forget(served)
-        return Made(request.id, new, reason, scored, served.failed)
+        if not text.done:
+            return Made(text.index, new, None, scored)
+        self._forget(served)
+        return Made(text.index, new, self._reason(served), scored, served.failed)
 
     def _forget(self, served: _Served) -> None:
         del self._served[served.request.id]
         self._order.pop(served.request.id, None)
 
-    def _reason(self, served: _Served) -> str | None:
+    def _reason(self, served: _Served) -> str:
         text = served.text
-        if not text.done:
-            return None
         if served.cancelled or served.failed:
             return CANCELLED if served.cancelled else FAILED
         return STOP if text.tokens[-1] in self._ends else LENGTH

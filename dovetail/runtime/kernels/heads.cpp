@@ -1,56 +1,13 @@
-// Attention of a few new tokens to what a KV head holds, compiled with `tiles.cpp` for each instruction set.
+// Attention of a few new tokens to what a KV head holds, compiled once for each instruction set.
 //
 // All query heads of a group and all new tokens go together, so that each key and value is read once, a block at a
 // time: scores, then what softmax makes of them so far, then the weighted values (the order of arXiv 2205.14135).
 
-inline float half(const uint8_t* from) {  // bf16
-    uint16_t top;
-    memcpy(&top, from, 2);
-    const uint32_t bits = uint32_t(top) << 16;
-    float value;
-    memcpy(&value, &bits, 4);
-    return value;
-}
+#include "lanes.h"
+#include "variant.h"
 
-inline void halves(const uint8_t* from, int64_t count, float* out) {
-    for (int64_t i = 0; i < count; i++) out[i] = half(from + 2 * i);
-}
-
-// Codes of one token to floats [channels]; `scale` and `zero` of each channel.
-inline void unpack(const uint8_t* codes, int64_t channels, int64_t bits, const float* scale, const float* zero, float* out) {
-    if (bits == 8) {
-        for (int64_t c = 0; c < channels; c++) out[c] = float(codes[c]) * scale[c] + zero[c];
-        return;
-    }
-    const int64_t second = channels / 2;
-    for (int64_t c = 0; c < second; c++) out[c] = float(codes[c] & 15) * scale[c] + zero[c];
-    for (int64_t c = 0; c < second; c++) out[second + c] = float(codes[c] >> 4) * scale[second + c] + zero[second + c];
-}
-
-// Scales and zeros as floats, each `times` over: they lie one after the other, all scales first.
-inline void spread(const uint8_t* from, int64_t count, int64_t times, float* scale, float* zero) {
-    for (int64_t i = 0; i < count; i++) {
-        const float s = half(from + 2 * i), z = half(from + 2 * (count + i));
-        for (int64_t j = 0; j < times; j++) scale[i * times + j] = s, zero[i * times + j] = z;
-    }
-}
-
-constexpr int64_t kChannels = 512;  // of a head at most
-
-// One packed group to floats: keys and values [size][channels].
-inline void unpack_group(const Attending& a, const uint8_t* from, float* keys, float* values) {
-    float scale[kChannels], zero[kChannels];
-    const int64_t n = a.channels, bytes = a.code_bytes(), shares = a.shares();
-    const uint8_t* scales = from + a.size * bytes;
-    spread(scales, n, 1, scale, zero);
-    for (int64_t t = 0; t < a.size; t++) unpack(from + t * bytes, n, a.bits, scale, zero, keys + t * n);
-    const uint8_t* codes = scales + 4 * n;
-    const uint8_t* own = codes + a.size * bytes;
-    for (int64_t t = 0; t < a.size; t++, own += 4 * shares) {
-        spread(own, shares, n / shares, scale, zero);
-        unpack(codes + t * bytes, n, a.bits, scale, zero, values + t * n);
-    }
-}
+namespace dovetail {
+namespace {
 
 // Keys and values come block after block, alternately: while keys are read the values of their tokens are asked for,
 // and while values are the keys of the next block, `ahead` bytes from them.
@@ -212,10 +169,10 @@ struct Rows {
             const float peak = largest(row, tokens, most[r]);
             if (peak > most[r]) {
                 const float shrink = exponential(most[r] - peak);
-                for (int64_t c = 0; c < channels; c++) out[r * channels + c] *= shrink;
+                DOVETAIL_VARIANT::scale(out + r * channels, channels, shrink, out + r * channels);
                 total[r] *= shrink, most[r] = peak;
             }
-            for (int64_t t = 0; t < tokens; t++) row[t] = row[t] < kLeast ? 0.0f : exponential(row[t] - peak);
+            DOVETAIL_VARIANT::exponentiate(row, tokens, peak, kLeast);
             total[r] += total_of(row, tokens);
         }
     }
@@ -255,7 +212,7 @@ struct Coded {
     template <int bits> void score(const uint8_t* group, int64_t begin, int64_t pitch) const {
         const int64_t n = a.channels, bytes = a.code_bytes();
         float *scale = scratch, *zero = scale + n, *query = zero + n;
-        halves(group + a.size * bytes, 2 * n, scale);
+        DOVETAIL_VARIANT::halves(group + a.size * bytes, 2 * n, scale);
         by_queries(rows.count, [&](auto some, int64_t r) {
             float zeros[kQueries];
             for (int q = 0; q < some.count; q++) {
@@ -277,7 +234,7 @@ struct Coded {
         const int64_t n = a.channels, bytes = a.code_bytes(), shares = a.shares(), size = a.size, share = n / shares;
         const uint8_t *codes = group + size * bytes + 4 * n, *own = codes + size * bytes;
         float *weights = scratch, *scales = weights + n / kRows * kQueries * kKeys, *columns = scales + 2 * shares * size;
-        halves(own, 2 * shares * size, scales);
+        DOVETAIL_VARIANT::halves(own, 2 * shares * size, scales);
         for (int64_t i = 0; i < 2 * shares; i++)
             for (int64_t t = 0; t < size; t++) columns[i * size + t] = scales[t * 2 * shares + i];
         by_queries(rows.count, [&](auto some, int64_t r) {
@@ -377,7 +334,7 @@ struct Head {
             const int64_t some = together < groups_end - g ? together : groups_end - g;
             const uint8_t* group = own.packed + g * a.group_bytes();
             if (!coded) {
-                unpack_group(a, group, keys, values);
+                DOVETAIL_VARIANT::unpack_group(a, group, keys, values);
                 block(keys, values, g * a.size, a.size, old, nullptr);
             } else if (a.bits == 4) {
                 groups<4>(group, g, some, old);
@@ -396,7 +353,9 @@ struct Head {
     }
 };
 
-void attend(const Attending& a, const Piece& piece, float* scratch) {
+}  // namespace
+
+void DOVETAIL_VARIANT::attend(const Attending& a, const Piece& piece, float* scratch) {
     const int64_t n = a.channels, count = a.group * a.tokens, block = a.size > kKeys ? a.size : kKeys;
     const int64_t sequence = piece.sequence, head = piece.head;
     const Stretch& own = a.stretches[sequence * a.heads + head];
@@ -410,7 +369,8 @@ void attend(const Attending& a, const Piece& piece, float* scratch) {
     const float scale = 1.0f / __builtin_sqrtf(float(n));
     for (int64_t r = 0; r < count; r++) {
         const float* q = a.q + sequence * a.q_strides[0] + (head * a.group + r / a.tokens) * a.q_strides[1] + r % a.tokens * a.q_strides[2];
-        for (int64_t c = 0; c < n; c++) queries[r * n + c] = q[c] * scale, out[r * n + c] = 0;
+        DOVETAIL_VARIANT::scale(q, n, scale, queries + r * n);
+        memset(out + r * n, 0, n * sizeof(float));
         most[r] = Rows::kLeast, total[r] = 0;
     }
     Head one{a, own, sequence, head, {count, n, queries, out, scores, most, total}, rest, rest + a.size * n, every,
@@ -424,8 +384,7 @@ void attend(const Attending& a, const Piece& piece, float* scratch) {
     for (int64_t r = 0; r < count; r++) {
         const int64_t token = r % a.tokens, at = head * a.group + r / a.tokens;
         float* to = a.out + ((sequence * a.tokens + token) * a.heads * a.group + at) * n;
-        const float share = 1.0f / total[r];
-        for (int64_t c = 0; c < n; c++) to[c] = out[r * n + c] * share;
+        DOVETAIL_VARIANT::scale(out + r * n, n, 1.0f / total[r], to);
     }
     if (!every) return;
     const int64_t columns = own.groups * a.size + own.held + a.tokens;
@@ -434,9 +393,11 @@ void attend(const Attending& a, const Piece& piece, float* scratch) {
         for (int64_t c = 0; c < columns; c++) to[c] = 0;
         for (int64_t g = 0; g < a.group; g++) {
             const int64_t r = g * a.tokens + t;
-            const float* from = every + r * a.pitch;
-            for (int64_t c = 0; c < columns; c++)
-                to[c] += from[c] < Rows::kLeast ? 0.0f : exponential(from[c] - most[r]) / total[r];
+            float* from = every + r * a.pitch;
+            DOVETAIL_VARIANT::exponentiate(from, columns, most[r], Rows::kLeast);
+            for (int64_t c = 0; c < columns; c++) to[c] += from[c] / total[r];
         }
     }
 }
+
+}  // namespace dovetail
