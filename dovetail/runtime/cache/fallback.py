@@ -25,7 +25,7 @@ def fallbacks(runner: Runner, plan: CachePlan | None) -> tuple[str, ...]:
         why = "fused attention of prompts does not give the weights that this policy sums"
         found.append(f"{why}: their two products are computed instead, which takes longer")
     if (missing := _missing(runner)) is not None:
-        found.append(f"no kernel attends over the cut cache ({missing}): torch does, head by head, which takes longer")
+        found.append(f"no kernel attends over the cut cache ({missing}): torch does, text by text, which takes longer")
     return tuple(found)
 
 
