@@ -120,7 +120,7 @@ def test_what_nothing_uses_yet_is_not_offered(root: Path, capsys: pytest.Capture
     planned = " ".join(lines).partition("planned  ")[2].partition("next  ")[0]
     assert set(planned.replace(",", "").split()) >= {r["name"] for r in rows} - used
     assert not used & set(planned.replace(",", "").split())
-    assert not [line for line in lines if line.startswith("cluster")]
+    assert not [line for line in lines if line.startswith("studio")]
 
 
 @pytest.mark.parametrize("checkout", [True, False])
