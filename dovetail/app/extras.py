@@ -30,7 +30,18 @@ ADDS = {
     "bench": "tables in parquet; side-by-side benches",
     "dev": "tests, lint and types",
 }
-USED = ("torch", "eval", "gguf", "serve", "rtl", "hls", "search", "cluster", "bench", "dev")  # the others: code still to come
+USED = (
+    "torch",
+    "eval",
+    "gguf",
+    "serve",
+    "rtl",
+    "hls",
+    "search",
+    "cluster",
+    "bench",
+    "dev",
+)  # the others: code still to come
 _REQUIREMENT = re.compile(r"\s*(?P<name>[A-Za-z0-9._-]+)\s*(?:\[(?P<extras>[^\]]+)\])?\s*(?:==\s*(?P<pin>[^\s;,]+))?")
 
 

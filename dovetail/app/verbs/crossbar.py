@@ -28,7 +28,7 @@ AdcModelName = Annotated[
 def add_to(app: typer.Typer) -> None:
     """Add these verbs to the command line."""
     group = typer.Typer(
-        cls=Verbs, help="ReRAM arrays: a model simulated there, mapped, or trained for them.", no_args_is_help=True,
+        cls=Verbs, help="ReRAM arrays: simulate, map or train for them.", no_args_is_help=True,
         rich_markup_mode=None,
     )  # fmt: skip
     add(
