@@ -232,7 +232,6 @@ def _best(found: Result, places: Sequence[tuple[Some, int]], more: Sequence[Cand
 
 def _asked(found: Result, space: Space, evaluate: Evaluator, some: Sequence[Some]) -> Iterator[dict[str, Any]]:
     """Why not another machine, and why not another recipe: of each the best design that there is."""
-    assert found.asked is not None
     if found.winner is None or sum(len(values) for values in varying(space).values()) > STEPS:
         return
     metrics = [o.metric for o in found.objectives]
@@ -244,7 +243,7 @@ def _asked(found: Result, space: Space, evaluate: Evaluator, some: Sequence[Some
             if best is None:
                 continue
             try:
-                why = why_not(found.asked, evaluate, found, _words(best))
+                why = why_not(found.searched, evaluate, found, _words(best))
             except DovetailError:  # a name that cannot be written as a design
                 continue
             yield {"asked": f"{part} {name}", **why.to_json(), "values": {n: float(best[n]) for n in metrics}}

@@ -139,7 +139,7 @@ def _encoded(
     blocks = np.arange(0, layer.codes.shape[0], layer.setup.arrays.columns)
     shape = (*alone.shape[1:3], len(blocks))
     ends = [np.full(shape, way) for way, offered in ((False, apart), (True, subtract)) if offered]
-    best: tuple[float, NDArray[np.intp], Flags] | None = None
+    tried: list[tuple[float, NDArray[np.intp], Flags]] = []
     for paired in ends:
         for _ in range(4):
             wide = np.repeat(paired, layer.setup.arrays.columns, axis=2)[:, :, : alone.shape[3]]
@@ -147,11 +147,10 @@ def _encoded(
             sums = [np.add.reduceat(np.take_along_axis(each, picked[None, None], axis=0)[0], blocks, axis=2)
                     for each in (alone, joint)]  # fmt: skip
             total = float(np.where(paired, sums[1], sums[0]).sum())
-            if best is None or total < best[0]:
-                best = total, picked, wide
+            tried.append((total, picked, wide))
             paired = sums[1] < sums[0] if subtract and apart else paired
-    assert best is not None
-    return best[1], best[2]
+    _, picked, wide = min(tried, key=lambda one: one[0])
+    return picked, wide
 
 
 def _merged(ways: list[Digits], picked: NDArray[np.intp], layer: Layer) -> Digits:
@@ -186,7 +185,8 @@ def fitted(layer: Layer, adc: AdcModel) -> Layer:
 
 
 def _fitted(layer: Layer, prices: Prices) -> Layer:
-    assert layer.arrangement is not None
+    if layer.arrangement is None:
+        raise DovetailError("a layer that is not arranged", hint="arranged(layer, adc) first")
     found = layer.statistics
     needed = np.where(layer.signed, signed_bits(found.highest, found.lowest), found.bits)
     bits = shared(needed, layer.setup.arrays.columns, layer.arrangement.widths, prices)

@@ -51,8 +51,7 @@ def order(found: Result, most: int = MOST) -> tuple[Comparison, ...]:
 
 
 def _compared(found: Result, winner: Priced, other: Candidate) -> Iterator[Comparison]:
-    assert found.asked is not None
-    beside = _priced(design_of(found.asked, other).estimate())
+    beside = _priced(design_of(found.searched, other).estimate())
     for metric in (o.metric for o in found.objectives if o.metric in METRICS):
         known = ratio(metric, beside, winner)
         yield Comparison(other, metric, float(known.value), float(known.low), float(known.high))

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from dovetail.core.errors import DovetailError
 from dovetail.search.answer import Columns, Evaluator, ask
 from dovetail.search.archive import Archive
 from dovetail.search.block import Block, Place, Reference, summarise
@@ -167,8 +168,10 @@ class Work:
         """Make the block of a job that was described somewhere else."""
         if unit is None:
             return self._plain(structure, start, stop, Reference(self.space, structure, self.evaluate))
-        bound = self._bound_of(structure)
-        assert bound is not None
+        if (bound := self._bound_of(structure)) is None:
+            raise DovetailError(
+                "a block of another search", where=str(structure), why="its evaluator has no bound here"
+            )
         return self._bounded(structure, Shape.of(self.space, structure.machine), unit, bound)
 
     def keep(self, block: Block, rows: Columns) -> Block:

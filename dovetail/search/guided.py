@@ -137,7 +137,7 @@ class _Guide:
         near = list(self._near(int(many * self.local))) if len(self.archive.index) and proposals.guides else []
         found = list(dict.fromkeys([*near, *proposals.ask(many - len(near))]))
         found += [n for n in self._random(many - len(found)) if n not in found]
-        return found[:count] if self.cheap is None else self._ranked(found)[:count]
+        return found[:count] if self.cheap is None else self._ranked(found, self.cheap)[:count]
 
     def _near(self, count: int) -> Iterator[int]:
         """Points beside the front that were not seen, those of its ends and gaps more often."""
@@ -163,10 +163,9 @@ class _Guide:
         rest = (n for n in range(self.lattice.size) if n not in self.seen and n not in found)
         return [*found, *(n for _, n in zip(range(count - len(found)), rest, strict=False))]
 
-    def _ranked(self, numbers: list[int]) -> list[int]:
+    def _ranked(self, numbers: list[int], cheap: Evaluator) -> list[int]:
         """Best first by the cheap evaluator: feasible ones by fronts, then the others by how far they miss."""
-        assert self.cheap is not None
-        costs, excess = self._judged(self.cheap, numbers)
+        costs, excess = self._judged(cheap, numbers)
         rank = np.full(len(numbers), np.inf)
         left = np.flatnonzero(excess == 0)
         for level in range(len(numbers)):

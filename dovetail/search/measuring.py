@@ -99,7 +99,8 @@ def _runs_here(space: Space, candidate: Candidate) -> bool:
 
 def _applied(design: Chosen, folder: Path) -> Path:
     source = design.model.folder
-    assert source is not None
+    if source is None:
+        raise DovetailError(f"{design.model.name} cannot be measured", why="its weights are not here")
     if not design.recipe.methods:
         return source
     return design.recipe.apply(source, folder / "applied").path

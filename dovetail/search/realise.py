@@ -53,8 +53,7 @@ def build_from(path: Path, rule: str, out: Path, report: Report = lambda line: N
     with Study(path) as study:
         found = found_in(study)
     picked = found.pick(rule)
-    assert found.asked is not None
-    design = design_of(found.asked, picked)
+    design = design_of(found.searched, picked)
     if design.model.folder is None:
         return _described(path, picked, design, out)
     made = build(design.model, design.machine, design.workload, design.recipe, out, report)

@@ -123,6 +123,13 @@ class Result:
     asked: Space | None = field(default=None, compare=False)
 
     @property
+    def searched(self) -> Space:
+        """What was searched. Raises `DovetailError` where the result was read without it."""
+        if self.asked is None:
+            raise DovetailError("this answer does not hold its space", where=self.space, hint="search again")
+        return self.asked
+
+    @property
     def exit_code(self) -> int:
         """0, or 3 when there is no winner."""
         return 0 if self.winner else INFEASIBLE

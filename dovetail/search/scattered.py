@@ -76,11 +76,12 @@ def scattered(workers: Workers) -> Spread:
         asked = Search(work.space, work.evaluate, work.size, work.prune)
         flying: list[tuple[Any, Job]] = []
         for job in work.jobs():
-            kept = job if isinstance(job, Block) else work.known(job)
-            if kept is not None:
-                yield kept, not isinstance(job, Block)
+            if isinstance(job, Block):
+                yield job, False
                 continue
-            assert isinstance(job, Job)
+            if (kept := work.known(job)) is not None:
+                yield kept, True
+                continue
             task = Task(job.structure, job.start, job.stop, job.unit, work.filter.costs)
             flying.append((workers.begin(asked, task), job))
             if len(flying) >= workers.slots:

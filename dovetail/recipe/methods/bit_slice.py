@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Self
 
@@ -12,18 +11,19 @@ from dovetail.core.errors import DovetailError
 from dovetail.crossbar.cells import Cells
 from dovetail.crossbar.columns import Arrays
 from dovetail.model.graph import Graph
-from dovetail.recipe.arithmetic.rounding import check_finite
 from dovetail.recipe.arithmetic.slices import Price, sliced
+from dovetail.recipe.layerwise.staged import staged
 from dovetail.recipe.method import Form, method
-from dovetail.recipe.packing import stored_tensors
-from dovetail.recipe.quantising import LayerBits, Quantised, quantised, stored_dtypes
+from dovetail.recipe.quantising import LayerBits, Quantised
 from dovetail.recipe.scheme import Scheme
 
 if TYPE_CHECKING:
     import torch
+    from torch import Tensor
 
+    from dovetail.recipe.arithmetic.gptq import Rounded
+    from dovetail.recipe.layerwise.inputs import Inputs
     from dovetail.recipe.layerwise.run import OnLayer
-    from dovetail.recipe.layerwise.work import LayerWork
     from dovetail.runtime.checkpoint import Checkpoint
 
 _PRICED = ("balanced", "differential")
@@ -85,23 +85,10 @@ class BitSlice:
         return Quantised.of(graph, self.scheme(), self.layers).rewrite()
 
     def on_layers(self, checkpoint: Checkpoint) -> tuple[Checkpoint, OnLayer]:
-        declared, schemes = quantised(checkpoint, self.scheme(), self.layers)
-        dtypes = stored_dtypes(checkpoint)
+        return staged(checkpoint, self.scheme(), self.layers, self._rounded)
 
-        def rounded(work: LayerWork) -> None:
-            for stage in filter(None, ([n for n in stage if n in schemes] for stage in work.stages())):
-                self._round(work, stage, schemes, dtypes)
-
-        return declared, rounded
-
-    def _round(
-        self, work: LayerWork, stage: list[str], schemes: Mapping[str, Scheme], dtypes: Mapping[str, torch.dtype]
-    ) -> None:
-        """Round matrices that read one tensor, a row's error against the energy of all of them."""
-        for name, inputs in work.inputs(stage).items():
-            weight, scheme = work.linears[name].weight.data, schemes[name]
-            check_finite(name, weight)
-            factored = inputs.factored(self.damp, self.order)
-            energy = float(((weight.float() @ inputs.moment) * weight.float()).sum())
-            done = sliced(weight, factored, self.costs(scheme), energy=energy, dtype=dtypes[name])
-            work.keep(name, stored_tensors(name, done.steps, done.scale, done.zero, scheme), done.values)
+    def _rounded(self, weight: Tensor, inputs: Inputs, scheme: Scheme, dtype: torch.dtype) -> Rounded:
+        """A row's error is counted against the energy of all of them."""
+        factored = inputs.factored(self.damp, self.order)
+        energy = float(((weight.float() @ inputs.moment) * weight.float()).sum())
+        return sliced(weight, factored, self.costs(scheme), energy=energy, dtype=dtype)

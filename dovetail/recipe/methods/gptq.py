@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar, Self
 
@@ -11,19 +11,18 @@ import numpy as np
 from dovetail.core.errors import DovetailError
 from dovetail.model.graph import Graph
 from dovetail.recipe.arithmetic.gptq import compensated
-from dovetail.recipe.arithmetic.rounding import check_finite
+from dovetail.recipe.layerwise.staged import staged
 from dovetail.recipe.method import Form, method
-from dovetail.recipe.packing import stored_tensors
-from dovetail.recipe.quantising import LayerBits, Quantised, quantised, stored_dtypes
+from dovetail.recipe.quantising import LayerBits, Quantised
 from dovetail.recipe.scheme import Scheme
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+    from dovetail.recipe.arithmetic.gptq import Rounded
     from dovetail.recipe.layerwise.inputs import Inputs
     from dovetail.recipe.layerwise.run import OnLayer
-    from dovetail.recipe.layerwise.work import LayerWork
     from dovetail.runtime.checkpoint import Checkpoint
 
 
@@ -66,10 +65,9 @@ class GPTQ:
         return Quantised.of(graph, self.scheme(), self.layers).rewrite()
 
     def on_layers(self, checkpoint: Checkpoint) -> tuple[Checkpoint, OnLayer]:
-        declared, schemes = quantised(checkpoint, self.scheme(), self.layers)
-        dtypes = stored_dtypes(checkpoint)
+        return staged(checkpoint, self.scheme(), self.layers, self._rounded)
 
-        def rounded(work: LayerWork) -> None:
+    def rounded(work: LayerWork) -> None:
             for stage in filter(None, ([n for n in stage if n in schemes] for stage in work.stages())):
                 self._round(work, stage, schemes, dtypes)
 
@@ -80,13 +78,6 @@ class GPTQ:
         factored = inputs.factored(self.damp, self.order)
         return [compensated(w, factored, scheme, search=self.search, dtype=dtype).values for w in weights]
 
-    def _round(
-        self, work: LayerWork, stage: list[str], schemes: Mapping[str, Scheme], dtypes: Mapping[str, torch.dtype]
-    ) -> None:
-        """Round matrices that read one tensor; what is known of it is let go of before that of the next is found."""
-        for name, inputs in work.inputs(stage).items():
-            weight, scheme = work.linears[name].weight.data, schemes[name]
-            check_finite(name, weight)
-            factored = inputs.factored(self.damp, self.order)
-            done = compensated(weight, factored, scheme, search=self.search, dtype=dtypes[name])
-            work.keep(name, stored_tensors(name, done.steps, done.scale, done.zero, scheme), done.values)
+    def _rounded(self, weight: Tensor, inputs: Inputs, scheme: Scheme, dtype: torch.dtype) -> Rounded:
+        factored = inputs.factored(self.damp, self.order)
+        return compensated(weight, factored, scheme, search=self.search, dtype=dtype)
