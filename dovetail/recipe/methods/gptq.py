@@ -67,12 +67,6 @@ class GPTQ:
     def on_layers(self, checkpoint: Checkpoint) -> tuple[Checkpoint, OnLayer]:
         return staged(checkpoint, self.scheme(), self.layers, self._rounded)
 
-    def rounded(work: LayerWork) -> None:
-            for stage in filter(None, ([n for n in stage if n in schemes] for stage in work.stages())):
-                self._round(work, stage, schemes, dtypes)
-
-        return declared, rounded
-
     def rounded(self, weights: Sequence[Tensor], inputs: Inputs, bits: int, dtype: torch.dtype) -> Sequence[Tensor]:
         scheme = replace(self.scheme(), bits=bits).fitted(weights[0].shape[1], "gptq")
         factored = inputs.factored(self.damp, self.order)
