@@ -21,6 +21,11 @@ if TYPE_CHECKING:
 Report = Callable[[str], None]
 
 
+def limits(budget: Budget) -> dict[str, Any]:
+    """A budget as answers tell it."""
+    return {**budget.limits, "bandwidth": budget.bandwidth, "clock": budget.clock_hz}
+
+
 def machine(chosen: Candidate, target: Target, budget: Budget) -> Overlay:
     """The design as a machine."""
     from dovetail.accel.resources.memories import bytes_on_chip

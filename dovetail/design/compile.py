@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from dovetail.core.errors import DovetailError
 from dovetail.core.files import check_apart, read_text, whole_folder, write_text
-from dovetail.design.accelerator import cpu_seconds, design, machine, simulation, timed, times
+from dovetail.design.accelerator import cpu_seconds, design, limits, machine, simulation, timed, times
 from dovetail.design.resolve import as_model, weights_of
 from dovetail.hardware.target import Target, load_target
 from dovetail.model import Model
@@ -111,7 +111,7 @@ def compile(
         write_text(part / "machine.yaml", machine(chosen, where, budget).text())
         answer = {
             "path": str(out), "model": found.name, "target": target, "recipe": recipe, "context": asked.context,
-            "budget": {**budget.limits, "bandwidth": budget.bandwidth, "clock": budget.clock_hz},
+            "budget": limits(budget),
             **design(chosen, where, budget.clock_hz, asked.synthesis, part, report),
             **times(chosen, budget.clock_hz, asked.context),
             **_simulated(integers, chosen, ids, loaded, asked, report),

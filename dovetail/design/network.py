@@ -12,7 +12,7 @@ import numpy.typing as npt
 from dovetail.core.errors import DovetailError
 from dovetail.core.files import check_apart, whole_folder, write_text
 from dovetail.core.quantity import exact
-from dovetail.design.accelerator import Report, cpu_seconds, design, machine, passes, simulation, timed
+from dovetail.design.accelerator import Report, cpu_seconds, design, limits, machine, passes, simulation, timed
 from dovetail.design.compile import MARK, Asked
 from dovetail.hardware.target import load_target
 
@@ -59,7 +59,6 @@ def compile_network(
     """
     from dovetail.accel.choose.budget import parse_budget
     from dovetail.accel.choose.choose import choose
-    from dovetail.accel.frontend.inputs import load_inputs
     from dovetail.accel.frontend.saved import load_saved
     from dovetail.accel.lowering.lower import Scheme
 
@@ -69,8 +68,7 @@ def compile_network(
     _check(asked, inputs)
     with whole_folder(out, MARK) as part:
         saved, reading = timed(lambda: load_saved(path))
-        given = load_inputs(Path(str(inputs)), saved.sizes)
-        _fits(asked, len(given.values))
+        given = _given(inputs, saved, asked)
         report(f"integers ({recipe})")
         integers, lowering = timed(lambda: _lowered(saved, path.stem, given, scheme))
         report("choosing the array")
@@ -80,16 +78,14 @@ def compile_network(
         write_text(part / "machine.yaml", machine(chosen, where, budget).text())
         answer = {
             "path": str(out), "model": path.stem, "target": target, "recipe": recipe, "context": asked.context,
-            "budget": {**budget.limits, "bandwidth": budget.bandwidth, "clock": budget.clock_hz},
+            "budget": limits(budget),
             **design(chosen, where, budget.clock_hz, asked.synthesis, part, report),
             **_times(chosen, budget.clock_hz),
             **_simulated(integers, chosen, shown, asked, report),
             "accuracy": _accuracy(integers, saved, given) if asked.quality else None, "perplexity": None,
         }  # fmt: skip
-    return {
-        **answer,
-        "seconds": cpu_seconds({"load": reading, "lower": lowering, "choose": choosing, "write": writing}),
-    }
+    seconds = {"load": reading, "lower": lowering, "choose": choosing, "write": writing}
+    return {**answer, "seconds": cpu_seconds(seconds)}
 
 
 def _check(asked: Asked, inputs: str | Path | None) -> None:
@@ -106,6 +102,15 @@ def _check(asked: Asked, inputs: str | Path | None) -> None:
         from dovetail.accel.simulate.verilator import verilator
 
         verilator()
+
+
+def _given(inputs: str | Path | None, saved: Saved, asked: Asked) -> Inputs:
+    """The inputs to calibrate, judge and simulate with. Raises `DovetailError` where they are too few, or others."""
+    from dovetail.accel.frontend.inputs import load_inputs
+
+    given = load_inputs(Path(str(inputs)), saved.sizes)
+    _fits(asked, len(given.values))
+    return given
 
 
 def _fits(asked: Asked, count: int) -> None:

@@ -12,7 +12,7 @@ from dovetail.core.quantity import exact
 from dovetail.design.ready import Ways, check_guesses, is_relaxed, ready
 from dovetail.model import Model
 from dovetail.recipe.recipe import Recipe
-from dovetail.runtime.decode import generate
+from dovetail.runtime.decode import Generation, generate
 from dovetail.runtime.decoding.streaming import TextStream
 
 
@@ -71,8 +71,14 @@ def run(
         )  # fmt: skip
     return {
         "model": found.name, "recipe": how.name, "kernels": here.loaded.arithmetic, "speculate": here.guesser,
-        "acceptance": "relaxed" if relaxed else "lossless", "notes": list(here.notes),
-        "text": stream.close(),
+        "acceptance": "relaxed" if relaxed else "lossless", "notes": list(here.notes), "text": stream.close(),
+        **_counted(made),
+    }  # fmt: skip
+
+
+def _counted(made: Generation) -> dict[str, Any]:
+    """What a run made, in numbers."""
+    return {
         "tokens": len(made.tokens),
         "tokens_per_s": exact(made.tokens_per_s, "tok/s", "measured", "this run, prefill left out").to_json(),
         "tokens_per_step": made.tokens_per_step,

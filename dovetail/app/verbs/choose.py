@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,7 +15,8 @@ from dovetail.app.output import Answer, Json, Out, Quiet, emit, progress
 from dovetail.core.errors import INFEASIBLE, DovetailError
 
 if TYPE_CHECKING:
-    from dovetail.search.result import Result
+    from dovetail.design.speculation import Speculation
+    from dovetail.search.result import Candidate, Result
     from dovetail.search.sensitivity import Share
 
 
@@ -69,9 +71,7 @@ def search(
     from dovetail.search.codesign import guessing, search_space
     from dovetail.search.measuring import measure_front
 
-    def report(line: str) -> None:
-        progress(line, quiet=quiet)
-
+    report = partial(progress, quiet=quiet)
     if export is not None and study is None:
         raise DovetailError("--export writes what a study holds", hint="--study study.sqlite --export rows.csv")
     how: dict[str, Any] = {"evaluations": guided, "sampler": sampler, "seed": seed, "ray": ray, "stop": not to_the_end}
@@ -81,14 +81,17 @@ def search(
     if export is not None and study is not None:
         _export(study, export)
     guessed = guessing(found)
-    about = None if guessed is None else {"of": guessed[0].to_json(), **guessed[1].to_json()}
-    data = {**found.to_json(), "speculation": about}
+    data = {**found.to_json(), "speculation": _speculation(guessed)}
     data |= {"sensitivity": [asdict(share) for share in shares]} if sensitivity else {}
     data |= {"landscape": _landscape(found, shares, report)} if out is not None else {}
     data |= {"order": [pair.to_json() for pair in pairs], "measured": [row.to_json() for row in rows]}
-    about_it = More(guessed, shares, pairs, rows)
-    answer = Answer("search", data, lambda: search_screen(found, quiet, about_it), found.exit_code)
+    more = More(guessed, shares, pairs, rows)
+    answer = Answer("search", data, lambda: search_screen(found, quiet, more), found.exit_code)
     emit(answer, as_json=json, quiet=quiet, out=out, inputs=[space])
+
+
+def _speculation(guessed: tuple[Candidate, Speculation] | None) -> dict[str, Any] | None:
+    return None if guessed is None else {"of": guessed[0].to_json(), **guessed[1].to_json()}
 
 
 def why_not(

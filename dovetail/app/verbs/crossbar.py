@@ -180,9 +180,7 @@ def train(
     from dovetail.crossbar.training.train import Asked
     from dovetail.crossbar.training.train import train as trained
 
-    converters = _bits(adc_bits)
-    if not converters and (in_loop or column_cap is not None):
-        raise DovetailError("no converters", where="adc-bits", hint="--adc-bits 4 with --in-loop and --column-cap")
+    converters = _converters(adc_bits, in_loop or column_cap is not None)
     given: tuple[tuple[Any, Any], ...] = (
         (prune, restrictions.Prune), (digits, restrictions.Digits), (_bits(cap) or None, restrictions.Cap),
         (l1, penalties.L1), (step_l1, penalties.StepL1), (bit_slice_l1, penalties.BitSliceL1), (noise, errors.Noise),
@@ -198,6 +196,13 @@ def train(
         made.save(out)
     emit(Answer("crossbar train", made.found, lambda: train_screen(made.found, quiet)), as_json=json, quiet=quiet,
          out=out, inputs=[weights] if weights is not None else [])  # fmt: skip
+
+
+def _converters(adc_bits: str, needed: bool) -> int | tuple[int, ...]:
+    found = _bits(adc_bits)
+    if needed and not found:
+        raise DovetailError("no converters", where="adc-bits", hint="--adc-bits 4 with --in-loop and --column-cap")
+    return found
 
 
 def _whole_bits(text: str) -> tuple[int, ...]:
