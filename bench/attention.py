@@ -37,7 +37,7 @@ from dovetail.hardware.kernels import (
     ChipFacts,
     EnergyConstants,
 )
-from dovetail.model.graph import Attention
+from dovetail.model.operators import Attention
 
 Array = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]

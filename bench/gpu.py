@@ -47,7 +47,7 @@ from dovetail.crossbar.layer import Setup, write
 from dovetail.crossbar.torch_engine import TorchEngine
 from dovetail.hardware import Machine, load_machine
 from dovetail.hardware.gpus import machine_of
-from dovetail.model.graph import Linear, Weight
+from dovetail.model.operators import Linear, Weight
 
 PARTS = ("products", "decode", "crossbar", "estimate", "host")
 MATRICES = {  # outputs, inputs: qkv, o, gate and up, down

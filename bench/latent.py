@@ -36,7 +36,8 @@ from dovetail.hardware.kernels import LatentConstants
 from dovetail.model import Model
 from dovetail.model.config import read_fields
 from dovetail.model.find import locate
-from dovetail.model.graph import Attention, Collective, Graph, Operator
+from dovetail.model.graph import Graph
+from dovetail.model.operators import Attention, Collective, Operator
 from dovetail.system.tensor_parallel import tensor_parallel
 
 Array = npt.NDArray[np.float64]

@@ -17,7 +17,7 @@ import numpy as np
 from dovetail.core.formats import Number
 from dovetail.cost.tiles import Tiles, makespan, tiles
 from dovetail.hardware.kernels import AttentionConstants, AttentionKernel, ChipFacts, EnergyConstants
-from dovetail.model.graph import Attention
+from dovetail.model.operators import Attention
 
 LOAD_BYTES_PER_CLOCK = 64.0  # of a core from the last-level cache; NVIDIA A100 architecture whitepaper, 2020
 RESULT_BYTES = 2.0  # results are bf16, whatever is multiplied

@@ -20,8 +20,9 @@ from dovetail.cost.stationary import array_share, with_arrays
 from dovetail.cost.traffic import Traffic, streamed_bytes, traffic
 from dovetail.cost.transfer import stream_cost
 from dovetail.hardware.machine import Machine
-from dovetail.model.graph import Graph, Operator
+from dovetail.model.graph import Graph
 from dovetail.model.host_transfer import HostTransfer
+from dovetail.model.operators import Operator
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from dovetail.hardware.energy import ATTENTION_SHARE
 from dovetail.hardware.kernels import LatentConstants
 from dovetail.hardware.kernels.known import known_for
 from dovetail.hardware.machine import Machine
-from dovetail.model.graph import Attention, Linear, Operator
+from dovetail.model.operators import Attention, Linear, Operator
 
 _MANY = 512  # points from which it is worth looking for repeated ones
 _PRODUCTS_OF_MIXTURE = 2  # share the launch of the fused call

@@ -23,8 +23,8 @@ import numpy as np
 from dovetail.core.formats import Number
 from dovetail.cost.kernel import KernelTime
 from dovetail.hardware.kernels import ChipFacts, LatentConstants
-from dovetail.model.graph import Attention
 from dovetail.model.latents import LatentShape
+from dovetail.model.operators import Attention
 
 _QUERY_TILE = 128  # queries a core attends with at once, and keys it meets at once
 _SURPLUS = 64  # keys of its last blocks that a tile of several tokens meets, and a query on average may not see

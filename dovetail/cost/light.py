@@ -15,7 +15,7 @@ from dovetail.cost.collectives import candidates, phases
 from dovetail.cost.gpu import attention_dtype
 from dovetail.cost.traffic import traffic
 from dovetail.hardware.machine import Machine
-from dovetail.model.graph import Attention, Collective, Operator
+from dovetail.model.operators import Attention, Collective, Operator
 
 
 def speed_of_light_s(operator: Operator, machine: Machine) -> Number:

@@ -11,7 +11,8 @@ from dovetail.cost.packed import executed
 from dovetail.cost.stationary import array_bytes
 from dovetail.cost.traffic import compute_dtype, kv_element_bytes, resident_bytes
 from dovetail.hardware.machine import Machine
-from dovetail.model.graph import Cache, Collective, Graph, Linear, Pointwise
+from dovetail.model.graph import Cache, Graph
+from dovetail.model.operators import Collective, Linear, Pointwise
 
 PARTS = ("weights", "kv_cache", "activations", "workspace", "communication", "fragmentation", "staging")
 

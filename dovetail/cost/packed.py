@@ -9,7 +9,8 @@ import numpy as np
 from dovetail.core.formats import Format, Number
 from dovetail.hardware.machine import Machine
 from dovetail.hardware.packed import PackedProduct
-from dovetail.model.graph import Graph, Linear
+from dovetail.model.graph import Graph
+from dovetail.model.operators import Linear
 
 _SCALE_BYTES = 4  # in memory, scales and zero points are fp32
 

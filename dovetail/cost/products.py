@@ -16,7 +16,8 @@ from dovetail.cost.residual import learned
 from dovetail.cost.traffic import traffic
 from dovetail.hardware import Machine, load_machine
 from dovetail.hardware.relatives import TRANSFER
-from dovetail.model.graph import Graph, Linear, Weight
+from dovetail.model.graph import Graph
+from dovetail.model.operators import Linear, Weight
 
 _MOST = 1e12  # a size beyond is a mistake, and no product of three sizes overflows
 _FORMATS: dict[str, Format] = {

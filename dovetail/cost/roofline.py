@@ -24,7 +24,7 @@ from dovetail.cost.operators import OperatorCost, energy_j
 from dovetail.cost.packed import product_of
 from dovetail.cost.traffic import Traffic
 from dovetail.hardware.machine import Machine
-from dovetail.model.graph import Attention, Collective, Operator
+from dovetail.model.operators import Attention, Collective, Operator
 
 
 def resident_share(streamed: Number, machine: Machine) -> Number:

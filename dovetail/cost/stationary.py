@@ -11,7 +11,8 @@ from dovetail.core.formats import Number
 from dovetail.cost.operators import OperatorCost
 from dovetail.cost.traffic import resident_bytes
 from dovetail.hardware.machine import Machine
-from dovetail.model.graph import Graph, Linear, Operator, Weight
+from dovetail.model.graph import Graph
+from dovetail.model.operators import Linear, Operator, Weight
 
 
 def in_arrays(operator: Operator) -> bool:

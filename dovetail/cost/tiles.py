@@ -8,7 +8,7 @@ import numpy as np
 
 from dovetail.core.formats import Number
 from dovetail.hardware.kernels import AttentionKernel
-from dovetail.model.graph import Attention
+from dovetail.model.operators import Attention
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,9 @@ from dovetail.core.errors import DovetailError
 from dovetail.core.formats import DTYPE_BYTES, Format, Number, dtype_bytes
 from dovetail.cost.packed import held_bytes, kernel_of, width_of
 from dovetail.hardware.machine import Machine
-from dovetail.model.graph import Attention, Collective, Graph, Linear, Operator, Pointwise, Scan, Weight
+from dovetail.model.graph import Graph
 from dovetail.model.host_transfer import HostTransfer
+from dovetail.model.operators import Attention, Collective, Linear, Operator, Pointwise, Scan, Weight
 
 _FLOATS = ("bf16", "fp16", "fp32")
 _STAND_INS = {"bf16": ("fp16", "fp32"), "fp16": ("bf16", "fp32"), "fp8_block": ("fp8",)}

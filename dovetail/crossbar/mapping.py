@@ -15,7 +15,8 @@ from dovetail.crossbar.layer import Setup
 from dovetail.hardware.adc import AdcModel
 from dovetail.hardware.crossbar_parts import ISAAC, Parts
 from dovetail.hardware.machine import Machine
-from dovetail.model.graph import Attention, Graph, Linear, Operator
+from dovetail.model.graph import Graph
+from dovetail.model.operators import Attention, Linear, Operator
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,8 @@ from dovetail.design.fit import Constant, Observation, fit, held_out
 from dovetail.design.shapes import Shape, Step, clock, observations, random_model, time_of
 from dovetail.hardware.machine import Machine
 from dovetail.hardware.packed import KERNELS, Packed
-from dovetail.model.graph import Graph, Linear, Weight
+from dovetail.model.graph import Graph
+from dovetail.model.operators import Linear, Weight
 from dovetail.recipe.recipe import Recipe
 from dovetail.runtime.kernels.library import VARIANTS, Missing, find, library
 from dovetail.runtime.timing import repeat

@@ -21,8 +21,9 @@ from dovetail.design.link_tree import link_parts
 from dovetail.hardware.energy import ATTENTION_SHARE
 from dovetail.hardware.machine import Machine
 from dovetail.hardware.stationary import Stationary
-from dovetail.model.graph import Collective, Graph, Linear, Operator
+from dovetail.model.graph import Graph
 from dovetail.model.host_transfer import HostTransfer
+from dovetail.model.operators import Collective, Linear, Operator
 
 
 def explain(estimate: Estimate, metric: str) -> Quantity:

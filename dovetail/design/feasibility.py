@@ -12,7 +12,8 @@ from dovetail.design.graphs import memory_of
 from dovetail.design.resolve import Plan
 from dovetail.hardware.machine import Machine
 from dovetail.model import Model
-from dovetail.model.graph import Graph, Linear
+from dovetail.model.graph import Graph
+from dovetail.model.operators import Linear
 from dovetail.recipe.recipe import Recipe
 from dovetail.workload import Workload
 

@@ -9,7 +9,7 @@ from dovetail.cost.traffic import compute_dtype
 from dovetail.hardware.fabric import Level
 from dovetail.hardware.machine import Machine
 from dovetail.hardware.systems import UNBOUNDED
-from dovetail.model.graph import Collective
+from dovetail.model.operators import Collective
 
 Parts = list[tuple[str, Quantity]]
 

@@ -17,8 +17,9 @@ from dovetail.cost import Memory
 from dovetail.cost.memory import cache_bytes
 from dovetail.cost.traffic import resident_bytes, traffic
 from dovetail.hardware.machine import Machine
-from dovetail.model.graph import Graph, Linear
+from dovetail.model.graph import Graph
 from dovetail.model.host_transfer import HostTransfer
+from dovetail.model.operators import Linear
 
 KINDS = ("weights", "kv")
 _LAYERS = 2  # on the chip at once: the one that runs and the next

@@ -12,8 +12,9 @@ from dovetail.cost.gpu import lent
 from dovetail.cost.light import speed_of_light_s
 from dovetail.design.estimate import MODEL, Estimate
 from dovetail.design.trust import Trust
-from dovetail.model.graph import Collective, Graph, Operator
+from dovetail.model.graph import Graph
 from dovetail.model.host_transfer import HostTransfer
+from dovetail.model.operators import Collective, Operator
 
 OVERHEAD = "step overhead"
 _SAME = 9  # digits to which calls of two kinds of layer take the same time

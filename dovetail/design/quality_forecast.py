@@ -13,7 +13,8 @@ from dovetail.core.errors import DovetailError
 from dovetail.core.formats import Format, dtype_bytes
 from dovetail.core.quantity import Quantity
 from dovetail.model import Model
-from dovetail.model.graph import Cache, Graph, Linear
+from dovetail.model.graph import Cache, Graph
+from dovetail.model.operators import Linear
 from dovetail.recipe.published.forecast import Scheme, forecast
 from dovetail.recipe.published.rows import PLAIN
 from dovetail.recipe.recipe import Recipe

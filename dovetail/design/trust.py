@@ -11,8 +11,9 @@ from dovetail.cost.traffic import operator_dtype
 from dovetail.cost.transfer import RANGE
 from dovetail.hardware.machine import Machine
 from dovetail.hardware.relatives import TRANSFER
-from dovetail.model.graph import Attention, Graph, Linear
+from dovetail.model.graph import Graph
 from dovetail.model.host_transfer import HostTransfer
+from dovetail.model.operators import Attention, Linear
 
 # Communication on links that nobody measured, networks among them: at least so wide a range for a time with some in it.
 _MODELLED_FABRIC = 0.5

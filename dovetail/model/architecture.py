@@ -12,7 +12,7 @@ from dovetail.model.blocks import Block
 from dovetail.model.blocks.attention import AttentionSpec
 from dovetail.model.blocks.feed_forward import FeedForwardSpec
 from dovetail.model.blocks.hyper_connection import HyperConnectionSpec
-from dovetail.model.graph import Weight
+from dovetail.model.operators import Weight
 
 if TYPE_CHECKING:
     from dovetail.model.traced import Traced

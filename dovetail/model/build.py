@@ -13,7 +13,8 @@ import numpy as np
 
 from dovetail.core.formats import Number, plain
 from dovetail.model.architecture import Architecture, LayerSpec
-from dovetail.model.graph import Cache, Graph, Operator
+from dovetail.model.graph import Cache, Graph
+from dovetail.model.operators import Operator
 from dovetail.model.step import Step
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from dovetail.core.formats import Number
-from dovetail.model.graph import Operator
+from dovetail.model.operators import Operator
 
 
 @dataclass(frozen=True, slots=True, eq=False)

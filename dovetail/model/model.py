@@ -19,7 +19,8 @@ from dovetail.model.architecture import Architecture
 from dovetail.model.build import decoder_graph, number
 from dovetail.model.config import Config, read_fields
 from dovetail.model.families import FAMILIES
-from dovetail.model.graph import Graph, Linear
+from dovetail.model.graph import Graph
+from dovetail.model.operators import Linear
 from dovetail.model.storage import Storage, as_stored, storage_of
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from dovetail.core.content import ByContent
 from dovetail.core.formats import Number
-from dovetail.model.graph import Operator
+from dovetail.model.operators import Operator
 from dovetail.model.step import GELU_FLOPS, Step
 
 

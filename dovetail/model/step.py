@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from dovetail.core.formats import Format, Number
-from dovetail.model.graph import Linear, Pointwise, Weight
+from dovetail.model.operators import Linear, Pointwise, Weight
 
 if TYPE_CHECKING:
     from dovetail.model.architecture import Architecture

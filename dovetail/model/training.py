@@ -9,7 +9,8 @@ from functools import singledispatch
 from dovetail.core.formats import Number
 from dovetail.model.architecture import Architecture
 from dovetail.model.build import decoder_graph
-from dovetail.model.graph import Attention, Graph, Linear, Operator, Pointwise, Scan
+from dovetail.model.graph import Graph
+from dovetail.model.operators import Attention, Linear, Operator, Pointwise, Scan
 
 
 def training_graph(arch: Architecture, batch: Number, tokens: Number) -> Graph:

@@ -9,7 +9,8 @@ from dovetail.core.content import ByContent
 from dovetail.core.formats import Number, plain
 from dovetail.model.architecture import Architecture, Stored
 from dovetail.model.build import layer, layer_kinds
-from dovetail.model.graph import Attention, Graph, Operator
+from dovetail.model.graph import Graph
+from dovetail.model.operators import Attention, Operator
 from dovetail.model.projections import Projection
 from dovetail.model.resolution import filled, mean_window, whole_tokens
 from dovetail.model.step import GELU_FLOPS, NORM_FLOPS, Step

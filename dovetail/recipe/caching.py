@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, ClassVar, Self
 import numpy as np
 
 from dovetail.core.errors import INFEASIBLE, DovetailError
-from dovetail.model.graph import Attention, Graph, Operator, Pointwise, Scan
+from dovetail.model.graph import Graph
 from dovetail.model.kv_groups import KVGroups
+from dovetail.model.operators import Attention, Operator, Pointwise, Scan
 from dovetail.recipe.speculation.guessing import BESIDE
 from dovetail.runtime.cache.policy import Policy
 

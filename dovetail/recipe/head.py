@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from dovetail.core.errors import INFEASIBLE, DovetailError
 from dovetail.model.config import Config
-from dovetail.model.graph import Graph, Operator, Weight
+from dovetail.model.graph import Graph
+from dovetail.model.operators import Operator, Weight
 from dovetail.model.storage.compressed import compressed_tensors
 from dovetail.recipe.scheme import Scheme, quantization_config
 from dovetail.recipe.targets import HEAD

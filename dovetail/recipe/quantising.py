@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from dovetail.core.errors import INFEASIBLE, DovetailError, did_you_mean
 from dovetail.model.config import Config
-from dovetail.model.graph import Graph, Weight
+from dovetail.model.graph import Graph
+from dovetail.model.operators import Weight
 from dovetail.model.storage.compressed import compressed_tensors
 from dovetail.model.storage.graph import as_stored
 from dovetail.recipe.scheme import Scheme, quantization_config

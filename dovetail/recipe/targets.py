@@ -11,7 +11,8 @@ from typing import Any
 
 from dovetail.core.errors import INFEASIBLE, DovetailError
 from dovetail.model import Model
-from dovetail.model.graph import Graph, Linear, Operator, Weight
+from dovetail.model.graph import Graph
+from dovetail.model.operators import Linear, Operator, Weight
 from dovetail.runtime.tensorfile import TensorInfo
 
 HEAD = "lm_head"  # the operator; its matrix decides the logits, and is the embedding where the two are tied

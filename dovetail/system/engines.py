@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dovetail.hardware.machine import Machine
-from dovetail.model.graph import Graph, Linear
+from dovetail.model.graph import Graph
+from dovetail.model.operators import Linear
 
 # Groups of packed weights that vLLM's compressed-tensors kernels read (WNA16: Marlin, Machete); bits are the stack's.
 VLLM_GROUPS = (0, 32, 64, 128)

@@ -14,7 +14,7 @@ import numpy as np
 
 from dovetail.core.errors import INFEASIBLE, DovetailError
 from dovetail.core.formats import Number
-from dovetail.model.graph import Linear, Operator, Pointwise, Scan, Weight
+from dovetail.model.operators import Linear, Operator, Pointwise, Scan, Weight
 
 
 def split_scan(operator: Operator, ways: int, scan: Scan | None) -> Operator | None:

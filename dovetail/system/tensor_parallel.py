@@ -12,7 +12,8 @@ import numpy as np
 
 from dovetail.core.errors import INFEASIBLE, DovetailError
 from dovetail.core.formats import Number
-from dovetail.model.graph import Attention, Collective, Graph, Linear, Operator, Pointwise, Scan, Weight
+from dovetail.model.graph import Graph
+from dovetail.model.operators import Attention, Collective, Linear, Operator, Pointwise, Scan, Weight
 from dovetail.system.scan_parallel import split_scan
 
 _SUMS = ("bf16", "fp16", "fp32")  # what products are summed in, also those of narrower activations

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from dovetail.cost.attention import attention_cost, energy_j
 from dovetail.cost.tiles import makespan, tiles
 from dovetail.hardware.kernels import FLASH_2, FLASH_3, AttentionConstants, ChipFacts, EnergyConstants
-from dovetail.model.graph import Attention
+from dovetail.model.operators import Attention
 
 H100 = ChipFacts(989.4e12, 3.35e12, 50e6, 9.4e12, 132, 1.83e9)
 H200 = replace(H100, bandwidth=4.8e12)

@@ -13,7 +13,8 @@ from dovetail.cost.memory import cache_bytes, page_bytes
 from dovetail.hardware import load_machine
 from dovetail.hardware.machine import Efficiency, Machine, MemoryLevel, Stack
 from dovetail.model import Model
-from dovetail.model.graph import Attention, Cache, Collective, Graph, Linear, Pointwise, Weight
+from dovetail.model.graph import Cache, Graph
+from dovetail.model.operators import Attention, Collective, Linear, Pointwise, Weight
 
 PEAK, BANDWIDTH, COMPUTE, MEMORY, LAUNCH = 1e12, 1e11, 0.5, 0.8, 3e-6
 BARE = Stack("bare", launch_s=LAUNCH, reserve=0.0)

@@ -19,7 +19,8 @@ from dovetail.core.errors import INFEASIBLE, DovetailError
 from dovetail.cost import evaluate
 from dovetail.cost.collectives import KINDS, candidates, collective_s, fastest, phases, span, transport_s
 from dovetail.hardware import Level, Machine, Transport, load_machine
-from dovetail.model.graph import Collective, Graph
+from dovetail.model.graph import Graph
+from dovetail.model.operators import Collective
 
 LINK, LAUNCH, HOP = 100e9, 5e-6, 1e-6
 RING = Transport("toy", "ring", LAUNCH, HOP, 0.8)

@@ -17,8 +17,8 @@ from dovetail.cost.latent import latent_time
 from dovetail.hardware import load_machine
 from dovetail.hardware.kernels import ChipFacts, LatentConstants
 from dovetail.model import Model
-from dovetail.model.graph import Attention
 from dovetail.model.latents import LatentShape
+from dovetail.model.operators import Attention
 
 CHIP = ChipFacts(peak=1e15, bandwidth=3e12, cache=50e6, cache_bandwidth=9e12, cores=132, clock=1.8e9)
 HOPPER = LatentConstants(short_tokens=512)

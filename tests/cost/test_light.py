@@ -12,7 +12,7 @@ from dovetail.cost import evaluate
 from dovetail.cost.light import speed_of_light_s
 from dovetail.hardware import Machine, load_machine
 from dovetail.model import Model
-from dovetail.model.graph import Collective, Linear, Weight
+from dovetail.model.operators import Collective, Linear, Weight
 from dovetail.recipe.recipe import Recipe
 
 MODELS = [

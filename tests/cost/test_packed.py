@@ -19,7 +19,8 @@ from dovetail.hardware import Machine, load_machine
 from dovetail.hardware.host import host_machine
 from dovetail.hardware.packed import KERNELS, Packed, PackedProduct
 from dovetail.model import Model
-from dovetail.model.graph import Graph, Linear, Weight
+from dovetail.model.graph import Graph
+from dovetail.model.operators import Linear, Weight
 from dovetail.recipe.recipe import Recipe
 
 PRODUCTS = {name: PackedProduct((1 + i) * 1e-12, (1 + i) * 1e11) for i, name in enumerate(KERNELS)}

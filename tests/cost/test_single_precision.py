@@ -10,7 +10,7 @@ from dovetail.cost.gpu import model_of
 from dovetail.design.trust import trust
 from dovetail.hardware import load_machine
 from dovetail.model import Model
-from dovetail.model.graph import Linear, Weight
+from dovetail.model.operators import Linear, Weight
 
 GPUS = ["a100-sxm", "h100-sxm", "l40s", "mi210", "arc-b60"]
 SLOWEST = 2.5  # times the datasheet: the lowest efficiency of these chips' files is half, and there is a launch

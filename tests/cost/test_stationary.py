@@ -14,7 +14,7 @@ from dovetail.hardware.export import machine_to_yaml
 from dovetail.hardware.machine import Machine
 from dovetail.hardware.stationary import Stationary
 from dovetail.model import Model
-from dovetail.model.graph import Linear
+from dovetail.model.operators import Linear
 
 CHIP = load_machine("jetson-orin")
 GRAPH = Model.load("Qwen/Qwen3-8B").graph(batch=4, tokens=1, context=1000)

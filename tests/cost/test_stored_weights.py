@@ -11,7 +11,7 @@ from dovetail.cost.traffic import resident_bytes, traffic
 from dovetail.design import estimate
 from dovetail.hardware import load_machine
 from dovetail.model import Model
-from dovetail.model.graph import Linear
+from dovetail.model.operators import Linear
 from dovetail.system.tensor_parallel import tensor_parallel
 from dovetail.workload import Workload
 

@@ -21,7 +21,7 @@ from dovetail.design.calls.split import shapes_for_fit
 from dovetail.hardware import load_machine
 from dovetail.hardware.chip_facts import chip_facts
 from dovetail.hardware.kernels import AttentionConstants, GemmConstants
-from dovetail.model.graph import Attention
+from dovetail.model.operators import Attention
 
 SIZES = (256, 1024, 1536, 2560, 4096, 6144, 11_008, 16_384)
 MATRICES = [(n, k) for n in SIZES for k in SIZES]

@@ -16,7 +16,8 @@ from unittest.mock import patch
 import pytest
 
 from dovetail.model import Model
-from dovetail.model.graph import Attention, Graph, Linear, Weight
+from dovetail.model.graph import Graph
+from dovetail.model.operators import Attention, Linear, Weight
 
 
 def contraction_flops(graph: Graph) -> float:

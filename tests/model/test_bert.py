@@ -8,7 +8,7 @@ import pytest
 
 from dovetail.core.errors import DovetailError
 from dovetail.model import Model
-from dovetail.model.graph import Attention
+from dovetail.model.operators import Attention
 from tests.model.oracle import contraction_flops, counted_flops, inferring
 from tests.model.test_against_transformers import (  # noqa: F401  (collected here with this module's fixtures)
     test_parameters_are_the_modules,

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from dovetail.core.errors import DovetailError
 from dovetail.model import Model
-from dovetail.model.graph import Attention, Graph
+from dovetail.model.graph import Graph
+from dovetail.model.operators import Attention
 from dovetail.system.tensor_parallel import tensor_parallel
 from tests.model.oracle import contraction_flops, counted_flops, inferring
 from tests.model.test_against_transformers import (  # noqa: F401  (collected here with this module's fixtures)

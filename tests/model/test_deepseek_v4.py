@@ -14,7 +14,8 @@ from dovetail.core.errors import DovetailError
 from dovetail.cost.memory import activation_bytes
 from dovetail.hardware import load_machine
 from dovetail.model import Model
-from dovetail.model.graph import Attention, Graph, Linear, Pointwise
+from dovetail.model.graph import Graph
+from dovetail.model.operators import Attention, Linear, Pointwise
 from dovetail.system.tensor_parallel import tensor_parallel
 from tests.model.oracle import contraction_flops, counted_flops, expected_tensors, inferring, saved_parameters
 from tests.model.test_against_transformers import (  # noqa: F401  (collected here with this module's fixtures)

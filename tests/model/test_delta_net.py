@@ -11,7 +11,7 @@ from dovetail.design import estimate
 from dovetail.model import Model
 from dovetail.model.config import read_fields
 from dovetail.model.find import zoo
-from dovetail.model.graph import Linear, Pointwise, Scan
+from dovetail.model.operators import Linear, Pointwise, Scan
 from tests.model.oracle import (
     contraction_flops,
     expected_tensors,

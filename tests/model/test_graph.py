@@ -13,7 +13,8 @@ from dovetail.core.errors import DovetailError
 from dovetail.model import Model
 from dovetail.model.blocks.feed_forward import expected_experts
 from dovetail.model.build import decoder_graph, layer_kinds, number
-from dovetail.model.graph import Attention, Graph, Linear, Operator, Pointwise
+from dovetail.model.graph import Graph
+from dovetail.model.operators import Attention, Linear, Operator, Pointwise
 
 WHOLE = st.integers(1, 60)
 

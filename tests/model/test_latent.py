@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from dovetail.model import Model
-from dovetail.model.graph import Attention, Graph, Linear
+from dovetail.model.graph import Graph
+from dovetail.model.operators import Attention, Linear
 from dovetail.system.tensor_parallel import tensor_parallel
 from tests.model.oracle import contraction_flops, counted_flops, inferring
 from tests.model.test_against_transformers import (  # noqa: F401  (collected here with this module's fixtures)

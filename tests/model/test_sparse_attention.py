@@ -10,7 +10,8 @@ import pytest
 
 from dovetail.core.errors import DovetailError
 from dovetail.model import Model
-from dovetail.model.graph import Attention, Cache, Graph, Linear
+from dovetail.model.graph import Cache, Graph
+from dovetail.model.operators import Attention, Linear
 from dovetail.system.tensor_parallel import tensor_parallel
 from tests.model.oracle import contraction_flops, counted_flops, inferring
 from tests.model.test_against_transformers import (  # noqa: F401  (collected here with this module's fixtures)

@@ -8,7 +8,7 @@ import pytest
 
 from dovetail.design import estimate
 from dovetail.model import Model
-from dovetail.model.graph import Scan
+from dovetail.model.operators import Scan
 from tests.model.oracle import contraction_flops, expected_tensors, inferring, kept, linear_flops, saved_parameters
 
 _MAMBA = {

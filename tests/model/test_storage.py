@@ -11,7 +11,7 @@ import pytest
 
 from dovetail.model import Model
 from dovetail.model.config import Config
-from dovetail.model.graph import Linear
+from dovetail.model.operators import Linear
 from dovetail.model.storage import storage_of
 from dovetail.recipe import Recipe
 from dovetail.runtime.checkpoint import Checkpoint

@@ -9,7 +9,7 @@ import pytest
 
 from dovetail.core.errors import DovetailError
 from dovetail.model import Model
-from dovetail.model.graph import Attention
+from dovetail.model.operators import Attention
 from dovetail.model.resolution import mean_window
 from dovetail.model.vision import Tower
 from tests.model.oracle import contraction_flops, expected_tensors, saved_parameters

@@ -13,7 +13,8 @@ torch = pytest.importorskip("torch", reason="reading modules needs the torch ext
 
 from dovetail.core.errors import DovetailError  # noqa: E402
 from dovetail.model import Model  # noqa: E402
-from dovetail.model.graph import Attention, Graph, Linear  # noqa: E402
+from dovetail.model.graph import Graph  # noqa: E402
+from dovetail.model.operators import Attention, Linear  # noqa: E402
 from tests.model import written_modules as written  # noqa: E402
 
 IDS = {"gpt", "gpt-eager", "shared", "last", "llama", "llama-repeated", "llama-einsum"}

@@ -12,12 +12,8 @@ torch = pytest.importorskip("torch", reason="reading modules needs the torch ext
 
 import dovetail as dt  # noqa: E402
 from dovetail.model import Model  # noqa: E402
-from dovetail.model.graph import (  # noqa: E402
-    Attention,
-    Collective,
-    Graph,
-    Linear,
-)
+from dovetail.model.graph import Graph  # noqa: E402
+from dovetail.model.operators import Attention, Collective, Linear  # noqa: E402
 from dovetail.system.tensor_parallel import tensor_parallel  # noqa: E402
 from tests.model.conftest import TINY  # noqa: E402
 from tests.model.oracle import contraction_flops, counted_flops, module_of  # noqa: E402

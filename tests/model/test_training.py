@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from dovetail.model import Model
-from dovetail.model.graph import Attention, Graph, Linear
+from dovetail.model.graph import Graph
+from dovetail.model.operators import Attention, Linear
 from tests.model.oracle import contraction_flops
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from dovetail.core.errors import DovetailError
 from dovetail.model import Model
-from dovetail.model.graph import Scan
+from dovetail.model.operators import Scan
 from tests.model.oracle import contraction_flops, counted_flops, expected_tensors, saved_parameters
 
 _TEXT = {

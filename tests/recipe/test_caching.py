@@ -14,7 +14,8 @@ from dovetail.core.errors import DovetailError
 from dovetail.cost.memory import cache_bytes
 from dovetail.hardware.host import host_machine
 from dovetail.model import Model
-from dovetail.model.graph import Attention, Graph, Pointwise
+from dovetail.model.graph import Graph
+from dovetail.model.operators import Attention, Pointwise
 from dovetail.recipe.method import METHODS, OnCache
 from dovetail.recipe.recipe import Recipe
 from dovetail.runtime.cache.policy import Held

@@ -19,7 +19,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from dovetail.core.errors import DovetailError
 from dovetail.design.resolve import weights_of
 from dovetail.model import Model
-from dovetail.model.graph import Attention, Graph, Linear
+from dovetail.model.graph import Graph
+from dovetail.model.operators import Attention, Linear
 from dovetail.recipe.method import METHODS, OnDecoding
 from dovetail.recipe.methods.eagle import Eagle
 from dovetail.recipe.methods.medusa import Medusa

@@ -22,7 +22,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from dovetail.core.errors import DovetailError
 from dovetail.model import Model
-from dovetail.model.graph import Attention, Graph, Linear
+from dovetail.model.graph import Graph
+from dovetail.model.operators import Attention, Linear
 from dovetail.recipe.layerwise.calibration import Calibration
 from dovetail.recipe.method import METHODS, OnLayers
 from dovetail.recipe.methods.fp8 import FP8

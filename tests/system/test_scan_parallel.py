@@ -4,7 +4,8 @@ import pytest
 
 from dovetail.core.errors import INFEASIBLE, DovetailError
 from dovetail.model import Model
-from dovetail.model.graph import Graph, Linear, Scan
+from dovetail.model.graph import Graph
+from dovetail.model.operators import Linear, Scan
 from dovetail.system.tensor_parallel import tensor_parallel
 
 # Hidden size; heads, channels, states, groups of the scan

@@ -8,7 +8,8 @@ import pytest
 
 from dovetail.core.errors import INFEASIBLE, DovetailError
 from dovetail.model import Model
-from dovetail.model.graph import Attention, Collective, Graph, Linear, Weight
+from dovetail.model.graph import Graph
+from dovetail.model.operators import Attention, Collective, Linear, Weight
 from dovetail.system.tensor_parallel import tensor_parallel
 
 LLAMA, GPT2, MIXTRAL = "meta-llama/Llama-3.1-8B", "openai-community/gpt2", "mistralai/Mixtral-8x7B-v0.1"

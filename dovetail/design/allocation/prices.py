@@ -15,7 +15,8 @@ from dovetail.design.points import Steps, flat, metrics, steps
 from dovetail.design.resolve import Plan
 from dovetail.hardware.machine import Machine
 from dovetail.model import Model
-from dovetail.model.graph import Graph, Linear
+from dovetail.model.graph import Graph
+from dovetail.model.operators import Linear
 from dovetail.recipe.quantising import AS_IT_IS
 from dovetail.recipe.recipe import Recipe
 from dovetail.recipe.targets import is_target

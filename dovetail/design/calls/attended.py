@@ -13,7 +13,7 @@ from dovetail.core.errors import DovetailError
 from dovetail.cost.attention import AttentionCost, attention_cost, moved
 from dovetail.design.calls.table import Array
 from dovetail.hardware.kernels import AttentionConstants, AttentionKernel, ChipFacts
-from dovetail.model.graph import Attention
+from dovetail.model.operators import Attention
 
 Flags = npt.NDArray[np.bool_]
 LIMITS = dict.fromkeys(("compute", "memory", "resident", "append"), (0.0, 1.0))

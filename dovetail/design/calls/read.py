@@ -18,7 +18,7 @@ from dovetail.design.calls.table import Table
 from dovetail.hardware.chip_facts import chip_facts
 from dovetail.hardware.kernels.known import Kernels, nearest
 from dovetail.hardware.machine import Machine
-from dovetail.model.graph import Attention
+from dovetail.model.operators import Attention
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from dovetail.model.graph import Cache, Operator
+    from dovetail.model.graph import Cache
+    from dovetail.model.operators import Operator
     from dovetail.model.step import Step
 
 

@@ -9,7 +9,8 @@ import numpy as np
 
 from dovetail.core.content import ByContent
 from dovetail.core.formats import Number
-from dovetail.model.graph import Attention, Cache, Operator
+from dovetail.model.graph import Cache
+from dovetail.model.operators import Attention, Operator
 from dovetail.model.step import NORM_FLOPS, ROTARY_FLOPS, Step
 
 

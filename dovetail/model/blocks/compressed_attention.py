@@ -11,7 +11,8 @@ from dovetail.core.content import ByContent
 from dovetail.core.formats import Number
 from dovetail.model.blocks.compressor import CompressorSpec
 from dovetail.model.blocks.latent import IndexSpec
-from dovetail.model.graph import Attention, Cache, Linear, Operator
+from dovetail.model.graph import Cache
+from dovetail.model.operators import Attention, Linear, Operator
 from dovetail.model.step import NORM_FLOPS, ROTARY_FLOPS, Step
 
 

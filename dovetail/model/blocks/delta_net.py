@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from dovetail.core.content import ByContent
 from dovetail.core.formats import Number
 from dovetail.model.blocks.state_space import convolution
-from dovetail.model.graph import Cache, Operator, Scan
+from dovetail.model.graph import Cache
+from dovetail.model.operators import Operator, Scan
 from dovetail.model.step import ACTIVATION_FLOPS, NORM_FLOPS, Step
 
 

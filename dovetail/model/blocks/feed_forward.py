@@ -8,7 +8,8 @@ from typing import Any
 
 from dovetail.core.content import ByContent
 from dovetail.core.formats import Number
-from dovetail.model.graph import Cache, Operator, Pointwise
+from dovetail.model.graph import Cache
+from dovetail.model.operators import Operator, Pointwise
 from dovetail.model.step import ACTIVATION_FLOPS, GELU_FLOPS, SOFTMAX_FLOPS, Step
 
 # Tensors of the inner width alive at once: input and output, and for a formula written out in Python its terms, as in

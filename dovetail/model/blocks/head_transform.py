@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from dovetail.core.content import ByContent
-from dovetail.model.graph import Cache, Operator
+from dovetail.model.graph import Cache
+from dovetail.model.operators import Operator
 from dovetail.model.step import ACTIVATION_FLOPS, GELU_FLOPS, Step
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from dovetail.core.content import ByContent
 from dovetail.core.formats import Number, plain
-from dovetail.model.graph import Linear, Operator, Pointwise
+from dovetail.model.operators import Linear, Operator, Pointwise
 from dovetail.model.step import Step
 
 

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from dovetail.core.content import ByContent
 from dovetail.core.formats import Number
 from dovetail.model.blocks.compressor import CompressorSpec
-from dovetail.model.graph import Attention, Cache, Operator
+from dovetail.model.graph import Cache
 from dovetail.model.latents import LatentShape
+from dovetail.model.operators import Attention, Operator
 from dovetail.model.step import NORM_FLOPS, ROTARY_FLOPS, Step
 
 

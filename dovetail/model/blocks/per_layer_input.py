@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from dovetail.core.content import ByContent
 from dovetail.core.formats import Number
-from dovetail.model.graph import Cache, Operator
+from dovetail.model.graph import Cache
+from dovetail.model.operators import Operator
 from dovetail.model.step import ACTIVATION_FLOPS, GELU_FLOPS, NORM_FLOPS, Step
 
 

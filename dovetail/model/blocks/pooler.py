@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from dovetail.core.content import ByContent
 from dovetail.core.formats import Number
-from dovetail.model.graph import Operator
+from dovetail.model.operators import Operator
 from dovetail.model.step import NORM_FLOPS, Step
 
 

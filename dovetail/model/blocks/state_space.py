@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from dovetail.core.content import ByContent
 from dovetail.core.formats import Number
-from dovetail.model.graph import Cache, Operator, Scan, Weight
+from dovetail.model.graph import Cache
+from dovetail.model.operators import Operator, Scan, Weight
 from dovetail.model.step import ACTIVATION_FLOPS, NORM_FLOPS, Step
 
 

@@ -12,7 +12,7 @@ from dovetail.model.architecture import Architecture, AttentionSpec, FeedForward
 from dovetail.model.blocks.head_transform import HeadTransformSpec
 from dovetail.model.config import Config
 from dovetail.model.families import FAMILIES
-from dovetail.model.graph import Weight
+from dovetail.model.operators import Weight
 
 
 def pair(path: str) -> tuple[str, str]:

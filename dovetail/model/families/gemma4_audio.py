@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dovetail.core.formats import plain
 from dovetail.model.architecture import Stored
 from dovetail.model.config import Config
-from dovetail.model.graph import Weight
+from dovetail.model.operators import Weight
 
 _ROOT, _LAYER = "model.audio_tower", "model.audio_tower.layers.{layer}"
 

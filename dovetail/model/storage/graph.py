@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import lru_cache
 
-from dovetail.model.graph import Graph, Linear, Operator, Weight
+from dovetail.model.graph import Graph
+from dovetail.model.operators import Linear, Operator, Weight
 from dovetail.model.storage.rules import KEPT, Rule, Storage
 
 _Layers = tuple[int, ...]

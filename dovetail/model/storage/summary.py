@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from dovetail.core.formats import Format
-from dovetail.model.graph import Graph, Weight
+from dovetail.model.graph import Graph
+from dovetail.model.operators import Weight
 
 NAMED = 6  # matrices that are named, the largest first
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from dovetail.model.graph import Attention
+from dovetail.model.operators import Attention
 from dovetail.model.traced.atens import ON_SCORES, SOFTMAX, VIEWS, aten
 from dovetail.model.traced.contractions import CONTRACTIONS, Contraction, letters
 from dovetail.model.traced.export import refused

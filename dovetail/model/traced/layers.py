@@ -6,7 +6,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from dovetail.core.content import digest
-from dovetail.model.graph import Cache, Linear, Operator, Weight
+from dovetail.model.graph import Cache
+from dovetail.model.operators import Linear, Operator, Weight
 from dovetail.model.traced.place import Unit, unit_of
 from dovetail.model.traced.reader import Placed
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from dovetail.core.formats import Number
-from dovetail.model.graph import Pointwise
+from dovetail.model.operators import Pointwise
 from dovetail.model.traced.atens import FLOPS, aten
 from dovetail.model.traced.flow import Flow, is_tensor, order, readers, root
 from dovetail.model.traced.products import Products

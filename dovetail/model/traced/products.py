@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from dovetail.core.formats import Format
-from dovetail.model.graph import Linear, Operator, Pointwise, Weight
+from dovetail.model.operators import Linear, Operator, Pointwise, Weight
 from dovetail.model.traced.contractions import Contraction
 from dovetail.model.traced.flow import Flow, order
 from dovetail.model.traced.size import Size

@@ -9,7 +9,7 @@ from dovetail.core.errors import DovetailError, did_you_mean
 from dovetail.core.formats import DTYPE_BYTES, Format, plain
 from dovetail.core.lazy import require
 from dovetail.model.architecture import Architecture, AttentionSpec, LayerSpec
-from dovetail.model.graph import Attention, Operator
+from dovetail.model.operators import Attention, Operator
 from dovetail.model.traced.export import export
 from dovetail.model.traced.layers import depth, grouped
 from dovetail.model.traced.reader import Placed, Reader

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from dovetail.core.formats import Format
-from dovetail.model.graph import Cache, Linear, Operator
+from dovetail.model.graph import Cache
+from dovetail.model.operators import Linear, Operator
 from dovetail.model.traced.atens import FLOPS, NOTHING, VIEWS, aten
 from dovetail.model.traced.attention import Found, attentions
 from dovetail.model.traced.contractions import CONTRACTIONS, Contraction

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from dovetail.model.graph import Linear, Operator
+from dovetail.model.operators import Linear, Operator
 from dovetail.model.traced.atens import aten
 from dovetail.model.traced.contractions import Contraction
 from dovetail.model.traced.export import module_path

@@ -10,7 +10,8 @@ import numpy as np
 from dovetail.core.content import ByContent
 from dovetail.core.errors import DovetailError
 from dovetail.core.formats import Number
-from dovetail.model.graph import Attention, Cache, Graph, Operator, Weight
+from dovetail.model.graph import Cache, Graph
+from dovetail.model.operators import Attention, Operator, Weight
 from dovetail.model.traced.size import Ratio, Size
 
 

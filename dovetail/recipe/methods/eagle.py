@@ -15,7 +15,8 @@ import numpy as np
 from dovetail.core.errors import INFEASIBLE, DovetailError
 from dovetail.core.formats import plain
 from dovetail.model import Model
-from dovetail.model.graph import Attention, Graph, Linear, Weight
+from dovetail.model.graph import Graph
+from dovetail.model.operators import Attention, Linear, Weight
 from dovetail.recipe.method import method
 from dovetail.recipe.speculation.accuracy import check_width, measured
 from dovetail.recipe.speculation.chain import SIZES, check_chain

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, ClassVar, Self
 import numpy as np
 
 from dovetail.core.errors import INFEASIBLE, DovetailError
-from dovetail.model.graph import Graph, Weight
+from dovetail.model.graph import Graph
+from dovetail.model.operators import Weight
 from dovetail.recipe.arithmetic.rounding import check_finite
 from dovetail.recipe.head import check_mixture, head_of, packed_head, with_head
 from dovetail.recipe.method import Copied, Form, method

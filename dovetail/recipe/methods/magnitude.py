@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar, Self
 
 from dovetail.core.errors import DovetailError, did_you_mean
-from dovetail.model.graph import Graph, Weight
+from dovetail.model.graph import Graph
+from dovetail.model.operators import Weight
 from dovetail.recipe.method import Form, method
 from dovetail.recipe.targets import check_dense, graph_of, map_targets, targets_in
 

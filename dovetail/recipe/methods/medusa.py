@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, ClassVar, Self
 
 from dovetail.core.errors import INFEASIBLE, DovetailError
 from dovetail.core.formats import Format, plain
-from dovetail.model.graph import Graph, Linear, Operator, Scan, Weight
+from dovetail.model.graph import Graph
+from dovetail.model.operators import Linear, Operator, Scan, Weight
 from dovetail.model.step import ACTIVATION_FLOPS
 from dovetail.recipe.method import method
 from dovetail.recipe.speculation.accuracy import (

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, ClassVar, Self
 
 from dovetail.core.errors import INFEASIBLE, DovetailError
 from dovetail.model import Model
-from dovetail.model.graph import Graph, Operator, Weight
+from dovetail.model.graph import Graph
+from dovetail.model.operators import Operator, Weight
 from dovetail.recipe.arithmetic.hadamard import rotation
 from dovetail.recipe.method import Copied, Form, method
 from dovetail.recipe.residual import EMBED, FAMILIES, HEAD, Turned, check_known, turning_bytes

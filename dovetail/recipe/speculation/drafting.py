@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from dovetail.model.graph import Attention, Cache, Graph, Operator, Weight
+from dovetail.model.graph import Cache, Graph
+from dovetail.model.operators import Attention, Operator, Weight
 from dovetail.recipe.speculation.guessing import Guessing, is_decode
 
 

@@ -13,7 +13,8 @@ import numpy as np
 
 from dovetail.core.errors import INFEASIBLE, DovetailError
 from dovetail.core.formats import Number
-from dovetail.model.graph import Attention, Cache, Graph, Linear, Operator, Pointwise, Weight
+from dovetail.model.graph import Cache, Graph
+from dovetail.model.operators import Attention, Linear, Operator, Pointwise, Weight
 
 HEAD = "lm_head"
 BESIDE = "kv_select"  # operators that a method of the cache adds beside a pass
