@@ -11,7 +11,6 @@ import pytest
 
 import dovetail as dt
 from dovetail.accel.compile.shape import Shape
-from dovetail.accel.simulate.verilator import verilator
 from dovetail.app.cli import main
 from dovetail.core.errors import INFEASIBLE, USAGE, DovetailError
 from dovetail.core.lazy import require
@@ -37,16 +36,6 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("tokenizer.json", "tokenizer_config.json"):
         shutil.copy(SHIPPED["embedded"] / name, folder / name)
     return folder
-
-
-@pytest.fixture(scope="module")
-def tools() -> dict[str, str]:
-    """The environment in which Verilator runs. Skips where it does not."""
-    try:
-        command, environment = verilator()
-    except DovetailError as error:
-        pytest.skip(str(error))
-    return {**environment, "VERILATOR": " ".join(command)}
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,6 @@ import pytest
 
 from dovetail.accel.frontend.inputs import load_inputs
 from dovetail.accel.frontend.saved import load_saved
-from dovetail.accel.simulate.verilator import verilator
 from dovetail.app.cli import main
 from dovetail.core.errors import DovetailError
 from dovetail.design.compile import Asked
@@ -50,16 +49,6 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     labels[::4] = (labels[::4] + 1) % 4
     np.savez(folder / "in.npz", inputs=images.numpy(), labels=labels)
     return folder
-
-
-@pytest.fixture(scope="module")
-def tools() -> dict[str, str]:
-    """The environment in which Verilator runs. Skips where it does not."""
-    try:
-        command, environment = verilator()
-    except DovetailError as error:
-        pytest.skip(str(error))
-    return {**environment, "VERILATOR": " ".join(command)}
 
 
 @pytest.fixture(scope="module")
