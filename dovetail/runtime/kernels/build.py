@@ -20,7 +20,7 @@ from dovetail.core.compiling import compiler as compiler
 HERE = Path(__file__).parent
 _DOORS = ("products", "attention", "step", "guess")  # compiled once
 _PARTS = {"tiles": "-O2", "heads": "-O2", "loops": "-O3"}  # for each instruction set; vectors are written out in two
-_HEADERS = ("kernels.h", "lanes.h", "variant.h", "threads.h", "doors.h", "step.h")
+_HEADERS = ("kernels.h", "lanes.h", "variant.h", "threads.h", "team.h", "doors.h", "step.h")
 SOURCES = (*_HEADERS, *(f"{name}.cpp" for name in (*_PARTS, *_DOORS)))
 FLAGS = ("-std=c++17", "-fPIC", "-pthread", "-ffp-contract=off", "-fvisibility=hidden")
 _AVX2 = ("-mavx2", "-mfma")
@@ -70,7 +70,8 @@ def _compiled(command: list[str], scratch: Path) -> Path:
         ]
         jobs += [(door, door, ["-O2", *have]) for door in _DOORS]
         objects = list(pool.map(lambda job: _object(command, scratch, *job), jobs))
-    run([*command, "-shared", "-pthread", *map(str, objects), "-o", str(out)])
+    links = ["-ldl"] if platform.system() == "Linux" else []  # a library of its own before glibc 2.34
+    run([*command, "-shared", "-pthread", *map(str, objects), *links, "-o", str(out)])
     return out
 
 

@@ -1,4 +1,5 @@
-// A few threads that wait for work: briefly by spinning, since a decode step has hundreds of small products, then asleep.
+// Threads for many small tasks: torch's own, or else a few that wait for work, briefly by spinning, since a decode step
+// has hundreds of small products, then asleep.
 #pragma once
 #include <pthread.h>
 #include <signal.h>
@@ -8,6 +9,8 @@
 #include <cstdint>
 #include <mutex>
 #include <thread>
+
+#include "team.h"
 
 namespace dovetail {
 
@@ -19,6 +22,11 @@ class Threads {
     void run(int threads, int64_t tasks, Work work, void* with) {
         threads = int(tasks < threads ? tasks : threads);
         threads = threads < kMost ? threads : kMost;
+        if (Parallel parallel = threads > 1 ? team() : nullptr) {
+            Shared job{work, with, tasks};
+            parallel(Shared::work_some, &job, unsigned(threads), 0);
+            return;
+        }
         std::unique_lock<std::mutex> mine(busy_, std::defer_lock);
         if (threads <= 1 || !mine.try_lock()) {  // another caller has the threads: do it alone
             for (int64_t task = 0; task < tasks; task++) work(with, task);
@@ -49,6 +57,19 @@ class Threads {
     }
 
   private:
+    struct Shared {
+        Work work;
+        void* with;
+        int64_t tasks;
+        std::atomic<int64_t> next{0};
+
+        static void work_some(void* shared) {
+            Shared& job = *static_cast<Shared*>(shared);
+            for (int64_t task; (task = job.next.fetch_add(1, std::memory_order_relaxed)) < job.tasks;)
+                job.work(job.with, task);
+        }
+    };
+
     static constexpr int kSpins = 4000;  // about 50 microseconds
     static constexpr int kMost = 255;  // a byte holds how many a job wants
 
