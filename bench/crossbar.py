@@ -3,9 +3,10 @@
     python bench/crossbar.py [--only simulator|slices|adc|device] [--fresh]
 
 - simulator: against a triple loop over plain integers (0 difference asked), noise against its moments, and vectors per
-  CPU second on one thread beside CrossSim 3.2 and aihwkit 1.1, whose figures were measured on another day on a machine
-  of this kind (512 x 512 and 1,024 x 1,024, 64 vectors, 8-bit weights in 2-bit slices, two signs, 8 input bits, arrays
-  of 128 x 128, converters on). CrossSim is not on PyPI, hence not run here.
+  CPU second on one thread (512 x 512 and 1,024 x 1,024, 64 vectors, 8-bit weights in 2-bit slices, two signs, 8 input
+  bits, arrays of 128 x 128, converters on); results and speed beside aihwkit where it is installed
+  (`crossbar_aihwkit.py`). CrossSim 3.2 is not on PyPI, hence not run here: its figures were measured on another day on
+  a machine of this kind.
 - slices: cells that hold a digit when Gaussian weights share a scale by layer, by row, by group.
 - adc: energy of conversions of 8, 8, 8, 8 bits over that of 5, 5, 5, 4, by each model of the converters.
 - device: a net of 70 k parameters on handwritten digits (MNIST of $DOVETAIL_DATA, else scikit-learn's), on cells that
@@ -28,6 +29,7 @@ from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import crossbar_aihwkit
 import numpy as np
 
 from dovetail.crossbar.adc import Adc
@@ -73,7 +75,7 @@ def table(name: str, rows: list[list[str]]) -> None:
 
 
 def simulator() -> list[list[str]]:
-    return [["figure", "asked", "got"], *exactness(), *noise(), *speeds()]
+    return [["figure", "asked", "got"], *exactness(), *noise(), *speeds(), *crossbar_aihwkit.rows()]
 
 
 def exactness() -> list[list[str]]:
@@ -152,7 +154,7 @@ def speeds() -> list[list[str]]:
                 for v in list(find())[:-1]
             )
         rows.append([f"vectors/s, {name} ({clip:.0%} of columns may clip)", asked, f"{best:,.0f}{others}"])
-    rows.append(["  beside CrossSim 3.2: 85 at 1,024, 393 at 512, 1.0 with read noise; aihwkit 1.1: 36, 112", "", ""])
+    rows.append(["  beside CrossSim 3.2: 85 at 1,024, 393 at 512, 1.0 with read noise", "", ""])
     return rows
 
 
