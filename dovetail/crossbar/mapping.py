@@ -213,7 +213,7 @@ def _digital(rest: Graph, found: GraphCost) -> Iterator[Digital]:
         if isinstance(operator, Attention):
             why = "multiplies activations: keys and values change with every token"
         elif isinstance(operator, Linear):
-            why = "its matrix is no linear layer's"
+            why = "its matrix is the table that the embedding looks up"
         else:
             why = "no matrix product" if operator.name != "embed" else "a look-up"
         yield Digital(operator.name, why, float(np.max(done.time_s)), float(np.max(done.energy_j)))

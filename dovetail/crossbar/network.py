@@ -113,12 +113,24 @@ def _is_convolution(module: nn.Module) -> bool:
     )
 
 
+def _tables(model: nn.Module) -> set[int]:
+    """Ids of the matrices that embeddings look up."""
+    torch = require("torch", "torch")
+    return {id(module.weight) for module in model.modules() if isinstance(module, torch.nn.Embedding)}
+
+
 def digital(model: nn.Module) -> dict[str, int]:
-    """What stays digital: kinds of modules with parameters of their own that arrays cannot multiply with, counted."""
-    kinds: dict[str, int] = {}
+    """What stays digital: kinds of modules with parameters of their own that arrays do not multiply with, counted.
+
+    A tied head is one: its matrix is a table in memory, which the embedding looks up.
+    """
+    kinds, tables = dict[str, int](), _tables(model)
     for module in model.modules():
-        if next(module.parameters(recurse=False), None) is not None and matrix(module) is None:
-            kinds[type(module).__name__] = kinds.get(type(module).__name__, 0) + 1
+        own = next(module.parameters(recurse=False), None)
+        tied = matrix(module) is not None and id(module.weight) in tables
+        if own is not None and (tied or matrix(module) is None):
+            name = f"tied {type(module).__name__}" if tied else type(module).__name__
+            kinds[name] = kinds.get(name, 0) + 1
     return kinds
 
 
@@ -127,7 +139,7 @@ def on_crossbars(
     model: nn.Module, setup: Setup | None = None, grid: FixedPoint | None = None, *, leave: Sequence[str] = (),
     unsigned: Sequence[str] = (), codes: Mapping[str, Any] | None = None, change: Change = lambda name, layer: layer,
 ) -> Iterator[tuple[Placed, ...]]:  # fmt: skip
-    """Let arrays multiply in `model`, until the context ends.
+    """Let arrays multiply in `model`, until the context ends; a head tied to the embedding stays digital.
 
     Parameters
     ----------
@@ -152,9 +164,10 @@ def on_crossbars(
     """
     setup, grid, given = setup or Setup(), grid or FixedPoint(), codes or {}
     placed: list[Placed] = []
+    tables = _tables(model)
     for name, module in model.named_modules():
         weight = matrix(module)
-        if weight is None or any(fnmatch(name, glob) for glob in leave):
+        if weight is None or id(module.weight) in tables or any(fnmatch(name, glob) for glob in leave):
             continue
         signed = not any(fnmatch(name, glob) for glob in unsigned)
         own = replace(setup, inputs=replace(setup.inputs, signed=signed), seed=setup.seed + len(placed))

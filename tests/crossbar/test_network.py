@@ -66,6 +66,17 @@ def test_what_is_left_and_what_stays_digital() -> None:
         assert [each.name for each in placed] == ["2"]
 
 
+def test_a_head_tied_to_the_embedding_stays_digital() -> None:
+    model = nn.Sequential(nn.Embedding(5, 8), nn.Linear(8, 8), nn.Linear(8, 5))
+    model[2].weight = model[0].weight
+    assert digital(model) == {"Embedding": 1, "tied Linear": 1}
+    with on_crossbars(model, IDEAL) as placed:
+        assert [each.name for each in placed] == ["1"]
+    model[2].weight = nn.Parameter(model[0].weight.detach().clone())
+    with on_crossbars(model, IDEAL) as placed:
+        assert [each.name for each in placed] == ["1", "2"]
+
+
 def test_counts_of_live_cycles_are_those_of_the_inputs() -> None:
     layer = nn.Linear(8, 3)
     x = torch.zeros(4, 8)
