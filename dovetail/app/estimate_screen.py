@@ -13,6 +13,7 @@ from dovetail.app.table import table
 from dovetail.core.quantity import Quantity
 from dovetail.core.units import show
 from dovetail.cost.packed import executed
+from dovetail.system.pipeline_parallel import stage_layers
 
 if TYPE_CHECKING:
     from dovetail.design import Estimate
@@ -68,8 +69,11 @@ def _asked(asked: Question, found: Estimate | None = None) -> str:
 def _layout(found: Estimate) -> str:
     """How the work lies on the chips, what joins them, and what the links take of a decode step."""
     chip, ways = found.machine, found.plan.ways(found.machine, found.model)
-    copies = chip.count // ways
+    stages, copies = found.plan.pp, found.plan.replicas(chip, found.model)
     words = f"each layer on {ways} chips" if ways > 1 else "each layer on one chip"
+    if stages > 1:
+        sizes = sorted({len(each) for each in stage_layers(found.model.layers, stages)})
+        words = f"tp {ways} x pp {stages}: {words}, {stages} stages of {' or '.join(map(str, sizes))} layers"
     words += f", {copies} replicas" if copies > 1 else ""
     if chip.levels:
         nodes = chip.count // chip.node
@@ -80,7 +84,7 @@ def _layout(found: Estimate) -> str:
     cost = found.steps.decode
     if spent := sum(float(o.time_s) for o in cost.operators if float(o.link_s)):
         source = chip.source("fabric")
-        words += f"; collectives {show(spent, 's')} of a {show(float(cost.time_s), 's')} step ({source.kind})"
+        words += f"; {'messages' if stages > 1 else 'collectives'} {show(spent, 's')} of a {show(float(cost.time_s), 's')} step ({source.kind})"
     return f"layout      {words}"
 
 
@@ -114,6 +118,7 @@ def _memory(found: Estimate) -> str:
     if free < 0:
         words = f"{show(-free, 'byte')} more than the {capacity} there are"
     each = " on each chip" if found.machine.count > 1 else ""
+    each += f" of stage {found.steps.stage + 1}, the fullest" if found.plan.pp > 1 else ""
     sizes = " + ".join(f"{show(float(size), 'byte')} {name}" for name, size in parts.items())
     if float(held.host):
         words += f"; {show(float(held.host), 'byte')} in the host's memory"
@@ -129,7 +134,7 @@ def _confidence(found: Estimate) -> str:
     texts = dict.fromkeys(chip.source(f"kernels.{model}").text for model in models)
     words += "".join(f"; kernels: {text}" for text in texts) or f"; efficiency: {chip.source('efficiency').text}"
     words += "".join(f"; {family}: constants of another dtype stand in" for family in known.lent)
-    if found.plan.ways(chip, found.model) > 1 and chip.fabric:
+    if found.plan.group(chip, found.model) > 1 and chip.fabric:
         words += f"; collectives: {chip.source('fabric').text}"
     if executed(found.steps.decode_graph, chip).packed is not None:
         words += "; weights stay packed, by dovetail's kernels"

@@ -28,7 +28,7 @@ DRAWS = 512  # of the shares of variance, where nobody asked for them by themsel
 CELLS = (12, 10)  # columns and rows of the map, at most
 ASKED = 6  # other machines, and other recipes, that are asked about
 STEPS = 200  # values of all axes together up to which single changes are looked for
-PARTS = ("model", "recipe", "machine", "tp")
+PARTS = ("model", "recipe", "machine", "tp", "pp")
 Floats = NDArray[np.float64]
 
 
@@ -92,7 +92,7 @@ def varying(space: Space) -> dict[str, list[Any]]:
     """Every choice of a space with all its values, in the order of the space."""
     found: dict[str, list[Any]] = {
         "model": list(space.models), "recipe": list(space.recipes), "machine": list(space.machines),
-        "tp": list(space.plans),
+        "tp": list(space.plans), "pp": list(space.pipes),
     }  # fmt: skip
     for axis in (*space.axes, *(axis for free in space.free for axis in free.axes)):
         found[axis.name] = sorted({*found.get(axis.name, []), *axis.values.tolist()})
@@ -264,7 +264,7 @@ def _of(found: Result, some: Sequence[Some], metrics: Sequence[str]) -> Candidat
 
 def _words(candidate: Candidate) -> str:
     s = candidate.structure
-    named = [f"model={s.model}", f"recipe={s.recipe}", f"machine={s.machine}", f"tp={s.tp}"]
+    named = [f"model={s.model}", f"recipe={s.recipe}", f"machine={s.machine}", f"tp={s.tp}", f"pp={s.pp}"]
     for name, value in candidate.point.items():
         dimension = find(name).dimension
         named.append(f"{name}={float(value)!r}" + (" byte" if dimension == "byte" else ""))

@@ -44,7 +44,8 @@ def memory_screen(found: Estimate, room: Headroom) -> None:
         rows.append(
             [f"{found.plan.offload} on the host", show(float(held.host), "byte"), "", "streams in, not in the total"]
         )
-    rows.append(["total", show(float(held.total), "byte"), f"{float(held.total) / capacity:.1%}", "on each chip"])
+    where = f"on each chip of stage {found.steps.stage + 1}, the fullest" if found.plan.pp > 1 else "on each chip"
+    rows.append(["total", show(float(held.total), "byte"), f"{float(held.total) / capacity:.1%}", where])
     table(["memory", "size", "of usable", "what"], rows)
     asked = found.workload
     lengths = f"{float(asked.prefilled):,.0f} + {float(asked.output):,.0f} tokens"

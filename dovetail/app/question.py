@@ -27,7 +27,9 @@ RecipeName = Annotated[
     str, typer.Option("--recipe", metavar="RECIPE", help="How the model is changed: a name or a YAML file.")
 ]
 Tp = Annotated[int, typer.Option("--tp", metavar="N", help="Chips that share every layer; 0: those of a node.")]
-
+Pp = Annotated[
+    int, typer.Option("--pp", metavar="N", help="Stages of a pipeline, each with some of the layers, on --tp chips.")
+]
 Offload = Annotated[
     str,
     typer.Option("--offload", metavar="WHAT", help="weights or kv: what does not fit streams from the host's memory."),
@@ -47,6 +49,7 @@ class Question:
     output: int = 128
     recipe: str = "none"
     tp: int = 0
+    pp: int = 1
     images: int = 0
     image_size: str = IMAGE_SIZE
     offload: str = ""
@@ -74,7 +77,7 @@ class Question:
         """The prediction. Raises `DovetailError` for what cannot be asked, or (exit code 3) has no numbers."""
         from dovetail.design import Plan, estimate
 
-        return estimate(self.model, self.on, self.workload, self.recipe, Plan(tp=self.tp, offload=self.offload))
+        return estimate(self.model, self.on, self.workload, self.recipe, Plan(self.tp, self.pp, offload=self.offload))
 
     def refusal(self, why: str) -> dict[str, Any]:
         """The JSON of an answer that has no numbers: the keys of `Estimate.to_json`, null where it has quantities."""

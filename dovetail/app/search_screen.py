@@ -114,7 +114,7 @@ def replay_screen(found: Replayed, quiet: bool) -> None:
 def _front(found: Result) -> None:
     drawn = found.front[:MOST_ROWS]
     free = dict.fromkeys(name for c in found.front for name in c.point if is_parameter(name))
-    known = ("model", "recipe", "machine", "tp", "batch", "prompt", "output", *free)
+    known = ("model", "recipe", "machine", "tp", "pp", "batch", "prompt", "output", *free)
     names = [name for name in known if _varies(name, found.front)]
     names = names[: MOST_COLUMNS - len(found.objectives)]
     columns = [*names, *(o.metric for o in found.objectives)][:MOST_COLUMNS]
@@ -127,7 +127,7 @@ def _varies(name: str, front: Sequence[Candidate]) -> bool:
 
 
 def _cell(candidate: Candidate, name: str) -> str:
-    if name in ("model", "recipe", "machine", "tp"):
+    if name in ("model", "recipe", "machine", "tp", "pp"):
         return str(getattr(candidate.structure, name))
     if is_parameter(name) and name not in candidate.point:
         return "–"

@@ -27,13 +27,17 @@ from dovetail.model.operators import Operator
 
 @dataclass(frozen=True, slots=True)
 class GraphCost:
-    """One step of a graph on a machine; arrays have the graph's shape. `operators` is empty without detail."""
+    """One step of a graph on a machine; arrays have the graph's shape. `operators` is empty without detail.
+
+    `passes` is how often the step's fixed time counts: several times along a pipeline (`dovetail.cost.pipeline`).
+    """
 
     time_s: Number
     energy_j: Number
     flops: Number
     bytes: Number
     operators: tuple[OperatorCost, ...] = ()
+    passes: Number = 1
 
     def bottleneck(self) -> str:
         """What most of the time of a scalar step goes to, in words; the step's own fixed time is a candidate.

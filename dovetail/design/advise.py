@@ -186,7 +186,7 @@ def _running(model: Model, machine: Machine, recipe: Recipe) -> Recipe:
 
 def _priced(model: Model, machine: Machine, recipe: Recipe, plan: Plan, work: Workload) -> Priced:
     both = steps(model, machine, recipe, plan, work, detail=True)
-    known = trust(both.decode_graph, machine, plan.ways(machine, model))
+    known = trust(both.decode_graph, machine, plan.group(machine, model))
     return Priced(recipe.name, metrics(model, machine, recipe, plan, work, both), both, known, work.decode_steps)
 
 

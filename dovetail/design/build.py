@@ -10,7 +10,7 @@ from dovetail.core.errors import INFEASIBLE, DovetailError
 from dovetail.core.files import check_apart, whole_folder, write_json, write_text
 from dovetail.core.manifest import manifest
 from dovetail.design.estimate import Estimate, estimate
-from dovetail.design.resolve import weights_of
+from dovetail.design.resolve import Plan, weights_of
 from dovetail.hardware import machine_to_yaml
 from dovetail.hardware.machine import Machine
 from dovetail.model import Model
@@ -29,6 +29,7 @@ def build(
     recipe: Recipe | str,
     out: Path,
     report: Report = lambda line: None,
+    plan: Plan | None = None,
 ) -> dict[str, Any]:
     """Write a design to `out`, whole or not at all.
 
@@ -43,7 +44,7 @@ def build(
     """
     if workload.images is not None:
         raise DovetailError("a design is built for text", where="images", hint="a workload without images")
-    found = estimate(model, on, workload, recipe)
+    found = estimate(model, on, workload, recipe, plan)
     if not found.feasible:
         raise DovetailError(
             "this design does not fit", where=f"{found.model.name} on {found.machine.name}", why="; ".join(found.why),
@@ -87,6 +88,7 @@ def _serve(found: Estimate, folder: str) -> Served:
     return vllm_serve(
         folder, found.steps.decode_graph, found.machine,
         context=int(work.total_tokens), batch=int(work.batch), ways=found.plan.ways(found.machine, found.model),
+        stages=found.plan.pp,
     )  # fmt: skip
 
 
@@ -94,7 +96,7 @@ def _design(found: Estimate, source: Path) -> dict[str, Any]:
     work = found.workload
     return {
         "model": found.model.name, "source": str(source.resolve()), "recipe": found.recipe.to_json(),
-        "machine": found.machine.label,
+        "machine": found.machine.label, "tp": found.plan.ways(found.machine, found.model), "pp": found.plan.pp,
         "workload": {"batch": int(work.batch), "prompt": int(work.prompt), "output": int(work.output)},
         "prediction": found.to_json(),
     }  # fmt: skip

@@ -24,7 +24,7 @@ from dovetail.workload import Workload
 MODEL = "dovetail: kernels by their tiles where they are known, else a roofline with efficiency, launches and residency"
 
 KEYS = (
-    "model", "machine", "chips", "on", "tp", "recipe", "workload", "ttft", "ttft_alone", "tpot", "throughput",
+    "model", "machine", "chips", "on", "tp", "pp", "recipe", "workload", "ttft", "ttft_alone", "tpot", "throughput",
     "energy_per_token", "usd_per_mtok", "memory", "memory_capacity", "bottleneck", "perplexity_ratio",
     "speculation", "feasible", "why",
 )  # fmt: skip
@@ -45,7 +45,7 @@ class Estimate:
     @property
     def trust(self) -> Trust:
         """Kind and range of every metric."""
-        return trust(self.steps.decode_graph, self.machine, self.plan.ways(self.machine, self.model))
+        return trust(self.steps.decode_graph, self.machine, self.plan.group(self.machine, self.model))
 
     @property
     def kind(self) -> Kind:
@@ -60,7 +60,7 @@ class Estimate:
     @property
     def why(self) -> list[str]:
         """What binds when a scalar design does not fit."""
-        held, graph = self.metrics.memory, self.steps.last_graph
+        held, graph = self.metrics.memory, self.steps.decode_graph
         return why_not(self.model, self.machine, self.recipe, self.plan, self.workload, held, graph)
 
     def quantity(self, value: float, unit: str, metric: str = "tpot") -> Quantity:
@@ -108,7 +108,10 @@ class Estimate:
         return speculation(self.model, self.machine, self.recipe, self.plan, self.workload, full=full)
 
     def memory(self) -> dict[str, Quantity]:
-        """Bytes on each chip by what they hold, and their total; exact for weights, caches and pages."""
+        """Bytes on each chip by what they hold, and their total; exact for weights, caches and pages.
+
+        Of a pipeline, on each chip of the fullest stage.
+        """
         held = self.metrics.memory
         parts = {name: getattr(held, name) for name in (*PARTS, "total", *(("host",) if held.host else ()))}
         return {
@@ -129,8 +132,8 @@ class Estimate:
         capacity = exact(float(self.metrics.memory.capacity), "byte", source.kind, source.text)
         return {
             "model": self.model.name, "machine": self.machine.name, "chips": self.machine.count,
-            "on": self.machine.label, "tp": self.plan.ways(self.machine, self.model), "recipe": self.recipe.name,
-            "workload": asked(self.workload),
+            "on": self.machine.label, "tp": self.plan.ways(self.machine, self.model), "pp": self.plan.pp,
+            "recipe": self.recipe.name, "workload": asked(self.workload),
             "ttft": self.ttft.to_json(), "ttft_alone": self.ttft_alone.to_json(),
             "tpot": self.tpot.to_json(), "throughput": self.throughput.to_json(),
             "energy_per_token": self.energy_per_token.to_json(), "usd_per_mtok": price.to_json() if price else None,
@@ -171,7 +174,7 @@ def estimate(
     recipe : Recipe or str
         How the model is changed (``"w4a16-rtn"``); nothing by default.
     plan : Plan
-        How layers are split; by default over as many chips of a node as the heads divide over.
+        How layers are split; by default each over as many chips of a node as the heads divide over, in one stage.
 
     Returns
     -------

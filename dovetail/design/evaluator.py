@@ -38,6 +38,7 @@ Bounds = dict[str, tuple[Number, Number]]
 _RANGED = ("ttft", "tpot", "e2e", "throughput", "energy_per_token", "usd_per_mtok")
 _FALLING = ("ttft", "tpot", "e2e", "energy_per_token", "usd_per_mtok")  # never better than the optimistic machine's
 _UNBOUNDED = ("latent",)  # kernels that more cores may make slower
+_ALONE = Plan()
 
 
 @lru_cache(maxsize=512)
@@ -46,7 +47,7 @@ def _machine(name: str) -> Machine:
 
 
 class DesignEvaluator:
-    """Evaluates structures (anything with `model`, `recipe`, `machine` and `tp`) by the cost model.
+    """Evaluates structures (anything with `model`, `recipe`, `machine`, `tp` and `pp`) by the cost model.
 
     Parameters
     ----------
@@ -73,13 +74,13 @@ class DesignEvaluator:
         """For another process: what it was made of."""
         return DesignEvaluator, (self.qualities, self.machines, tuple(self.variants.values()), self.recipes)
 
-    def machine(self, name: str, tp: int = 0, columns: Mapping[str, Number] | None = None) -> Machine:
-        """The machine called `name`; one chip of it becomes `tp` where a plan shares layers over so many."""
+    def machine(self, name: str, plan: Plan = _ALONE, columns: Mapping[str, Number] | None = None) -> Machine:
+        """The machine called `name`; one chip of it becomes as many as `plan` lays the work on."""
         if name in self.variants:
             found = self.variants[name].machine(columns)
         else:
             found = self.machines.get(name) or _machine(name)
-        return replace(found, count=tp) if tp > 1 and found.count == 1 else found
+        return _enough(found, plan)
 
     def recipe(self, name: str) -> Recipe:
         """The recipe called `name`."""
@@ -108,7 +109,7 @@ class DesignEvaluator:
 
     def __call__(self, structure: Any, columns: Columns) -> dict[str, Any]:
         """Metrics of every row, arrays (rows,), under the names of `design.points.flat`."""
-        model, recipe, plan = as_model(structure.model), self.recipe(structure.recipe), Plan(_tp(structure))
+        model, recipe, plan = as_model(structure.model), self.recipe(structure.recipe), _plan(structure)
         found, machine = self._priced(structure, columns, model, recipe, plan)
         work = _work(columns)
         capacity = np.asarray(machine.memory.capacity) * (1.0 - machine.stack.reserve)
@@ -117,7 +118,7 @@ class DesignEvaluator:
         found["limit"] = "kernel" if without_kernel(graph, machine) else np.where(too_long, "context", "memory")
         found["excess"] = np.maximum(found["memory"] / capacity, np.asarray(work.total_tokens) / model.max_context)
         found["why"] = lambda row: self._why(structure, columns, row)
-        known = trust(graph, machine, plan.ways(machine, model))
+        known = trust(graph, machine, plan.group(machine, model))
         for name in _RANGED:
             factor = known.factor(name)
             found[f"{name}_low"], found[f"{name}_high"] = found[name] / factor, found[name] * factor
@@ -129,11 +130,11 @@ class DesignEvaluator:
     ) -> tuple[dict[str, Any], Machine]:
         """The cost model's metrics, and the machine of all rows; `of` makes the machine from a slice of the rows."""
         name, free = structure.machine, of
-        machine = self.machine(name, plan.tp, columns) if of is None else of(slice(None))
+        machine = self.machine(name, plan, columns) if of is None else of(slice(None))
         if of is None and name in self.variants:
 
             def free(part: slice) -> Machine:
-                return self.machine(name, plan.tp, {k: v[part] for k, v in columns.items()})
+                return self.machine(name, plan, {k: v[part] for k, v in columns.items()})
 
         return dict(table(model, free or machine, recipe, plan, _work(columns))), machine
 
@@ -164,7 +165,7 @@ class DesignEvaluator:
         """
         if structure.machine not in self.variants:
             return None
-        model, recipe, plan = as_model(structure.model), self.recipe(structure.recipe), Plan(_tp(structure))
+        model, recipe, plan = as_model(structure.model), self.recipe(structure.recipe), _plan(structure)
         if not _bounded(recipe.rewrite(model.graph()), self.machine(structure.machine)):
             return None
 
@@ -189,7 +190,7 @@ class DesignEvaluator:
         def best(part: slice) -> Machine:
             low_part, high_part = ({k: v[part] for k, v in columns.items()} for columns in (low, high))
             found = self.variants[structure.machine].optimistic(low_part, high_part)[end]
-            return replace(found, count=plan.tp) if plan.tp > 1 else found
+            return _enough(found, plan)
 
         found, machine = self._priced(structure, low, model, recipe, plan, best)
         capacity = np.asarray(machine.memory.capacity) * (1.0 - machine.stack.reserve)
@@ -201,8 +202,8 @@ class DesignEvaluator:
 
     def _why(self, structure: Any, columns: Columns, row: int) -> str:
         one = {name: np.asarray(values[row]) for name, values in columns.items()}
-        model, recipe, plan = as_model(structure.model), self.recipe(structure.recipe), Plan(_tp(structure))
-        machine, work = self.machine(structure.machine, plan.tp, one), _work(one)
+        model, recipe, plan = as_model(structure.model), self.recipe(structure.recipe), _plan(structure)
+        machine, work = self.machine(structure.machine, plan, one), _work(one)
         share = plan.share(machine, model, work.batch)
         last = step_graph(model, machine, recipe, plan, share, 1, work.cached_tokens - 1)
         return "; ".join(
@@ -219,8 +220,14 @@ def _first(columns: Columns) -> dict[str, Any]:
     return {name: values[:1] for name, values in columns.items()}
 
 
-def _tp(structure: Any) -> int:
-    return int(getattr(structure, "tp", 0))
+def _plan(structure: Any) -> Plan:
+    return Plan(int(getattr(structure, "tp", 0)), int(getattr(structure, "pp", 1)))
+
+
+def _enough(machine: Machine, plan: Plan) -> Machine:
+    """The machine; a chip alone as many as a plan asks for."""
+    chips = max(plan.tp, 1) * plan.pp
+    return replace(machine, count=chips) if chips > 1 and machine.count == 1 else machine
 
 
 def _bounded(graph: Graph, machine: Machine) -> bool:

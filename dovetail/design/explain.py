@@ -214,10 +214,22 @@ def _step(estimate: Estimate, graph: Graph, cost: GraphCost, rows: str = "") -> 
     estimate = replace(estimate, machine=executed(graph, estimate.machine))
     order = sorted(zip(graph.operators, cost.operators, strict=True), key=lambda pair: -float(pair[1].time_s))
     parts = tuple((o.name, _operator(estimate, o, c)) for o, c in order)
-    parts += (("step overhead", _constant(estimate.machine, "stack.step", float(estimate.machine.stack.step_s), "s")),)
+    parts += (("step overhead", _overhead(estimate.machine, float(cost.passes))),)
     formula = f"sum of {len(order)} operator kinds + step overhead; batch {float(graph.batch):g}, "
+    if estimate.plan.pp > 1:
+        words = f"what a micro-batch waits for in {estimate.plan.pp} stages: {len(order)} operator kinds + step overhead"
+        formula = f"{words}; {float(graph.batch):g} requests, "
     formula += rows or f"{float(graph.tokens):g} new tokens after {float(graph.context):g} cached"
     return Quantity(whole.value, whole.low, whole.high, "s", whole.kind, whole.source, formula, parts)
+
+
+def _overhead(machine: Machine, passes: float) -> Quantity:
+    """The fixed time of a step, as often as it counts."""
+    once = _constant(machine, "stack.step", float(machine.stack.step_s), "s")
+    if passes == 1.0:
+        return once
+    times = exact(passes, "", "modelled", "stages on the critical path, the slowest once for each micro-batch it serves")
+    return _product("s", "fixed time x stages passed", ("fixed time", once), ("stages passed", times))
 
 
 def _ttft(estimate: Estimate) -> Quantity:
@@ -235,9 +247,10 @@ def _tpot(estimate: Estimate) -> Quantity:
     step = _step(estimate, estimate.steps.decode_graph, estimate.steps.decode)
     per_step = exact(float(estimate.steps.decode_graph.tokens_per_step), "", "modelled", "the recipe")
     whole = estimate.tpot
-    parts = (("decode step at the mean context", step), ("tokens per step", per_step))
+    what = "decode step" if estimate.plan.pp == 1 else "round of the pipeline"
+    parts = ((f"{what} at the mean context", step), ("tokens per step", per_step))
     return Quantity(
-        whole.value, whole.low, whole.high, "s", whole.kind, whole.source, "decode step / tokens per step", parts
+        whole.value, whole.low, whole.high, "s", whole.kind, whole.source, f"{what} / tokens per step", parts
     )
 
 
@@ -333,7 +346,8 @@ def _memory(estimate: Estimate) -> Quantity:
             if name in held and held[name].value
         ),
     )
-    return replace(total, formula="sum on each chip", parts=parts)
+    where = f" of stage {estimate.steps.stage + 1}, the fullest of {estimate.plan.pp}" if estimate.plan.pp > 1 else ""
+    return replace(total, formula=f"sum on each chip{where}", parts=parts)
 
 
 _OTHER_MEMORY = {

@@ -79,7 +79,7 @@ def why_not(
         reasons.append(_kernel_reason(machine, lacking))
     if not bool(held.fits):
         batch = largest_batch(model, machine, recipe, plan, work)
-        reasons.append(_memory_reason(machine, work, held, batch))
+        reasons.append(_memory_reason(machine, plan, work, held, batch))
     return reasons
 
 
@@ -118,9 +118,10 @@ def _kernel_reason(machine: Machine, lacking: Lacking) -> str:
     return f"{name} has no kernel for {lacking.what}; {kind} of {bits} bits have one"
 
 
-def _memory_reason(machine: Machine, work: Workload, held: Memory, batch: int) -> str:
+def _memory_reason(machine: Machine, plan: Plan, work: Workload, held: Memory, batch: int) -> str:
     capacity, weights = float(held.capacity), float(held.weights)
     each = "each chip of " if machine.count > 1 else ""
+    each = f"{each}the fullest of {plan.pp} stages of " if plan.pp > 1 else each
     if weights >= capacity:
         kept = (
             machine.stack.unpacks and not machine.stack.packed_weights and machine.packed is None

@@ -97,11 +97,12 @@ def _chips(found: Estimate) -> Iterator[str]:
     """The fewest chips, in powers of two, that hold it."""
     for doublings in range(1, 7):
         more = replace(found.machine, count=found.machine.count << doublings)
-        wide = more.count > more.node and not found.plan.tp  # layers stay in a node unless asked
+        wide = more.count > more.node and not found.plan.tp and found.plan.pp == 1  # layers stay in a node unless asked
         plan = replace(found.plan, tp=more.count) if wide else found.plan
+        asked = (f" --tp {plan.tp}" if plan.tp else "") + (f" --pp {plan.pp}" if plan.pp > 1 else "")
         try:
             if bool(memory_of(found.model, more, found.recipe, plan, found.workload).fits):
-                yield f"--on '{more.label}'{f' --tp {plan.tp}' if wide else ''} fits"
+                yield f"--on '{more.label}'{asked if wide or plan.pp > 1 else ''} fits"
                 return
         except DovetailError:  # heads that do not divide over so many chips
             return

@@ -22,13 +22,17 @@ def link_parts(operator: Collective, machine: Machine) -> tuple[str, Parts]:
     for phase in phases(operator.kind, size, operator.ways, machine, best.algorithm):
         parts += _level(phase.level, float(phase.bandwidth), machine)
     if not machine.fabric:
-        return f"{operator.kind} among {operator.ways}: bytes sent / link", parts
+        return f"{_who(operator)}: bytes sent / link", parts
     constants = {"launch": (best.launch_s, "s"), "hop": (best.hop_s, "s"), "reached share": (best.reached, "")}
     source = machine.source("fabric")
     for name, (value, unit) in constants.items():
         parts.append((f"{best.name}: {name}", exact(float(value), unit, source.kind, source.text)))
     formula = "latency + transfer + filling, less an operator's launch"
-    return f"{operator.kind} among {operator.ways} by {best.name}: {formula}", parts
+    return f"{_who(operator)} by {best.name}: {formula}", parts
+
+
+def _who(operator: Collective) -> str:
+    return "from one chip to the next" if operator.kind == "p2p" else f"{operator.kind} among {operator.ways}"
 
 
 def _level(level: Level, bandwidth: float, machine: Machine) -> Parts:

@@ -98,9 +98,9 @@ def _rows(estimate: Estimate, phase: str, graph: Graph, cost: GraphCost) -> Iter
         name = members[0][0].name if kinds[key[:2]] > 1 else "".join(key[:2])
         yield _row(estimate, phase, name, members, whole)
     source = machine.source("stack.step")
-    fixed = Quantity(*_range(float(machine.stack.step_s), estimate.trust.factor("tpot")), "s", source.kind, source.text)
+    fixed = Quantity(*_range(float(machine.stack.step_s * cost.passes), estimate.trust.factor("tpot")), "s", source.kind, source.text)
     if fixed.value:
-        yield Row(phase, OVERHEAD, 1, fixed, fixed.value / whole, "host", None, "stack", source.text)
+        yield Row(phase, OVERHEAD, round(float(cost.passes)), fixed, fixed.value / whole, "host", None, "stack", source.text)
 
 
 def _suffix(operator: Operator) -> str:
@@ -115,8 +115,8 @@ def _row(
     operator, priced = members[0]
     machine, model = estimate.machine, priced.model
     time_s = sum(float(cost.time_s) for _, cost in members)
-    light_s = sum(float(speed_of_light_s(each, machine)) for each, _ in members)
-    ways = estimate.plan.ways(machine, estimate.model) if isinstance(operator, Collective) else 1
+    light_s = sum(float(speed_of_light_s(each, machine)) * (cost.repeat / each.repeat) for each, cost in members)
+    ways = estimate.plan.group(machine, estimate.model) if isinstance(operator, Collective) else 1
     hosted, others = isinstance(operator, HostTransfer), tuple(filter(None, [lent(operator, machine)]))
     known = Trust(machine, ways, (priced.dtype,), (model,), others, hosted)
     text = machine.source(_constants(operator, model, ways)).text

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from dovetail.core.formats import Number
-from dovetail.cost import GraphCost, Memory, evaluate, memory
+from dovetail.cost import GraphCost, Memory, evaluate
+from dovetail.cost.pipeline import along, filling, steady
 from dovetail.design.feasibility import without_kernel
-from dovetail.design.graphs import step_graph
-from dovetail.design.images import image_graph
-from dovetail.design.offload import kept, streaming
+from dovetail.design.graphs import Passes, fullest, fullest_stage
+from dovetail.design.offload import streaming
 from dovetail.design.resolve import Plan
 from dovetail.hardware.machine import Machine
 from dovetail.model import Model
@@ -30,7 +30,9 @@ class Metrics:
 
     ``ttft_s`` is the prefill of the whole batch in one pass, without queueing, also where the stack prefills in chunks
     (they only bound the activations); ``tpot_s`` the mean over a request's output; energy, money and throughput are of
-    the whole system (all chips) at that batch, per output token.
+    the whole system (all chips) at that batch, per output token. In a pipeline a prefill goes in micro-batches of whole
+    prompts, and ``ttft_s`` is when the last one leaves the last stage; ``tpot_s`` is a round of all micro-batches that
+    circulate (`design.graphs.Passes`, `cost.pipeline`). A prefill and decoding do not mix.
     """
 
     ttft_s: Number
@@ -48,7 +50,9 @@ class Metrics:
 class Steps:
     """The graphs of one chip that the metrics come from, with their costs; `last_graph` is the last decode step.
 
-    The pass over images precedes the prefill; there is none in a workload without them.
+    The pass over images precedes the prefill; there is none in a workload without them. Of a pipeline, the graphs of
+    prefill and decode are a micro-batch's way through all stages, their costs what it waits for (`cost.pipeline`), and
+    `last_graph` is the stage that `memory` is of: the fullest, at the first point.
     """
 
     prefill_graph: Graph
@@ -56,8 +60,10 @@ class Steps:
     last_graph: Graph
     prefill: GraphCost
     decode: GraphCost
+    memory: Memory
     image_graph: Graph | None = None
     images: GraphCost | None = None
+    stage: int = 0
 
     @property
     def first_token_s(self) -> Number:
@@ -73,20 +79,55 @@ class Steps:
 def steps(model: Model, machine: Machine, recipe: Recipe, plan: Plan, work: Workload, *, detail: bool) -> Steps:
     """Images and prefill of the batch, the decode step at the mean context; after `recipe` and `plan`, with costs."""
     plan = replace(plan, tp=plan.ways(machine, model))
-    share = plan.share(machine, model, work.batch)
-
-    def graph(tokens: Number, context: Number) -> Graph:
-        return step_graph(model, machine, recipe, plan, share, tokens, context)
-
-    def cost(each: Graph) -> GraphCost:
-        return evaluate(each, machine, detail=detail)
-
-    first, later, last = graph(work.prefilled, 0), graph(1, work.mean_context), graph(1, work.cached_tokens - 1)
-    seen = image_graph(model, machine, plan, share, work)
+    passes = Passes(model, machine, recipe, plan, work, plan.share(machine, model, work.batch))
+    first, later, last, seen = passes.prefill(), passes.decode(), passes.last(), passes.images()
+    held = passes.held(first, last)
     if plan.offload:
-        held = kept(memory(first, last, machine, seen), last, machine, plan.offload)
-        first, later = (streaming(each, last, held, machine, plan.offload) for each in (first, later))
-    return Steps(first, later, last, cost(first), cost(later), seen, None if seen is None else cost(seen))
+        each = tuple(zip(last, held, strict=True))
+        first, later = (
+            tuple(streaming(g, full, m, machine, plan.offload) for g, (full, m) in zip(some, each, strict=True))
+            for some in (first, later)
+        )
+    prefill, decode = (_costs(some, machine, plan, detail) for some in (first, later))
+    images = None if seen is None else evaluate(seen, machine, detail=detail)
+    stage = int(np.ravel(fullest_stage(held))[0]) if len(held) > 1 else 0
+    found = Steps(_joined(first), _joined(later), last[stage], prefill[0], decode[0], fullest(held), seen, images, stage)
+    return found if plan.pp == 1 else _pipelined(found, passes, prefill, decode)
+
+
+def _costs(stages: Sequence[Graph], machine: Machine, plan: Plan, detail: bool) -> list[GraphCost]:
+    """Of every stage; those with the same operators, as often, cost the same."""
+    known: dict[tuple[Any, ...], GraphCost] = {}
+    found = []
+    for stage, graph in enumerate(stages):
+        alike = tuple((o.name, o.repeat, getattr(o, "ways", 0)) for o in graph.operators)
+        key = (alike, stage if plan.offload else 0)  # each stage lacks room for something else
+        if key not in known:
+            known[key] = evaluate(graph, machine, detail=detail)
+        found.append(known[key])
+    return found
+
+
+def _joined(stages: Sequence[Graph]) -> Graph:
+    """One graph of what all stages do, in their order."""
+    if len(stages) == 1:
+        return stages[0]
+    operators, caches = (tuple(x for graph in stages for x in getattr(graph, n)) for n in ("operators", "caches"))
+    return replace(stages[0], operators=operators, caches=caches)
+
+
+def _pipelined(found: Steps, passes: Passes, prefill: Sequence[GraphCost], decode: Sequence[GraphCost]) -> Steps:
+    """What a micro-batch waits for in the pipeline; the first stage sees its images before it reads its prompt."""
+    idle_w, chips, seen = passes.machine.idle_w, len(prefill), found.images
+    later = steady([cost.time_s for cost in decode], passes.circulating)
+    times = [cost.time_s for cost in prefill]
+    first = filling(times if seen is None else [times[0] + seen.time_s, *times[1:]], passes.fills)
+    return replace(
+        found,
+        prefill=along(prefill, first, passes.fills, chips, idle_w),
+        decode=along(decode, later, passes.circulating, chips, idle_w),
+        images=None if seen is None else along([seen], first[:1], passes.fills, chips, idle_w),
+    )
 
 
 def metrics(model: Model, machine: Machine, recipe: Recipe, plan: Plan, work: Workload, found: Steps) -> Metrics:
@@ -99,13 +140,12 @@ def metrics(model: Model, machine: Machine, recipe: Recipe, plan: Plan, work: Wo
     e2e = ttft + work.decode_steps * tpot
     tokens = work.batch * work.output
     decode_energy = found.decode.energy_j / found.decode_graph.tokens_per_step * work.decode_steps
-    busy = np.ceil(work.batch / plan.share(machine, model, work.batch)) * plan.ways(machine, model)
+    busy = np.ceil(work.batch / plan.share(machine, model, work.batch)) * plan.group(machine, model)
     energy = (found.first_token_j + decode_energy) * busy + machine.idle_w * e2e * (machine.count - busy)
-    held = memory(found.prefill_graph, found.last_graph, machine, found.image_graph)
-    held = kept(held, found.last_graph, machine, plan.offload) if plan.offload else held
     usd = e2e * (machine.usd_per_hour * machine.count / 3600.0)
+    held = found.memory
     runs = held.fits & (np.asarray(work.total_tokens) <= model.max_context)
-    runs = runs & (not without_kernel(found.last_graph, machine))
+    runs = runs & (not without_kernel(found.decode_graph, machine))
     return Metrics(
         ttft, tpot, e2e, tokens / e2e, energy / tokens, usd / tokens, energy / e2e, held, runs,
     )  # fmt: skip

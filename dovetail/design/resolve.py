@@ -18,53 +18,66 @@ from dovetail.system.tensor_parallel import divides
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How the work is laid out: `tp` chips share every layer, ``count / tp`` replicas serve side by side.
+    """How the work is laid out: `pp` stages of `tp` chips each are a replica, and replicas serve side by side.
 
-    Without a number, as many as share a node, divide the machine, and that the model's heads divide over. `offload`
-    (``weights`` or ``kv``) streams what the chips have no room for from the memory of their hosts.
+    The chips of a stage share each of its layers (tensor parallelism); stages have some layers each and hand activations
+    on (pipeline parallelism). Without a number `tp` is as many as share a node, divide the machine, and that the
+    model's heads divide over. `offload` (``weights`` or ``kv``) streams what the chips have no room for from the memory
+    of their hosts.
 
     Raises
     ------
     DovetailError
-        `tp` is not a whole number from 0, or `offload` neither of the two.
+        `tp` is not a whole number from 0, `pp` not one from 1, or `offload` neither of the two.
     """
 
     tp: int = 0
+    pp: int = 1
     offload: str = ""
 
     def __post_init__(self) -> None:
         if isinstance(self.tp, bool) or not isinstance(self.tp, int | np.integer) or self.tp < 0:
             hint = "8, or 0 for as many chips as share a node"
             raise DovetailError(f"{self.tp!r} is not a number of chips", where="tp", hint=hint)
+        if isinstance(self.pp, bool) or not isinstance(self.pp, int | np.integer) or self.pp < 1:
+            raise DovetailError(f"{self.pp!r} is not a number of stages", where="pp", hint="2, or 1 for no pipeline")
         if self.offload not in ("", "weights", "kv"):
             raise DovetailError(f"cannot offload '{self.offload}'", where="offload", hint="weights or kv")
 
     def ways(self, machine: Machine, model: Model) -> int:
         """Chips that share a layer. Raises `DovetailError` when the machine's chips do not divide into such groups."""
-        tp = self.tp or _within_node(machine, model)
-        if machine.count % tp:
-            raise DovetailError(
-                f"tp={self.tp} does not divide {machine.count} chips",
-                where="tp",
-                hint="a divisor of the number of chips",
-            )
+        if machine.count % self.pp:
+            raise _indivisible(f"pp={self.pp}", machine, "pp")
+        tp = self.tp or _within_node(machine, model, machine.count // self.pp)
+        if machine.count % (tp * self.pp):
+            raise _indivisible(f"tp={self.tp}" + (f" x pp={self.pp}" if self.pp > 1 else ""), machine, "tp")
         return tp
+
+    def group(self, machine: Machine, model: Model) -> int:
+        """Chips of a replica: those of all stages."""
+        return self.ways(machine, model) * self.pp
 
     def replicas(self, machine: Machine, model: Model) -> int:
         """Groups of chips that serve side by side."""
-        return machine.count // self.ways(machine, model)
+        return machine.count // self.group(machine, model)
 
     def share(self, machine: Machine, model: Model, batch: Number) -> Number:
         """Requests of the fullest replica."""
         return np.ceil(np.asarray(batch) / self.replicas(machine, model))
 
 
-def _within_node(machine: Machine, model: Model) -> int:
-    """The most chips of a node that divide the machine and that the heads of `model` divide over; 1 without links."""
-    if machine.count == 1 or not np.any(machine.link):
+def _indivisible(what: str, machine: Machine, where: str) -> DovetailError:
+    return DovetailError(
+        f"{what} does not divide {machine.count} chips", where=where, hint="a divisor of the number of chips"
+    )
+
+
+def _within_node(machine: Machine, model: Model, chips: int) -> int:
+    """The most chips of a node that divide `chips` and that the heads of `model` divide over; 1 without links."""
+    if chips == 1 or not np.any(machine.link):
         return 1
     graph = model.graph()
-    return next(n for n in range(machine.node, 0, -1) if machine.count % n == 0 and divides(graph, n))
+    return next(n for n in range(min(machine.node, chips), 0, -1) if chips % n == 0 and divides(graph, n))
 
 
 def as_model(model: Model | str) -> Model:

@@ -154,7 +154,7 @@ def _finite(value: float) -> float | None:
 
 def _priced(model: Model, machine: Machine, recipe: Recipe, plan: Plan, work: Workload) -> Priced:
     found = steps(model, machine, recipe, plan, work, detail=True)
-    known = trust(found.decode_graph, machine, plan.ways(machine, model))
+    known = trust(found.decode_graph, machine, plan.group(machine, model))
     return Priced(
         recipe.name, metrics(model, machine, recipe, plan, work, found), found, known, work.decode_steps
     )  # fmt: skip

@@ -24,7 +24,7 @@ FITTED_ENERGY, _MODELLED_ENERGY = 0.4, 0.5
 
 @dataclass(frozen=True, slots=True)
 class Trust:
-    """What is known of the metrics of one graph on `machine`, its layers shared by `ways` chips.
+    """What is known of the metrics of one graph on `machine`, of which `ways` chips talk to each other.
 
     `dtypes` are those that the graph computes in, whose energy per FLOP counts; `models` are what prices its products
     and its attention (`dovetail.cost.operators`), or the roofline where that prices them too; `host` says that it
@@ -59,7 +59,7 @@ class Trust:
 
     @property
     def _links(self) -> tuple[str, ...]:
-        """What times on the links are made from: also the network's numbers where a layer is wider than a node."""
+        """What times on the links are made from: also the network's numbers where a replica is wider than a node."""
         wide = self.ways > self.machine.node and "network" in self.machine.sources
         return ("link", *(("fabric",) if self.machine.fabric else ()), *(("network.latency",) if wide else ()))
 

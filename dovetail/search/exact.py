@@ -5,8 +5,9 @@ Structures with free hardware parameters go by branch and bound (`dovetail.searc
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -129,12 +130,12 @@ class Work:
         seeded = self._seed() if self.prune else {}
         for model in space.models:
             for machine in space.machines:
-                for tp in space.plans:
-                    yield from self._of(model, machine, tp, seeded)
+                for tp, pp in itertools.product(space.plans, space.pipes):
+                    yield from self._of([Structure(model, recipe, machine, tp, pp) for recipe in space.recipes], seeded)
 
-    def _of(self, model: str, machine: str, tp: int, seeded: Mapping[Structure, Bound]) -> Iterator[Job | Block]:
-        """The blocks of one model on one machine."""
-        of_recipe = [Structure(model, recipe, machine, tp) for recipe in self.space.recipes]
+    def _of(self, of_recipe: Sequence[Structure], seeded: Mapping[Structure, Bound]) -> Iterator[Job | Block]:
+        """The blocks of one model on one machine in one plan."""
+        machine = of_recipe[0].machine
         plain = [s for s in of_recipe if s not in seeded]
         rows = self.space.rows_of(machine)
         for start in range(0, rows, self.size) if plain else ():

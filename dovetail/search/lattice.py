@@ -10,20 +10,20 @@ from numpy.typing import NDArray
 
 from dovetail.search.space import Space, Structure
 
-_PARTS = ("model", "recipe", "machine", "tp")
+_PARTS = ("model", "recipe", "machine", "tp", "pp")
 
 
 class Lattice:
     """Numbers of points (`Space.offsets` and the row of the structure) to places on every axis, and back.
 
-    A place is ``{"model": 0, "recipe": 2, "machine": 1, "tp": 0, AXIS: 3, …}``: positions in the lists of the space.
+    A place is ``{"model": 0, "recipe": 2, "machine": 1, "tp": 0, "pp": 0, AXIS: 3, …}``: positions in the lists of the space.
     """
 
     def __init__(self, space: Space) -> None:
         self.space = space
         self.structures = list(space.structures())
         self.offsets = space.offsets()
-        names = (space.models, space.recipes, space.machines, space.plans)
+        names = (space.models, space.recipes, space.machines, space.plans, space.pipes)
         self.names: dict[str, tuple[Any, ...]] = dict(zip(_PARTS, names, strict=True))
         self._numbers = {s: i for i, s in enumerate(self.structures)}
         self._axes = {m: space.axes_of(m) for m in space.machines}
@@ -49,7 +49,7 @@ class Lattice:
         axes = self._axes[s.machine]
         places = np.unravel_index(index - int(self.offsets[number]), [len(a.values) for a in axes])
         own = {axis.name: int(p) for axis, p in zip(axes, places, strict=True)}
-        parts: tuple[Any, ...] = (s.model, s.recipe, s.machine, s.tp)
+        parts: tuple[Any, ...] = (s.model, s.recipe, s.machine, s.tp, s.pp)
         named = {n: self.names[n].index(v) for n, v in zip(_PARTS, parts, strict=True)}
         return named | own
 
@@ -58,7 +58,7 @@ class Lattice:
         space = self.space
         s = Structure(
             space.models[place["model"]], space.recipes[place["recipe"]], space.machines[place["machine"]],
-            space.plans[place["tp"]],
+            space.plans[place["tp"]], space.pipes[place["pp"]],
         )  # fmt: skip
         axes = self._axes[s.machine]
         row = np.ravel_multi_index([place[axis.name] for axis in axes], [len(a.values) for a in axes])

@@ -56,7 +56,7 @@ def build_from(path: Path, rule: str, out: Path, report: Report = lambda line: N
     design = design_of(found.searched, picked)
     if design.model.folder is None:
         return _described(path, picked, design, out)
-    made = build(design.model, design.machine, design.workload, design.recipe, out, report)
+    made = build(design.model, design.machine, design.workload, design.recipe, out, report, design.plan)
     if design.machine.title.endswith("array with LPDDR5X"):
         report("emitting RTL for the array")
         made["files"]["rtl/"] = f"Verilog of {_rtl(picked, design, out)} multipliers, by dovetail compile"

@@ -88,11 +88,21 @@ class WorkloadFile(BaseModel):
     output: AxisSpec
 
 
+Counts = Annotated[list[Count], BeforeValidator(lambda v: [v] if isinstance(v, int) else v), Field(min_length=1)]
+
+
 class PlanFile(BaseModel):
-    """How layers are split: chips that share one. A machine of one chip becomes one of so many."""
+    """How layers are split: `tp` chips share each, in each of `pp` stages. A machine of one chip becomes tp x pp."""
 
     model_config = ConfigDict(extra="forbid")
-    tp: Annotated[list[Count], BeforeValidator(lambda v: [v] if isinstance(v, int) else v), Field(min_length=1)]
+    tp: Counts | None = Field(None, description="chips that share a layer; without it as many as a node allows")
+    pp: Counts = Field([1], description="stages of a pipeline, each with some of the layers")
+
+    @model_validator(mode="after")
+    def _given(self) -> PlanFile:
+        if not self.model_fields_set:
+            raise ValueError("it says nothing: give tp, pp or both")
+        return self
 
 
 _OBJECTIVES = ("quality", "tpot", "energy_per_token", "usd_per_mtok")
@@ -155,7 +165,7 @@ _AXIS = "1, [1, 8, 32], {from: 1, to: 256, steps: log2} or {from: 128, to: 4096,
 _HINTS = {
     "batch": _AXIS, "prompt": _AXIS, "output": _AXIS,
     "models": "models: [embedded]", "machines": "machines: [host, h100-sxm]",
-    "tp": "plan: {tp: [1, 2, 4]}",
+    "tp": "plan: {tp: [1, 2, 4]}", "pp": "plan: {pp: [1, 2]}", "plan": "plan: {tp: [1, 2, 4], pp: [1, 2]}",
     "workload": "workload: {batch: [1, 8], prompt: 1024, output: 128}",
     "objectives": "1 to 5 of tpot, usd_per_mtok, quality, …",
 }  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 from collections.abc import Iterator, Mapping
@@ -27,15 +28,17 @@ MAX_POINTS = 10**9  # an hour at 300,000 points a second; beyond it a space is s
 
 @dataclass(frozen=True, slots=True, order=True)
 class Structure:
-    """What cannot be a column: a model, a recipe and a machine by name; chips that share a layer (0: its way)."""
+    """What cannot be a column: a model, a recipe, a machine by name; chips that share a layer (0: its way); stages."""
 
     model: str
     recipe: str
     machine: str
     tp: int = 0
+    pp: int = 1
 
     def __str__(self) -> str:
-        layout = f" by tp {self.tp}" if self.tp else ""
+        split = ([f"tp {self.tp}"] if self.tp else []) + ([f"pp {self.pp}"] if self.pp > 1 else [])
+        layout = f" by {' x '.join(split)}" if split else ""
         return f"{self.model} with {self.recipe} on {self.machine}{layout}"
 
 
@@ -48,7 +51,8 @@ class Space(ByContent):
     Parameters
     ----------
     models, recipes, machines : tuple of str
-        The structured axes; `plans` is one more: chips that share a layer, 0 for as many as the machine would.
+        The structured axes; `plans` is one more: chips that share a layer, 0 for as many as the machine would; `pipes`
+        the last: stages of a pipeline.
     axes : tuple of Axis
         The numeric axes. Every structure is evaluated on their full product, the last axis running fastest.
     constraints : tuple of Constraint
@@ -59,7 +63,7 @@ class Space(ByContent):
         How the winner is taken from the front.
     reference : str
         The recipe that relative constraints (``1.01x``) compare with.
-    plans : tuple of int
+    plans, pipes : tuple of int
     free : tuple of Free
         Machines that are templates, with the axes of their free parameters, which run faster than `axes`.
     made : mapping of str
@@ -81,6 +85,7 @@ class Space(ByContent):
     free: tuple[Free, ...] = ()
     made: Mapping[str, Any] = field(default_factory=dict)
     source: Mapping[str, Any] = field(default_factory=dict, compare=False)
+    pipes: tuple[int, ...] = (1,)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], most: int = MAX_POINTS, **changes: Any) -> Space:
@@ -109,16 +114,17 @@ class Space(ByContent):
         specs = {name: getattr(file.workload, name) for name in type(file.workload).model_fields}
         chips, free = machines.read(file.machines, f"{where}: machines")
         methods, made = recipes.read(file.recipes, f"{where}: recipes")
-        plans = tuple(dict.fromkeys(file.plan.tp)) if file.plan else (0,)
+        plans = tuple(dict.fromkeys(file.plan.tp)) if file.plan and file.plan.tp else (0,)
+        pipes = tuple(dict.fromkeys(file.plan.pp)) if file.plan else (1,)
         counts = {"models": len(set(file.models)), "recipes": len(methods), "machines": _machines(chips, free)}
-        counts |= {"plans": len(plans), **{name: _length(spec) for name, spec in specs.items()}}
+        counts |= {"plans": len(plans) * len(pipes), **{name: _length(spec) for name, spec in specs.items()}}
         _refuse_large(counts, where, most)
         _refuse_long(specs, where)
         space = cls(
             file.name, tuple(dict.fromkeys(file.models)), methods, chips,
             tuple(Axis(name, _values(spec)) for name, spec in specs.items()), _constraints(file.constraints, where),
             tuple(expression.objective(text, f"{where}: objectives.{i}") for i, text in enumerate(file.objectives)),
-            expression.pick(file.pick, f"{where}: pick"), file.reference, plans, free, made, dict(data),
+            expression.pick(file.pick, f"{where}: pick"), file.reference, plans, free, made, dict(data), pipes,
         )  # fmt: skip
         _consistent(space, where)
         return space
@@ -127,7 +133,7 @@ class Space(ByContent):
     def size(self) -> int:
         """Points: those of all structures together."""
         each = sum(self.rows_of(machine) for machine in self.machines)
-        return len(self.models) * len(self.recipes) * len(self.plans) * each
+        return len(self.models) * len(self.recipes) * len(self.plans) * len(self.pipes) * each
 
     @property
     def rows(self) -> int:
@@ -149,14 +155,16 @@ class Space(ByContent):
             self.models, self.recipes, self.machines, self.axes, self.constraints, self.objectives, self.pick,
             self.reference,
         )  # fmt: skip
-        more = (self.plans, self.free, self.made)
+        more: tuple[Any, ...] = (self.plans, self.free, self.made)
+        if self.pipes != (1,):
+            return digest((*parts, *more, self.pipes))
         return digest(parts if more == ((0,), (), {}) else (*parts, *more))
 
     def structures(self) -> Iterator[Structure]:
-        """Every structure, models slowest, machines next to last and plans fastest."""
+        """Every structure, models slowest, then recipes and machines, plans and stages fastest."""
         return (
-            Structure(m, r, c, p)
-            for m in self.models for r in self.recipes for c in self.machines for p in self.plans
+            Structure(*names)
+            for names in itertools.product(self.models, self.recipes, self.machines, self.plans, self.pipes)
         )  # fmt: skip
 
     def offsets(self) -> NDArray[np.int64]:

@@ -39,6 +39,7 @@ CREATE TABLE IF NOT EXISTS blocks (
     structure INTEGER, start INTEGER, stop INTEGER, kept BLOB NOT NULL, every BLOB, checksum INTEGER NOT NULL,
     PRIMARY KEY (structure, start, stop));
 """
+_STRUCTURED = ("models", "recipes", "machines", "plans", "pipes")
 _SELECT = "SELECT kept, every, checksum FROM blocks WHERE structure = ? AND start = ? AND stop = ?"
 T = TypeVar("T")
 
@@ -88,7 +89,7 @@ class Study:
         """
         self._space = space
         parts = _identity(space, block, fingerprint)
-        names = {n: getattr(space, n) for n in ("models", "recipes", "machines", "plans")}
+        names = {n: getattr(space, n) for n in _STRUCTURED}
         self._run(lambda db: db.executemany(
             "INSERT OR IGNORE INTO about VALUES (?, ?)", [("identity", json.dumps(parts)), ("names", json.dumps(names))]
         ))  # fmt: skip
@@ -136,7 +137,7 @@ class Study:
     def tables(self) -> Iterator[tuple[Structure, Columns]]:
         """Structure and rows (columns, metrics, `feasible`; each (rows,)) of every block held, in the space's order."""
         names = json.loads(self._about("names"))
-        parts = (names[n] for n in ("models", "recipes", "machines", "plans"))
+        parts = (names.get(n, (1,)) for n in _STRUCTURED)  # studies older than pipelines have no pipes
         structures = [Structure(*each) for each in itertools.product(*parts)]
         keys = self._run(lambda db: db.execute("SELECT structure, start, stop FROM blocks ORDER BY 1, 2, 3").fetchall())
         for key in keys:
@@ -250,6 +251,7 @@ def _identity(space: Space, block: int, fingerprint: str) -> dict[str, Any]:
     parts: dict[str, Any] = {
         name: getattr(space, name) for name in ("models", "recipes", "machines", "plans", "free", "made")
     }
+    parts |= {"pipes": space.pipes} if space.pipes != (1,) else {}
     parts |= {axis.name: axis.values for axis in space.axes}
     parts |= {name: getattr(space, name) for name in ("constraints", "objectives", "reference")}
     return {name: digest(value) for name, value in parts.items()} | {"block size": block, "evaluator": fingerprint}

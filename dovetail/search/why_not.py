@@ -102,12 +102,13 @@ def _place(lattice: Lattice, winner: Candidate | None, design: str) -> dict[str,
     if not given:
         raise DovetailError(f"'{design}' names no design", hint="recipe=w4a16-rtn machine=l4 batch=8")
     space = lattice.space
-    place = dict.fromkeys(("model", "recipe", "machine", "tp"), 0)
+    place = dict.fromkeys(("model", "recipe", "machine", "tp", "pp"), 0)
     if winner is not None:
         s = winner.structure
         place = {
             "model": space.models.index(s.model), "recipe": space.recipes.index(s.recipe),
             "machine": space.machines.index(s.machine), "tp": space.plans.index(s.tp),
+            "pp": space.pipes.index(s.pp),
         }  # fmt: skip
     for name in [n for n in given if n in lattice.names]:
         known = [str(v) for v in lattice.names[name]]

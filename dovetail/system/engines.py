@@ -23,15 +23,17 @@ class Served:
     why: str = ""
 
 
-def vllm_serve(folder: str | Path, graph: Graph, machine: Machine, *, context: int, batch: int, ways: int) -> Served:
+def vllm_serve(
+    folder: str | Path, graph: Graph, machine: Machine, *, context: int, batch: int, ways: int, stages: int = 1
+) -> Served:
     """The ``vllm serve`` command for a checkpoint folder.
 
     Parameters
     ----------
     graph : Graph
         The model after its recipe: its stored formats decide whether vLLM has kernels for them.
-    context, batch, ways : int
-        Longest request in tokens, requests at once, chips that share a layer.
+    context, batch, ways, stages : int
+        Longest request in tokens, requests at once, chips that share a layer, stages of a pipeline.
     """
     if "vllm" not in machine.engines:
         return Served("", f"vLLM does not run on {machine.title}")
@@ -53,4 +55,6 @@ def vllm_serve(folder: str | Path, graph: Graph, machine: Machine, *, context: i
     ]  # fmt: skip
     if ways > 1:
         parts += ["--tensor-parallel-size", str(ways)]
+    if stages > 1:
+        parts += ["--pipeline-parallel-size", str(stages)]
     return Served(shlex.join(parts))

@@ -16,7 +16,7 @@ from dovetail.model.graph import Graph
 from dovetail.model.operators import Attention, Collective, Linear, Operator, Pointwise, Scan, Weight
 from dovetail.system.scan_parallel import split_scan
 
-_SUMS = ("bf16", "fp16", "fp32")  # what products are summed in, also those of narrower activations
+SUMS = ("bf16", "fp16", "fp32")  # what products are summed in, also those of narrower activations
 
 
 def tensor_parallel(graph: Graph, ways: int) -> Graph:
@@ -73,7 +73,7 @@ def _exchange(graph: Graph, operator: Operator, ways: int, tables: list[Pointwis
             operator.layers,
             elements=elements,
             ways=ways,
-            act=act if act in _SUMS else "bf16",
+            act=act if act in SUMS else "bf16",
             kind=kind,
         )
     ]

@@ -28,7 +28,7 @@ Data = Mapping[str, Any]
 WHISKERS, FRONT, MOST_ROWS = 24, 300, 400  # of the front: how many have whiskers, are drawn, are in its table
 REACH = 6.0  # designs beyond this many times the front's own range are left out of the drawing
 LEAST = 0.005  # a share of variance that is worth a bar
-PARTS = ("model", "recipe", "machine", "tp")
+PARTS = ("model", "recipe", "machine", "tp", "pp")
 TITLES = {
     "tpot": "time per output token", "ttft": "time to first token", "usd_per_mtok": "price per million output tokens",
     "energy_per_token": "energy per token", "perplexity_ratio": "perplexity ratio", "kv_cache": "KV cache",

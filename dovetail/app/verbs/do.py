@@ -10,7 +10,7 @@ import typer
 
 from dovetail.app.help import add
 from dovetail.app.output import Answer, Json, Out, Quiet, command, emit, folded, progress
-from dovetail.app.question import Batch, ModelName, On, Output, Prompt, Question, RecipeName
+from dovetail.app.question import Batch, ModelName, On, Output, Pp, Prompt, Question, RecipeName, Tp
 from dovetail.app.table import table
 from dovetail.core.errors import DovetailError
 
@@ -213,11 +213,13 @@ def build(
     batch: Batch = 1,
     prompt: Prompt = 1024,
     output: Output = 128,
+    tp: Tp = 0,
+    pp: Pp = 1,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Write a design: checkpoint, serving command, prediction."""
-    found = _built(Question(model, on, batch, prompt, output, recipe), pick, out, quiet)
+    found = _built(Question(model, on, batch, prompt, output, recipe, tp, pp), pick, out, quiet)
 
     def screen() -> None:
         print(f"built {found['path']}")
@@ -239,6 +241,7 @@ def build(
 
 def _built(asked: Question, pick: str, out: Path, quiet: bool) -> dict[str, Any]:
     """The design that was asked for, or the one that a rule picks of a study."""
+    from dovetail.design import Plan
     from dovetail.design.build import build as make
 
     def report(line: str) -> None:
@@ -251,7 +254,7 @@ def _built(asked: Question, pick: str, out: Path, quiet: bool) -> dict[str, Any]
     if not asked.on:
         hint = "--on h100-sxm; or --pick 'tpot < 30 ms' for a study"
         raise DovetailError("a design needs a machine", where="--on", hint=hint)
-    return make(asked.model, asked.on, asked.workload, asked.recipe, out, report)
+    return make(asked.model, asked.on, asked.workload, asked.recipe, out, report, Plan(asked.tp, asked.pp))
 
 
 def compile(

@@ -20,6 +20,7 @@ from dovetail.app.question import (
     Offload,
     On,
     Output,
+    Pp,
     Prompt,
     Question,
     RecipeName,
@@ -37,7 +38,7 @@ Metric = Annotated[
 
 
 _BATCHES, _CONTEXTS = "1-256", "512,2048,8192,32768"
-_ADVICE = {"batch": _BATCHES, "prompt": _CONTEXTS, "output": 128, "recipe": "", "by": "tpot", "tp": 0}  # when not asked
+_ADVICE = {"batch": _BATCHES, "prompt": _CONTEXTS, "output": 128, "recipe": "", "by": "tpot", "tp": 0, "pp": 1}  # when not asked
 
 
 def add_to(app: typer.Typer) -> None:
@@ -45,6 +46,7 @@ def add_to(app: typer.Typer) -> None:
     add(app, "Predict", estimate, [
         "dovetail estimate Qwen/Qwen3-8B --on h200-sxm --batch 32 --prompt 2048 --output 256",
         "dovetail estimate ./my-model --on '8 x h100-sxm' --tp 4 --recipe w4a16-rtn --json",
+        "dovetail estimate meta-llama/Llama-3.1-70B --on '4 x l40s' --tp 2 --pp 2 --recipe fp8 --batch 16",
         "dovetail estimate Qwen/Qwen2.5-VL-7B-Instruct --on h200-sxm --images 2 --image-size 1080x1920",
         "dovetail estimate Qwen/Qwen3-8B --on h100-sxm --batch 32 --explain operators",
     ])  # fmt: skip
@@ -70,6 +72,7 @@ def estimate(
     output: Output = 128,
     recipe: RecipeName = "none",
     tp: Tp = 0,
+    pp: Pp = 1,
     images: ImageCount = 0,
     image_size: ImageSize = IMAGE_SIZE,
     offload: Offload = "",
@@ -93,7 +96,7 @@ def estimate(
     """
     from dovetail.app.estimate_screen import estimate_screen
 
-    asked = Question(model, on, batch, prompt, output, recipe, tp, images, image_size, offload)
+    asked = Question(model, on, batch, prompt, output, recipe, tp, pp, images, image_size, offload)
     if explain not in ("", *_EXPLAINED):
         raise DovetailError(f"nothing called '{explain}' to explain here", where="--explain", hint=_EXPLAIN)
     try:
@@ -177,6 +180,7 @@ def explain(
     output: Output = 128,
     recipe: RecipeName = "none",
     tp: Tp = 0,
+    pp: Pp = 1,
     images: ImageCount = 0,
     image_size: ImageSize = IMAGE_SIZE,
     offload: Offload = "",
@@ -189,7 +193,7 @@ def explain(
     from dovetail.app.tree_screen import print_tree, tree_json
     from dovetail.design.explain import explain as tree
 
-    asked = Question(model, on, batch, prompt, output, recipe, tp, images, image_size, offload)
+    asked = Question(model, on, batch, prompt, output, recipe, tp, pp, images, image_size, offload)
     design = asked.answer()
     found, why = tree(design, metric), design.why
 
@@ -215,6 +219,7 @@ def advise(
         str, typer.Option(metavar="METRIC", help="tpot, throughput, ttft, usd_per_mtok or energy_per_token decides.")
     ] = "tpot",
     tp: Tp = 0,
+    pp: Pp = 1,
     json: Json = False,
     quiet: Quiet = False,
     out: Out = None,
@@ -234,9 +239,9 @@ def advise(
     names = [name for name in recipe.split(",") if name]
     found = advice(
         model, on, batch=(span[0], span[-1]), prompt=numbers(prompt, "--prompt"), output=output, recipes=names, by=by,
-        plan=Plan(tp),
+        plan=Plan(tp, pp),
     )  # fmt: skip
-    asked = {"batch": batch, "prompt": prompt, "output": output, "recipe": recipe, "by": by, "tp": tp}
+    asked = {"batch": batch, "prompt": prompt, "output": output, "recipe": recipe, "by": by, "tp": tp, "pp": pp}
     again = [word for name, value in asked.items() if value != _ADVICE[name] for word in (f"--{name}", str(value))]
     code = 0 if found.feasible else INFEASIBLE
     answer = Answer("advise", found.to_json(), lambda: advise_screen(found, [model, "--on", on, *again], quiet), code)
