@@ -84,7 +84,8 @@ def _layout(found: Estimate) -> str:
     cost = found.steps.decode
     if spent := sum(float(o.time_s) for o in cost.operators if float(o.link_s)):
         source = chip.source("fabric")
-        words += f"; {'messages' if stages > 1 else 'collectives'} {show(spent, 's')} of a {show(float(cost.time_s), 's')} step ({source.kind})"
+        what = "messages" if stages > 1 else "collectives"
+        words += f"; {what} {show(spent, 's')} of a {show(float(cost.time_s), 's')} step ({source.kind})"
     return f"layout      {words}"
 
 

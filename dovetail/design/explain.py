@@ -212,12 +212,15 @@ def _by_kernel(estimate: Estimate, cost: OperatorCost) -> Quantity:
 def _step(estimate: Estimate, graph: Graph, cost: GraphCost, rows: str = "") -> Quantity:
     whole = estimate.quantity(float(cost.time_s), "s")
     estimate = replace(estimate, machine=executed(graph, estimate.machine))
-    order = sorted(zip(graph.operators, cost.operators, strict=True), key=lambda pair: -float(pair[1].time_s))
+    on_path = [pair for pair in zip(graph.operators, cost.operators, strict=True) if pair[1].repeat]
+    order = sorted(on_path, key=lambda pair: -float(pair[1].time_s))
     parts = tuple((o.name, _operator(estimate, o, c)) for o, c in order)
     parts += (("step overhead", _overhead(estimate.machine, float(cost.passes))),)
     formula = f"sum of {len(order)} operator kinds + step overhead; batch {float(graph.batch):g}, "
     if estimate.plan.pp > 1:
-        words = f"what a micro-batch waits for in {estimate.plan.pp} stages: {len(order)} operator kinds + step overhead"
+        words = (
+            f"what a micro-batch waits for in {estimate.plan.pp} stages: {len(order)} operator kinds + step overhead"
+        )
         formula = f"{words}; {float(graph.batch):g} requests, "
     formula += rows or f"{float(graph.tokens):g} new tokens after {float(graph.context):g} cached"
     return Quantity(whole.value, whole.low, whole.high, "s", whole.kind, whole.source, formula, parts)
@@ -228,7 +231,9 @@ def _overhead(machine: Machine, passes: float) -> Quantity:
     once = _constant(machine, "stack.step", float(machine.stack.step_s), "s")
     if passes == 1.0:
         return once
-    times = exact(passes, "", "modelled", "stages on the critical path, the slowest once for each micro-batch it serves")
+    times = exact(
+        passes, "", "modelled", "stages on the critical path, the slowest once for each micro-batch it serves"
+    )
     return _product("s", "fixed time x stages passed", ("fixed time", once), ("stages passed", times))
 
 

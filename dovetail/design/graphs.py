@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -129,4 +129,5 @@ def fullest(stages: Sequence[Memory]) -> Memory:
 
 def fullest_stage(stages: Sequence[Memory]) -> np.ndarray:
     """The number of the stage that needs most, for each point; the first of equals."""
-    return np.stack(np.broadcast_arrays(*(np.asarray(each.total + each.host) for each in stages))).argmax(axis=0)
+    needed = np.stack(np.broadcast_arrays(*(np.asarray(each.total + each.host) for each in stages)))
+    return np.asarray(needed.argmax(axis=0))

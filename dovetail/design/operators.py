@@ -89,7 +89,8 @@ def phases(estimate: Estimate) -> dict[str, tuple[Graph, GraphCost]]:
 def _rows(estimate: Estimate, phase: str, graph: Graph, cost: GraphCost) -> Iterator[Row]:
     whole, machine = float(cost.time_s), estimate.machine
     groups: dict[tuple[Any, ...], list[tuple[Operator, OperatorCost]]] = {}
-    for operator, priced in zip(graph.operators, cost.operators, strict=True):
+    on_path = (pair for pair in zip(graph.operators, cost.operators, strict=True) if pair[1].repeat)
+    for operator, priced in on_path:
         each = f"{float(priced.time_s) / priced.repeat:.{_SAME}e}"
         key = (operator.name.partition("@")[0], _suffix(operator), priced.model, priced.dtype, priced.bound, each)
         groups.setdefault(key, []).append((operator, priced))
@@ -98,9 +99,13 @@ def _rows(estimate: Estimate, phase: str, graph: Graph, cost: GraphCost) -> Iter
         name = members[0][0].name if kinds[key[:2]] > 1 else "".join(key[:2])
         yield _row(estimate, phase, name, members, whole)
     source = machine.source("stack.step")
-    fixed = Quantity(*_range(float(machine.stack.step_s * cost.passes), estimate.trust.factor("tpot")), "s", source.kind, source.text)
+    fixed = Quantity(
+        *_range(float(machine.stack.step_s * cost.passes), estimate.trust.factor("tpot")), "s", source.kind, source.text
+    )
     if fixed.value:
-        yield Row(phase, OVERHEAD, round(float(cost.passes)), fixed, fixed.value / whole, "host", None, "stack", source.text)
+        yield Row(
+            phase, OVERHEAD, round(float(cost.passes)), fixed, fixed.value / whole, "host", None, "stack", source.text
+        )
 
 
 def _suffix(operator: Operator) -> str:

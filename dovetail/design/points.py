@@ -91,7 +91,9 @@ def steps(model: Model, machine: Machine, recipe: Recipe, plan: Plan, work: Work
     prefill, decode = (_costs(some, machine, plan, detail) for some in (first, later))
     images = None if seen is None else evaluate(seen, machine, detail=detail)
     stage = int(np.ravel(fullest_stage(held))[0]) if len(held) > 1 else 0
-    found = Steps(_joined(first), _joined(later), last[stage], prefill[0], decode[0], fullest(held), seen, images, stage)
+    found = Steps(
+        _joined(first), _joined(later), last[stage], prefill[0], decode[0], fullest(held), seen, images, stage
+    )
     return found if plan.pp == 1 else _pipelined(found, passes, prefill, decode)
 
 

@@ -20,8 +20,8 @@ from dovetail.system.tensor_parallel import divides
 class Plan:
     """How the work is laid out: `pp` stages of `tp` chips each are a replica, and replicas serve side by side.
 
-    The chips of a stage share each of its layers (tensor parallelism); stages have some layers each and hand activations
-    on (pipeline parallelism). Without a number `tp` is as many as share a node, divide the machine, and that the
+    The chips of a stage share each of its layers (tensor parallelism); a stage has some layers and hands activations on
+    to the next (pipeline parallelism). Without a number `tp` is as many as share a node, divide the machine, and that the
     model's heads divide over. `offload` (``weights`` or ``kv``) streams what the chips have no room for from the memory
     of their hosts.
 

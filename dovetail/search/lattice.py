@@ -16,7 +16,8 @@ _PARTS = ("model", "recipe", "machine", "tp", "pp")
 class Lattice:
     """Numbers of points (`Space.offsets` and the row of the structure) to places on every axis, and back.
 
-    A place is ``{"model": 0, "recipe": 2, "machine": 1, "tp": 0, "pp": 0, AXIS: 3, …}``: positions in the lists of the space.
+    A place is ``{"model": 0, "recipe": 2, "machine": 1, "tp": 0, "pp": 0, AXIS: 3, …}``: positions in the space's
+    lists.
     """
 
     def __init__(self, space: Space) -> None:

@@ -96,7 +96,7 @@ class Study:
         source = json.dumps(space.source, default=np.ndarray.tolist)
         self._run(lambda db: db.execute("INSERT OR IGNORE INTO about VALUES ('space', ?)", (source,)))
         held = json.loads(self._about("identity"))
-        other = [part for part in parts if held.get(part) != parts[part]]
+        other = [part for part in {**held, **parts} if held.get(part) != parts.get(part)]
         if other:
             raise DovetailError(
                 "this study belongs to another search",
@@ -155,6 +155,8 @@ class Study:
             hint = "a name ending in .csv, .json or .parquet"
             raise DovetailError(f"cannot export to '{target.suffix}'", where=str(target), hint=hint)
         rows = [row for structure, table in self.tables() for row in packing.records(structure, table)]
+        if any("pp" in row for row in rows):
+            rows = [{"pp": 1, **row} for row in rows]
         if target.suffix == ".parquet":
             return _parquet(rows, target)
         if target.suffix == ".json":

@@ -1,4 +1,4 @@
-"""Pipeline parallelism: contiguous layers on each of several stages, which hand activations on (GPipe, arXiv 1811.06965).
+"""Pipeline parallelism: contiguous layers on each of several stages in a row (GPipe, arXiv 1811.06965).
 
 Layers are dealt out as vLLM does: evenly, and what is left over to the stages before the last, which has the head to
 make. The embedding is on the first stage, with what is held beside the layers (a vision tower); the head, and what
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 
@@ -39,7 +40,7 @@ def stage_layers(layers: int, stages: int) -> tuple[range, ...]:
     base, rest = divmod(layers, stages)
     sizes = [base + (stages - 1 - rest <= stage < stages - 1) for stage in range(stages)]
     ends = np.cumsum([0, *sizes]).tolist()
-    return tuple(range(a, b) for a, b in zip(ends, ends[1:], strict=False))
+    return tuple(range(a, b) for a, b in pairwise(ends))
 
 
 def pipeline_parallel(graph: Graph, stages: tuple[range, ...], machine: Machine, ways: int) -> tuple[Graph, ...]:

@@ -38,7 +38,9 @@ Metric = Annotated[
 
 
 _BATCHES, _CONTEXTS = "1-256", "512,2048,8192,32768"
-_ADVICE = {"batch": _BATCHES, "prompt": _CONTEXTS, "output": 128, "recipe": "", "by": "tpot", "tp": 0, "pp": 1}  # when not asked
+_ADVICE = {  # when not asked
+    "batch": _BATCHES, "prompt": _CONTEXTS, "output": 128, "recipe": "", "by": "tpot", "tp": 0, "pp": 1,
+}  # fmt: skip
 
 
 def add_to(app: typer.Typer) -> None:
