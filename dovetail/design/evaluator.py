@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from dovetail.core.content import digest
+from dovetail.core.errors import INFEASIBLE, DovetailError
 from dovetail.core.formats import Number
 from dovetail.core.quantity import exact
 from dovetail.cost.gpu import model_of
@@ -161,7 +162,7 @@ class DesignEvaluator:
         """Metric -> its least and its greatest value over all machines with free parameters between `low` and `high`.
 
         The workload's columns are equal in both. `feasible` says (second) where one may fit, `excess` (first) by what
-        factor none does. None where more hardware may be slower: kernels of latent attention.
+        factor none does. None where more hardware may be slower: kernels of latent attention, arrays in a pipeline.
         """
         if structure.machine not in self.variants:
             return None
@@ -169,10 +170,10 @@ class DesignEvaluator:
         if not _bounded(recipe.rewrite(model.graph()), self.machine(structure.machine)):
             return None
 
-        ends = [
-            self._best(structure, low, high, model, recipe, plan, end)
-            for end in range(len(self.variants[structure.machine].optimistic(_first(low), _first(high))))
-        ]
+        count = len(self.variants[structure.machine].optimistic(_first(low), _first(high)))
+        if plan.pp > 1 and count > 1:  # stages may be fastest at different ones, and the slowest of them between
+            return None
+        ends = [self._best(structure, low, high, model, recipe, plan, end) for end in range(count)]
         bounds: Bounds = {
             name: (
                 np.minimum.reduce([np.asarray(end[name][0]) for end in ends]),
@@ -225,8 +226,19 @@ def _plan(structure: Any) -> Plan:
 
 
 def _enough(machine: Machine, plan: Plan) -> Machine:
-    """The machine; a chip alone as many as a plan asks for."""
+    """The machine; a chip alone as many as a plan asks for.
+
+    Raises
+    ------
+    DovetailError
+        The chips of one that has several are not divided by the plan: of several machines a plan may fit some.
+    """
     chips = max(plan.tp, 1) * plan.pp
+    if machine.count > 1 and machine.count % chips:
+        raise DovetailError(
+            f"a plan of {chips} chips does not divide the {machine.count} of {machine.label}", where="plan",
+            hint="the chip alone as the machine, which becomes as many as a plan needs", exit_code=INFEASIBLE,
+        )  # fmt: skip
     return replace(machine, count=chips) if chips > 1 and machine.count == 1 else machine
 
 

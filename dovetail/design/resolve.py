@@ -21,9 +21,9 @@ class Plan:
     """How the work is laid out: `pp` stages of `tp` chips each are a replica, and replicas serve side by side.
 
     The chips of a stage share each of its layers (tensor parallelism); a stage has some layers and hands activations on
-    to the next (pipeline parallelism). Without a number `tp` is as many as share a node, divide the machine, and that the
-    model's heads divide over. `offload` (``weights`` or ``kv``) streams what the chips have no room for from the memory
-    of their hosts.
+    to the next (pipeline parallelism). Without a number `tp` is as many as share a node, divide the machine, and that
+    the model's heads divide over. `offload` (``weights`` or ``kv``) streams what the chips have no room for from the
+    memory of their hosts.
 
     Raises
     ------
