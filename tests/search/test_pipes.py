@@ -33,7 +33,7 @@ KEYS: dict[str, Any] = {
 
 
 def test_exact_search_is_brute_force() -> None:
-    """One estimate for each point, which needs no search; machines of two chips have one plan with both, or replicas."""
+    """One estimate for each point, which needs no search; two chips have a plan with both, or are replicas."""
     space = Space.of(**KEYS)
     found = search(space, evaluator(space))
     rows: dict[tuple[Any, ...], tuple[float, ...]] = {}
