@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -102,3 +103,17 @@ class Question:
             if field.name not in ("model", "on") and getattr(self, field.name) != field.default
         ]
         return ["dovetail", *verb, self.model, "--on", self.on, *(word for pair in given for word in pair)]
+
+
+def placed(machine: str, tp: int, pp: int) -> str:
+    """What ``--on`` calls the machine of a search's design: a chip alone stands for as many as its plan needs.
+
+    A machine whose file is gone is called as it was.
+    """
+    from dovetail.design.resolve import as_machine
+
+    chips = max(tp, 1) * max(pp, 1)
+    with suppress(DovetailError):
+        if chips > 1 and as_machine(machine).count == 1:
+            return f"{chips} x {machine}"
+    return machine

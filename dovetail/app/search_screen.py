@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from dovetail.app.output import command, folded
-from dovetail.app.question import Question
+from dovetail.app.question import Question, placed
 from dovetail.app.table import table
 from dovetail.core.units import show
-from dovetail.design.resolve import as_machine
 from dovetail.design.speculation import Speculation
 from dovetail.search import Candidate, Result
 from dovetail.search.certainty import Comparison
@@ -145,7 +144,5 @@ def _next(best: Candidate) -> list[str]:
     lengths: dict[str, Any] = {
         name: int(float(best[name])) for name in ("batch", "prompt", "output") if name in best.point
     }
-    on, chips = s.machine, max(s.tp, 1) * s.pp
-    if chips > 1 and as_machine(s.machine).count == 1:  # a plan lays the work on so many of it
-        on = f"{chips} x {s.machine}"
-    return Question(s.model, on, recipe=s.recipe, tp=s.tp, pp=s.pp, **lengths).command("estimate")
+    on = placed(s.machine, s.tp, s.pp)
+    return Question(s.model, on, recipe=s.recipe, tp=s.tp, pp=s.pp or 1, **lengths).command("estimate")

@@ -222,7 +222,7 @@ def _first(columns: Columns) -> dict[str, Any]:
 
 
 def _plan(structure: Any) -> Plan:
-    return Plan(int(getattr(structure, "tp", 0)), int(getattr(structure, "pp", 1)))
+    return Plan(int(getattr(structure, "tp", 0)), int(getattr(structure, "pp", 0)) or 1)
 
 
 def _enough(machine: Machine, plan: Plan) -> Machine:

@@ -37,6 +37,6 @@ def design_of(space: Space, candidate: Candidate) -> Chosen:
     s, point = candidate.structure, {name: float(value) for name, value in candidate.point.items()}
     ask = DesignEvaluator(variants=tuple(free.variant for free in space.free), recipes=space.made)
     work = Workload(prompt=int(point["prompt"]), output=int(point["output"]), batch=int(point["batch"]))
-    plan = Plan(s.tp, s.pp)
+    plan = Plan(s.tp, s.pp or 1)
     machine = ask.machine(s.machine, plan, {name: np.float64(value) for name, value in point.items()})
     return Chosen(as_model(s.model), machine, ask.recipe(s.recipe), plan, work)

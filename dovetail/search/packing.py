@@ -76,6 +76,6 @@ def records(structure: Structure, table: Columns) -> Iterator[dict[str, Any]]:
     """The rows of a table one by one, as JSON has them: NaN and infinity are null."""
     names, columns = list(table), [values.tolist() for values in table.values()]
     start: dict[str, Any] = {"model": structure.model, "recipe": structure.recipe, "machine": structure.machine}
-    start |= ({"tp": structure.tp} if structure.tp else {}) | ({"pp": structure.pp} if structure.pp > 1 else {})
+    start |= ({"tp": structure.tp} if structure.tp else {}) | ({"pp": structure.pp} if structure.pp else {})
     for row in zip(*columns):
         yield start | {n: None if isinstance(v, float) and not math.isfinite(v) else v for n, v in zip(names, row)}

@@ -39,7 +39,7 @@ class Candidate:
         """The stable JSON object: physical metrics as quantities; names, axes and pure numbers bare."""
         s = self.structure
         out: dict[str, Any] = {"model": s.model, "recipe": s.recipe, "machine": s.machine}
-        out |= ({"tp": s.tp} if s.tp else {}) | ({"pp": s.pp} if s.pp > 1 else {})
+        out |= ({"tp": s.tp} if s.tp else {}) | ({"pp": s.pp} if s.pp else {})
         out |= {name: self._chosen(name) for name in self.point}
         physical = (name for name in self.metrics if name in METRICS and METRICS[name].dimension)
         bounds = {name + side for name in physical for side in ("_low", "_high")}  # inside their quantity

@@ -96,7 +96,7 @@ class PlanFile(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
     tp: Counts | None = Field(None, description="chips that share a layer; without it as many as a node allows")
-    pp: Counts = Field([1], description="stages of a pipeline, each with some of the layers")
+    pp: Counts | None = Field(None, description="stages of a pipeline, each with some of the layers; without it one")
 
     @model_validator(mode="after")
     def _given(self) -> PlanFile:

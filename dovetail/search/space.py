@@ -28,16 +28,19 @@ MAX_POINTS = 10**9  # an hour at 300,000 points a second; beyond it a space is s
 
 @dataclass(frozen=True, slots=True, order=True)
 class Structure:
-    """What cannot be a column: a model, a recipe, a machine by name; chips that share a layer (0: its way); stages."""
+    """What cannot be a column: a model, a recipe and a machine by name; chips that share a layer, stages of layers.
+
+    Of these two 0 says nothing: as many chips as the machine would, one stage.
+    """
 
     model: str
     recipe: str
     machine: str
     tp: int = 0
-    pp: int = 1
+    pp: int = 0
 
     def __str__(self) -> str:
-        split = ([f"tp {self.tp}"] if self.tp else []) + ([f"pp {self.pp}"] if self.pp > 1 else [])
+        split = ([f"tp {self.tp}"] if self.tp else []) + ([f"pp {self.pp}"] if self.pp else [])
         layout = f" by {' x '.join(split)}" if split else ""
         return f"{self.model} with {self.recipe} on {self.machine}{layout}"
 
@@ -52,7 +55,7 @@ class Space(ByContent):
     ----------
     models, recipes, machines : tuple of str
         The structured axes; `plans` is one more: chips that share a layer, 0 for as many as the machine would; `pipes`
-        the last: stages of a pipeline.
+        the last: stages of a pipeline, 0 where nothing is said of them.
     axes : tuple of Axis
         The numeric axes. Every structure is evaluated on their full product, the last axis running fastest.
     constraints : tuple of Constraint
@@ -85,7 +88,7 @@ class Space(ByContent):
     free: tuple[Free, ...] = ()
     made: Mapping[str, Any] = field(default_factory=dict)
     source: Mapping[str, Any] = field(default_factory=dict, compare=False)
-    pipes: tuple[int, ...] = (1,)
+    pipes: tuple[int, ...] = (0,)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], most: int = MAX_POINTS, **changes: Any) -> Space:
@@ -115,7 +118,7 @@ class Space(ByContent):
         chips, free = machines.read(file.machines, f"{where}: machines")
         methods, made = recipes.read(file.recipes, f"{where}: recipes")
         plans = tuple(dict.fromkeys(file.plan.tp)) if file.plan and file.plan.tp else (0,)
-        pipes = tuple(dict.fromkeys(file.plan.pp)) if file.plan else (1,)
+        pipes = tuple(dict.fromkeys(file.plan.pp)) if file.plan and file.plan.pp else (0,)
         counts = {"models": len(set(file.models)), "recipes": len(methods), "machines": _machines(chips, free)}
         counts |= {"plans": len(plans) * len(pipes), **{name: _length(spec) for name, spec in specs.items()}}
         _refuse_large(counts, where, most)
@@ -156,7 +159,7 @@ class Space(ByContent):
             self.reference,
         )  # fmt: skip
         more: tuple[Any, ...] = (self.plans, self.free, self.made)
-        if self.pipes != (1,):
+        if self.pipes != (0,):
             return digest((*parts, *more, self.pipes))
         return digest(parts if more == ((0,), (), {}) else (*parts, *more))
 

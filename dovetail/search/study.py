@@ -137,7 +137,7 @@ class Study:
     def tables(self) -> Iterator[tuple[Structure, Columns]]:
         """Structure and rows (columns, metrics, `feasible`; each (rows,)) of every block held, in the space's order."""
         names = json.loads(self._about("names"))
-        parts = (names.get(n, (1,)) for n in _STRUCTURED)  # studies older than pipelines have no pipes
+        parts = (names.get(n, (0,)) for n in _STRUCTURED)  # studies older than pipelines have no pipes
         structures = [Structure(*each) for each in itertools.product(*parts)]
         keys = self._run(lambda db: db.execute("SELECT structure, start, stop FROM blocks ORDER BY 1, 2, 3").fetchall())
         for key in keys:
@@ -155,8 +155,6 @@ class Study:
             hint = "a name ending in .csv, .json or .parquet"
             raise DovetailError(f"cannot export to '{target.suffix}'", where=str(target), hint=hint)
         rows = [row for structure, table in self.tables() for row in packing.records(structure, table)]
-        if any("pp" in row for row in rows):
-            rows = [{"pp": 1, **row} for row in rows]
         if target.suffix == ".parquet":
             return _parquet(rows, target)
         if target.suffix == ".json":
@@ -253,7 +251,7 @@ def _identity(space: Space, block: int, fingerprint: str) -> dict[str, Any]:
     parts: dict[str, Any] = {
         name: getattr(space, name) for name in ("models", "recipes", "machines", "plans", "free", "made")
     }
-    parts |= {"pipes": space.pipes} if space.pipes != (1,) else {}
+    parts |= {"pipes": space.pipes} if space.pipes != (0,) else {}
     parts |= {axis.name: axis.values for axis in space.axes}
     parts |= {name: getattr(space, name) for name in ("constraints", "objectives", "reference")}
     return {name: digest(value) for name, value in parts.items()} | {"block size": block, "evaluator": fingerprint}

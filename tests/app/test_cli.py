@@ -150,6 +150,9 @@ def files_up_to(size: int) -> Iterator[None]:
         ("estimate Qwen/Qwen3-8B --on h100-sxm --batch many", ["--batch", "many", "dovetail estimate --help"]),
         ("estimate Qwen/Qwen3-8B --on h100-sxm --prompt -1", ["prompt", "got -1"]),
         ("estimate Qwen/Qwen3-8B --on h100-sxm --tp 3", ["tp=3"]),
+        ("estimate Qwen/Qwen3-8B --on h100-sxm --pp 0", ["0 is not a number of stages"]),
+        ("estimate Qwen/Qwen3-8B --on '4 x h100-sxm' --pp 3", ["pp=3 does not divide 4 chips"]),
+        ("build embedded --on '4 x h100-sxm' --tp 4 --pp 2 --out never", ["tp=4 x pp=2 does not divide 4 chips"]),
         ("estimate Qwen/Qwen3-8B --on h100-sxm --images 1", ["Qwen/Qwen3-8B has no image encoder"]),
         ("estimate llava-hf/llava-1.5-7b-hf --on h100-sxm --images -1", ["--images"]),
         ("estimate llava-hf/llava-1.5-7b-hf --on h100-sxm --images 1 --image-size 20", ["'20'", "448x448"]),
@@ -639,6 +642,23 @@ def test_the_next_command_asks_the_same(call: Call, tmp_path: Path) -> None:
     _, out, _ = call("estimate", *words)
     following = shlex.split(out.split("next        dovetail ")[1].replace("\\\n", " "))
     assert call(*following, "--json")[1] == call("explain", "tpot", *words, "--json")[1]
+
+
+def test_an_estimate_in_stages(call: Call, answer: Callable[..., Any]) -> None:
+    words = ["Qwen/Qwen3-8B", "--on", "4 x l40s", "--tp", 2, "--pp", 2, "--batch", 16]
+    code, out, err = call("estimate", *words, "--explain", "memory")
+    assert (code, err) == (0, "")
+    assert "tp 2 x pp 2: each layer on 2 chips, 2 stages of 18 layers" in " ".join(out.split())
+    assert "on each chip of stage 2, the fullest" in out
+    following = shlex.split(out.split("next        dovetail ")[1].partition("\n\n")[0].replace("\\\n", " "))
+    assert answer(*following) == answer("explain", "tpot", *words)
+    assert (answer("estimate", *words)["tp"], answer("estimate", *words)["pp"]) == (2, 2)
+    for on, binds in (("40 x l40s --pp 40", "36 layers do not fill 40 stages"),
+                      ("2 x raspberry-pi-5 --pp 2", "has no link")):  # fmt: skip
+        on, pp = on.split(" --pp ")
+        code, out, _ = call("estimate", "Qwen/Qwen3-8B", "--on", on, "--tp", 1, "--pp", pp)
+        assert code == 3
+        assert binds in out
 
 
 def test_an_estimate_with_images(call: Call, answer: Callable[..., Any]) -> None:

@@ -9,6 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from dovetail.app.question import placed
+from dovetail.app.report.verb import _next as report_next
+from dovetail.app.search_screen import _next
 from dovetail.core.errors import DovetailError
 from dovetail.core.manifest import manifest
 from dovetail.design import Plan, estimate
@@ -119,8 +122,7 @@ def test_the_hash_of_spaces_without_stages_stays() -> None:
     for start, keys in hashes.items():
         assert Space.of(**keys).hash.startswith(start)
     with_stages = [Space.of(**{**plain, "plan": {"tp": [1, 2], "pp": pp}}).hash for pp in ([1], [1, 2], [2])]
-    assert with_stages[0] == Space.of(**{**plain, "plan": {"tp": [1, 2]}}).hash
-    assert len(set(with_stages)) == 3
+    assert len({*with_stages, Space.of(**hashes["9503719a8b9e71de"]).hash}) == 4
 
 
 def test_places_of_a_lattice_go_there_and_back() -> None:
@@ -220,3 +222,18 @@ def test_a_picked_design_is_served_in_its_stages(tmp_path: Path) -> None:
     assert made["design"]["pp"] == made["prediction"]["pp"] == 2
     assert made["prediction"]["tpot"]["value"] == pytest.approx(made["design"]["tpot"]["value"])
     assert "--pipeline-parallel-size 2" in (tmp_path / "out" / "serve.sh").read_text()
+
+
+def test_the_next_command_and_the_report_have_the_plan() -> None:
+    space = Space.of(
+        **{**KEYS, "machines": ["l40s"], "recipes": ["fp8"], "plan": {"tp": 2, "pp": 2}, "pick": "min tpot"}
+    )
+    found = search(space, evaluator(space))
+    assert found.winner is not None
+    following = shlex.join(_next(found.winner))
+    assert following.startswith(f"dovetail estimate {MODEL} --on '4 x l40s'")
+    assert following.endswith("--tp 2 --pp 2")
+    words = report_next("search", json.loads(json.dumps(found.to_json())))
+    assert words == f"dovetail build {MODEL} --on '4 x l40s' --recipe fp8 --tp 2 --pp 2 --out out"
+    assert placed("gone.yaml", 2, 2) == "gone.yaml"
+    assert placed("2 x l40s", 2, 1) == "2 x l40s"

@@ -33,7 +33,7 @@ _FACTS = {"ttft": "TTFT", "tpot": "TPOT", "throughput": "throughput", "energy_pe
 _NEXT = {
     "show": "dovetail estimate --help",
     "estimate": "dovetail explain --help",  # the answer holds names, not the files they were asked by
-    "search": "dovetail build {winner[model]} --on {winner[machine]} --recipe {winner[recipe]} --out out",
+    "search": "dovetail build {winner[model]} --on {winner[machine]} --recipe {winner[recipe]}{plan} --out out",
     "measure": "dovetail calibrate --host",
     "compile": "make -C {path} sim",
     "advise": "dovetail estimate --help",
@@ -154,6 +154,7 @@ def _answer(verb: str, data: Data) -> str:
     if data.get("tpot"):
         on = data.get("on") or f"{words(data.get('chips', 1))} x {data.get('machine')}"
         place = f"{on} with recipe {data.get('recipe')}"
+        place += f" by tp {data['tp']} x pp {data['pp']}" if (data.get("pp") or 1) > 1 else ""
         return f"{data.get('model')} on {place}: {words(data['tpot'])} a token, {words(data.get('throughput'))}."
     return f"{verb}: " + "; ".join(
         f"{k} {words(v)}" for k, v in list(data.items())[:4] if not isinstance(v, list | Mapping)
@@ -162,12 +163,16 @@ def _answer(verb: str, data: Data) -> str:
 
 def _next(verb: str, data: Data) -> str:
     if verb == "search" and (winner := data.get("winner")):
+        from dovetail.app.question import placed
         from dovetail.search.metrics import is_parameter
 
         if any(map(is_parameter, winner)):  # a machine of free parameters has no name: it is built from a study
             return "dovetail build --help"
-        quoted = {part: shlex.quote(str(winner[part])) for part in ("model", "machine", "recipe")}
-        return _NEXT[verb].format(winner=quoted)
+        on = placed(str(winner["machine"]), winner.get("tp", 0), winner.get("pp", 0))
+        named = {"model": winner["model"], "machine": on, "recipe": winner["recipe"]}
+        quoted = {part: shlex.quote(str(name)) for part, name in named.items()}
+        plan = "".join(f" --{name} {winner[name]}" for name in ("tp", "pp") if winner.get(name))
+        return _NEXT[verb].format(winner=quoted, plan=plan)
     try:
         return _NEXT.get(verb, "dovetail --help").format(**data)
     except (KeyError, TypeError, ValueError):  # an answer without a winner, say
