@@ -1,0 +1,36 @@
+"""An array of integer products that a sequencer feeds from one memory port: what `dovetail compile` emits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dovetail.core.content import ByContent
+from dovetail.core.formats import Number
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class IntegerArray(ByContent):
+    """Everything is integers: weights of 8 or 4 bits, activations, keys and values, embedding and head of 8.
+
+    One sequence at a time; no weight stays on the chip from one step to the next. What is between two products
+    (norms, rotations, gates) runs in a vector unit as wide as the array has columns.
+
+    Parameters
+    ----------
+    rows, columns, lanes : Number
+        Tokens (or heads that share keys) and outputs at once, and products that each of rows x columns cells adds in a
+        cycle.
+    tile : Number
+        Tokens of a prompt for each reading of the weights.
+    buffers : Number
+        Bytes of memory on the chip.
+    header : Number
+        Bytes that stand in memory beside the weights of an output: one for each lane.
+    """
+
+    rows: Number
+    columns: Number
+    lanes: Number
+    tile: Number
+    buffers: Number
+    header: Number
