@@ -72,14 +72,15 @@ def _attention(operator: Attention, held: IntegerArray) -> _Parts:
     softmax = heads * operator.tokens * sharing * DIVIDE
     stored = operator.batch * operator.tokens * (5 * operator.kv_heads * operator.values / held.columns + STORE)
     last = DIVIDE * sharing + operator.visible / held.columns
-    return np.maximum(moved / (held.columns * held.lanes) + groups * DRAIN, softmax), moved, stored + last
+    written = operator.batch * operator.tokens * operator.kv_heads * operator.values * held.stored
+    return np.maximum(moved / (held.columns * held.lanes) + groups * DRAIN, softmax), moved + written, stored + last
 
 
 def sequenced(costs: Sequence[OperatorCost], machine: Machine) -> list[OperatorCost]:
-    """The costs of a pass whose operators share the port: the port works ahead while engines are busy."""
-    engines, port = sum(c.compute_s + c.launch_s for c in costs), sum(c.memory_s for c in costs)
-    alone = sum(c.time_s for c in costs)
-    share = np.maximum(engines, port) / alone
+    """The costs of a pass: what is between products costs nothing where the port has more to bring than they take."""
+    streams = sum(np.maximum(c.compute_s, c.memory_s) for c in costs)
+    engines, alone = sum(c.compute_s + c.launch_s for c in costs), sum(c.time_s for c in costs)
+    share = np.maximum(engines, streams) / alone
     return [replace(cost, time_s=cost.time_s * share, energy_j=_energy(cost, share, machine)) for cost in costs]
 
 

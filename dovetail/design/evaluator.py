@@ -17,6 +17,7 @@ from dovetail.core.content import digest
 from dovetail.core.formats import Number
 from dovetail.core.quantity import exact
 from dovetail.cost.gpu import model_of
+from dovetail.design.buildable import built
 from dovetail.design.estimate import MODEL
 from dovetail.design.feasibility import why_not, without_kernel
 from dovetail.design.graphs import memory_of, step_graph
@@ -115,6 +116,8 @@ class DesignEvaluator:
         too_long = np.asarray(work.total_tokens) > model.max_context
         graph = recipe.rewrite(model.graph())
         found["limit"] = "kernel" if without_kernel(graph, machine) else np.where(too_long, "context", "memory")
+        made = built(model, machine, recipe, work)
+        found["feasible"], found["limit"] = found["feasible"] & made, np.where(made, found["limit"], "accelerator")
         found["excess"] = np.maximum(found["memory"] / capacity, np.asarray(work.total_tokens) / model.max_context)
         found["why"] = lambda row: self._why(structure, columns, row)
         known = trust(graph, machine, plan.ways(machine, model))

@@ -26,6 +26,9 @@ class IntegerArray(ByContent):
         Bytes of memory on the chip.
     header : Number
         Bytes that stand in memory beside the weights of an output: one for each lane.
+    stored : Number
+        Bytes that the port moves for a channel of a new key and of its value: a word of the array for each, of which
+        a value fills all and a key, whose neighbours are other tokens, one lane.
     """
 
     rows: Number
@@ -34,3 +37,4 @@ class IntegerArray(ByContent):
     tile: Number
     buffers: Number
     header: Number
+    stored: Number

@@ -95,7 +95,7 @@ def _in_integers(made: Machine, values: Values) -> Machine:
     """The array, and nothing but integers beside it: what `compile` emits, priced by its cycles."""
     rows, clock = values["rows"], values["clock"]
     columns, lanes = values["columns"], values["lanes"]
-    held = IntegerArray(rows, columns, lanes, np.maximum(rows, TILE), values["sram"], lanes)
+    held = IntegerArray(rows, columns, lanes, np.maximum(rows, TILE), values["sram"], lanes, columns + lanes)
     stack = replace(made.stack, compute="int8", step_s=STEP / clock + 3 * LATENCY)
     return replace(
         made, title="integer array with LPDDR5X", peak={"int8": made.peak["int8"]}, stack=stack, integer_array=held,

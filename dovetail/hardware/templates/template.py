@@ -191,7 +191,7 @@ def optimistic(small: Machine, large: Machine) -> Machine:
         kernels = replace(kernels, gemm=gemm)
     array = large.integer_array
     if array is not None and small.integer_array is not None:
-        array = replace(array, header=small.integer_array.header)
+        array = replace(array, header=small.integer_array.header, stored=small.integer_array.stored)
     per_flop = {dtype: np.minimum(j, small.j_per_flop[dtype]) for dtype, j in large.j_per_flop.items()}
     return replace(
         large, caches=caches, kernels=kernels, j_per_flop=per_flop, integer_array=array,
