@@ -96,9 +96,7 @@ class Simulator:
         found = simulated(integers, chosen, prompt, TOKENS, self._built(chosen))
         if found.comparison.bits_different:
             why = found.first_difference
-            raise DovetailError(
-                "the simulated RTL is wrong", where=machine.name, why=why, exit_code=CHECK_FAILED
-            )
+            raise DovetailError("the simulated RTL is wrong", where=machine.name, why=why, exit_code=CHECK_FAILED)
         return _counted(found, len(prompt))
 
     def _built(self, chosen: Candidate) -> Path:

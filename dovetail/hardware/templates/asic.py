@@ -52,7 +52,9 @@ class OverlayChip:
         Parameter("capacity", "byte", 8e9, 1e8, 2e12, "of main memory"),
     )
     choices: tuple[Choice, ...] = (
-        Choice("format", (*RATIO, INTEGERS), "of the array, beside a float vector unit; integers: all of them integers"),
+        Choice(
+            "format", (*RATIO, INTEGERS), "of the array, beside a float vector unit; integers: all of them integers"
+        ),
     )
 
     def machine(self, values: Values, chosen: Mapping[str, str]) -> Machine:
