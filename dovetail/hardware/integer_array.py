@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from dovetail.core.content import ByContent
 from dovetail.core.formats import Number
 
+SIZES = ("rows", "columns", "lanes", "tile", "buffers")  # of which `of` makes the rest
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class IntegerArray(ByContent):
@@ -38,3 +40,8 @@ class IntegerArray(ByContent):
     buffers: Number
     header: Number
     stored: Number
+
+    @classmethod
+    def of(cls, rows: Number, columns: Number, lanes: Number, tile: Number, buffers: Number) -> IntegerArray:
+        """With the bytes of headers and of stores that an array of these sizes has."""
+        return cls(rows, columns, lanes, tile, buffers, lanes, columns + lanes)

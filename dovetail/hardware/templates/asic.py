@@ -96,16 +96,16 @@ class OverlayChip:
 def _in_integers(made: Machine, values: Values) -> Machine:
     """The array, and nothing but integers beside it: what `compile` emits, priced by its cycles."""
     rows, clock = values["rows"], values["clock"]
-    columns, lanes = values["columns"], values["lanes"]
-    held = IntegerArray(rows, columns, lanes, np.maximum(rows, TILE), values["sram"], lanes, columns + lanes)
+    held = IntegerArray.of(rows, values["columns"], values["lanes"], np.maximum(rows, TILE), values["sram"])
     stack = replace(made.stack, compute="int8", step_s=STEP / clock + 3 * LATENCY)
     return replace(
         made, title="integer array with LPDDR5X", peak={"int8": made.peak["int8"]}, stack=stack, integer_array=held,
         j_per_flop={"int8": made.j_per_flop["int8"]}, efficiency=Efficiency(1.0, 1.0, 1.0, 0.1),
-        sources=made.sources | dict.fromkeys(("stack.compute", "stack.step"), Source("modelled", "as RTL has it")),
+        sources={**made.sources} | dict.fromkeys(_WIRED, Source("modelled", "as RTL has it")),
     )  # fmt: skip
 
 
+_WIRED = ("stack.step", "integer_array")
 _FIELDS = ("peak", "memory", "caches", "power", "energy", "price", "area", "clock", "efficiency", "process")
 
 
