@@ -125,7 +125,8 @@ def designs(space: Space) -> list[Candidate]:
     for number, structure in enumerate(lattice.structures):
         columns = lattice.columns(number, np.arange(space.rows_of(structure.machine)))
         answer = ask(structure, columns)
-        table = {n: np.broadcast_to(answer[n], len(columns["batch"])) for n in ("tpot", "throughput", "perplexity")}
+        known = {n: answer[n] for n in ("tpot", "throughput", "perplexity") if n in answer}
+        table = {name: np.broadcast_to(value, len(columns["batch"])) for name, value in known.items()}
         for row in np.flatnonzero(answer["feasible"]):
             point = {name: float(values[row]) for name, values in columns.items()}
             metrics = {name: float(values[row]) for name, values in table.items()}

@@ -21,6 +21,7 @@ from dovetail.core.quantity import Quantity
 from dovetail.core.units import show
 from dovetail.design.buildable import context_of, integers_of, not_built
 from dovetail.design.resolve import weights_of
+from dovetail.hardware.integer_array import IntegerArray
 from dovetail.hardware.machine import Machine
 from dovetail.hardware.templates.asic import LATENCY
 from dovetail.model import Model
@@ -30,6 +31,7 @@ from dovetail.workload import Workload
 if TYPE_CHECKING:
     from dovetail.accel.choose.candidates import Candidate
     from dovetail.accel.choose.simulated import Simulated
+    from dovetail.accel.compile.shape import Shape
     from dovetail.accel.golden.model import IntegerModel
     from dovetail.runtime.load import Loaded
 
@@ -131,16 +133,21 @@ def prompt_of(loaded: Loaded, tokens: int) -> list[int]:
     return (ids * (tokens // len(ids) + 1))[:tokens]
 
 
+def shape_of(held: IntegerArray) -> Shape:
+    """The accelerator's parameters of an array."""
+    from dovetail.accel.compile.shape import Shape
+
+    return Shape(int(held.rows), int(held.columns), int(held.lanes), tile=int(held.tile))
+
+
 def _candidate(integers: IntegerModel, machine: Machine) -> Candidate:
     from dovetail.accel.choose.candidates import candidate
-    from dovetail.accel.compile.shape import Shape
 
     held = machine.integer_array
     if held is None:
         raise DovetailError(f"{machine.name} has no integer array", where="simulation", hint="format: integers")
-    shape = Shape(int(held.rows), int(held.columns), int(held.lanes), tile=int(held.tile))
     bandwidth, clock = float(machine.memory.bandwidth), float(machine.clock_hz)
-    found = candidate(integers, shape, FAMILY, bandwidth, clock, LATENCY)
+    found = candidate(integers, shape_of(held), FAMILY, bandwidth, clock, LATENCY)
     if found is None:
         raise DovetailError("this design cannot be simulated", where=machine.name, why="its array does not hold it")
     return found

@@ -10,8 +10,8 @@ from typing import Any
 from dovetail.core.errors import DovetailError, did_you_mean
 from dovetail.hardware import energy
 from dovetail.hardware.fabric import FASTEST_PCIE
-from dovetail.hardware.machine import Efficiency, Machine, MemoryLevel, Source, Stack
 from dovetail.hardware.integer_array import SIZES, IntegerArray
+from dovetail.hardware.machine import Efficiency, Machine, MemoryLevel, Source, Stack
 from dovetail.hardware.packed import Packed, PackedProduct
 from dovetail.hardware.relatives import fabric_of, kernels_of
 from dovetail.hardware.shipped import in_si

@@ -18,7 +18,7 @@ from dovetail.recipe.recipe import Recipe
 from dovetail.workload import Workload
 
 MODEL = Model.load("embedded")
-SIZES: dict[str, Any] = {"rows": 4, "columns": 16, "lanes": 4, "sram": 512e3, "clock": 5e8, "bandwidth": 8e9}
+SIZES: dict[str, Any] = {"rows": 4.0, "columns": 16.0, "lanes": 4.0, "sram": 512e3, "clock": 5e8, "bandwidth": 8e9}
 WORK = Workload(prompt=64, output=32, batch=1)
 
 
