@@ -9,6 +9,7 @@ import pytest
 
 from dovetail.design.buildable import built, not_built
 from dovetail.design.estimate import estimate
+from dovetail.design.explain import explain
 from dovetail.hardware import load_machine, machine_to_yaml
 from dovetail.hardware.build import machine_from_text
 from dovetail.hardware.machine import Machine
@@ -70,6 +71,12 @@ def test_columns_are_rows_one_by_one() -> None:
         work = Workload(prompt=int(prompt[row]), output=32, batch=int(batch[row]))
         assert bool(many[row]) == (why(one, "w8a8", work) == "")
     assert 0 < int(np.sum(many)) < 40
+
+
+def test_the_tree_of_a_token_names_array_and_port() -> None:
+    tree = explain(estimate(MODEL, array(), WORK, "w8a8"), "tpot")
+    names = [name for _, name, _ in tree.tree("tpot")]
+    assert {"array", "port", "between products"} <= set(names)
 
 
 def test_its_file_comes_back() -> None:

@@ -42,6 +42,7 @@ def model(monkeypatch: pytest.MonkeyPatch) -> Model:
     return replace(Model.load(CONFIG), folder=Path("nowhere"))
 
 
+@pytest.mark.slow
 def test_cycles_and_one_simulator_for_all_memories(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     try:
         tool.verilator()
