@@ -168,12 +168,12 @@ def _by_cycles(estimate: Estimate, cost: OperatorCost) -> Quantity:
     machine = estimate.machine
     clock = ("clock", _constant(machine, "clock", float(machine.clock_hz), "Hz"))
     moved = exact(float(cost.bytes), "byte", "modelled", "weights with their multipliers, keys and values")
+    bandwidth = _constant(machine, "memory.bandwidth", float(machine.memory.bandwidth), "byte/s")
     parts = (
         ("array", _seconds(estimate, cost.compute_s, "cycles / clock (dovetail.cost.integer_array)", clock)),
         ("between products", _seconds(estimate, cost.launch_s, "cycles of vectors and pipelines / clock", clock)),
-        ("port", _seconds(estimate, cost.memory_s, "bytes / bandwidth", ("bytes", moved),
-                          ("bandwidth", _constant(machine, "memory.bandwidth", float(machine.memory.bandwidth), "byte/s")))),
-    )  # fmt: skip
+        ("port", _seconds(estimate, cost.memory_s, "bytes / bandwidth", ("bytes", moved), ("bandwidth", bandwidth))),
+    )
     formula = "its share of the pass: max(all arrays + all between, all max(array, port))"
     return _seconds(estimate, cost.time_s, formula, *parts)
 
