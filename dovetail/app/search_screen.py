@@ -13,7 +13,7 @@ from dovetail.core.units import show
 from dovetail.design.speculation import Speculation
 from dovetail.search import Candidate, Result
 from dovetail.search.certainty import Comparison
-from dovetail.search.measuring import Measured
+from dovetail.search.measuring import HERE, Measured
 from dovetail.search.metrics import find, is_parameter
 from dovetail.search.replay import Replayed
 from dovetail.search.sensitivity import Share
@@ -79,7 +79,8 @@ def _measured(rows: Sequence[Measured]) -> Iterator[str]:
     for row in rows:
         low, high = (show(v * 1e3) for v in (row.measured.low, row.measured.high))
         known = f"{show(row.measured.value * 1e3)} ms ({low} to {high}), predicted {show(row.predicted.value * 1e3)} ms"
-        yield f"measured    {row.candidate}: tpot {known}"
+        how = "measured    " if row.machine == HERE else "simulated   "
+        yield f"{how}{row.candidate}: tpot {known}"
 
 
 def _decides(shares: Sequence[Share]) -> Iterator[str]:

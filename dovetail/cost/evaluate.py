@@ -1,7 +1,8 @@
 """(graph, machine) to time and energy, vectorised: each operator by the model that knows most of it.
 
 Products and attention on a machine whose kernels are known (`Machine.kernels`) are priced by their tiles
-(`dovetail.cost.gpu`), everything else by a roofline (`dovetail.cost.roofline`).
+(`dovetail.cost.gpu`), those of an integer array by its cycles (`dovetail.cost.integer_array`), everything else by a
+roofline (`dovetail.cost.roofline`).
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import numpy as np
 
 from dovetail.core.formats import Number
 from dovetail.cost.gpu import kernel_cost
+from dovetail.cost.integer_array import array_cost, sequenced
 from dovetail.cost.operators import OperatorCost
 from dovetail.cost.packed import executed
 from dovetail.cost.roofline import resident_share, roofline_cost
@@ -69,6 +71,8 @@ def operator_cost(
     alone : bool
         One call repeated by itself, as benchmarks do: see `kernel_cost`.
     """
+    if machine.integer_array is not None:
+        return array_cost(operator, work, machine, machine.integer_array)
     found = kernel_cost(operator, work, machine, alone=alone) if machine.kernels is not None else None
     return roofline_cost(operator, work, resident, machine) if found is None else found
 
@@ -101,6 +105,7 @@ def evaluate(graph: Graph, machine: Machine, *, detail: bool = True) -> GraphCos
         else:
             cost = operator_cost(operator, work, resident, machine)
             costs.append(with_arrays(operator, share, machine, cost))
+    costs = costs if machine.integer_array is None else sequenced(costs, machine)
     time = sum(c.time_s for c in costs) + machine.stack.step_s
     energy = sum(c.energy_j for c in costs) + machine.stack.step_s * machine.idle_w
     flops, moved = sum(c.flops for c in costs), sum(c.bytes for c in costs)

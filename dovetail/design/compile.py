@@ -62,7 +62,7 @@ class Asked:
 
 def compile(
     model: Model | str,
-    target: str,
+    target: Target | str,
     out: str | Path,
     *,
     recipe: str = "w8a8",
@@ -73,8 +73,8 @@ def compile(
 
     Parameters
     ----------
-    target : str
-        ``ecp5-85``, ``u280`` or ``asic``.
+    target : Target or str
+        ``ecp5-85``, ``u280`` or ``asic``, or one of your own.
     recipe : str
         ``w8a8``, or ``w4a8`` (groups of 32 inputs).
     out : str or Path
@@ -96,7 +96,8 @@ def compile(
     from dovetail.accel.choose.choose import choose
 
     asked = asked or Asked()
-    found, where, out = as_model(model), load_target(target), Path(out)
+    found, out = as_model(model), Path(out)
+    where = target if isinstance(target, Target) else load_target(target)
     budget, source = parse_budget(asked.budget, where), weights_of(found)
     check_apart(source, out)
     _check(asked)
@@ -110,7 +111,7 @@ def compile(
         _, seconds["write"] = timed(lambda: _write(chosen, part, loaded, ids, asked))
         write_text(part / "machine.yaml", machine(chosen, where, budget).text())
         answer = {
-            "path": str(out), "model": found.name, "target": target, "recipe": recipe, "context": asked.context,
+            "path": str(out), "model": found.name, "target": where.name, "recipe": recipe, "context": asked.context,
             "budget": limits(budget),
             **design(chosen, where, budget.clock_hz, asked.synthesis, part, report),
             **times(chosen, budget.clock_hz, asked.context),

@@ -9,6 +9,7 @@ import numpy as np
 
 from dovetail.core.quantity import Kind, Quantity, exact
 from dovetail.cost.memory import PARTS
+from dovetail.design.buildable import built
 from dovetail.design.feasibility import why_not
 from dovetail.design.images import with_image_tokens
 from dovetail.design.points import Metrics, Steps, metrics, steps
@@ -189,4 +190,7 @@ def estimate(
     found, chip, how = as_model(model), as_machine(on), as_recipe(recipe)
     layout, work = plan or Plan(), with_image_tokens(found, workload or Workload())
     both = steps(found, chip, how, layout, work, detail=True)
-    return Estimate(found, chip, how, layout, work, metrics(found, chip, how, layout, work, both), both)
+    made = metrics(found, chip, how, layout, work, both)
+    if chip.integer_array is not None:
+        made = replace(made, fits=np.reshape(built(found, chip, how, work), np.shape(made.fits)) & made.fits)
+    return Estimate(found, chip, how, layout, work, made, both)

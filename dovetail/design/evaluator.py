@@ -18,6 +18,7 @@ from dovetail.core.errors import INFEASIBLE, DovetailError
 from dovetail.core.formats import Number
 from dovetail.core.quantity import exact
 from dovetail.cost.gpu import model_of
+from dovetail.design.buildable import built
 from dovetail.design.estimate import MODEL
 from dovetail.design.feasibility import why_not, without_kernel
 from dovetail.design.graphs import memory_of, step_graph
@@ -47,6 +48,11 @@ def _machine(name: str) -> Machine:
     return as_machine(name)
 
 
+def in_integers(recipe: str) -> str:
+    """What the quality of a recipe is called where an integer array runs it."""
+    return f"{recipe} in integers"
+
+
 class DesignEvaluator:
     """Evaluates structures (anything with `model`, `recipe`, `machine`, `tp` and `pp`) by the cost model.
 
@@ -54,6 +60,7 @@ class DesignEvaluator:
     ----------
     qualities : mapping of (model, recipe) to Quality
         Measured quality; other structures have the forecast of published tables, as a ratio to the model as it is.
+        That of an integer array is under (model, `in_integers` of the recipe) where it is known.
     machines : mapping of str to Machine
         Machines that stand for a name before the zoo is asked: a host just calibrated, a chip that is only an idea.
     variants : iterable of Variant
@@ -96,11 +103,18 @@ class DesignEvaluator:
 
     def known(self, structure: Any) -> dict[str, float]:
         """Metrics that hold whatever the columns are."""
-        quality = self.qualities.get((structure.model, structure.recipe))
+        quality = self._measured(structure)
         if quality is not None:
             return {"perplexity": quality.perplexity}
         ratio = self.forecast(structure.model, structure.recipe).ratio
         return {} if ratio is None else {"perplexity_ratio": ratio.value}
+
+    def _measured(self, structure: Any) -> Quality | None:
+        variant = self.variants.get(structure.machine)
+        known = self.qualities.get((structure.model, structure.recipe))
+        if variant is None or variant.machine().integer_array is None:
+            return known
+        return self.qualities.get((structure.model, in_integers(structure.recipe)), known)
 
     def _forecast(self, model: str, recipe: str) -> QualityForecast:
         how = self.recipe(recipe)
@@ -117,6 +131,8 @@ class DesignEvaluator:
         too_long = np.asarray(work.total_tokens) > model.max_context
         graph = recipe.rewrite(model.graph())
         found["limit"] = "kernel" if without_kernel(graph, machine) else np.where(too_long, "context", "memory")
+        made = built(model, machine, recipe, work)
+        found["feasible"], found["limit"] = found["feasible"] & made, np.where(made, found["limit"], "accelerator")
         found["excess"] = np.maximum(found["memory"] / capacity, np.asarray(work.total_tokens) / model.max_context)
         found["why"] = lambda row: self._why(structure, columns, row)
         known = trust(graph, machine, plan.group(machine, model))
@@ -146,7 +162,7 @@ class DesignEvaluator:
         return {**fixed, **{name: value for name, value in many.items() if not np.all(np.isnan(value))}}
 
     def _quality(self, structure: Any, kinds: dict[str, str]) -> dict[str, Any]:
-        quality = self.qualities.get((structure.model, structure.recipe))
+        quality = self._measured(structure)
         if quality is not None:
             low, high = quality.perplexity_interval
             kinds["perplexity"] = "measured"

@@ -138,6 +138,8 @@ def _operator(estimate: Estimate, operator: Operator, cost: OperatorCost) -> Qua
     machine = estimate.machine
     if machine.stationary is not None and isinstance(operator, Linear) and in_arrays(operator):
         return _in_arrays(estimate, operator, cost, machine.stationary)
+    if machine.integer_array is not None:
+        return _by_cycles(estimate, cost)
     if cost.model != "roofline":
         return _by_kernel(estimate, cost)
     overlap = float(machine.efficiency.overlap)
@@ -158,6 +160,21 @@ def _operator(estimate: Estimate, operator: Operator, cost: OperatorCost) -> Qua
     launch = _constant(machine, "stack.launch", float(machine.stack.launch_s), "s")
     parts.append(("launch", launch))
     formula += f" + {cost.repeat} x launch; bound by {cost.bound}"
+    return _seconds(estimate, cost.time_s, formula, *parts)
+
+
+def _by_cycles(estimate: Estimate, cost: OperatorCost) -> Quantity:
+    """All repetitions of one operator on an integer array, which shares the port's idle time with the others."""
+    machine = estimate.machine
+    clock = ("clock", _constant(machine, "clock", float(machine.clock_hz), "Hz"))
+    moved = exact(float(cost.bytes), "byte", "modelled", "weights with their multipliers, keys and values")
+    bandwidth = _constant(machine, "memory.bandwidth", float(machine.memory.bandwidth), "byte/s")
+    parts = (
+        ("array", _seconds(estimate, cost.compute_s, "cycles / clock (dovetail.cost.integer_array)", clock)),
+        ("between products", _seconds(estimate, cost.launch_s, "cycles of vectors and pipelines / clock", clock)),
+        ("port", _seconds(estimate, cost.memory_s, "bytes / bandwidth", ("bytes", moved), ("bandwidth", bandwidth))),
+    )
+    formula = "its share of the pass: max(all arrays + all between, all max(array, port))"
     return _seconds(estimate, cost.time_s, formula, *parts)
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from dovetail.core.formats import Format
 from dovetail.core.units import show
 from dovetail.cost import Memory
+from dovetail.design.buildable import not_built
 from dovetail.design.graphs import memory_of
 from dovetail.design.resolve import Plan
 from dovetail.hardware.machine import Machine
@@ -77,6 +78,8 @@ def why_not(
     lacking = without_kernel(graph, machine)
     if lacking is not None:
         reasons.append(_kernel_reason(machine, lacking))
+    if unbuilt := not_built(model, machine, recipe, work):
+        reasons.append(unbuilt)
     if not bool(held.fits):
         batch = largest_batch(model, machine, recipe, plan, work)
         reasons.append(_memory_reason(machine, plan, work, held, batch))

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from dovetail.core.content import digest
 from dovetail.core.errors import INFEASIBLE, DovetailError
 from dovetail.core.files import cache_folder, read_text, write_json
+from dovetail.core.version import __version__
 from dovetail.recipe.recipe import Recipe
 from dovetail.runtime.checkpoint import Checkpoint
 from dovetail.runtime.comparison import Comparison, compare
@@ -87,6 +88,27 @@ def measured_quality(
                 how.apply(folder, applied, report=report)
         loaded = load(applied)
         found = perplexity(loaded, words, context=min(CONTEXT, loaded.max_context))
+    write_json(kept, asdict(found))
+    return found
+
+
+def integer_quality(
+    folder: Path, integers: str, *, text: Path | None = None, cache: Path | None = None,
+    report: Report = lambda line: None,
+) -> Quality:  # fmt: skip
+    """As `measured_quality`, of the integers that an accelerator computes with (``w8a8`` or ``w4a8``), bit for bit."""
+    words, label = quality_text(text)
+    kept = _place(cache, ["integers", _content(folder), integers, words, __version__])
+    if earlier := _read(kept, _as_quality):
+        return earlier
+    from dovetail.accel.golden.quality import quality
+    from dovetail.accel.lowering.folder import lower
+    from dovetail.accel.lowering.lower import Scheme
+
+    report(f"measuring the quality of {integers} in integers on {label}")
+    loaded = load(folder)
+    window = min(CONTEXT, loaded.max_context)
+    found = quality(lower(loaded, Scheme(integers), context=window), loaded, words, window)
     write_json(kept, asdict(found))
     return found
 

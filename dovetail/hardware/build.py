@@ -10,6 +10,7 @@ from typing import Any
 from dovetail.core.errors import DovetailError, did_you_mean
 from dovetail.hardware import energy
 from dovetail.hardware.fabric import FASTEST_PCIE
+from dovetail.hardware.integer_array import SIZES, IntegerArray
 from dovetail.hardware.machine import Efficiency, Machine, MemoryLevel, Source, Stack
 from dovetail.hardware.packed import Packed, PackedProduct
 from dovetail.hardware.relatives import fabric_of, kernels_of
@@ -103,6 +104,7 @@ def build(file: Mapping[str, Any]) -> Machine:
         | host_source | given,
         kernels=kernels, packed=_packed(file.get("packed")), fabric=fabric, system=home, levels=levels_of(home),
         host_link=host_link, stationary=_stationary(file.get("arrays")),
+        integer_array=_integer_array(file.get("integer_array")),
     )  # fmt: skip
 
 
@@ -110,6 +112,10 @@ def _stationary(section: Mapping[str, Any] | None) -> Stationary | None:
     if section is None:
         return None
     return Stationary(section["weights"], section["passing"], section["latency"], section["per_weight"])
+
+
+def _integer_array(section: Mapping[str, Any] | None) -> IntegerArray | None:
+    return None if section is None else IntegerArray.of(*(section[name] for name in SIZES))
 
 
 def _packed(section: Mapping[str, Any] | None) -> Packed | None:

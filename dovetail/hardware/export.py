@@ -13,6 +13,7 @@ import yaml
 from dovetail.core import units
 from dovetail.core.errors import DovetailError
 from dovetail.hardware.fabric import Transport
+from dovetail.hardware.integer_array import IntegerArray
 from dovetail.hardware.kernels.written import section
 from dovetail.hardware.machine import Machine, MemoryLevel, Source, Stack
 from dovetail.hardware.packed import Packed
@@ -75,6 +76,8 @@ def _mapping(machine: Machine) -> dict[str, Any]:
         data["packed"] = _packed(machine.packed)
     if machine.stationary is not None:
         data["arrays"] = _arrays(machine.stationary)
+    if machine.integer_array is not None:
+        data["integer_array"] = _integer_array(machine.integer_array)
     if machine.system:
         data["system"] = machine.system
     power = {"tdp": machine.tdp_w, "idle": machine.idle_w}
@@ -111,6 +114,11 @@ def _arrays(held: Stationary) -> dict[str, Any]:
         "latency": _number(held.latency_s, "s", "arrays.latency"),
         "per_weight": _number(held.j_per_weight, "J", "arrays.per_weight"),
     }
+
+
+def _integer_array(held: IntegerArray) -> dict[str, Any]:
+    counts = {name: int(getattr(held, name)) for name in ("rows", "columns", "lanes", "tile")}
+    return counts | {"buffers": _number(held.buffers, "byte", "integer_array.buffers")}
 
 
 def _packed(packed: Packed) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from dovetail.core.errors import INFEASIBLE, DovetailError, did_you_mean
 from dovetail.core.formats import DTYPE_BYTES, Number, nearest_dtypes
 from dovetail.core.quantity import Kind
 from dovetail.hardware.fabric import Level, Transport
+from dovetail.hardware.integer_array import IntegerArray
 from dovetail.hardware.kernels import Kernels
 from dovetail.hardware.packed import Packed
 from dovetail.hardware.stationary import Stationary
@@ -128,6 +129,8 @@ class Machine(ByContent):
         Constants of kernels that leave integer weights packed where the stack unpacks; None where there are none.
     stationary : Stationary or None
         Arrays that hold weights and multiply with them in place; None where weights come from memory.
+    integer_array : IntegerArray or None
+        The array of `dovetail compile`, priced by its cycles; None for any other machine.
     fabric : tuple of Transport
         Constants of the communication libraries on this chip; empty for bandwidth alone.
     chip, unit : str, int
@@ -182,6 +185,7 @@ class Machine(ByContent):
     system_w: Number = float("nan")
     host_link: Number = 0.0
     stationary: Stationary | None = None
+    integer_array: IntegerArray | None = None
     price_usd: Number = float("nan")
 
     @property

@@ -149,6 +149,16 @@ class ArraysSection(_Section):
     per_weight: Annotated[float, positive("J")]
 
 
+class IntegerArraySection(_Section):
+    """The array of `dovetail compile` (`dovetail.hardware.integer_array`)."""
+
+    rows: Count
+    columns: Count
+    lanes: Count
+    tile: Count
+    buffers: Bytes
+
+
 class StackSection(_Section):
     """A stack by name, with what this machine does differently."""
 
@@ -202,6 +212,7 @@ class MachineFile(_Section):
     kernels: Annotated[dict[str, dict[str, dict[str, Any]]], AfterValidator(_kernels)] | None = None
     packed: PackedSection | None = None
     arrays: ArraysSection | None = None
+    integer_array: IntegerArraySection | None = None
     power: PowerSection
     energy: EnergySection | None = None
     price: PriceSection | None = None

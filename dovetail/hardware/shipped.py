@@ -21,6 +21,8 @@ DIMENSIONS: dict[str, str] = {
     "efficiency.*": "",
     "fabric.launch": "s", "fabric.hop": "s", "fabric.reached": "", "fabric.own": "", "fabric.fill": "",
     "fabric.most": "byte", "system_power": "W",
+    "integer_array.rows": "", "integer_array.columns": "", "integer_array.lanes": "", "integer_array.tile": "",
+    "integer_array.buffers": "byte",
     "arrays.weights": "", "arrays.passing": "s", "arrays.latency": "s", "arrays.per_weight": "J",
     "packed.launch": "s", "packed.rows": "", "packed.bandwidth": "byte/s",
     **{f"packed.products.{name}.{field}": unit for name in KERNELS for field, unit in {

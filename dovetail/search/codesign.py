@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from dovetail.core.errors import DovetailError
-from dovetail.design.evaluator import DesignEvaluator
-from dovetail.design.quality import measured_quality
+from dovetail.design.buildable import integers_of
+from dovetail.design.evaluator import DesignEvaluator, in_integers
+from dovetail.design.quality import integer_quality, measured_quality
 from dovetail.design.speculation import Speculation
 from dovetail.hardware import load_machine
 from dovetail.model import Model
+from dovetail.recipe.recipe import Recipe
 from dovetail.runtime.perplexity import Quality
 from dovetail.search.chosen import design_of
 from dovetail.search.exact import search
@@ -134,6 +136,7 @@ def _needs_quality(space: Space) -> bool:
 
 def _qualities(space: Space, report: Report) -> dict[tuple[str, str], Quality]:
     found: dict[tuple[str, str], Quality] = {}
+    on_arrays = any(free.variant.machine().integer_array is not None for free in space.free)
     for name in space.models:
         model = Model.load(name)
         if model.folder is None:
@@ -142,6 +145,9 @@ def _qualities(space: Space, report: Report) -> dict[tuple[str, str], Quality]:
             )
         for recipe in dict.fromkeys((space.reference, *space.recipes)):
             found[name, recipe] = measured_quality(model.folder, space.made.get(recipe, recipe), report=report)
+        for recipe in space.recipes if on_arrays else ():
+            if integers := integers_of(Recipe.load(space.made.get(recipe, recipe))):
+                found[name, in_integers(recipe)] = integer_quality(model.folder, integers, report=report)
     return found
 
 

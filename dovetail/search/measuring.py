@@ -1,4 +1,7 @@
-"""Real measurements of designs of a search that run on this computer, spent where they may change the answer."""
+"""Real measurements of designs of a search, spent where they may change the answer.
+
+Designs on this computer run; those on an integer array, which `dovetail compile` makes, are simulated as RTL.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from dovetail.core.content import digest
 from dovetail.core.errors import DovetailError
 from dovetail.core.quantity import Quantity
 from dovetail.search.certainty import order
@@ -18,17 +22,25 @@ from dovetail.search.result import Candidate, Result
 from dovetail.search.space import Space
 
 HOST = "host"
+HERE, SIMULATED = "this computer", "simulated RTL"  # what was measured
 SECONDS = 2.0  # of decode, for each design
 Report = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """One design's mean time between tokens, predicted and measured here."""
+    """One design's mean time between tokens, predicted and measured.
+
+    Parameters
+    ----------
+    machine : str
+        What was measured: ``this computer``, or ``simulated RTL``, whose cycles are counted and whose clock is assumed.
+    """
 
     candidate: Candidate
     predicted: Quantity
     measured: Quantity
+    machine: str = HERE
 
     @property
     def error(self) -> float:
@@ -38,7 +50,7 @@ class Measured:
     def to_json(self) -> dict[str, Any]:
         """Part of the JSON of a search."""
         pair = {"predicted": self.predicted.to_json(), "measured": self.measured.to_json(), "error": self.error}
-        return {"design": self.candidate.to_json(), "metric": "tpot", **pair}
+        return {"design": self.candidate.to_json(), "machine": self.machine, "metric": "tpot", **pair}
 
 
 def measure_front(
@@ -49,14 +61,17 @@ def measure_front(
     Raises
     ------
     DovetailError
-        No design of the front runs on this computer with weights that are here.
+        No design of the front can be measured: on this computer, or simulated, with weights that are here.
     """
     if found.asked is None or found.winner is None:
         return ()
-    here = [c for c in found.front if _runs_here(found.asked, c)]
+    here, why = measurable(found.asked, found.front)
     if not here:
-        what = "no design of the front can be measured"
-        raise DovetailError(what, why="none is on 'host' with weights that are here", hint="machines: [host]")
+        why = why or "none is on 'host' or on an integer array with weights that are here"
+        hint = "machines: [host], or a template overlay with format: integers"
+        raise DovetailError("no design of the front can be measured", why=why, hint=hint)
+    if why:
+        report(f"designs on the overlay are left out: {why}")
     doubt = {
         str(c.other): abs(np.log(c.value)) / max(np.log(c.high / c.low), 1e-9)
         for c in order(found, len(found.front)) if c.metric == "tpot"
@@ -65,45 +80,105 @@ def measure_front(
     return tuple(measure(found.asked, ranked[:count], report, seconds))
 
 
+def measurable(space: Space, candidates: Sequence[Candidate]) -> tuple[list[Candidate], str]:
+    """Those that can be measured; and why designs on integer arrays cannot, "" where they can or there are none."""
+    designs = [(candidate, design_of(space, candidate)) for candidate in candidates]
+    known = [(c, d) for c, d in designs if d.model.folder is not None and (_on_array(d) or _on_host(c))]
+    why = _no_simulator() if any(_on_array(d) for _, d in known) else ""
+    return [c for c, d in known if not (why and _on_array(d))], why
+
+
 def measure(
-    space: Space, candidates: Sequence[Candidate], report: Report = lambda line: None, seconds: float = SECONDS
-) -> Iterator[Measured]:
-    """Measure designs on this computer: each recipe is applied and loaded once, for all of its designs.
+    space: Space, candidates: Sequence[Candidate], report: Report = lambda line: None, seconds: float = SECONDS,
+    applied: Path | None = None,
+) -> Iterator[Measured]:  # fmt: skip
+    """Measure designs: on this computer each recipe is applied and loaded once, of RTL each array is built once.
+
+    Parameters
+    ----------
+    seconds : float
+        Of decode on this computer, for each design.
+    applied : Path, optional
+        Where checkpoints after their recipes are kept, and looked for; by default nothing is.
 
     Raises
     ------
     DovetailError
-        A recipe that cannot be applied here.
+        A recipe that cannot be applied here, no Verilator for a design on an integer array, RTL that is wrong.
     """
+    designs = [(candidate, design_of(space, candidate)) for candidate in candidates]
+    yield from _run([pair for pair in designs if not _on_array(pair[1])], report, seconds, applied)
+    arrays = [pair for pair in designs if _on_array(pair[1])]
+    if arrays:
+        yield from _simulated(arrays, report)
+
+
+def _run(
+    designs: Sequence[tuple[Candidate, Chosen]], report: Report, seconds: float, applied: Path | None
+) -> Iterator[Measured]:
+    from dovetail.design.shapes import clock
     from dovetail.runtime.load import load
     from dovetail.runtime.speed import decode_speed
 
-    groups: dict[tuple[str, str], list[Candidate]] = {}
-    for candidate in candidates:
-        groups.setdefault((candidate.structure.model, candidate.structure.recipe), []).append(candidate)
+    groups: dict[tuple[str, str], list[tuple[Candidate, Chosen]]] = {}
+    for candidate, design in designs:
+        groups.setdefault((candidate.structure.model, candidate.structure.recipe), []).append((candidate, design))
     for (_, recipe), some in groups.items():
-        designs = [design_of(space, candidate) for candidate in some]
+        first = some[0][1]
         with tempfile.TemporaryDirectory(prefix="dovetail-") as folder:
             report(f"measuring {len(some)} designs with {recipe}")
-            path = _applied(designs[0], Path(folder))
-            loaded = load(path, kernels="dense" if designs[0].machine.packed is None else "auto")
-            for candidate, design in zip(some, designs, strict=True):
+            path = _applied(first, applied or Path(folder), report)
+            loaded = load(path, kernels="dense" if first.machine.packed is None else "auto")
+            for candidate, design in some:
                 work = design.workload
-                speed = decode_speed(loaded, int(work.mean_context), batch=int(work.batch), budget_s=seconds)
+                context, batch = int(work.mean_context), int(work.batch)
+                speed = decode_speed(loaded, context, batch=batch, budget_s=seconds, clock=clock())
                 yield Measured(candidate, design.estimate().tpot, _tpot(design, speed))
 
 
-def _runs_here(space: Space, candidate: Candidate) -> bool:
-    return candidate.structure.machine == HOST and design_of(space, candidate).model.folder is not None
+def _simulated(designs: Sequence[tuple[Candidate, Chosen]], report: Report) -> Iterator[Measured]:
+    """By array, then by recipe and length: what designs share is made once."""
+    from dovetail.design.simulate import Simulator
+
+    def shared(pair: tuple[Candidate, Chosen]) -> tuple[Any, ...]:
+        candidate, design = pair
+        return candidate.structure.model, design.recipe.name, float(design.workload.total_tokens)
+
+    with Simulator() as simulator:
+        for at, (candidate, design) in enumerate(sorted(designs, key=shared)):
+            report(f"simulating the RTL of design {at + 1} of {len(designs)}: {candidate}")
+            counted = simulator.count(design.model, design.machine, design.recipe, design.workload)
+            yield Measured(candidate, design.estimate().tpot, counted.tpot(design.machine), SIMULATED)
 
 
-def _applied(design: Chosen, folder: Path) -> Path:
+def _on_array(design: Chosen) -> bool:
+    return design.machine.integer_array is not None
+
+
+def _on_host(candidate: Candidate) -> bool:
+    return candidate.structure.machine == HOST
+
+
+def _no_simulator() -> str:
+    """Why nothing can be simulated here; "" where it can."""
+    from dovetail.accel.simulate.verilator import verilator
+
+    try:
+        verilator()
+    except DovetailError as error:
+        return str(error)
+    return ""
+
+
+def _applied(design: Chosen, folder: Path, report: Report) -> Path:
+    """The checkpoint after the recipe of a design; that of an earlier run where `folder` has it."""
     source = design.model.folder
     if source is None:
         raise DovetailError(f"{design.model.name} cannot be measured", why="its weights are not here")
     if not design.recipe.methods:
         return source
-    return design.recipe.apply(source, folder / "applied").path
+    made = folder / f"{source.name}-{digest(design.recipe.content())[:12]}"
+    return made if made.exists() else design.recipe.apply(source, made, report=report).path
 
 
 def _tpot(design: Chosen, speed: Any) -> Quantity:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,9 @@ from dovetail.core.manifest import manifest
 from dovetail.design.build import DESIGN, build
 from dovetail.design.compile import Asked
 from dovetail.design.compile import compile as compile_model
+from dovetail.design.simulate import shape_of
 from dovetail.hardware import machine_to_yaml
+from dovetail.hardware.target import load_target
 from dovetail.search.archive import Archive
 from dovetail.search.chosen import Chosen, design_of
 from dovetail.search.codesign import with_forecasts
@@ -20,7 +23,7 @@ from dovetail.search.result import Candidate, Result
 from dovetail.search.study import Study
 
 Report = Callable[[str], None]
-_MACRO_BITS = 16384  # of SRAM, as targets of chips count them
+_ALL = 2**40  # of every resource, for a chip that holds the array because the search says so
 
 
 def found_in(study: Study) -> Result:
@@ -78,13 +81,19 @@ def _described(path: Path, picked: Candidate, design: Chosen, out: Path) -> dict
 
 
 def _rtl(picked: Candidate, design: Chosen, out: Path) -> int:
-    """Emit the accelerator that the array's numbers allow; returns its multipliers."""
-    products = int(float(design.machine.peak_of("int8")) / (2 * float(design.machine.clock_hz)))
-    macros = int(float(design.machine.caches[0].capacity) * 8 / _MACRO_BITS)
-    clock, width = float(design.machine.clock_hz) / 1e6, float(design.machine.memory.bandwidth) / 1e9
-    budget = f"dsp<={products},bram<={macros},bw={width:g}GB/s,clock={clock:g}MHz"
+    """Emit the accelerator of an integer array, or what another array's numbers allow; returns its multipliers."""
+    machine = design.machine
+    clock, width = float(machine.clock_hz), float(machine.memory.bandwidth)
     context = int(float(picked["prompt"]) + float(picked["output"]))
-    asked = Asked(budget=budget, context=context, quality=False, synthesis=False)
+    target = replace(load_target("asic"), clock_hz=clock, bandwidth=width, memory=machine.memory.name)
+    asked = Asked(context=context, quality=False, synthesis=False)
+    if machine.integer_array is not None:
+        asked = replace(asked, shape=shape_of(machine.integer_array))
+        target = replace(target, resources=dict.fromkeys(target.resources, _ALL))
+    else:
+        products = int(float(machine.peak_of("int8")) / (2 * clock))
+        macros = int(float(machine.caches[0].capacity) * 8 / target.bram_bits)
+        asked = replace(asked, budget=f"dsp<={products},bram<={macros}")
     recipe = design.recipe.name if design.recipe.name in ("w8a8", "w4a8") else "w8a8"
-    made = compile_model(design.model, "asic", out / "rtl", recipe=recipe, asked=asked)
+    made = compile_model(design.model, target, out / "rtl", recipe=recipe, asked=asked)
     return int(made["resources_modelled"]["dsp"])

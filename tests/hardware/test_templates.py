@@ -22,6 +22,8 @@ CASES = [
     ("gpu-like", "Qwen/Qwen3-30B-A3B", "none"),
     ("overlay", "Qwen/Qwen3-8B", "w8a8"),
     ("overlay", "Qwen/Qwen3-8B", "w4a16-rtn"),
+    ("overlay integers", "Qwen/Qwen3-8B", "w8a8"),
+    ("overlay integers", "Qwen/Qwen3-8B", "w4a8"),
     ("crossbar", "Qwen/Qwen3-8B", "none"),
     ("crossbar", "Qwen/Qwen3-30B-A3B", "w8a8"),
 ]
@@ -31,11 +33,17 @@ COSTS = ("area_mm2", "tdp_w", "idle_w", "usd_per_hour", "price_usd")
 def drawn(template: str, rng: np.random.Generator, count: int) -> dict[str, np.ndarray]:
     """Columns of parameters, up to a factor of eight around their defaults."""
     found = {}
-    for p in TEMPLATES[template].parameters:
+    for p in TEMPLATES[template.split()[0]].parameters:
         low, high = max(p.default / 8, p.least, 1.0), min(p.default * 8, p.most)
         values = np.exp(rng.uniform(np.log(low), np.log(high), count))
         found[p.name] = np.round(values) if p.whole else values
     return found
+
+
+def variant_of(template: str) -> Variant:
+    """A template by name, and the format of its array behind it."""
+    name, *form = template.split()
+    return Variant("it", name, {}, {"format": form[0]} if form else {})
 
 
 def at(columns: dict[str, np.ndarray], row: int) -> dict[str, float]:
@@ -75,7 +83,7 @@ def test_the_die_of_ad104_from_that_of_ad102() -> None:
 def test_columns_of_machines_are_those_machines_one_by_one(template: str, model: str, recipe: str) -> None:
     rng, count = np.random.default_rng(3), 12
     columns, batch = drawn(template, rng, count), rng.integers(1, 300, count).astype(float)
-    variant = Variant("it", template)
+    variant = variant_of(template)
     for which in (0, 1):
         many = evaluate(graphs(model, recipe, batch)[which], variant.machine(columns))
         for row in range(count):
@@ -90,11 +98,11 @@ def test_nothing_between_two_corners_beats_the_optimistic_machine(template: str,
     one, other = drawn(template, rng, count), drawn(template, rng, count)
     low = {n: np.minimum(one[n], other[n]) for n in one}
     high = {n: np.maximum(one[n], other[n]) for n in one}
-    share = {p.name: rng.random(count) for p in TEMPLATES[template].parameters}
+    share = {p.name: rng.random(count) for p in TEMPLATES[template.split()[0]].parameters}
     inside = {n: low[n] + (high[n] - low[n]) * share[n] for n in low}
-    whole = [p.name for p in TEMPLATES[template].parameters if p.whole]
+    whole = [p.name for p in TEMPLATES[template.split()[0]].parameters if p.whole]
     inside |= {n: np.clip(np.round(inside[n]), low[n], high[n]) for n in whole}
-    variant, batch = Variant("it", template), rng.integers(1, 300, count).astype(float)
+    variant, batch = variant_of(template), rng.integers(1, 300, count).astype(float)
     ends, real = variant.optimistic(low, high), variant.machine(inside)
     for graph in graphs(model, recipe, batch):
         bounds, found = [evaluate(graph, best) for best in ends], evaluate(graph, real)

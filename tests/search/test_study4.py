@@ -39,7 +39,18 @@ def test_a_line_that_was_cut_off_is_measured_again(bench: ModuleType, tmp_path: 
     assert list(bench.read(kept)) == ["a"]
 
 
-def test_every_point_of_the_study_is_a_design(bench: ModuleType) -> None:
+def test_the_designs_of_one_machine_and_what_the_fastest_pick_costs(bench: ModuleType) -> None:
+    known = bench.Figures(
+        np.asarray([1.0, 2.0, 3.0]), np.asarray([2.0, 1.6, 3.0]), np.ones(3), np.asarray([7.0, 7.0, 6.0])
+    )
+    assert known.delay == pytest.approx(2.0 / 1.6 - 1)
+    rows = dict(bench.told(known, np.asarray(["host", "overlay", "overlay"])))
+    assert rows["study 4, 3 designs measured: recall of the measured front"] == "50% of 2"
+    assert rows["study 4, 2 designs on overlay measured: recall of the measured front"] == "100% of 2"
+    assert rows["error of predicted tpot on host: median, worst"] == "50.0%, 50.0%"
+
+
+def test_every_feasible_point_of_the_study_is_a_design(bench: ModuleType) -> None:
     pytest.importorskip("torch", reason="perplexity of the embedded model is measured")
     from dovetail.search import Space
 

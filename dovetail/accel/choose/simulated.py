@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -77,8 +77,17 @@ def simulate(
     write(chosen.program, folder)
     expected = chosen.prefill_cycles(len(prompt)) + count * chosen.decode_cycles(len(prompt))
     build(folder, fast=expected > WORTH_OPTIMISING)
-    built = time.monotonic()
+    built = time.monotonic() - begin
     report(f"simulating {count} tokens after {len(prompt)}" if inputs is None else f"simulating {count} inputs")
+    return replace(simulated(model, chosen, prompt, count, folder, inputs), build_seconds=built)
+
+
+def simulated(
+    model: IntegerModel, chosen: Candidate, prompt: Sequence[int], count: int, folder: Path,
+    inputs: Ints | None = None,
+) -> Simulated:  # fmt: skip
+    """As `simulate`, in a folder whose simulator is built: of the same Verilog, whatever its memory holds."""
+    begin = time.monotonic()
     total = len(prompt) + count
     found = run(folder, chosen.program, list(prompt), total, chosen.memory, folder / "trace", inputs=inputs)
     ended = time.monotonic()
@@ -93,4 +102,4 @@ def simulate(
             ).cycles,
         } for each in found.passes
     ]  # fmt: skip
-    return Simulated(found.tokens, passes, same, ended - built, built - begin)
+    return Simulated(found.tokens, passes, same, ended - begin, 0.0)

@@ -50,7 +50,9 @@ def search(
     sensitivity: Annotated[bool, typer.Option("--sensitivity", help="Also say which choice decides what.")] = False,
     measure: Annotated[
         int,
-        typer.Option(metavar="N", help="Measure N designs of the front here, the least certain.", min=0),
+        typer.Option(
+            metavar="N", help="Measure N designs of the front, the least certain: here, or as RTL in simulation.", min=0
+        ),
     ] = 0,
     export: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write the study's rows as .csv, .parquet or .json.")

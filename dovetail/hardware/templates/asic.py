@@ -13,18 +13,21 @@ leakage for a mm2, wafers of 9,346 USD (CSET, 2020), LPDDR 5 USD/GB: literature 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from dovetail.core.formats import Number
 from dovetail.hardware.build import load_stack
+from dovetail.hardware.integer_array import IntegerArray
 from dovetail.hardware.machine import Efficiency, Machine, MemoryLevel, Source
 from dovetail.hardware.templates.gpu_like import good_die
 from dovetail.hardware.templates.template import Choice, Parameter, Values, template
 
 PRODUCT_MM2, PRODUCT_J = 2 * 75.6e-6, 2 * 0.14e-12  # of 8 bits
 RATIO = {"int8": (1.0, 1.0), "int4": (0.4, 0.4), "bf16": (7.0, 3.4)}  # area and energy beside 8 bits
+INTEGERS, TILE = "integers", 32  # what `compile` emits, and the least of its tiles here
+STEP, LATENCY = 90, 0.1e-6  # cycles before a pass's first product, and of its three waits for memory each
 SRAM_MM2, SRAM_J = 0.5e-6, 1e-12  # of a byte
 PORT_MM2, DRAM_J = 0.1e-9, 40e-12  # of a byte/s; of a byte
 LEAKAGE_W, FIXED_MM2, FIXED_W = 0.02, 10.0, 0.5  # of a mm2; control, host interface
@@ -48,11 +51,20 @@ class OverlayChip:
         Parameter("bandwidth", "byte/s", 68e9, 1e9, 5e13, "of main memory"),
         Parameter("capacity", "byte", 8e9, 1e8, 2e12, "of main memory"),
     )
-    choices: tuple[Choice, ...] = (Choice("format", tuple(RATIO), "number format of the array"),)
+    choices: tuple[Choice, ...] = (
+        Choice(
+            "format", (*RATIO, INTEGERS), "of the array, beside a float vector unit; integers: all of them integers"
+        ),
+    )
 
     def machine(self, values: Values, chosen: Mapping[str, str]) -> Machine:
         """The machine; parameters may be arrays."""
-        form = chosen["format"]
+        if chosen["format"] == INTEGERS:
+            return _in_integers(self._beside_floats(values, "int8"), values)
+        return self._beside_floats(values, chosen["format"])
+
+    def _beside_floats(self, values: Values, form: str) -> Machine:
+        """An array of one format, beside a vector unit of floats."""
         size, joules = RATIO[form]
         products, vector = values["rows"] * values["columns"] * values["lanes"], values["columns"]
         peak, floats = 2 * products * values["clock"], 2 * vector * values["clock"]
@@ -81,6 +93,19 @@ class OverlayChip:
         )  # fmt: skip
 
 
+def _in_integers(made: Machine, values: Values) -> Machine:
+    """The array, and nothing but integers beside it: what `compile` emits, priced by its cycles."""
+    rows, clock = values["rows"], values["clock"]
+    held = IntegerArray.of(rows, values["columns"], values["lanes"], np.maximum(rows, TILE), values["sram"])
+    stack = replace(made.stack, compute="int8", step_s=STEP / clock + 3 * LATENCY)
+    return replace(
+        made, title="integer array with LPDDR5X", peak={"int8": made.peak["int8"]}, stack=stack, integer_array=held,
+        j_per_flop={"int8": made.j_per_flop["int8"]}, efficiency=Efficiency(1.0, 1.0, 1.0, 0.1),
+        sources={**made.sources} | dict.fromkeys(_WIRED, Source("modelled", "as RTL has it")),
+    )  # fmt: skip
+
+
+_WIRED = ("stack.step", "integer_array")
 _FIELDS = ("peak", "memory", "caches", "power", "energy", "price", "area", "clock", "efficiency", "process")
 
 

@@ -181,7 +181,7 @@ def optimistic(small: Machine, large: Machine) -> Machine:
     """The speed of `large` at the cost of `small`, of one template.
 
     Two times of kernels grow with the cores: writing a tile at a core's share of the bandwidth, and combining the
-    parts of a split. Both are taken as with the cores of `small`.
+    parts of a split. Both are taken as with the cores of `small`; so is what an integer array reads beside weights.
     """
     ratio = np.asarray(large.cores) / np.maximum(small.cores, 1) if np.any(large.cores) else np.asarray(1.0)
     caches = tuple(replace(c, bandwidth=c.bandwidth * ratio) for c in large.caches)
@@ -189,9 +189,12 @@ def optimistic(small: Machine, large: Machine) -> Machine:
     if kernels is not None:
         gemm = {name: replace(c, epilogue=c.epilogue / ratio) for name, c in kernels.gemm.items()}
         kernels = replace(kernels, gemm=gemm)
+    array = large.integer_array
+    if array is not None and small.integer_array is not None:
+        array = replace(array, header=small.integer_array.header, stored=small.integer_array.stored)
     per_flop = {dtype: np.minimum(j, small.j_per_flop[dtype]) for dtype, j in large.j_per_flop.items()}
     return replace(
-        large, caches=caches, kernels=kernels, j_per_flop=per_flop,
+        large, caches=caches, kernels=kernels, j_per_flop=per_flop, integer_array=array,
         j_per_byte=np.minimum(small.j_per_byte, large.j_per_byte),
         **{name: getattr(small, name) for name in ("tdp_w", "idle_w", "usd_per_hour", "price_usd", "area_mm2")},
     )  # fmt: skip
