@@ -12,11 +12,13 @@ from dovetail.search import Space
 from dovetail.search.codesign import search_space
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
+FEWER = {"study-embedded": {"recipes": ["w8a8"]}}  # the quality of each recipe is measured
 
 
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.yaml")), ids=lambda path: path.stem)
 def test_a_space_has_a_winner_that_meets_its_constraints(path: Path) -> None:
-    space, found = Space.load(path), search_space(path)
+    fewer = FEWER.get(path.stem, {})
+    space, found = Space.load(path, **fewer), search_space(path, **fewer)
     assert found.winner is not None
     assert found.winner in found.front
     assert found.evaluated + sum(points for _, points in found.pruned) == found.points == space.size
