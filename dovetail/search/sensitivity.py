@@ -3,9 +3,9 @@
 Of an objective's variance (that of its logarithm) a choice explains a share by itself (`alone`: the variance of the
 means at each of its values), and a share would be gone if it were fixed (`total`, interactions included: the mean of
 the variances along it). On a full product of choices both are sums over all points. Else points are drawn evenly, and
-pairs that differ in nothing else, or share nothing else, estimate them: Saltelli et al., Computer Physics Communications
-181, 2010; Jansen, Computer Physics Communications 117, 1999. No share alone is above its total; where the noise of a draw
-says so, the two cannot be told apart, and both become their mean.
+pairs that differ in nothing else, or share nothing else, estimate them: Saltelli et al., Computer Physics
+Communications 181, 2010; Jansen, Computer Physics Communications 117, 1999. No share alone is above its total; where
+the noise of a draw says so, the two cannot be told apart, and both become their mean.
 """
 
 from __future__ import annotations
