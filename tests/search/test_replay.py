@@ -10,7 +10,8 @@ import pytest
 from dovetail.core.errors import DovetailError
 from dovetail.core.manifest import manifest
 from dovetail.search.codesign import search_space
-from dovetail.search.replay import compared, replay
+from dovetail.search.replay import compared
+from dovetail.search.replay import replay_search as replay
 
 SPACE = """
 models: [Qwen/Qwen3-8B]

@@ -113,13 +113,13 @@ def why_not(
 
 
 def replay(
-    manifest: Annotated[Path, typer.Argument(help="The manifest.json that `dovetail search --out DIR` wrote.")],
+    manifest: Annotated[Path, typer.Argument(help="The manifest.json of a search or a prediction, in its --out DIR.")],
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Make a search again from its manifest, and say what differs. Exit code 1 where its answer does."""
+    """Make an answer again from its manifest, and say what differs. Exit code 1 where the answer does."""
+    from dovetail.app.again import replay as again
     from dovetail.app.search_screen import replay_screen
-    from dovetail.search.replay import replay as again
 
     found = again(manifest, lambda line: progress(line, quiet=quiet))
     code = 1 if found.answer else 0
