@@ -3,7 +3,8 @@
 Candidates are proposed in batches, half by a sampler of optuna (ask and tell), half as neighbours of the front so far
 on the lattice of the space: Pareto local search (Paquete, Chiarandini and Stützle, 2004), which makes up for what a
 population needs thousands of evaluations for. A candidate is evaluated once: what a sampler proposes again is told
-from memory. A cheap evaluator, where there is one, chooses which candidates the dear one sees.
+from memory. A cheap evaluator, where there is one, chooses which candidates the dear one sees; where it learns
+(`dovetail.search.corrected`), it is told what the dear one said.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from dovetail.search.outcome import result
 from dovetail.search.pareto import front
 from dovetail.search.result import Result
 from dovetail.search.space import Space
+from dovetail.search.surface import Surface, by_logarithm, pushing
 
 if TYPE_CHECKING:
     from dovetail.search.study import Study
@@ -34,6 +36,8 @@ MODELLED = 1000  # evaluations up to which "auto" is TPE, whose proposals take l
 BATCH = 20  # candidates that are evaluated together
 _PATIENCE = 3  # proposals of a sampler for one that is new
 _OVERSAMPLED = 6  # candidates for one that the dear evaluator sees, where there is a cheap one
+_POOL = 150  # points beside the front, and as many anywhere, among which the response surface chooses
+_HOPE = 0.5  # standard deviations by which a point may be better than is thought
 _BIG = 1e12  # a cost that stands for none
 
 
@@ -89,6 +93,8 @@ def guided(
     early = (
         f"stopped after {work.archive.evaluated:,} of {budget:,} designs: what is still found is not certainly new",
     )
+    method += f", begun at {len(start):,} designs" if len(start) else ""
+    method += ", those that a cheaper evaluator ranks first" if cheap else ""
     told = method if unseen else f"{method}: all"
     return result(space, small, (*pruned, *why), work.archive, work.resumed, early if settled else (), told)
 
@@ -108,12 +114,14 @@ class _Guide:
     lattice: Lattice = field(init=False)
     archive: Archive = field(init=False)
     draw: np.random.Generator = field(init=False)
+    surface: Surface = field(init=False)
     seen: dict[int, tuple[list[float], float]] = field(default_factory=dict)  # costs, and excess: 0 where feasible
     resumed: int = 0
 
     def __post_init__(self) -> None:
         self.lattice, self.archive = Lattice(self.space), Archive(len(self.space.objectives))
         self.draw = np.random.default_rng(self.seed)
+        self.surface = Surface(self.lattice, len(self.space.objectives), self.seed)
 
     def run(self, start: list[int], proposals: _Random | _Optuna, enough: Callable[[Archive], bool] | None) -> bool:
         """Batches until the budget is spent, nothing is left, or it is enough: whether that was so."""
@@ -134,10 +142,23 @@ class _Guide:
     def _best(self, proposals: _Random | _Optuna, count: int) -> list[int]:
         """The next candidates: some of the sampler's, some near the front; the better ones by the cheap evaluator."""
         many = min(count * (_OVERSAMPLED if self.cheap else 1), self.lattice.size - len(self.seen))
-        near = list(self._near(int(many * self.local))) if len(self.archive.index) and proposals.guides else []
+        pushed = self._pushing(int(count * self.local)) if proposals.guides and self.cheap is None else []
+        near = pushed or list(self._near(int(many * self.local))) if len(self.archive.index) and proposals.guides else []
         found = list(dict.fromkeys([*near, *proposals.ask(many - len(near))]))
         found += [n for n in self._random(many - len(found)) if n not in found]
         return found[:count] if self.cheap is None else self._ranked(found, self.cheap)[:count]
+
+    def _pushing(self, count: int) -> list[int]:
+        """Points that the response surface thinks push the front, of many beside it and some anywhere."""
+        numbers = list(self.seen)
+        costs, excess = np.asarray([self.seen[n][0] for n in numbers]), np.asarray([self.seen[n][1] for n in numbers])
+        if not count or not len(self.archive.index) or not self.surface.fit(numbers, costs, excess):
+            return []
+        pool = list(dict.fromkeys([*self._near(_POOL), *self._random(min(_POOL, self.lattice.size - len(self.seen)))]))
+        hoped, miss = self.surface.gains(pool, self.archive.costs, _HOPE)
+        logs = by_logarithm(self.archive.costs)
+        known = (logs - logs.min(axis=0)) / np.maximum(np.ptp(logs, axis=0), 1e-9)
+        return [pool[i] for i in pushing(hoped, miss, known, count)]
 
     def _near(self, count: int) -> Iterator[int]:
         """Points beside the front that were not seen, those of its ends and gaps more often."""
@@ -164,15 +185,19 @@ class _Guide:
         return [*found, *(n for _, n in zip(range(count - len(found)), rest, strict=False))]
 
     def _ranked(self, numbers: list[int], cheap: Evaluator) -> list[int]:
-        """Best first by the cheap evaluator: feasible ones by fronts, then the others by how far they miss."""
+        """Best first by the cheap evaluator: feasible ones by fronts, then the others by how far they miss.
+
+        The first front is beside the one that was found: what that dominates comes later.
+        """
         costs, excess = self._judged(cheap, numbers)
         rank = np.full(len(numbers), np.inf)
-        left = np.flatnonzero(excess == 0)
-        for level in range(len(numbers)):
+        left, found = np.flatnonzero(excess == 0), self.archive.costs
+        for level in range(len(numbers) + 1):
             if not len(left):
                 break
-            best = front(costs[left])
-            rank[left[best]] = level
+            best = front(np.concatenate((found, costs[left])))
+            best = best[best >= len(found)] - len(found)
+            rank[left[best]], found = level, found[:0]
             left = np.delete(left, best)
         return [numbers[i] for i in np.lexsort([excess, rank])]
 
@@ -219,6 +244,11 @@ class _Guide:
         costs = [float(c) for c in block.costs[0]] if len(block.costs) else [_BIG] * len(self.space.objectives)
         self.seen[number] = costs, min(missed, _BIG)
         self.archive.add(block)
+        learn = getattr(self.cheap, "learn", None)
+        if learn is not None and not any(broken & 1 for broken in block.breaches):  # else it was not looked at
+            structure = self.lattice.structures[block.structure]
+            names = [axis.name for axis in self.space.axes_of(structure.machine)]
+            learn(structure, {name: block.rows[name] for name in names}, block.rows)
 
 
 def _at(values: Any, row: int) -> Any:

@@ -47,6 +47,9 @@ def search(
     to_the_end: Annotated[
         bool, typer.Option("--to-the-end", help="With --guided: look at all N, also where nothing new is certain.")
     ] = False,
+    measured: Annotated[
+        bool, typer.Option("--measured", help="With --guided, on 'host': measure each design that is looked at.")
+    ] = False,
     sensitivity: Annotated[bool, typer.Option("--sensitivity", help="Also say which choice decides what.")] = False,
     measure: Annotated[
         int,
@@ -77,6 +80,10 @@ def search(
     if export is not None and study is None:
         raise DovetailError("--export writes what a study holds", hint="--study study.sqlite --export rows.csv")
     how: dict[str, Any] = {"evaluations": guided, "sampler": sampler, "seed": seed, "ray": ray, "stop": not to_the_end}
+    how |= {"measured": measured}
+    if sensitivity and measured:
+        what = "--sensitivity asks the whole space, --measured only some designs of it"
+        raise DovetailError(what, hint="leave out one of them")
     found = search_space(space, study, report, **how)
     shares = _shares(found) if sensitivity else ()
     pairs, rows = order(found), measure_front(found, measure, report) if measure else ()
