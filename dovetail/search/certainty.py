@@ -41,13 +41,29 @@ class Comparison:
 def order(found: Result, most: int = MOST) -> tuple[Comparison, ...]:
     """The winner against the other designs of the front, by every objective that the cost model predicts.
 
-    Operators that both designs run alike are wrong by the same factor and cancel (`dovetail.design.ratio`).
+    Operators that both designs run alike are wrong by the same factor and cancel (`dovetail.design.ratio`). What was
+    measured is compared by its own intervals, which have nothing in common.
     """
     if found.winner is None or found.asked is None:
         return ()
     others = [c for c in found.front if c is not found.winner][:most]
+    if found.winner.label.kinds.get("tpot") == "measured":
+        return tuple(c for other in others for c in _beside(found, found.winner, other))
     base = _priced(design_of(found.asked, found.winner).estimate())
     return tuple(c for other in others for c in _compared(found, base, other))
+
+
+def _beside(found: Result, winner: Candidate, other: Candidate) -> Iterator[Comparison]:
+    for goal in (o for o in found.objectives if winner.label.kinds.get(o.metric) == "measured"):
+        if goal.metric not in METRICS:
+            continue
+        mine, theirs = (
+            tuple(float(c.metrics[f"{goal.metric}{side}"]) for side in ("", "_low", "_high")) for c in (winner, other)
+        )
+        ratios = theirs[0] / mine[0], theirs[1] / mine[2], theirs[2] / mine[1]
+        if goal.direction == "max":  # above 1: the winner is better
+            ratios = 1 / ratios[0], 1 / ratios[2], 1 / ratios[1]
+        yield Comparison(other, goal.metric, *ratios)
 
 
 def _compared(found: Result, winner: Priced, other: Candidate) -> Iterator[Comparison]:

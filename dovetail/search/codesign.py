@@ -72,9 +72,9 @@ def search_space(
         raise DovetailError("--measured measures what a guided search looks at", hint="--guided 40 --measured")
 
     def run(kept: Study | None) -> Result:
-        if evaluations and (measured or _needs_quality(space)):
+        if evaluations and (measured or needs_quality(space)):
             return dear_search(
-                space, evaluations, quality=_needs_quality(space), speed=measured, sampler=sampler, seed=seed,
+                space, evaluations, quality=needs_quality(space), speed=measured, sampler=sampler, seed=seed,
                 stop=stop, study=kept, report=report,
             )  # fmt: skip
         evaluate = evaluator(space, report)
@@ -109,7 +109,7 @@ def evaluator(space: Space, report: Report = lambda line: None) -> DesignEvaluat
     machines = {name: load_machine(name) for name in space.machines if name not in named}
     for variant in variants:
         variant.machine()
-    qualities = _qualities(space, report) if _needs_quality(space) else {}
+    qualities = _qualities(space, report) if needs_quality(space) else {}
     return DesignEvaluator(qualities, machines, variants, space.made)
 
 
@@ -121,7 +121,7 @@ def with_forecasts(space: Space) -> Space:
     DovetailError
         Perplexity itself is asked of such a model: a bound that is not relative, or a comparison of several models.
     """
-    if not _needs_quality(space) or all(Model.load(name).folder is not None for name in space.models):
+    if not needs_quality(space) or all(Model.load(name).folder is not None for name in space.models):
         return space
     absolute = next((c for c in space.constraints if c.metric == "perplexity" and not c.relative), None)
     asked = any(o.metric == "perplexity" for o in space.objectives)
@@ -140,7 +140,8 @@ def with_forecasts(space: Space) -> Space:
     return replace(space, constraints=tuple(rules), objectives=goals, pick=pick or space.pick)
 
 
-def _needs_quality(space: Space) -> bool:
+def needs_quality(space: Space) -> bool:
+    """Whether perplexity is asked for, which is measured where the weights are here."""
     named = {o.metric for o in space.objectives} | {c.metric for c in space.constraints}
     return "perplexity" in named
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dovetail.search.answer import Evaluator
+from dovetail.search.answer import Columns, Evaluator
 from dovetail.search.metrics import METRICS
 from dovetail.search.space import Structure
 
@@ -27,8 +27,8 @@ class Corrected:
         self.cheap = cheap
         self.seen: dict[tuple[str, Key], list[float]] = defaultdict(list)
 
-    def learn(self, structure: Structure, columns: Mapping[str, NDArray[Any]], dear: Mapping[str, NDArray[Any]]) -> None:
-        """Take in what the dear evaluator said of rows of a structure: `columns` are what was chosen, `dear` metrics."""
+    def learn(self, structure: Structure, columns: Columns, dear: Columns) -> None:
+        """Take in what the dear evaluator said of rows of a structure: `columns` were chosen, `dear` are metrics."""
         foreseen = self.cheap(structure, columns)
         for name in (n for n in foreseen if n in METRICS and n in dear):
             with np.errstate(divide="ignore", invalid="ignore"):

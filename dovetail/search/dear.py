@@ -157,7 +157,7 @@ class Measuring:
         """The cost model's metrics, those that are measured in their place."""
         found = self.model(structure, columns)
         fits = np.flatnonzero(found["feasible"])
-        if self.quality and len(fits):
+        if self.quality and len(fits) and (structure.model, structure.recipe) not in self.model.qualities:
             self._measure_quality(structure.model, structure.recipe)
             found = self.model(structure, columns)
         if self.speed and len(fits):

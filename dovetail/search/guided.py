@@ -1,10 +1,11 @@
 """Guided search: where a space is too large to enumerate, or an evaluation too dear.
 
-Candidates are proposed in batches, half by a sampler of optuna (ask and tell), half as neighbours of the front so far
+Candidates are proposed in batches, some by a sampler of optuna (ask and tell), most as neighbours of the front so far
 on the lattice of the space: Pareto local search (Paquete, Chiarandini and Stützle, 2004), which makes up for what a
-population needs thousands of evaluations for. A candidate is evaluated once: what a sampler proposes again is told
-from memory. A cheap evaluator, where there is one, chooses which candidates the dear one sees; where it learns
-(`dovetail.search.corrected`), it is told what the dear one said.
+population needs thousands of evaluations for. Of many neighbours, and some points anywhere, a response surface
+(`dovetail.search.surface`) chooses those that may push the front most. A candidate is evaluated once: what a sampler
+proposes again is told from memory. A cheap evaluator, where there is one, chooses instead which candidates the dear one
+sees; where it learns (`dovetail.search.corrected`), it is told what the dear one said.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from dovetail.search.outcome import result
 from dovetail.search.pareto import front
 from dovetail.search.result import Result
 from dovetail.search.space import Space
-from dovetail.search.surface import Surface, by_logarithm, pushing
+from dovetail.search.surface import Surface, by_logarithm
 
 if TYPE_CHECKING:
     from dovetail.search.study import Study
@@ -37,7 +38,7 @@ BATCH = 20  # candidates that are evaluated together
 _PATIENCE = 3  # proposals of a sampler for one that is new
 _OVERSAMPLED = 6  # candidates for one that the dear evaluator sees, where there is a cheap one
 _POOL = 150  # points beside the front, and as many anywhere, among which the response surface chooses
-_HOPE = 0.5  # standard deviations by which a point may be better than is thought
+_LEARNED = 600  # points that the response surface is made of, at most: its time grows with their cube
 _BIG = 1e12  # a cost that stands for none
 
 
@@ -47,7 +48,7 @@ def guided(
     budget: int,
     *,
     sampler: str = "auto",
-    local: float = 0.5,
+    local: float = 0.8,
     seed: int = 0,
     start: Sequence[int] = (),
     cheap: Evaluator | None = None,
@@ -62,7 +63,7 @@ def guided(
     sampler : str
         One of `SAMPLERS`; ``random`` needs no optuna. ``auto`` is TPE for few evaluations, NSGA-II for many.
     local : float
-        Share of the candidates that are neighbours of the front.
+        Share of the candidates that are neighbours of the front, or what the response surface chooses.
     start : sequence of int
         Numbers of points to begin with, such as the front of a cheaper model.
     cheap : Evaluator or None
@@ -142,23 +143,27 @@ class _Guide:
     def _best(self, proposals: _Random | _Optuna, count: int) -> list[int]:
         """The next candidates: some of the sampler's, some near the front; the better ones by the cheap evaluator."""
         many = min(count * (_OVERSAMPLED if self.cheap else 1), self.lattice.size - len(self.seen))
-        pushed = self._pushing(int(count * self.local)) if proposals.guides and self.cheap is None else []
-        near = pushed or list(self._near(int(many * self.local))) if len(self.archive.index) and proposals.guides else []
+        near, beside = [], int(many * self.local) if len(self.archive.index) and proposals.guides else 0
+        if beside and self.cheap is None:
+            near = self._pushing(beside)
+        near = near or (list(self._near(beside)) if beside else [])
         found = list(dict.fromkeys([*near, *proposals.ask(many - len(near))]))
         found += [n for n in self._random(many - len(found)) if n not in found]
         return found[:count] if self.cheap is None else self._ranked(found, self.cheap)[:count]
 
     def _pushing(self, count: int) -> list[int]:
-        """Points that the response surface thinks push the front, of many beside it and some anywhere."""
+        """Points that the response surface thinks push the front, of many beside it and as many anywhere."""
         numbers = list(self.seen)
+        if len(numbers) > _LEARNED:  # all of the front, and some of the others
+            rest = self.draw.permutation(numbers)[:_LEARNED].tolist()
+            numbers = list(dict.fromkeys([*self.archive.index[:_LEARNED].tolist(), *rest]))[:_LEARNED]
         costs, excess = np.asarray([self.seen[n][0] for n in numbers]), np.asarray([self.seen[n][1] for n in numbers])
-        if not count or not len(self.archive.index) or not self.surface.fit(numbers, costs, excess):
+        if not self.surface.fit(numbers, costs, excess):
             return []
-        pool = list(dict.fromkeys([*self._near(_POOL), *self._random(min(_POOL, self.lattice.size - len(self.seen)))]))
-        hoped, miss = self.surface.gains(pool, self.archive.costs, _HOPE)
-        logs = by_logarithm(self.archive.costs)
-        known = (logs - logs.min(axis=0)) / np.maximum(np.ptp(logs, axis=0), 1e-9)
-        return [pool[i] for i in pushing(hoped, miss, known, count)]
+        anywhere = self._random(min(_POOL, self.lattice.size - len(self.seen)))
+        return self.surface.pushing(
+            list(dict.fromkeys([*self._near(_POOL), *anywhere])), self.archive.costs, count
+        )  # fmt: skip
 
     def _near(self, count: int) -> Iterator[int]:
         """Points beside the front that were not seen, those of its ends and gaps more often."""
@@ -336,7 +341,7 @@ class _Optuna:
     def _told(self, trial: Any, number: int) -> None:
         costs, excess = self.work.seen[number]
         trial.set_constraint("excess", excess)
-        self.study.tell(trial, [float(np.sign(c) * np.log1p(abs(c) * 1e6)) for c in costs])
+        self.study.tell(trial, [float(c) for c in by_logarithm(np.asarray(costs))])
 
     @staticmethod
     def _failed() -> Any:

@@ -160,10 +160,14 @@ def _options(command: str, path: Path) -> argparse.Namespace:
         parser.add_argument(name, type=kind, default=default)
     for name in _DROPPED:
         parser.add_argument(name)
-    for name in ("--json", "--quiet", "--sensitivity", "--to-the-end"):
+    for name in ("--json", "--quiet", "--sensitivity", "--to-the-end", "--measured"):
         parser.add_argument(name, action="store_true")
     parser.add_argument("-q", action="store_true")
-    return parser.parse_args(words[2:])
+    found = parser.parse_args(words[2:])
+    if found.measured:
+        why = "its times were measured, and differ from run to run"
+        raise DovetailError("this search cannot be replayed", where=str(path), why=why, hint=f"run it anew: {command}")
+    return found
 
 
 def _found(space: Path, path: Path) -> Path:

@@ -8,7 +8,6 @@ the points (Rasmussen and Williams, Gaussian Processes for Machine Learning, 200
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +19,10 @@ LENGTHS = (0.15, 0.4, 1.0, 3.0, 10.0)  # of a choice whose values run from 0 to 
 _SOME = 120  # points that lengths are chosen by
 _NOISE = 1e-5  # of a variance of 1: evaluators are functions, but not smooth ones
 _RIDGE = 1e-3  # of the trend
+_AGAIN = 1.5  # times as many points before lengths are chosen again
+_INSIDE = -0.3  # how far a feasible point misses its constraints; an infeasible one by 0.3 more than its logarithm
+_FAR = 10.0  # spans of a front that a point misses for each that it misses its constraints by
+_HOPE = 0.5  # standard deviations by which a point may be better than is thought
 
 
 class Coordinates:
@@ -61,33 +64,24 @@ def _unit(values: Floats) -> Floats:
     return np.asarray((places - places.min()) / max(float(np.ptp(places)), 1e-300))
 
 
-@dataclass(slots=True)
 class Process:
     """One quantity over the coordinates."""
 
-    lengths: Floats
-    at: Floats = None  # type: ignore[assignment]
-    trend: Floats = None  # type: ignore[assignment]
-    scale: float = 1.0
-    weights: Floats = None  # type: ignore[assignment]
-    root: Floats = None  # type: ignore[assignment]
+    def __init__(self, columns: int) -> None:
+        self.lengths = np.ones(columns)
+        self.at, self.trend, self.weights = np.empty((0, columns)), np.zeros(columns + 1), np.empty(0)
+        self.scale, self.root = 1.0, np.empty((0, 0))  # `root` turns values into independent ones of variance 1
 
     def fit(self, at: Floats, values: Floats) -> None:
         """Take in values (points,) at coordinates (points, columns)."""
-        wide = _wide(at)
-        self.at = at
-        self.trend = np.linalg.solve(wide.T @ wide + _RIDGE * np.eye(wide.shape[1]), wide.T @ values)
-        rest = values - wide @ self.trend
-        self.scale = max(float(rest.std()), 1e-9)
-        self.root = np.linalg.cholesky(_kernel(at, at, self.lengths) + _NOISE * np.eye(len(at)))
-        self.weights = np.linalg.solve(self.root.T, np.linalg.solve(self.root, rest / self.scale))
+        self.at, (self.trend, rest, self.scale) = at, _detrended(at, values)
+        kernel = _kernel(at, at, self.lengths) + _NOISE * np.eye(len(at))
+        self.root = np.linalg.inv(np.linalg.cholesky(kernel))
+        self.weights = self.root.T @ (self.root @ rest)
 
     def tune(self, at: Floats, values: Floats) -> None:
         """Choose the lengths, one choice after the other, by the likelihood of these points."""
-        wide = _wide(at)
-        trend = np.linalg.solve(wide.T @ wide + _RIDGE * np.eye(wide.shape[1]), wide.T @ values)
-        rest = values - wide @ trend
-        rest = rest / max(float(rest.std()), 1e-9)
+        _, rest, _ = _detrended(at, values)
         best = _likelihood(at, rest, self.lengths)
         for column in range(at.shape[1]):
             for length in LENGTHS:
@@ -99,9 +93,18 @@ class Process:
     def __call__(self, at: Floats) -> tuple[Floats, Floats]:
         """Mean and standard deviation (points,)."""
         near = _kernel(at, self.at, self.lengths)
+        left = 1.0 - ((self.root @ near.T) ** 2).sum(axis=0)
         mean = _wide(at) @ self.trend + self.scale * (near @ self.weights)
-        solved = np.linalg.solve(self.root, near.T)
-        return mean, self.scale * np.sqrt(np.maximum(1.0 - (solved**2).sum(axis=0), 0.0))
+        return mean, self.scale * np.sqrt(np.maximum(left, 0.0))
+
+
+def _detrended(at: Floats, values: Floats) -> tuple[Floats, Floats, float]:
+    """A linear trend (columns + 1,), what it leaves (points,) in deviations, and that deviation."""
+    wide = _wide(at)
+    trend = np.linalg.solve(wide.T @ wide + _RIDGE * np.eye(wide.shape[1]), wide.T @ values)
+    rest = values - wide @ trend
+    scale = max(float(rest.std()), 1e-9)
+    return trend, rest / scale, scale
 
 
 def _wide(at: Floats) -> Floats:
@@ -123,27 +126,27 @@ def _likelihood(at: Floats, values: Floats, lengths: Floats) -> float:
 
 
 class Surface:
-    """What every point may cost, and whether it is feasible."""
+    """What points of a space may cost, and by how much they may miss its constraints."""
 
     def __init__(self, lattice: Lattice, objectives: int, seed: int) -> None:
         self.coordinates, self.draw = Coordinates(lattice), np.random.default_rng(seed)
-        start = np.full(self.coordinates.columns, 1.0)
-        self.costs = [Process(start.copy()) for _ in range(objectives)]
-        self.miss = Process(start.copy())
+        self.costs = [Process(self.coordinates.columns) for _ in range(objectives)]
+        self.miss = Process(self.coordinates.columns)
         self.bound, self.tuned = False, 0
 
     def fit(self, numbers: Sequence[int], costs: Floats, excess: Floats) -> bool:
         """Take in points with their costs (points, objectives) and excess, 0 where feasible; False for too few."""
-        at, good = self.coordinates.of(numbers), excess == 0
+        good = excess == 0
         if good.sum() < 2 * len(self.costs) + 4:
             return False
-        tune = len(numbers) > 1.5 * self.tuned
+        at, tune = self.coordinates.of(numbers), len(numbers) > _AGAIN * self.tuned
         self.tuned = len(numbers) if tune else self.tuned
         for process, column in zip(self.costs, by_logarithm(costs[good]).T, strict=True):
             self._fit(process, at[good], column, tune)
         self.bound = bool((~good).any())
         if self.bound:
-            self._fit(self.miss, at, np.where(good, -0.5, 0.1 + np.minimum(np.log(np.maximum(excess, 1.0)), 1.0)), tune)
+            by = np.minimum(np.log(np.maximum(excess, 1.0)), 1.0)
+            self._fit(self.miss, at, np.where(good, _INSIDE, by - _INSIDE), tune)
         return True
 
     def _fit(self, process: Process, at: Floats, values: Floats, tune: bool) -> None:
@@ -152,37 +155,28 @@ class Surface:
             process.tune(at[some], values[some])
         process.fit(at, values)
 
-    def gains(self, numbers: Sequence[int], front: Floats, hope: float) -> tuple[Floats, Floats]:
-        """Costs (points, objectives) that points may have, from 0 to 1 over the front, `hope` deviations below the mean;
-        and by how much each is thought to miss its constraints (points,)."""
-        at = self.coordinates.of(numbers)
-        told = [process(at) for process in self.costs]
-        logs = by_logarithm(front)
+    def pushing(self, numbers: Sequence[int], front: Floats, count: int) -> list[int]:
+        """The `count` of some points that may push a front (designs, objectives) most, one after the other.
+
+        A point pushes by what the front would have to give in some objective to dominate it (the additive epsilon of
+        Zitzler et al., IEEE Transactions on Evolutionary Computation 7, 2003), each running from 0 to 1 over the front.
+        """
+        at, logs = self.coordinates.of(numbers), by_logarithm(front)
         low, span = logs.min(axis=0), np.maximum(np.ptp(logs, axis=0), 1e-9)
-        costs = np.stack([mean - hope * deviation for mean, deviation in told], axis=1)
-        miss = self.miss(at)[0] if self.bound else np.full(len(at), -1.0)
-        return (costs - low) / span, np.maximum(miss, 0.0)
+        told = (process(at) for process in self.costs)
+        costs = (np.stack([mean - _HOPE * deviation for mean, deviation in told], axis=1) - low) / span
+        missed = _FAR * np.maximum(self.miss(at)[0], 0.0) if self.bound else np.zeros(len(at))
+        chosen: list[int] = []
+        push = np.full(len(at), np.inf)
+        for one in (logs - low) / span:
+            push = np.minimum(push, (one - costs).max(axis=1) - missed)
+        for _ in range(min(count, len(at))):
+            chosen.append(int(np.argmax(push)))
+            push = np.minimum(push, (costs[chosen[-1]] - costs).max(axis=1) - missed)
+            push[chosen] = -np.inf
+        return [numbers[i] for i in chosen]
 
 
 def by_logarithm(costs: Floats) -> Floats:
     """Costs by logarithm, their sign kept, so that factors count alike whatever the unit."""
     return np.asarray(np.sign(costs) * np.log1p(np.abs(costs) * 1e6))
-
-
-def pushing(costs: Floats, miss: Floats, front: Floats, count: int) -> list[int]:
-    """The `count` points that push a front most, one after the other: rows of `costs`, as scaled as `front`.
-
-    A point pushes by what the front would have to give in some objective to dominate it (the additive epsilon of
-    Zitzler et al., IEEE Transactions on Evolutionary Computation 7, 2003).
-    """
-    push = np.full(len(costs), np.inf)
-    for one in front:
-        push = np.minimum(push, (one - costs).max(axis=1))
-    push = push - 10.0 * miss
-    chosen: list[int] = []
-    for _ in range(min(count, len(costs))):
-        best = int(np.argmax(push))
-        chosen.append(best)
-        push = np.minimum(push, (costs[best] - costs).max(axis=1) - 10.0 * miss)
-        push[best] = -np.inf
-    return chosen

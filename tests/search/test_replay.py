@@ -75,6 +75,9 @@ def test_other_manifests_and_damaged_ones_are_refused(kept: Path) -> None:
     edited(kept, lambda d: d.update(command="dovetail estimate x --on l4"))
     with pytest.raises(DovetailError, match="not the manifest of a search"):
         replay(kept)
+    edited(kept, lambda d: d.update(command="dovetail search space.yaml --guided 9 --measured"))
+    with pytest.raises(DovetailError, match="measured, and differ from run to run"):
+        replay(kept)
     edited(kept, lambda d: d.update(command="dovetail search space.yaml --guided many"))
     with pytest.raises(DovetailError, match="cannot be read"):
         replay(kept)

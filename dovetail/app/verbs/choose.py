@@ -73,7 +73,7 @@ def search(
         raise DovetailError("no space is given", hint="dovetail search examples/chat-8b.yaml")
     from dovetail.app.search_screen import More, search_screen
     from dovetail.search.certainty import order
-    from dovetail.search.codesign import guessing, search_space
+    from dovetail.search.codesign import guessing, needs_quality, search_space
     from dovetail.search.measuring import measure_front
 
     report = partial(progress, quiet=quiet)
@@ -92,7 +92,8 @@ def search(
     guessed = guessing(found)
     data = {**found.to_json(), "speculation": _speculation(guessed)}
     data |= {"sensitivity": [asdict(share) for share in shares]} if sensitivity else {}
-    data |= {"landscape": _landscape(found, shares, report)} if out is not None else {}
+    some = bool(guided) and (measured or needs_quality(found.searched))  # what surrounds them was not measured
+    data |= {"landscape": _landscape(found, shares, report)} if out is not None and not some else {}
     data |= {"order": [pair.to_json() for pair in pairs], "measured": [row.to_json() for row in rows]}
     more = More(guessed, shares, pairs, rows)
     answer = Answer("search", data, lambda: search_screen(found, quiet, more), found.exit_code)
