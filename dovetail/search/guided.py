@@ -37,7 +37,7 @@ MODELLED = 1000  # evaluations up to which "auto" is TPE, whose proposals take l
 BATCH = 20  # candidates that are evaluated together
 _PATIENCE = 3  # proposals of a sampler for one that is new
 _OVERSAMPLED = 6  # candidates for one that the dear evaluator sees, where there is a cheap one
-_POOL = 150  # points beside the front, and as many anywhere, among which the response surface chooses
+_POOL = 400  # points beside the front, and as many anywhere, among which the response surface chooses
 _LEARNED = 600  # points that the response surface is made of, at most: its time grows with their cube
 _BIG = 1e12  # a cost that stands for none
 
@@ -48,7 +48,7 @@ def guided(
     budget: int,
     *,
     sampler: str = "auto",
-    local: float = 0.8,
+    local: float = 0.9,
     seed: int = 0,
     start: Sequence[int] = (),
     cheap: Evaluator | None = None,

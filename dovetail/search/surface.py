@@ -104,7 +104,7 @@ def _detrended(at: Floats, values: Floats) -> tuple[Floats, Floats, float]:
     trend = np.linalg.solve(wide.T @ wide + _RIDGE * np.eye(wide.shape[1]), wide.T @ values)
     rest = values - wide @ trend
     scale = max(float(rest.std()), 1e-9)
-    return trend, rest / scale, scale
+    return np.asarray(trend, float), rest / scale, scale
 
 
 def _wide(at: Floats) -> Floats:
