@@ -11,6 +11,7 @@ from dovetail.design.ratio import Priced, ratio
 from dovetail.search.chosen import design_of
 from dovetail.search.result import Candidate, Result
 
+HERE, SIMULATED = "this computer", "simulated RTL"  # where measured designs were
 METRICS = ("tpot", "ttft", "throughput", "energy_per_token", "usd_per_mtok")
 MOST = 12  # designs that are compared with the winner
 
@@ -47,23 +48,25 @@ def order(found: Result, most: int = MOST) -> tuple[Comparison, ...]:
     if found.winner is None or found.asked is None:
         return ()
     others = [c for c in found.front if c is not found.winner][:most]
-    if found.winner.label.kinds.get("tpot") == "measured":
+    if found.winner.label.source in (HERE, SIMULATED):
         return tuple(c for other in others for c in _beside(found, found.winner, other))
     base = _priced(design_of(found.asked, found.winner).estimate())
     return tuple(c for other in others for c in _compared(found, base, other))
 
 
 def _beside(found: Result, winner: Candidate, other: Candidate) -> Iterator[Comparison]:
-    for goal in (o for o in found.objectives if winner.label.kinds.get(o.metric) == "measured"):
-        if goal.metric not in METRICS:
+    """Two designs that were measured, by what was measured of both."""
+    for goal in found.objectives:
+        both = [c.label.kinds.get(goal.metric) == "measured" for c in (winner, other)]
+        if goal.metric not in METRICS or not (all(both) or goal.metric == "tpot"):
             continue
-        mine, theirs = (
-            tuple(float(c.metrics[f"{goal.metric}{side}"]) for side in ("", "_low", "_high")) for c in (winner, other)
+        (mine, low, high), (theirs, least, most) = (
+            (float(c.metrics[f"{goal.metric}{side}"]) for side in ("", "_low", "_high")) for c in (winner, other)
         )
-        ratios = theirs[0] / mine[0], theirs[1] / mine[2], theirs[2] / mine[1]
-        if goal.direction == "max":  # above 1: the winner is better
-            ratios = 1 / ratios[0], 1 / ratios[2], 1 / ratios[1]
-        yield Comparison(other, goal.metric, *ratios)
+        value, lower, upper = theirs / mine, least / high, most / low
+        if goal.direction == "max":  # above 1 the winner is better
+            value, lower, upper = 1 / value, 1 / upper, 1 / lower
+        yield Comparison(other, goal.metric, value, lower, upper)
 
 
 def _compared(found: Result, winner: Priced, other: Candidate) -> Iterator[Comparison]:

@@ -19,7 +19,7 @@ Key = tuple[str, ...]
 class Corrected:
     """`cheap`, each metric times the median of the ratios that were seen nearest to a design.
 
-    Nearest is the same structure; else the same model and recipe on another machine, or the same model. A metric that
+    Nearest is the same structure; else by another plan, on another machine, with another recipe. A metric that
     no dear evaluation had stays as it is.
     """
 
@@ -59,6 +59,7 @@ class Corrected:
 
 def _keys(s: Structure) -> Iterator[Key]:
     """Who learns from whom, the nearest first."""
-    yield s.model, s.recipe, s.machine, str(s.tp)
+    yield s.model, s.recipe, s.machine, str(s.tp), str(s.pp)
+    yield s.model, s.recipe, s.machine
     yield s.model, s.recipe
     yield (s.model,)

@@ -1,55 +1,49 @@
-"""A guided search whose designs are measured here: quality for each recipe that it looks at, and speed if asked for.
+"""A guided search whose designs are measured: quality for each recipe that it looks at, and speed if asked for.
 
 The cost model and published tables rank candidates, put right by each measurement; their front is where it begins.
 """
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import TracebackType
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dovetail.core.content import digest
 from dovetail.core.errors import DovetailError
-from dovetail.design.evaluator import DesignEvaluator
-from dovetail.design.quality import measured_quality
+from dovetail.design.buildable import integers_of
+from dovetail.design.evaluator import DesignEvaluator, in_integers
+from dovetail.design.quality import integer_quality, measured_quality
 from dovetail.design.quality_forecast import quality_order
-from dovetail.design.resolve import as_model
+from dovetail.design.resolve import Plan, as_model
 from dovetail.hardware import load_machine
+from dovetail.hardware.machine import Machine
 from dovetail.runtime.perplexity import Quality
 from dovetail.search.corrected import Corrected
 from dovetail.search.guided import BATCH, guided
-from dovetail.search.measuring import HOST
+from dovetail.search.measuring import HOST, no_simulator
 from dovetail.search.result import Result
 from dovetail.search.settled import Settled
 from dovetail.search.space import Space, Structure
+from dovetail.search.study import Study
+from dovetail.search.timed import Timer, Times
 from dovetail.search.warm import warm_start
 from dovetail.workload import Workload
 
-if TYPE_CHECKING:
-    from dovetail.runtime.load import Loaded
-    from dovetail.search.study import Study
-
 SECONDS = 0.5  # of decode, and of prefill, for each design
-_KEPT = 3  # models that a recipe was applied to, on disk at once
 _OF_BOTH = ("ttft", "e2e", "throughput", "usd_per_mtok")  # what prefill is measured for
 Report = Callable[[str], None]
 Columns = Mapping[str, NDArray[np.float64]]
-Ends = tuple[float, float, float]  # a value, its low and its high
 
 
 def dear_search(
     space: Space, budget: int, *, quality: bool, speed: bool, sampler: str = "auto", seed: int = 0,
     stop: bool = True, study: Study | None = None, report: Report = lambda line: None, seconds: float = SECONDS,
 ) -> Result:  # fmt: skip
-    """The best front that `budget` designs find of which each is measured on this computer.
+    """The best front that `budget` designs find of which each is measured: on this computer, or as simulated RTL.
 
     Parameters
     ----------
@@ -63,7 +57,8 @@ def dear_search(
     Raises
     ------
     DovetailError
-        With `speed`: a machine that is not this computer, weights that are not here, a recipe that guesses.
+        With `speed`: a machine that is neither this computer nor an integer array, weights that are not here, a recipe
+        that guesses, no Verilator for an array.
     """
     if speed:
         _check(space)
@@ -78,9 +73,15 @@ def dear_search(
 
 
 def _check(space: Space) -> None:
-    ask, hint = DesignEvaluator(recipes=space.made), f"machines: [{HOST}], or leave out --measured"
-    if other := [name for name in space.machines if name != HOST]:
-        raise DovetailError("cannot be measured", where="machines", why=f"{other[0]} is not this computer", hint=hint)
+    """Refuse, before any work, what cannot be measured."""
+    ask = DesignEvaluator(variants=tuple(free.variant for free in space.free), recipes=space.made)
+    arrays = [n for n in space.machines if n in ask.variants and ask.machine(n).integer_array is not None]
+    hint = f"machines: [{HOST}], or a template overlay with format: integers; or leave out --measured"
+    if other := [name for name in space.machines if name != HOST and name not in arrays]:
+        why = f"{other[0]} is not this computer"
+        raise DovetailError("cannot be measured", where="machines", why=why, hint=hint)
+    if arrays and (why := no_simulator()):
+        raise DovetailError(f"{arrays[0]} cannot be simulated", where="machines", why=why, hint=hint)
     for name in space.models:
         if as_model(name).folder is None:
             raise DovetailError("cannot be measured", where="models", why=f"the weights of {name} are not here")
@@ -114,51 +115,44 @@ def _content(name: str) -> str:
 
 
 class Measuring:
-    """An evaluator whose designs that fit are measured here; use as a context manager, which holds models on disk."""
+    """An evaluator whose designs that fit are measured; use as a context manager, which holds models on disk."""
 
     def __init__(self, space: Space, quality: bool, speed: bool, report: Report, seconds: float) -> None:
-        self.quality, self.speed, self.report, self.seconds = quality, speed, report, seconds
+        self.quality, self.speed, self.report, self.models = quality, speed, report, space.models
         named = {o.metric for o in space.objectives} | {c.metric for c in space.constraints}
-        self.prefill = bool(named & set(_OF_BOTH))
         variants = tuple(free.variant for free in space.free)
         made = {v.name for v in variants}
         machines = {name: load_machine(name) for name in space.machines if name not in made}
         self.model = DesignEvaluator({}, machines, variants, space.made)
-        self.names = space.models
-        self.fingerprint = digest([self.model.fingerprint, [_content(name) for name in self.names], quality, speed])
-        self.times: dict[tuple[Any, ...], tuple[Ends, Ends | None]] = {}
-        self._applied: OrderedDict[tuple[str, str], Path] = OrderedDict()
-        self._loaded: tuple[tuple[str, str], Loaded] | None = None
-        self._stack = ExitStack()
+        self.timer = Timer(bool(named & set(_OF_BOTH)), seconds, report)
+        self.fingerprint = digest([self.model.fingerprint, [_content(name) for name in space.models], quality, speed])
 
     def __enter__(self) -> Measuring:
-        self._folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="dovetail-")))
+        self.timer.__enter__()
         return self
 
-    def __exit__(self, *error: object) -> None:
-        self._loaded = None
-        self._stack.close()
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.timer.__exit__(kind, error, at)
 
     def foreseen(self) -> Foreseen:
         """What ranks candidates; the models as they are, are measured for it where quality is asked for."""
-        if self.quality:
-            for name in self.names:
-                self._measure_quality(name, "none")
         same = self.model
+        for name in self.models if self.quality else ():
+            self._measure_quality(Structure(name, "none", next(iter(same.machines), "")))
         return Foreseen(same.qualities, same.machines, tuple(same.variants.values()), same.recipes)
 
     def known(self, structure: Structure) -> dict[str, float]:
         """The quality of a structure, measured now: what relative constraints compare with."""
         if not self.quality:
             return self.model.known(structure)
-        return {"perplexity": self._measure_quality(structure.model, structure.recipe).perplexity}
+        return {"perplexity": self._measure_quality(structure).perplexity}
 
     def __call__(self, structure: Structure, columns: Columns) -> dict[str, Any]:
         """The cost model's metrics, those that are measured in their place."""
         found = self.model(structure, columns)
         fits = np.flatnonzero(found["feasible"])
-        if self.quality and len(fits) and (structure.model, structure.recipe) not in self.model.qualities:
-            self._measure_quality(structure.model, structure.recipe)
+        if self.quality and len(fits) and self._name(structure) not in self.model.qualities:
+            self._measure_quality(structure)
             found = self.model(structure, columns)
         if self.speed and len(fits):
             self._put_times(structure, columns, found, fits)
@@ -167,75 +161,61 @@ class Measuring:
     def _put_times(
         self, structure: Structure, columns: Columns, found: dict[str, Any], fits: NDArray[np.int64]
     ) -> None:  # fmt: skip
-        names = ("tpot", "ttft", "e2e", "throughput", "usd_per_mtok") if self.prefill else ("tpot",)
-        for name in names:
-            for each in (name, f"{name}_low", f"{name}_high"):
-                found[each] = np.array(np.broadcast_to(found[each], len(columns["batch"])), float)
+        """Times of the rows that fit, and what follows from them."""
+        rows, changed = len(columns["batch"]), ("tpot", "ttft", "e2e", "throughput", "usd_per_mtok")
+        for name in (f"{metric}{side}" for metric in changed for side in ("", "_low", "_high")):
+            found[name] = np.array(np.broadcast_to(found[name], rows), float)
+        kinds: dict[str, str] = {}
         for row in fits:
-            batch, prompt, output = (int(columns[name][row]) for name in ("batch", "prompt", "output"))
-            tpot, ttft = self._timed(structure, Workload(prompt=prompt, output=output, batch=batch))
-            hourly = found["usd_per_mtok"][row] / found["e2e"][row] if self.prefill else 0.0
-            for place, side in enumerate(("", "_low", "_high")):
-                found[f"tpot{side}"][row] = tpot[place]
-                if ttft is None:
-                    continue
-                e2e = ttft[place] + (output - 1) * tpot[place]
-                found[f"ttft{side}"][row], found[f"e2e{side}"][row] = ttft[place], e2e
-                found[f"usd_per_mtok{side}"][row] = hourly * e2e
-                found[f"throughput{('', '_high', '_low')[place]}"][row] = batch * output / e2e
-        measured = [name for name in names if name != "usd_per_mtok"]
-        found["kinds"] = {**found["kinds"], **dict.fromkeys(measured, "measured")}
-        found["source"] = f"{found['source']}; measured on this computer"
+            one = {name: values[row] for name, values in columns.items()}
+            times = self._timed(structure, one)
+            for name, value in _figures(times, one, found["usd_per_mtok"][row] / found["e2e"][row]).items():
+                found[name][row] = value
+                kinds |= {name: times.kind} if name in changed[:4] else {}
+            found["source"] = times.machine
+        found["kinds"] = {**found["kinds"], **kinds}
 
-    def _timed(self, structure: Structure, work: Workload) -> tuple[Ends, Ends | None]:
-        from dovetail.runtime.speed import decode_speed, prefill_speed
+    def _timed(self, structure: Structure, one: Mapping[str, Any]) -> Times:
+        model, plan = as_model(structure.model), Plan(structure.tp, structure.pp or 1)
+        machine = self._machine(structure, plan, one)
+        work = Workload(prompt=int(one["prompt"]), output=int(one["output"]), batch=int(one["batch"]))
+        return self.timer(model, machine, self.model.recipe(structure.recipe), work)
 
-        key = (structure.model, structure.recipe, int(work.batch), int(work.prompt), int(work.output))
-        if key not in self.times:
-            loaded, batch = self._load(structure), int(work.batch)
-            self.report(f"measuring {structure.recipe} at batch {batch}, prompt {key[3]}, output {key[4]}")
-            decode = decode_speed(loaded, int(work.mean_context), batch=batch, budget_s=self.seconds)
-            tpot = tuple(batch / v for v in (decode.tokens_per_s, decode.high, decode.low))
-            ttft = None
-            if self.prefill:
-                read = prefill_speed(loaded, int(work.prompt), batch=batch, budget_s=self.seconds)
-                ttft = tuple(batch * int(work.prompt) / v for v in (read.tokens_per_s, read.high, read.low))
-            self.times[key] = (tpot, ttft)  # type: ignore[assignment]
-        return self.times[key]
+    def _machine(self, structure: Structure, plan: Plan, one: Mapping[str, Any] | None = None) -> Machine:
+        return self.model.machine(structure.machine, plan, one)
 
-    def _measure_quality(self, model: str, recipe: str) -> Quality:
-        if (model, recipe) not in self.model.qualities:
-            folder = as_model(model).folder
-            if folder is None:
-                raise DovetailError(f"perplexity of {model} cannot be measured", why="its weights are not here")
+    def _name(self, structure: Structure) -> tuple[str, str]:
+        """What the quality of a structure is kept as: integers compute another one."""
+        variant = self.model.variants.get(structure.machine)
+        integers = variant is not None and variant.machine().integer_array is not None
+        whole = integers and bool(integers_of(self.model.recipe(structure.recipe)))
+        return structure.model, in_integers(structure.recipe) if whole else structure.recipe
+
+    def _measure_quality(self, structure: Structure) -> Quality:
+        name, recipe = self._name(structure), structure.recipe
+        if name in self.model.qualities:
+            return self.model.qualities[name]
+        model, how = as_model(structure.model), self.model.recipe(recipe)
+        if model.folder is None:
+            raise DovetailError(f"perplexity of {model.name} cannot be measured", why="its weights are not here")
+        if name[1] != recipe:
+            found = integer_quality(model.folder, integers_of(how), report=self.report)
+        else:
+            applied = self.timer.path(model, how) if self.speed and how.methods else None
             how = self.model.recipes.get(recipe, recipe)
-            applied = self._path(model, recipe) if self.speed and self.model.recipe(recipe).methods else None
-            found = measured_quality(folder, how, applied=applied, report=self.report)
-            self.model.qualities[model, recipe] = found
-        return self.model.qualities[model, recipe]
+            found = measured_quality(model.folder, how, applied=applied, report=self.report)
+        self.model.qualities[name] = found
+        return found
 
-    def _load(self, structure: Structure) -> Loaded:
-        from dovetail.runtime.load import load
 
-        key = structure.model, structure.recipe
-        if self._loaded is None or self._loaded[0] != key:
-            self._loaded = None  # before the next one is in memory
-            kernels = "dense" if self.model.machine(structure.machine).packed is None else "auto"
-            self._loaded = key, load(self._path(*key), kernels=kernels)
-        return self._loaded[1]
-
-    def _path(self, model: str, recipe: str) -> Path:
-        """The model with the recipe applied; the few that were used last stay on disk."""
-        how, folder = self.model.recipe(recipe), as_model(model).folder
-        if folder is None:
-            raise DovetailError(f"{model} cannot be measured", why="its weights are not here")
-        if not how.methods:
-            return folder
-        key = model, recipe
-        if key not in self._applied:
-            while len(self._applied) >= _KEPT:
-                shutil.rmtree(self._applied.popitem(last=False)[1], ignore_errors=True)
-            target = self._folder / digest([model, recipe])[:16]
-            self._applied[key] = how.apply(folder, target, report=self.report).path
-        self._applied.move_to_end(key)
-        return self._applied[key]
+def _figures(times: Times, one: Mapping[str, Any], usd_per_s: float) -> dict[str, float]:
+    """Metrics of a design from its times: all where the first token was measured."""
+    found: dict[str, float] = {}
+    tokens, later = float(one["batch"] * one["output"]), float(one["output"]) - 1
+    for i, (side, other) in enumerate((("", ""), ("_low", "_high"), ("_high", "_low"))):
+        found[f"tpot{side}"] = times.tpot[i]
+        if times.ttft is not None:
+            e2e = times.ttft[i] + later * times.tpot[i]
+            found |= {f"ttft{side}": times.ttft[i], f"e2e{side}": e2e, f"usd_per_mtok{side}": usd_per_s * e2e}
+            found[f"throughput{other}"] = tokens / e2e
+    return found

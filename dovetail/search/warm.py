@@ -31,10 +31,9 @@ def warm_start(space: Space, cheap: Evaluator, most: int, sampler: str = "auto",
 
 
 def _number(lattice: Lattice, candidate: Candidate) -> int:
-    s, space = candidate.structure, lattice.space
-    named = zip(("model", "recipe", "machine", "tp"), (s.model, s.recipe, s.machine, s.tp), strict=True)
-    place = {part: lattice.names[part].index(value) for part, value in named}
-    for axis in space.axes_of(s.machine):
+    s = candidate.structure
+    place = {part: values.index(getattr(s, part)) for part, values in lattice.names.items()}
+    for axis in lattice.space.axes_of(s.machine):
         place[axis.name] = int(np.argmin(np.abs(axis.values - float(candidate.point[axis.name]))))
     return lattice.index(place)
 

@@ -23,6 +23,8 @@ from dovetail.search.dear import Measuring, dear_search
 from dovetail.search.guided import guided
 from dovetail.search.hypervolume import together
 from dovetail.search.lattice import Lattice
+from dovetail.search.measuring import HERE, SIMULATED
+from dovetail.search.timed import Timer, Times
 from dovetail.search.warm import warm_start
 
 KEYS: dict[str, Any] = {
@@ -45,15 +47,15 @@ class Truth:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.times: list[tuple[str, int, int, int]] = []
         self.qualities: list[str] = []
-        monkeypatch.setattr(Measuring, "_timed", self.timed)
-        monkeypatch.setattr(Measuring, "_path", lambda *_: Path("nowhere"))
+        monkeypatch.setattr(Timer, "__call__", self.timed)
+        monkeypatch.setattr(Timer, "path", lambda *_: Path("nowhere"))
         monkeypatch.setattr("dovetail.search.dear.measured_quality", self.quality)
 
-    def timed(self, structure: Structure, work: Any) -> tuple[Any, Any]:
+    def timed(self, model: Any, machine: Any, recipe: Any, work: Any) -> Times:
         batch, prompt, output = int(work.batch), int(work.prompt), int(work.output)
-        self.times.append((structure.recipe, batch, prompt, output))
-        mean, read = tpot(structure.recipe, batch, prompt), 1e-5 * batch * prompt
-        return (mean, 0.98 * mean, 1.02 * mean), (read, read, read)
+        self.times.append((recipe.name, batch, prompt, output))
+        mean, read = tpot(recipe.name, batch, prompt), 1e-5 * batch * prompt
+        return Times((mean, 0.98 * mean, 1.02 * mean), (read, read, read), HERE, "measured")
 
     def quality(self, folder: Path, recipe: str, **_: Any) -> Any:
         self.qualities.append(recipe)
@@ -130,13 +132,13 @@ def test_interrupted_it_goes_on_without_measuring_again(
     whole = dear_search(space, 30, quality=True, speed=True, stop=False)
     computer.times.clear()
 
-    def killed(_: Any, structure: Structure, work: Any) -> Any:
+    def killed(*design: Any) -> Times:
         if len(computer.times) == 17:
             raise KeyboardInterrupt
-        return computer.timed(structure, work)
+        return computer.timed(*design[1:])
 
     with monkeypatch.context() as patch, Study(tmp_path / "s.sqlite") as study:
-        patch.setattr(Measuring, "_timed", killed)
+        patch.setattr(Timer, "__call__", killed)
         with pytest.raises(KeyboardInterrupt):
             dear_search(space, 30, quality=True, speed=True, stop=False, study=study)
     with Study(tmp_path / "s.sqlite") as study:
@@ -181,6 +183,52 @@ def test_which_order_is_certain_is_said_by_the_measurements(computer: Truth) -> 
     for p in (p for p in pairs if p.metric == "tpot"):
         assert p.value == pytest.approx(float(p.other["tpot"]) / float(found.winner["tpot"]))
         assert (p.low, p.high) == pytest.approx((p.value * 0.98 / 1.02, p.value * 1.02 / 0.98))
+
+
+ARRAY = {
+    "template": "overlay", "format": "integers", "rows": 4, "columns": [8, 16, 32], "lanes": 4, "bandwidth": "8 GB/s",
+    "clock": "200 MHz",
+}  # fmt: skip
+
+
+def test_integer_arrays_are_simulated_and_their_quality_is_that_of_integers(
+    computer: Truth, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def timed(_: Any, model: Any, machine: Any, recipe: Any, work: Any) -> Times:
+        if machine.integer_array is None:
+            return computer.timed(model, machine, recipe, work)
+        cycles = 1e6 / float(machine.integer_array.columns)
+        return Times((cycles / 2e8,) * 3, None, SIMULATED, "modelled")
+
+    def integers(folder: Path, name: str, **_: Any) -> Any:
+        return SimpleNamespace(perplexity=2 * QUALITY[name], perplexity_interval=(2 * QUALITY[name],) * 2)
+
+    monkeypatch.setattr(Timer, "__call__", timed)
+    monkeypatch.setattr("dovetail.search.dear.integer_quality", integers)
+    monkeypatch.setattr("dovetail.search.dear.no_simulator", lambda: "")
+    keys = {**KEYS, "recipes": ["none", "w8a8"], "machines": ["host", ARRAY], "constraints": []}
+    space = Space.of(
+        **{**keys, "workload": {"batch": [1, 2], "prompt": 32, "output": 8}, "objectives": ["tpot", "perplexity"]}
+    )
+    found = dear_search(space, space.size, quality=True, speed=True, stop=False)
+    by = {(c.structure.machine, c.structure.recipe): c for c in found.front}
+    assert float(by["host", "w8a8"]["perplexity"]) == QUALITY["w8a8"]
+    keys |= {"machines": [ARRAY], "recipes": ["w8a8"], "workload": {"batch": 1, "prompt": 32, "output": 8}}
+    rest = Space.of(**keys)
+    array = dear_search(rest, 10, quality=True, speed=True, stop=False)
+    assert array.winner is not None
+    assert (array.evaluated, float(array.winner["columns"])) == (3, 32)
+    assert float(array.winner["tpot"]) == pytest.approx(1e6 / 32 / 2e8)
+    assert float(array.winner["perplexity"]) == 2 * QUALITY["w8a8"]
+    assert (array.winner.label.source, array.winner.label.kinds["tpot"]) == (SIMULATED, "modelled")
+
+
+def test_without_a_simulator_an_array_is_refused_before_any_work(
+    computer: Truth, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dovetail.search.dear.no_simulator", lambda: "no Verilator")
+    with pytest.raises(DovetailError, match=r"overlay cannot be simulated.*no Verilator"):
+        search_space(Space.of(**{**KEYS, "machines": [ARRAY]}), evaluations=5, measured=True)
 
 
 def test_ratios_that_were_seen_put_a_cheap_evaluator_right_nearest_first() -> None:
