@@ -60,13 +60,16 @@ def _beside(found: Result, winner: Candidate, other: Candidate) -> Iterator[Comp
         both = [c.label.kinds.get(goal.metric) == "measured" for c in (winner, other)]
         if goal.metric not in METRICS or not (all(both) or goal.metric == "tpot"):
             continue
-        (mine, low, high), (theirs, least, most) = (
-            (float(c.metrics[f"{goal.metric}{side}"]) for side in ("", "_low", "_high")) for c in (winner, other)
-        )
+        (mine, low, high), (theirs, least, most) = (_ends(candidate, goal.metric) for candidate in (winner, other))
         value, lower, upper = theirs / mine, least / high, most / low
         if goal.direction == "max":  # above 1 the winner is better
             value, lower, upper = 1 / value, 1 / upper, 1 / lower
         yield Comparison(other, goal.metric, value, lower, upper)
+
+
+def _ends(candidate: Candidate, metric: str) -> tuple[float, float, float]:
+    value, low, high = (float(candidate.metrics[f"{metric}{side}"]) for side in ("", "_low", "_high"))
+    return value, low, high
 
 
 def _compared(found: Result, winner: Priced, other: Candidate) -> Iterator[Comparison]:

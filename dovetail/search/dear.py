@@ -5,7 +5,7 @@ The cost model and published tables rank candidates, put right by each measureme
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -20,16 +20,15 @@ from dovetail.design.quality import integer_quality, measured_quality
 from dovetail.design.quality_forecast import quality_order
 from dovetail.design.resolve import Plan, as_model
 from dovetail.hardware import load_machine
-from dovetail.hardware.machine import Machine
 from dovetail.runtime.perplexity import Quality
 from dovetail.search.corrected import Corrected
 from dovetail.search.guided import BATCH, guided
-from dovetail.search.measuring import HOST, no_simulator
+from dovetail.search.measuring import HERE, HOST, SIMULATED, no_simulator
 from dovetail.search.result import Result
 from dovetail.search.settled import Settled
 from dovetail.search.space import Space, Structure
 from dovetail.search.study import Study
-from dovetail.search.timed import Timer, Times
+from dovetail.search.timed import Ends, Timer, Times
 from dovetail.search.warm import warm_start
 from dovetail.workload import Workload
 
@@ -154,9 +153,19 @@ class Measuring:
         if self.quality and len(fits) and self._name(structure) not in self.model.qualities:
             self._measure_quality(structure)
             found = self.model(structure, columns)
-        if self.speed and len(fits):
+        if self.speed:
             self._put_times(structure, columns, found, fits)
-        return found
+        return found | self._label(structure, found["kinds"])
+
+    def _label(self, structure: Structure, kinds: Mapping[str, str]) -> dict[str, Any]:
+        """Where the numbers of a structure come from, also where its first rows do not fit."""
+        array = self._on_array(structure)
+        clocked = ("tpot", *(("ttft", "e2e", "throughput") if self.timer.prefill else ()))
+        found = {**kinds, **({"perplexity": "measured"} if self.quality else {})}
+        if not self.speed:
+            return {"kinds": found}
+        measured = {} if array else dict.fromkeys(clocked, "measured")
+        return {"kinds": {**found, **measured}, "source": SIMULATED if array else HERE}
 
     def _put_times(
         self, structure: Structure, columns: Columns, found: dict[str, Any], fits: NDArray[np.int64]
@@ -165,30 +174,26 @@ class Measuring:
         rows, changed = len(columns["batch"]), ("tpot", "ttft", "e2e", "throughput", "usd_per_mtok")
         for name in (f"{metric}{side}" for metric in changed for side in ("", "_low", "_high")):
             found[name] = np.array(np.broadcast_to(found[name], rows), float)
-        kinds: dict[str, str] = {}
         for row in fits:
             one = {name: values[row] for name, values in columns.items()}
             times = self._timed(structure, one)
-            for name, value in _figures(times, one, found["usd_per_mtok"][row] / found["e2e"][row]).items():
+            first = times.ttft or tuple(float(found[f"ttft{side}"][row]) for side in ("", "_low", "_high"))
+            for name, value in _figures(times.tpot, first, one, found["usd_per_mtok"][row] / found["e2e"][row]).items():
                 found[name][row] = value
-                kinds |= {name: times.kind} if name in changed[:4] else {}
-            found["source"] = times.machine
-        found["kinds"] = {**found["kinds"], **kinds}
 
     def _timed(self, structure: Structure, one: Mapping[str, Any]) -> Times:
         model, plan = as_model(structure.model), Plan(structure.tp, structure.pp or 1)
-        machine = self._machine(structure, plan, one)
+        machine = self.model.machine(structure.machine, plan, one)
         work = Workload(prompt=int(one["prompt"]), output=int(one["output"]), batch=int(one["batch"]))
         return self.timer(model, machine, self.model.recipe(structure.recipe), work)
 
-    def _machine(self, structure: Structure, plan: Plan, one: Mapping[str, Any] | None = None) -> Machine:
-        return self.model.machine(structure.machine, plan, one)
+    def _on_array(self, structure: Structure) -> bool:
+        variant = self.model.variants.get(structure.machine)
+        return variant is not None and variant.machine().integer_array is not None
 
     def _name(self, structure: Structure) -> tuple[str, str]:
         """What the quality of a structure is kept as: integers compute another one."""
-        variant = self.model.variants.get(structure.machine)
-        integers = variant is not None and variant.machine().integer_array is not None
-        whole = integers and bool(integers_of(self.model.recipe(structure.recipe)))
+        whole = self._on_array(structure) and bool(integers_of(self.model.recipe(structure.recipe)))
         return structure.model, in_integers(structure.recipe) if whole else structure.recipe
 
     def _measure_quality(self, structure: Structure) -> Quality:
@@ -208,14 +213,12 @@ class Measuring:
         return found
 
 
-def _figures(times: Times, one: Mapping[str, Any], usd_per_s: float) -> dict[str, float]:
-    """Metrics of a design from its times: all where the first token was measured."""
+def _figures(tpot: Ends, ttft: Sequence[float], one: Mapping[str, Any], usd_per_s: float) -> dict[str, float]:
+    """Metrics of a design from its times."""
     found: dict[str, float] = {}
     tokens, later = float(one["batch"] * one["output"]), float(one["output"]) - 1
     for i, (side, other) in enumerate((("", ""), ("_low", "_high"), ("_high", "_low"))):
-        found[f"tpot{side}"] = times.tpot[i]
-        if times.ttft is not None:
-            e2e = times.ttft[i] + later * times.tpot[i]
-            found |= {f"ttft{side}": times.ttft[i], f"e2e{side}": e2e, f"usd_per_mtok{side}": usd_per_s * e2e}
-            found[f"throughput{other}"] = tokens / e2e
+        e2e = ttft[i] + later * tpot[i]
+        found |= {f"tpot{side}": tpot[i], f"ttft{side}": ttft[i], f"e2e{side}": e2e}
+        found |= {f"usd_per_mtok{side}": usd_per_s * e2e, f"throughput{other}": tokens / e2e}
     return found

@@ -17,7 +17,6 @@ from dovetail.core.errors import DovetailError
 from dovetail.hardware.machine import Machine
 from dovetail.model import Model
 from dovetail.recipe.recipe import Recipe
-from dovetail.search.measuring import HERE, SIMULATED
 from dovetail.workload import Workload
 
 if TYPE_CHECKING:
@@ -31,12 +30,10 @@ Ends = tuple[float, float, float]  # a value, its low and its high
 
 @dataclass(frozen=True, slots=True)
 class Times:
-    """Seconds of a token after the first, and of the first where that was measured; what was measured, and its kind."""
+    """Seconds of a token after the first, and of the first where that was measured."""
 
     tpot: Ends
-    ttft: Ends | None
-    machine: str
-    kind: str
+    ttft: Ends | None = None
 
 
 class Timer:
@@ -90,20 +87,20 @@ class Timer:
         if self._simulator is None:
             self._simulator = self._stack.enter_context(Simulator())
         found = self._simulator.count(model, machine, recipe, work).tpot(machine)
-        return Times((found.value, found.low, found.high), None, SIMULATED, found.kind)
+        return Times((found.value, found.low, found.high))
 
     def _run(self, model: Model, machine: Machine, recipe: Recipe, work: Workload) -> Times:
         from dovetail.design.shapes import clock
         from dovetail.runtime.speed import decode_speed, prefill_speed
 
         loaded, batch, prompt = self._load(model, machine, recipe), int(work.batch), int(work.prompt)
-        how = {"batch": batch, "budget_s": self.seconds}
-        decode = decode_speed(loaded, int(work.mean_context), clock=clock(), **how)
+        decode = decode_speed(loaded, int(work.mean_context), batch=batch, budget_s=self.seconds, clock=clock())
         tpot = batch / decode.tokens_per_s, batch / decode.high, batch / decode.low
         if not self.prefill:
-            return Times(tpot, None, HERE, "measured")
-        read, tokens = prefill_speed(loaded, prompt, clock=clock(), **how), batch * prompt
-        return Times(tpot, (tokens / read.tokens_per_s, tokens / read.high, tokens / read.low), HERE, "measured")
+            return Times(tpot)
+        read = prefill_speed(loaded, prompt, batch=batch, budget_s=self.seconds, clock=clock())
+        tokens = batch * prompt
+        return Times(tpot, (tokens / read.tokens_per_s, tokens / read.high, tokens / read.low))
 
     def _load(self, model: Model, machine: Machine, recipe: Recipe) -> Loaded:
         from dovetail.runtime.load import load

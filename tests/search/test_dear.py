@@ -23,7 +23,7 @@ from dovetail.search.dear import Measuring, dear_search
 from dovetail.search.guided import guided
 from dovetail.search.hypervolume import together
 from dovetail.search.lattice import Lattice
-from dovetail.search.measuring import HERE, SIMULATED
+from dovetail.search.measuring import SIMULATED
 from dovetail.search.timed import Timer, Times
 from dovetail.search.warm import warm_start
 
@@ -55,7 +55,7 @@ class Truth:
         batch, prompt, output = int(work.batch), int(work.prompt), int(work.output)
         self.times.append((recipe.name, batch, prompt, output))
         mean, read = tpot(recipe.name, batch, prompt), 1e-5 * batch * prompt
-        return Times((mean, 0.98 * mean, 1.02 * mean), (read, read, read), HERE, "measured")
+        return Times((mean, 0.98 * mean, 1.02 * mean), (read, read, read))
 
     def quality(self, folder: Path, recipe: str, **_: Any) -> Any:
         self.qualities.append(recipe)
@@ -198,7 +198,7 @@ def test_integer_arrays_are_simulated_and_their_quality_is_that_of_integers(
         if machine.integer_array is None:
             return computer.timed(model, machine, recipe, work)
         cycles = 1e6 / float(machine.integer_array.columns)
-        return Times((cycles / 2e8,) * 3, None, SIMULATED, "modelled")
+        return Times((cycles / 2e8,) * 3)
 
     def integers(folder: Path, name: str, **_: Any) -> Any:
         return SimpleNamespace(perplexity=2 * QUALITY[name], perplexity_interval=(2 * QUALITY[name],) * 2)
@@ -220,6 +220,9 @@ def test_integer_arrays_are_simulated_and_their_quality_is_that_of_integers(
     assert (array.evaluated, float(array.winner["columns"])) == (3, 32)
     assert float(array.winner["tpot"]) == pytest.approx(1e6 / 32 / 2e8)
     assert float(array.winner["perplexity"]) == 2 * QUALITY["w8a8"]
+    end = float(array.winner["ttft"]) + 7 * float(array.winner["tpot"])  # the prompt is the cost model's
+    assert float(array.winner["e2e"]) == pytest.approx(end)
+    assert float(array.winner["throughput"]) == pytest.approx(8 / end)
     assert (array.winner.label.source, array.winner.label.kinds["tpot"]) == (SIMULATED, "modelled")
 
 
