@@ -159,6 +159,7 @@ def winners(
     """Which design the rule of the search picks where two choices are fixed; None where there are not two.
 
     Where `some` are not all designs, others are drawn that lie in the cells; designs of the front are always there.
+    ``complete`` says whether those are all that lie in the cells (``points``), so that the map is exact.
     """
     names = {name: values for name, values in varying(space).items() if len(values) > 1}
     x, y = _axes(found, space, names, shares)
@@ -167,8 +168,10 @@ def winners(
         return None
     own = found.winner
     shown = {n: _thinned(names[n], most, own and _at(own, n)) for n, most in zip((x, y), CELLS, strict=True)}
+    inside = _only(space, shown)
     if sum(len(each.excess) for each in some) < space.size:
-        some = list(evaluated(_only(space, shown), evaluate))
+        some = list(evaluated(inside, evaluate))
+    looked = sum(len(each.excess) for each in some)
     every = [(each, int(row)) for each in some for row in np.flatnonzero(each.excess == 0)]
     costs = np.concatenate([each.costs[each.excess == 0] for each in some])
     place_x, place_y = (np.concatenate([_column(each, name)[each.excess == 0] for each in some]) for name in (x, y))
@@ -183,7 +186,8 @@ def winners(
                 "what": [str(getattr(best.structure, part)) for part in told] if best else [],
             })  # fmt: skip
     return {"x": x, "y": y, "told": told, "by": str(found.rule), "metric": metric, "unit": _unit(metric),
-            "xs": shown[x], "ys": shown[y], "cells": cells}  # fmt: skip
+            "xs": shown[x], "ys": shown[y], "cells": cells, "evaluated": looked, "points": inside.size,
+            "complete": looked >= inside.size}  # fmt: skip
 
 
 def _only(space: Space, shown: Mapping[str, Sequence[Any]]) -> Space:

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 _LIMIT_S = 300
+_SCRATCH = ".part-"
 
 
 class CannotBuildError(Exception):
@@ -58,7 +59,10 @@ def build_once(target: Path, make: Callable[[list[str], Path], Path]) -> Path:
     found, folder = compiler(), target.parent
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with _locked(folder / ".lock"), tempfile.TemporaryDirectory(prefix=".part-", dir=folder) as scratch:
+        with _locked(folder / ".lock") as alone, tempfile.TemporaryDirectory(prefix=_SCRATCH, dir=folder) as scratch:
+            for left in folder.glob(f"{_SCRATCH}*") if alone else ():
+                if left != Path(scratch):  # of a compile that was killed: the lock is ours
+                    shutil.rmtree(left, ignore_errors=True)
             if not target.is_file():
                 os.replace(make(found, Path(scratch)), target)
     except OSError as error:
@@ -80,13 +84,13 @@ def run(command: list[str]) -> None:
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Hold a file's lock; where a system has none, processes may compile twice, and the last to finish is loaded."""
+def _locked(path: Path) -> Iterator[bool]:
+    """Hold a file's lock; where there are none (False), processes may compile twice: the last to finish is loaded."""
     try:
         import fcntl
     except ImportError:
-        yield
+        yield False
         return
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+        yield True

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import glob
 import json
 import os
 import shutil
-import sys
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from dovetail.core.errors import DovetailError
+from dovetail.core.unfinished import OLD, part_of, remove, sweep
 
 
 def cache_folder() -> Path:
@@ -46,23 +44,23 @@ def write_text(path: str | os.PathLike[str], text: str) -> Path:
 
 
 def write_bytes(path: str | os.PathLike[str], data: bytes) -> Path:
-    """Write `data` to `path` in one step. Raises `DovetailError` when the disk refuses."""
+    """Write `data` to `path` in one step. Raises `DovetailError` when the disk refuses.
+
+    What a killed process left of its own unfinished file for the same `path` is removed too.
+    """
     target = Path(path)
-    part: str | None = None
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        handle, part = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(part, 0o644)
-        os.replace(part, target)
+        sweep(target)
+        with part_of(target) as part:
+            with part.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.chmod(part, 0o644)
+            os.replace(part, target)
     except OSError as error:
         raise _failed(target, error) from error
-    finally:
-        if part and os.path.exists(part):
-            os.unlink(part)
     return target
 
 
@@ -99,41 +97,6 @@ def check_apart(source: Path, target: Path) -> None:
 
 
 @contextmanager
-def held(folder: Path) -> Iterator[bool]:
-    """Hold a folder for this process until the block, or the process, ends; False where another one holds it.
-
-    The block gets True where a system has no such locks.
-    """
-    try:
-        import fcntl
-    except ImportError:
-        yield True
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            yield False
-        else:
-            yield True
-    finally:
-        os.close(handle)
-
-
-def _sweep(target: Path) -> None:
-    """Remove what killed processes left of their unfinished folders for `target`: those that nobody holds."""
-    for left in target.parent.glob(f".{glob.escape(target.name)}.{_PART}{'?' * _RANDOM}"):
-        with suppress(OSError), held(left) as ours:
-            if ours and sys.platform != "win32":
-                for each in (*left.parent.glob(f"{glob.escape(left.name)}.{'?' * _RANDOM}"), left):
-                    shutil.rmtree(each, ignore_errors=True)
-
-
-_PART, _RANDOM = "part-", 8  # what unfinished folders are called: mkdtemp adds eight characters
-
-
-@contextmanager
 def whole_folder(path: str | os.PathLike[str], mark: str | None = None) -> Iterator[Path]:
     """A folder that appears at `path` only when the block ends well; an old one is replaced, a failed one removed.
 
@@ -153,25 +116,24 @@ def whole_folder(path: str | os.PathLike[str], mark: str | None = None) -> Itera
     check_ours(target, mark)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        _sweep(target)
-        part = Path(tempfile.mkdtemp(prefix=f".{target.name}.{_PART}", dir=target.parent))
-    except OSError as error:
-        raise _failed(target, error) from error
-    try:
-        with held(part):
+        sweep(target)
+        with part_of(target, folder=True) as part:
             yield part
-        part.chmod(0o755)
-        old = part.with_name(part.name + ".old")
-        if target.exists():
-            os.replace(target, old)
-        try:
-            os.replace(part, target)
-        except BaseException:
-            if old.exists():
-                os.replace(old, target)
-            raise
-        shutil.rmtree(old, ignore_errors=True)
+            part.chmod(0o755)
+            _take_place(part, target)
     except OSError as error:
         raise _failed(target, error) from error
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+
+
+def _take_place(part: Path, target: Path) -> None:
+    """Put a finished folder where it belongs; an old one is put back where that fails, else removed."""
+    old = part.with_name(part.name + OLD)
+    if target.exists():
+        os.replace(target, old)
+    try:
+        os.replace(part, target)
+    except BaseException:
+        if old.exists():
+            os.replace(old, target)
+        raise
+    remove(old)

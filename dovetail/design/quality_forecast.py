@@ -51,10 +51,25 @@ def quality_forecast(model: Model, recipe: Recipe) -> QualityForecast:
         return QualityForecast(why="what a text loses with tokens of its cache is in no published table")
     if float(model.parameters) < SMALLEST:
         return QualityForecast(why="so small a model is in no published table; 'dovetail compress' measures it")
+    return _from_tables(model, recipe, float(model.parameters))
+
+
+def quality_order(model: Model, recipe: Recipe) -> float:
+    """A number by which recipes can be put in an order before any of them is measured; nothing to be shown.
+
+    The forecast, for a smaller model that of the smallest one which the tables reach; 1 where they say nothing, so that
+    what nobody knows is looked at.
+    """
+    recipe = recipe.unguessed()
+    found = _from_tables(model, recipe, max(float(model.parameters), SMALLEST)) if recipe.methods else QualityForecast()
+    return 1.0 if found.ratio is None else found.ratio.value
+
+
+def _from_tables(model: Model, recipe: Recipe, parameters: float) -> QualityForecast:
     try:
         parts = _schemes(recipe.rewrite(model.graph()))
         method = table_of({name: given for step in recipe.to_json()["methods"] for name, given in step.items()})
-        return QualityForecast(forecast(method, parts, float(model.parameters), name=model.name))
+        return QualityForecast(forecast(method, parts, parameters, name=model.name))
     except DovetailError as error:
         return QualityForecast(why=f"{error.what} ({error.why})" if error.why else error.what)
 

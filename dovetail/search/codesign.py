@@ -17,6 +17,7 @@ from dovetail.model import Model
 from dovetail.recipe.recipe import Recipe
 from dovetail.runtime.perplexity import Quality
 from dovetail.search.chosen import design_of
+from dovetail.search.dear import dear_search
 from dovetail.search.exact import search
 from dovetail.search.guided import guided
 from dovetail.search.result import Candidate, Result
@@ -32,13 +33,14 @@ RATIO = "perplexity_ratio"
 
 def search_space(
     source: Path | str | Space, study: Path | None = None, report: Report = lambda line: None, *,
-    evaluations: int = 0, sampler: str = "auto", seed: int = 0, ray: str = "", stop: bool = True, **changes: Any,
+    evaluations: int = 0, sampler: str = "auto", seed: int = 0, ray: str = "", stop: bool = True,
+    measured: bool = False, **changes: Any,
 ) -> Result:  # fmt: skip
     """The exact front of a space in YAML (or a `Space`), evaluated by the cost model; or a sampled one.
 
-    Perplexity is measured on this machine for every (model, recipe) when an objective or constraint names it; the
-    figures are kept by content, so that a second search does not measure again. Of a model without weights here it is
-    forecast, as a ratio to the model as it is.
+    Perplexity is measured on this machine when an objective or constraint names it: for every (model, recipe), of a
+    guided search for those that it looks at. The figures are kept by content, so that a second search does not measure
+    again. Of a model without weights here it is forecast, as a ratio to the model as it is.
 
     Parameters
     ----------
@@ -52,6 +54,8 @@ def search_space(
         Address of a Ray cluster whose tasks make the blocks of an exact search.
     stop : bool
         A guided search ends early where nothing that it still finds is certainly new, by the intervals of objectives.
+    measured : bool
+        A guided search measures the times of each design that it looks at, too (`search.dear`).
     changes
         Keys that replace the file's: ``objectives=["tpot"]``.
 
@@ -62,16 +66,23 @@ def search_space(
     """
     most = 2**62 if evaluations else MAX_POINTS
     space = with_forecasts(source if isinstance(source, Space) else Space.load(source, most, **changes))
-    evaluate = evaluator(space, report)
+    if ray and evaluations:
+        raise DovetailError("--ray spreads an exact search", hint="leave out --guided, or --ray")
+    if measured and not evaluations:
+        raise DovetailError("--measured measures what a guided search looks at", hint="--guided 40 --measured")
 
     def run(kept: Study | None) -> Result:
+        if evaluations and (measured or needs_quality(space)):
+            return dear_search(
+                space, evaluations, quality=needs_quality(space), speed=measured, sampler=sampler, seed=seed,
+                stop=stop, study=kept, report=report,
+            )  # fmt: skip
+        evaluate = evaluator(space, report)
         if evaluations:
             enough = Settled(space.objectives) if stop else None
             return guided(space, evaluate, evaluations, sampler=sampler, seed=seed, study=kept, enough=enough)
         return search(space, evaluate, kept, spread=scattered(Ray(ray)) if ray else None)
 
-    if ray and evaluations:
-        raise DovetailError("--ray spreads an exact search", hint="leave out --guided, or --ray")
     if study is None:
         return run(None)
     with Study(study) as kept:
@@ -98,7 +109,7 @@ def evaluator(space: Space, report: Report = lambda line: None) -> DesignEvaluat
     machines = {name: load_machine(name) for name in space.machines if name not in named}
     for variant in variants:
         variant.machine()
-    qualities = _qualities(space, report) if _needs_quality(space) else {}
+    qualities = _qualities(space, report) if needs_quality(space) else {}
     return DesignEvaluator(qualities, machines, variants, space.made)
 
 
@@ -110,7 +121,7 @@ def with_forecasts(space: Space) -> Space:
     DovetailError
         Perplexity itself is asked of such a model: a bound that is not relative, or a comparison of several models.
     """
-    if not _needs_quality(space) or all(Model.load(name).folder is not None for name in space.models):
+    if not needs_quality(space) or all(Model.load(name).folder is not None for name in space.models):
         return space
     absolute = next((c for c in space.constraints if c.metric == "perplexity" and not c.relative), None)
     asked = any(o.metric == "perplexity" for o in space.objectives)
@@ -129,7 +140,8 @@ def with_forecasts(space: Space) -> Space:
     return replace(space, constraints=tuple(rules), objectives=goals, pick=pick or space.pick)
 
 
-def _needs_quality(space: Space) -> bool:
+def needs_quality(space: Space) -> bool:
+    """Whether perplexity is asked for, which is measured where the weights are here."""
     named = {o.metric for o in space.objectives} | {c.metric for c in space.constraints}
     return "perplexity" in named
 

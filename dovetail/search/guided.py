@@ -1,9 +1,11 @@
 """Guided search: where a space is too large to enumerate, or an evaluation too dear.
 
-Candidates are proposed in batches, half by a sampler of optuna (ask and tell), half as neighbours of the front so far
+Candidates are proposed in batches, some by a sampler of optuna (ask and tell), most as neighbours of the front so far
 on the lattice of the space: Pareto local search (Paquete, Chiarandini and Stützle, 2004), which makes up for what a
-population needs thousands of evaluations for. A candidate is evaluated once: what a sampler proposes again is told
-from memory. A cheap evaluator, where there is one, chooses which candidates the dear one sees.
+population needs thousands of evaluations for. Of many neighbours, and some points anywhere, a response surface
+(`dovetail.search.surface`) chooses those that may push the front most. A candidate is evaluated once: what a sampler
+proposes again is told from memory. A cheap evaluator, where there is one, chooses instead which candidates the dear one
+sees; where it learns (`dovetail.search.corrected`), it is told what the dear one said.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ from dovetail.search.outcome import result
 from dovetail.search.pareto import front
 from dovetail.search.result import Result
 from dovetail.search.space import Space
+from dovetail.search.surface import Surface, by_logarithm
 
 if TYPE_CHECKING:
     from dovetail.search.study import Study
@@ -34,6 +37,8 @@ MODELLED = 1000  # evaluations up to which "auto" is TPE, whose proposals take l
 BATCH = 20  # candidates that are evaluated together
 _PATIENCE = 3  # proposals of a sampler for one that is new
 _OVERSAMPLED = 6  # candidates for one that the dear evaluator sees, where there is a cheap one
+_POOL = 400  # points beside the front, and as many anywhere, among which the response surface chooses
+_LEARNED = 600  # points that the response surface is made of, at most: its time grows with their cube
 _BIG = 1e12  # a cost that stands for none
 
 
@@ -43,7 +48,7 @@ def guided(
     budget: int,
     *,
     sampler: str = "auto",
-    local: float = 0.5,
+    local: float = 0.9,
     seed: int = 0,
     start: Sequence[int] = (),
     cheap: Evaluator | None = None,
@@ -58,7 +63,7 @@ def guided(
     sampler : str
         One of `SAMPLERS`; ``random`` needs no optuna. ``auto`` is TPE for few evaluations, NSGA-II for many.
     local : float
-        Share of the candidates that are neighbours of the front.
+        Share of the candidates that are neighbours of the front, or what the response surface chooses.
     start : sequence of int
         Numbers of points to begin with, such as the front of a cheaper model.
     cheap : Evaluator or None
@@ -89,6 +94,8 @@ def guided(
     early = (
         f"stopped after {work.archive.evaluated:,} of {budget:,} designs: what is still found is not certainly new",
     )
+    method += f", begun at {len(start):,} designs" if len(start) else ""
+    method += ", those that a cheaper evaluator ranks first" if cheap else ""
     told = method if unseen else f"{method}: all"
     return result(space, small, (*pruned, *why), work.archive, work.resumed, early if settled else (), told)
 
@@ -108,12 +115,14 @@ class _Guide:
     lattice: Lattice = field(init=False)
     archive: Archive = field(init=False)
     draw: np.random.Generator = field(init=False)
+    surface: Surface = field(init=False)
     seen: dict[int, tuple[list[float], float]] = field(default_factory=dict)  # costs, and excess: 0 where feasible
     resumed: int = 0
 
     def __post_init__(self) -> None:
         self.lattice, self.archive = Lattice(self.space), Archive(len(self.space.objectives))
         self.draw = np.random.default_rng(self.seed)
+        self.surface = Surface(self.lattice, len(self.space.objectives), self.seed)
 
     def run(self, start: list[int], proposals: _Random | _Optuna, enough: Callable[[Archive], bool] | None) -> bool:
         """Batches until the budget is spent, nothing is left, or it is enough: whether that was so."""
@@ -134,10 +143,27 @@ class _Guide:
     def _best(self, proposals: _Random | _Optuna, count: int) -> list[int]:
         """The next candidates: some of the sampler's, some near the front; the better ones by the cheap evaluator."""
         many = min(count * (_OVERSAMPLED if self.cheap else 1), self.lattice.size - len(self.seen))
-        near = list(self._near(int(many * self.local))) if len(self.archive.index) and proposals.guides else []
+        near, beside = [], int(many * self.local) if len(self.archive.index) and proposals.guides else 0
+        if beside and self.cheap is None:
+            near = self._pushing(beside)
+        near = near or (list(self._near(beside)) if beside else [])
         found = list(dict.fromkeys([*near, *proposals.ask(many - len(near))]))
         found += [n for n in self._random(many - len(found)) if n not in found]
         return found[:count] if self.cheap is None else self._ranked(found, self.cheap)[:count]
+
+    def _pushing(self, count: int) -> list[int]:
+        """Points that the response surface thinks push the front, of many beside it and as many anywhere."""
+        numbers = list(self.seen)
+        if len(numbers) > _LEARNED:  # all of the front, and some of the others
+            rest = self.draw.permutation(numbers)[:_LEARNED].tolist()
+            numbers = list(dict.fromkeys([*self.archive.index[:_LEARNED].tolist(), *rest]))[:_LEARNED]
+        costs, excess = np.asarray([self.seen[n][0] for n in numbers]), np.asarray([self.seen[n][1] for n in numbers])
+        if not self.surface.fit(numbers, costs, excess):
+            return []
+        anywhere = self._random(min(_POOL, self.lattice.size - len(self.seen)))
+        return self.surface.pushing(
+            list(dict.fromkeys([*self._near(_POOL), *anywhere])), self.archive.costs, count
+        )  # fmt: skip
 
     def _near(self, count: int) -> Iterator[int]:
         """Points beside the front that were not seen, those of its ends and gaps more often."""
@@ -164,15 +190,19 @@ class _Guide:
         return [*found, *(n for _, n in zip(range(count - len(found)), rest, strict=False))]
 
     def _ranked(self, numbers: list[int], cheap: Evaluator) -> list[int]:
-        """Best first by the cheap evaluator: feasible ones by fronts, then the others by how far they miss."""
+        """Best first by the cheap evaluator: feasible ones by fronts, then the others by how far they miss.
+
+        The first front is beside the one that was found: what that dominates comes later.
+        """
         costs, excess = self._judged(cheap, numbers)
         rank = np.full(len(numbers), np.inf)
-        left = np.flatnonzero(excess == 0)
-        for level in range(len(numbers)):
+        left, found = np.flatnonzero(excess == 0), self.archive.costs
+        for level in range(len(numbers) + 1):
             if not len(left):
                 break
-            best = front(costs[left])
-            rank[left[best]] = level
+            best = front(np.concatenate((found, costs[left])))
+            best = best[best >= len(found)] - len(found)
+            rank[left[best]], found = level, found[:0]
             left = np.delete(left, best)
         return [numbers[i] for i in np.lexsort([excess, rank])]
 
@@ -219,6 +249,11 @@ class _Guide:
         costs = [float(c) for c in block.costs[0]] if len(block.costs) else [_BIG] * len(self.space.objectives)
         self.seen[number] = costs, min(missed, _BIG)
         self.archive.add(block)
+        learn = getattr(self.cheap, "learn", None)
+        if learn is not None and not any(broken & 1 for broken in block.breaches):  # else it was not looked at
+            structure = self.lattice.structures[block.structure]
+            names = [axis.name for axis in self.space.axes_of(structure.machine)]
+            learn(structure, {name: block.rows[name] for name in names}, block.rows)
 
 
 def _at(values: Any, row: int) -> Any:
@@ -306,7 +341,7 @@ class _Optuna:
     def _told(self, trial: Any, number: int) -> None:
         costs, excess = self.work.seen[number]
         trial.set_constraint("excess", excess)
-        self.study.tell(trial, [float(np.sign(c) * np.log1p(abs(c) * 1e6)) for c in costs])
+        self.study.tell(trial, [float(c) for c in by_logarithm(np.asarray(costs))])
 
     @staticmethod
     def _failed() -> Any:

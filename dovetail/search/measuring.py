@@ -16,13 +16,14 @@ import numpy as np
 from dovetail.core.content import digest
 from dovetail.core.errors import DovetailError
 from dovetail.core.quantity import Quantity
+from dovetail.search.certainty import HERE as HERE
+from dovetail.search.certainty import SIMULATED as SIMULATED
 from dovetail.search.certainty import order
 from dovetail.search.chosen import Chosen, design_of
 from dovetail.search.result import Candidate, Result
 from dovetail.search.space import Space
 
 HOST = "host"
-HERE, SIMULATED = "this computer", "simulated RTL"  # what was measured
 SECONDS = 2.0  # of decode, for each design
 Report = Callable[[str], None]
 
@@ -84,7 +85,7 @@ def measurable(space: Space, candidates: Sequence[Candidate]) -> tuple[list[Cand
     """Those that can be measured; and why designs on integer arrays cannot, "" where they can or there are none."""
     designs = [(candidate, design_of(space, candidate)) for candidate in candidates]
     known = [(c, d) for c, d in designs if d.model.folder is not None and (_on_array(d) or _on_host(c))]
-    why = _no_simulator() if any(_on_array(d) for _, d in known) else ""
+    why = no_simulator() if any(_on_array(d) for _, d in known) else ""
     return [c for c, d in known if not (why and _on_array(d))], why
 
 
@@ -159,7 +160,7 @@ def _on_host(candidate: Candidate) -> bool:
     return candidate.structure.machine == HOST
 
 
-def _no_simulator() -> str:
+def no_simulator() -> str:
     """Why nothing can be simulated here; "" where it can."""
     from dovetail.accel.simulate.verilator import verilator
 

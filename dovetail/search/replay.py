@@ -1,4 +1,4 @@
-"""A search made again from the manifest of its answer, and what differs."""
+"""A search made again from the manifest of its answer; and what differs between two answers, and around them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 import json
 import math
 import shlex
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -67,7 +67,7 @@ class Replayed:
         return {"command": self.command, "same": not self.answer, "values": self.values, **listed}
 
 
-def replay(path: Path, report: Report = lambda line: None) -> Replayed:
+def replay_search(path: Path, report: Report = lambda line: None) -> Replayed:
     """Run the search of a manifest again and compare with the ``result.json`` beside it.
 
     What was measured or drawn as a figure is not made again; a study that kept its work is not read.
@@ -77,7 +77,7 @@ def replay(path: Path, report: Report = lambda line: None) -> Replayed:
     DovetailError
         No manifest of a search, no recorded answer beside it, or the space is gone.
     """
-    made, known = _read(path), _read(path.with_name("result.json"))
+    made, known = read_json(path), read_json(path.with_name("result.json"))
     options = _options(str(made.get("command", "")), path)
     space = _found(Path(options.space), path)
     report(f"searching {space} again")
@@ -85,7 +85,7 @@ def replay(path: Path, report: Report = lambda line: None) -> Replayed:
     how |= {"stop": not options.to_the_end}
     found = json.loads(json.dumps(search_space(space, None, report, **how).to_json()))
     answer = tuple(d for part in PARTS for d in compared(known.get(part), found.get(part), part))
-    return Replayed(made["command"], answer, tuple(_around(made, space, options.space)), _count(known))
+    return Replayed(made["command"], answer, tuple(around(made, {options.space: space})), count(known, PARTS))
 
 
 def compared(was: Any, now: Any, where: str) -> Iterator[Difference]:
@@ -108,24 +108,30 @@ def _equal(was: Any, now: Any) -> bool:
     return math.isclose(was, now, rel_tol=CLOSE)
 
 
-def _around(made: Mapping[str, Any], space: Path, named: str) -> Iterator[Difference]:
+def around(made: Mapping[str, Any], moved: Mapping[str, Path]) -> Iterator[Difference]:
+    """What is not as a manifest records it: versions, commit, computer and inputs, of which some may have `moved`."""
     now = manifest("replay")
     for part in ("versions", "git", "platform"):
         yield from compared(made.get(part), now[part], part)
-    was = made.get("inputs", {}).get(named)
-    if was is not None and was != file_hash(space):
-        yield Difference(f"inputs.{named}", was, file_hash(space))
+    for named, was in made.get("inputs", {}).items():
+        place = moved.get(named, Path(named))
+        found = file_hash(place) if place.is_file() else None
+        if was != found:
+            yield Difference(f"inputs.{named}", was, found)
 
 
-def _count(known: Mapping[str, Any]) -> int:
+def count(known: Mapping[str, Any], parts: Iterable[str]) -> int:
+    """Numbers and words in some parts of an answer."""
+
     def leaves(value: Any) -> int:
         inner = value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else None
         return 1 if inner is None else sum(map(leaves, inner))
 
-    return sum(leaves(known.get(part)) for part in PARTS)
+    return sum(leaves(known.get(part)) for part in parts)
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file. Raises `DovetailError`."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -154,10 +160,14 @@ def _options(command: str, path: Path) -> argparse.Namespace:
         parser.add_argument(name, type=kind, default=default)
     for name in _DROPPED:
         parser.add_argument(name)
-    for name in ("--json", "--quiet", "--sensitivity", "--to-the-end"):
+    for name in ("--json", "--quiet", "--sensitivity", "--to-the-end", "--measured"):
         parser.add_argument(name, action="store_true")
     parser.add_argument("-q", action="store_true")
-    return parser.parse_args(words[2:])
+    found = parser.parse_args(words[2:])
+    if found.measured:
+        why = "its times were measured, and differ from run to run"
+        raise DovetailError("this search cannot be replayed", where=str(path), why=why, hint=f"run it anew: {command}")
+    return found
 
 
 def _found(space: Path, path: Path) -> Path:

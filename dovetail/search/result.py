@@ -191,11 +191,16 @@ def distance_to_ideal(costs: NDArray[np.float64]) -> NDArray[np.float64]:
     Each objective runs from 0 (best of these rows) to 1 (worst), by logarithm where all its values have one sign and
     none is zero, so that a factor of two counts alike in microseconds and in dollars.
     """
+    return np.asarray(np.sqrt((scaled(costs) ** 2).sum(axis=1)))
+
+
+def scaled(costs: NDArray[np.float64]) -> NDArray[np.float64]:
+    """`costs` (rows, objectives), each objective from 0 to 1 over the rows, as `distance_to_ideal` takes them."""
     sign = np.where(costs[:1] < 0, -1.0, 1.0)
     size = costs * sign
-    scaled = np.where((size > 0).all(axis=0), sign * np.log(np.where(size > 0, size, 1.0)), costs)
-    low, span = scaled.min(axis=0), np.ptp(scaled, axis=0)
-    return np.asarray(np.sqrt((((scaled - low) / np.where(span > 0, span, 1.0)) ** 2).sum(axis=1)))
+    logs = np.where((size > 0).all(axis=0), sign * np.log(np.where(size > 0, size, 1.0)), costs)
+    low, span = logs.min(axis=0), np.ptp(logs, axis=0)
+    return np.asarray((logs - low) / np.where(span > 0, span, 1.0))
 
 
 def _number(candidate: Candidate, metric: str) -> float:

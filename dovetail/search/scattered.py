@@ -6,8 +6,11 @@ worker is lost is made by the driver itself, so that a search ends as long as th
 
 from __future__ import annotations
 
+import os
+import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -22,6 +25,7 @@ from dovetail.search.exact import Job, Spread, Work
 from dovetail.search.space import Space, Structure
 
 Made = tuple[Block, Columns]
+_KNOCK_S = 5.0
 
 
 class LostError(Exception):
@@ -119,8 +123,11 @@ class Ray:
     """
 
     def __init__(self, address: str) -> None:
+        if address != "local":
+            _present_token()
         self.ray = require("ray", "cluster", to="search on a cluster")
         try:
+            _reach(address)
             self.ray.init(
                 address=address,
                 ignore_reinit_error=True,
@@ -128,7 +135,7 @@ class Ray:
                 log_to_driver=False,
                 namespace="dovetail",
             )
-        except (ConnectionError, RuntimeError, ValueError) as error:
+        except (OSError, RuntimeError, ValueError) as error:
             what = f"no Ray cluster answers at '{address}'"
             raise DovetailError(what, where="--ray", why=str(error)[:200], hint="ray start --head; or local") from error
         self.task = self.ray.remote(max_retries=0)(_made)
@@ -149,12 +156,38 @@ class Ray:
         """Wait for one of them."""
         (ready, *_), _ = self.ray.wait(pending, num_returns=1)
         try:
-            return ready, self.ray.get(ready)
+            made = self.ray.get(ready)
         except self.ray.exceptions.RayTaskError as error:
-            raise error.as_instanceof_cause() from None
+            what = "a worker of the cluster cannot do this work"
+            why = str(error.cause).strip().splitlines()[0][:200]
+            raise DovetailError(what, where="--ray", why=why, hint="the same dovetail on every node") from error
         except self.ray.exceptions.RayError as error:
             raise LostError(ready) from error
+        if isinstance(made, DovetailError):
+            raise made
+        return ready, made
 
 
-def _made(asked: Search, task: Task) -> Made:
-    return asked.make(task)
+def _reach(address: str) -> None:
+    """Knock at ``HOST:PORT``, since Ray tries for two minutes. Raises `OSError` where nothing answers."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdigit():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_KNOCK_S).close()
+
+
+def _present_token() -> None:
+    """Show a token that is there to a cluster that exists: Ray's head asks for it by itself, its clients must be told.
+
+    Before Ray is imported, which reads this once; a cluster that asks for none takes it as well.
+    """
+    given = any(name in os.environ for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"))
+    if given or (Path.home() / ".ray" / "auth_token").is_file():
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
+
+
+def _made(asked: Search, task: Task) -> Made | DovetailError:
+    """The block of a task, or why there is none: as a value, since Ray writes a page about errors nobody waits for."""
+    try:
+        return asked.make(task)
+    except DovetailError as error:
+        return error

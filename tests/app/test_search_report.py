@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from dovetail.app.landscape import landscape
+from dovetail.app.landscape import evaluated, landscape, winners
 from dovetail.app.output import finite
 from dovetail.app.report import data as d
 from dovetail.app.report import searched
@@ -289,7 +289,28 @@ def test_a_space_too_large_is_drawn_and_the_map_says_so(monkeypatch: pytest.Monk
     assert not around["complete"]
     assert around["evaluated"] <= 24
     figure = next(s for s in searched.sections({"landscape": around}) if isinstance(s, d.Winners))
-    assert f"of {around['evaluated']}" in figure.note
+    told = around["map"]
+    assert told["evaluated"] <= 24 < told["points"]
+    assert f"{told['evaluated']} of the {told['points']:,} in these cells were drawn" in figure.note
+    assert figure.note.endswith("not exact.")
+
+
+def test_a_map_whose_cells_were_looked_through_says_so_though_the_space_is_larger() -> None:
+    """The cells hold 12 x 10 of 40 x 30 points: all of those are evaluated, of the others only a draw."""
+    work = {"batch": {"from": 1, "to": 40, "by": 1}, "prompt": {"from": 16, "to": 480, "by": 16}, "output": 64}
+    space = Space.load(EXAMPLES / "chat-8b.yaml", workload=work, machines=["h100-sxm", "l4"], constraints=[])
+    evaluate = evaluator(space)
+    result, some = search(space, evaluate), list(evaluated(space, evaluate, 2000))
+    drawn = winners(result, space, evaluate, some)
+    assert sum(len(each.excess) for each in some) < space.size
+    assert drawn is not None
+    assert (drawn["complete"], drawn["evaluated"]) == (True, drawn["points"])
+    assert drawn["points"] == 120 * len(space.recipes) * len(space.machines)
+    whole = winners(result, space, evaluate, list(evaluated(space, evaluate)))
+    assert whole is not None
+    assert [(c["x"], c["y"], c["what"], c["value"]) for c in drawn["cells"]] == [
+        (c["x"], c["y"], c["what"], c["value"]) for c in whole["cells"]
+    ]
 
 
 def test_the_map_of_a_long_axis_is_drawn_in_its_cells(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from dovetail.core.errors import DovetailError
-from dovetail.core.files import held
+from dovetail.core.unfinished import held
 from dovetail.recipe.layerwise.calibration import Calibration
 from dovetail.recipe.method import METHODS
 from dovetail.recipe.methods.gptq import GPTQ

@@ -462,6 +462,8 @@ def test_a_killed_compile_is_no_obstacle(tmp_path: Path, monkeypatch: pytest.Mon
         assert hung.poll() is None
     os.killpg(hung.pid, signal.SIGKILL)
     hung.wait()
+    assert list(out.glob(".part-*"))
     quick = 'while [ $# -gt 0 ]; do [ "$1" = -o ] && touch "$2"; shift; done'
     monkeypatch.setenv("CXX", compiler_that(tmp_path, quick))
     assert building.build(out).is_file()
+    assert not list(out.glob(".part-*"))

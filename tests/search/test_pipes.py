@@ -23,7 +23,7 @@ from dovetail.search.guided import guided
 from dovetail.search.lattice import Lattice
 from dovetail.search.published_schema import json_schema
 from dovetail.search.realise import build_from, found_in
-from dovetail.search.replay import replay
+from dovetail.search.replay import replay_search
 from dovetail.search.why_not import why_not
 from dovetail.workload import Workload
 
@@ -162,7 +162,7 @@ def test_a_replay_a_guided_search_and_why_not(tmp_path: Path) -> None:
     command = shlex.join(["dovetail", "search", str(file), "--out", "x", "--json"])
     (tmp_path / "manifest.json").write_text(json.dumps(manifest(command, [file])))
     (tmp_path / "result.json").write_text(json.dumps(found.to_json()))
-    assert replay(tmp_path / "manifest.json").answer == ()
+    assert replay_search(tmp_path / "manifest.json").answer == ()
     space = Space.load(file)
     ask = evaluator(space)
     sampled = guided(space, ask, space.size, sampler="random")

@@ -10,7 +10,8 @@ import pytest
 from dovetail.core.errors import DovetailError
 from dovetail.core.manifest import manifest
 from dovetail.search.codesign import search_space
-from dovetail.search.replay import compared, replay
+from dovetail.search.replay import compared
+from dovetail.search.replay import replay_search as replay
 
 SPACE = """
 models: [Qwen/Qwen3-8B]
@@ -73,6 +74,9 @@ def test_a_folder_that_moved_has_its_space_beside_it(kept: Path) -> None:
 def test_other_manifests_and_damaged_ones_are_refused(kept: Path) -> None:
     edited(kept, lambda d: d.update(command="dovetail estimate x --on l4"))
     with pytest.raises(DovetailError, match="not the manifest of a search"):
+        replay(kept)
+    edited(kept, lambda d: d.update(command="dovetail search space.yaml --guided 9 --measured"))
+    with pytest.raises(DovetailError, match="measured, and differ from run to run"):
         replay(kept)
     edited(kept, lambda d: d.update(command="dovetail search space.yaml --guided many"))
     with pytest.raises(DovetailError, match="cannot be read"):

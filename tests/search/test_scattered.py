@@ -2,6 +2,8 @@
 
 import os
 import pickle
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -74,26 +76,93 @@ def test_a_guided_search_is_not_spread() -> None:
 
 
 class Dying:
-    """An evaluator that takes its worker with it, once."""
+    """An evaluator that takes its worker with it, once; it counts what the driver itself evaluates."""
 
-    def __init__(self, inner: Any, mark: str) -> None:
-        self.inner, self.mark, self.driver = inner, mark, os.getpid()
+    def __init__(self, inner: Any, mark: Path) -> None:
+        self.inner, self.mark, self.driver, self.here = inner, mark, os.getpid(), 0
 
     def __call__(self, structure: Any, columns: Any) -> Any:
-        if os.getpid() != self.driver and not Path(self.mark).exists():
-            Path(self.mark).touch()
+        self.here += os.getpid() == self.driver
+        if os.getpid() != self.driver and not self.mark.exists():
+            self.mark.touch()
             os._exit(1)
         return self.inner(structure, columns)
 
 
-def test_on_a_local_ray_a_worker_that_dies_costs_its_block(tmp_path: Path) -> None:
-    ray = pytest.importorskip("ray", reason="ray is not installed: pip install dovetail[cluster]")
+class Refusing:
+    """An evaluator that fails."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    def __call__(self, structure: Any, columns: Any) -> Any:
+        raise self.error
+
+
+@pytest.fixture(scope="module")
+def local() -> Iterator[Ray]:
+    """A cluster on this computer."""
+    pytest.importorskip("ray", reason="ray is not installed: pip install dovetail[cluster]")
+    workers = Ray("local")
+    yield workers
+    workers.ray.shutdown()
+
+
+def test_on_a_local_ray_a_worker_that_dies_costs_its_block(local: Ray, tmp_path: Path) -> None:
+    asked = space()
+    ask, mark = evaluator(asked), tmp_path / "died"
+    dying, well = Dying(ask, mark), Dying(ask, mark)
+    found = search(asked, dying, block=4, spread=scattered(local))
+    assert mark.exists()
+    again = search(asked, well, block=4, spread=scattered(local))
+    exact = search(asked, ask, block=4, prune=False)
+    assert found.front == again.front == exact.front
+    assert found.winner == exact.winner
+    assert 0 < dying.here - well.here <= 2  # the evaluations of one block, one for its relative constraint
+
+
+def test_on_a_local_ray_an_error_of_the_evaluator_is_told_as_it_is(local: Ray) -> None:
+    error = DovetailError("no such thing", where="there", why="because", hint="try that", exit_code=4)
+    with pytest.raises(DovetailError, match="there: no such thing") as caught:
+        search(space(), Refusing(error), block=4, spread=scattered(local))
+    assert (type(caught.value), caught.value.exit_code, caught.value.hint) == (DovetailError, 4, "try that")
+    with pytest.raises(DovetailError, match=r"cannot do this work \(no module\)"):
+        search(space(), Refusing(ImportError("no module")), block=4, spread=scattered(local))
+
+
+def test_on_a_local_ray_a_study_keeps_what_workers_made(local: Ray, tmp_path: Path) -> None:
     asked = space()
     ask = evaluator(asked)
-    mark = tmp_path / "died"
-    try:
-        found = search(asked, Dying(ask, str(mark)), block=4, spread=scattered(Ray("local")))
-    finally:
-        ray.shutdown()
-    assert mark.exists()
-    assert found.front == search(asked, ask, block=4, prune=False).front
+    with Study(tmp_path / "s.sqlite") as study:
+        first = search(asked, ask, study, block=4, spread=scattered(local))
+        second = search(asked, ask, study, block=4, spread=scattered(local))
+        assert second.resumed == study.blocks
+    assert first.front == second.front == search(asked, ask).front
+
+
+@pytest.mark.parametrize("address", ["nowhere", "127.0.0.1:1", "ray://127.0.0.1:1"])
+def test_where_no_ray_answers_it_says_how_to_start_one(address: str) -> None:
+    pytest.importorskip("ray", reason="ray is not installed: pip install dovetail[cluster]")
+    with pytest.raises(DovetailError, match=f"no Ray cluster answers at '{address}'") as caught:
+        Ray(address)
+    assert "ray start --head" in caught.value.hint
+
+
+@pytest.mark.parametrize("place", ["home", "variable", ""])
+def test_a_token_that_is_there_is_shown_to_a_cluster_that_exists(
+    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setitem(sys.modules, "ray", None)  # it need not be installed
+    if place == "variable":
+        monkeypatch.setenv("RAY_AUTH_TOKEN", "secret")
+    if place == "home":
+        (tmp_path / ".ray").mkdir()
+        (tmp_path / ".ray" / "auth_token").write_text("secret")
+    for address, told in (("local", None), ("10.0.0.1:1", "token" if place else None)):
+        with pytest.raises(DovetailError, match="'ray' is needed"):
+            Ray(address)
+        assert os.environ.get("RAY_AUTH_MODE") == told

@@ -227,7 +227,8 @@ def _winners(around: Data) -> Winners:
              for c in found["cells"]]  # fmt: skip
     xs, ys = ([told(found[side], v) for v in found[f"{side}s"]] for side in ("x", "y"))
     note = f"In each cell the rule of the search ({found['by']}) picks from the designs that meet the constraints"
-    note += ", all of them." if around["complete"] else f", of {around['evaluated']:,} that were drawn from the space."
+    drawn = f"{number(found.get('evaluated')):,.0f} of the {number(found.get('points')):,.0f} in these cells were drawn"
+    note += ", all of them." if found.get("complete") else f". {drawn}, and the front added: not exact."
     title = f"What wins, by {title_of(found['x'])} and {title_of(found['y'])}"
     told_names = [title_of(part) for part in found["told"]]
     return Winners(title, title_of(found["x"]), title_of(found["y"]), xs, ys, told_names, title_of(found["metric"]),

@@ -47,6 +47,9 @@ def search(
     to_the_end: Annotated[
         bool, typer.Option("--to-the-end", help="With --guided: look at all N, also where nothing new is certain.")
     ] = False,
+    measured: Annotated[
+        bool, typer.Option("--measured", help="With --guided, on 'host': measure each design that is looked at.")
+    ] = False,
     sensitivity: Annotated[bool, typer.Option("--sensitivity", help="Also say which choice decides what.")] = False,
     measure: Annotated[
         int,
@@ -70,13 +73,17 @@ def search(
         raise DovetailError("no space is given", hint="dovetail search examples/chat-8b.yaml")
     from dovetail.app.search_screen import More, search_screen
     from dovetail.search.certainty import order
-    from dovetail.search.codesign import guessing, search_space
+    from dovetail.search.codesign import guessing, needs_quality, search_space
     from dovetail.search.measuring import measure_front
 
     report = partial(progress, quiet=quiet)
     if export is not None and study is None:
         raise DovetailError("--export writes what a study holds", hint="--study study.sqlite --export rows.csv")
     how: dict[str, Any] = {"evaluations": guided, "sampler": sampler, "seed": seed, "ray": ray, "stop": not to_the_end}
+    how |= {"measured": measured}
+    if sensitivity and measured:
+        what = "--sensitivity asks the whole space, --measured only some designs of it"
+        raise DovetailError(what, hint="leave out one of them")
     found = search_space(space, study, report, **how)
     shares = _shares(found) if sensitivity else ()
     pairs, rows = order(found), measure_front(found, measure, report) if measure else ()
@@ -85,7 +92,8 @@ def search(
     guessed = guessing(found)
     data = {**found.to_json(), "speculation": _speculation(guessed)}
     data |= {"sensitivity": [asdict(share) for share in shares]} if sensitivity else {}
-    data |= {"landscape": _landscape(found, shares, report)} if out is not None else {}
+    some = bool(guided) and (measured or needs_quality(found.searched))  # what surrounds them was not measured
+    data |= {"landscape": _landscape(found, shares, report)} if out is not None and not some else {}
     data |= {"order": [pair.to_json() for pair in pairs], "measured": [row.to_json() for row in rows]}
     more = More(guessed, shares, pairs, rows)
     answer = Answer("search", data, lambda: search_screen(found, quiet, more), found.exit_code)
@@ -113,13 +121,13 @@ def why_not(
 
 
 def replay(
-    manifest: Annotated[Path, typer.Argument(help="The manifest.json that `dovetail search --out DIR` wrote.")],
+    manifest: Annotated[Path, typer.Argument(help="The manifest.json of a search or a prediction, in its --out DIR.")],
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Make a search again from its manifest, and say what differs. Exit code 1 where its answer does."""
+    """Make an answer again from its manifest, and say what differs. Exit code 1 where the answer does."""
+    from dovetail.app.again import replay as again
     from dovetail.app.search_screen import replay_screen
-    from dovetail.search.replay import replay as again
 
     found = again(manifest, lambda line: progress(line, quiet=quiet))
     code = 1 if found.answer else 0

@@ -10,7 +10,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from dovetail.core.errors import USAGE, DovetailError
-from dovetail.core.files import check_ours, held, write_json
+from dovetail.core.files import check_ours, write_json
+from dovetail.core.unfinished import held
 from dovetail.recipe.layerwise.calibration import Calibration
 
 Report = Callable[[str], None]

@@ -14,8 +14,9 @@ from torch import Tensor
 
 from dovetail.core.content import digest
 from dovetail.core.errors import DovetailError, did_you_mean
-from dovetail.core.files import check_apart, check_ours, held, read_text
+from dovetail.core.files import check_apart, check_ours, read_text
 from dovetail.core.manifest import versions
+from dovetail.core.unfinished import held
 from dovetail.core.version import __version__
 from dovetail.recipe.speculation.beginnings import Beginnings
 from dovetail.recipe.speculation.card import card
