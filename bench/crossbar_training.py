@@ -66,8 +66,7 @@ METHODS = {
                    ((0.9, 5, 4), (0.93, 5, 4), (0.93, 4, 4), (0.93, 4, 3), (0.93, 3, 3))),
 }  # fmt: skip
 TABLE = tuple(name for name in METHODS if name != CAPPED)
-PAIRED = ("L1, tuned", "one digit")  # with all seeds
-HALF = ("bit-slice L1", "none")  # with at most ten; the others with at most five
+PAIRED = ("L1, tuned", "one digit")  # with all seeds; the others with at most ten
 
 
 class Runs:
@@ -151,7 +150,7 @@ def spread(values: Iterable[float]) -> tuple[float, float]:
 def table(runs: Runs, kind: str, seeds: range) -> dict[str, float]:
     """One line for each method; the strengths chosen."""
     strengths = {name: runs.chosen(kind, name) for name in TABLE}
-    most = {name: len(seeds) if name in PAIRED else 10 if name in HALF else 5 for name in TABLE}
+    most = {name: len(seeds) if name in PAIRED else 10 for name in TABLE}
     rows = {name: [runs.run(kind, name, strengths[name], seed) for seed in seeds[: most[name]]] for name in TABLE}
     print(f"\n{kind}, up to {len(seeds)} seeds, {runs.data.name}: % of weights whose slice is not 0, the lowest first")
     print(f"{'method':22}{'strength':>9}{'accuracy %':>15}{'slices 0 to 3':>28}{'mean':>14}{'against L1':>11}")
