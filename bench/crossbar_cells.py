@@ -2,9 +2,9 @@
 
     python bench/crossbar_cells.py [--seeds N] [--results FILE]
 
-The networks of `crossbar_training.py` (784-84-10, 10,000 digits of MNIST), cells programmed once on ten chips for each
-network, converters that lose nothing. Spread is normal and relative to a cell's conductance; half of the stuck cells
-are low, half high. Five ways to win accuracy back, alone and together: training with other cells at every step
+The networks of `crossbar_training.py` (784-84-10, 10,000 digits of MNIST), cells programmed once on twenty chips for
+each network, converters that lose nothing. Spread is normal and relative to a cell's conductance; half of the stuck
+cells are low, half high. Three ways to win accuracy back, alone and together: training with other cells at every step
 (`Noise`; how much noise is chosen on validation digits and chips of their own), re-calibration (a digital scale and
 bias for each output, least squares on 1,000 training digits, no labels), writing around what is known of each cell
 (`repaired`). Chips that judge are none of those that chose.
@@ -30,7 +30,7 @@ from dovetail.crossbar.repair import repaired
 from dovetail.crossbar.training.fit import accuracy
 from dovetail.crossbar.training.noise import Noise
 
-CHIPS = 10
+CHIPS = 20
 CASES = {
     "spread 10 %": (0.1, 0.0), "spread 30 %": (0.3, 0.0), "spread 50 %": (0.5, 0.0),
     "1 % stuck": (0.0, 0.01), "1 % stuck, spread 10 %": (0.1, 0.01), "2 % stuck, spread 20 %": (0.2, 0.02),
@@ -154,7 +154,7 @@ def table(runs: Runs, name: str, seeds: range) -> None:
 def main() -> None:
     """Run what is not done yet, print all."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, default=5)
     args, runs = begun(parser)
     for name in NETS:
         table(runs, name, range(args.seeds))

@@ -38,8 +38,8 @@ from dovetail.crossbar.training.restrictions import Cap, Digits, Prune
 from dovetail.crossbar.training.session import bit_slice
 
 LOSS = 0.003  # accuracy that may be lost
-CHOOSE = {"mlp": (100, 101), "resnet": (100,)}  # seeds that choose strengths
-FITS = {"mlp": Fit(epochs=20), "resnet": Fit(epochs=5)}
+CHOOSE = (100, 101)  # seeds that choose strengths
+FITS = {"mlp": Fit(epochs=20), "resnet": Fit(epochs=10)}
 
 
 @dataclass(frozen=True)
@@ -59,14 +59,27 @@ METHODS = {
     "L1, tuned": Method(lambda s: (L1(s),), (5.0, 8.0, 12.0, 16.0, 22.0, 30.0)),
     "step-L1": Method(lambda s: (StepL1(s),), (0.015, 0.025, 0.035, 0.05, 0.07, 0.1)),
     "bit-slice L1": Method(lambda s: (BitSliceL1(s),), (0.045, 0.075, 0.105, 0.15, 0.21, 0.3)),
-    "prune, bit-slice L1": Method(lambda s: (Prune(0.9), BitSliceL1(s)), (0.01, 0.03, 0.06, 0.1, 0.15, 0.2)),
+    "prune, bit-slice L1": Method(lambda s: _pruned(s), (0.01, 0.03, 0.06, 0.1, 0.15, 0.2)),
     "one digit": Method(lambda s: (Prune(s), Digits(1)), (0.9, 0.93, 0.95, 0.96, 0.97, 0.98)),
     # a share that is pruned, and bits of the converters of the two upper slices; the dearest first
     CAPPED: Method(lambda s: (Prune(s[0]), Digits(1), Cap((1, 1, *s[1:]))),
                    ((0.9, 5, 4), (0.93, 5, 4), (0.93, 4, 4), (0.93, 4, 3), (0.93, 3, 3))),
 }  # fmt: skip
+GRIDS = {  # of networks that bear other strengths
+    "resnet": {
+        "prune": (0.5, 0.65, 0.8, 0.9), "L1, tuned": (5.0, 10.0, 20.0, 40.0), "step-L1": (0.02, 0.04, 0.08, 0.16),
+        "bit-slice L1": (0.06, 0.12, 0.24, 0.48), "one digit": (0.5, 0.65, 0.8, 0.9),
+        "prune, bit-slice L1": ((0.65, 0.06), (0.65, 0.12), (0.65, 0.24), (0.65, 0.48)),
+    }
+}  # fmt: skip
 TABLE = tuple(name for name in METHODS if name != CAPPED)
 PAIRED = ("L1, tuned", "one digit")  # with all seeds; the others with at most ten
+
+
+def _pruned(strength: Any) -> tuple[Any, ...]:
+    """Pruning, of nine tenths where nothing is said, then bit-slice L1."""
+    share, own = strength if isinstance(strength, tuple) else (0.9, strength)
+    return Prune(share), BitSliceL1(own)
 
 
 class Runs:
@@ -125,14 +138,13 @@ class Runs:
 
     def chosen(self, kind: str, name: str) -> Any:
         """The strength that validation digits allow."""
-        seeds = CHOOSE[kind]
-        least = np.mean([self.run(kind, "none", 0.0, seed)["validation"] for seed in seeds]) - LOSS
-        grid = METHODS[name].strengths
+        least = np.mean([self.run(kind, "none", 0.0, seed)["validation"] for seed in CHOOSE]) - LOSS
+        grid = GRIDS.get(kind, {}).get(name, METHODS[name].strengths)
         if len(grid) == 1:
             return grid[0]
         found = grid[0]
         for strength in grid:
-            mean = np.mean([self.run(kind, name, strength, seed)["validation"] for seed in seeds])
+            mean = np.mean([self.run(kind, name, strength, seed)["validation"] for seed in CHOOSE])
             if mean >= least:
                 found = strength
         return found
@@ -160,7 +172,7 @@ def table(runs: Runs, kind: str, seeds: range) -> dict[str, float]:
         own = np.array([np.mean(r["nonzero"]) for r in found])
         mean, error = spread(100 * own)
         each = " ".join(f"{100 * v:6.2f}" for v in np.mean([r["nonzero"] for r in found], axis=0))
-        print(f"{name:22}{strengths[name]:9g}{acc:9.2f} ±{wide:4.2f}{each:>28}{mean:8.2f} ±{error:4.2f}"
+        print(f"{name:22}{strengths[name]!s:>9}{acc:9.2f} ±{wide:4.2f}{each:>28}{mean:8.2f} ±{error:4.2f}"
               f"{(base[: len(own)] / own).mean():9.2f}x", flush=True)  # fmt: skip
     paired, wide = spread(100 * (a["test"] - b["test"]) for a, b in zip(rows["one digit"], rows["L1, tuned"]))
     print(f"one digit - tuned L1, {len(seeds)} pairs: {paired:+.3f} ± {wide:.3f} point; the 95 % interval is within "
@@ -177,7 +189,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=0)
     args, runs = begun(parser)
     for kind in args.net or FITS:
-        table(runs, kind, range(args.seeds or (20 if kind == "mlp" else 3)))
+        table(runs, kind, range(args.seeds or (20 if kind == "mlp" else 5)))
 
 
 def begun(parser: argparse.ArgumentParser) -> tuple[argparse.Namespace, Runs]:
