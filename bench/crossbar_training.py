@@ -6,8 +6,9 @@
 differential cells, 128 x 128 arrays. The strength of each method is the largest one in its grid whose mean accuracy on
 *validation* digits (5,000 others of the training file) is at most 0.3 point below that of training without a penalty;
 of the ResNet-20-like net, the last before one that loses more. Test digits are looked at once, with seeds that chose
-nothing. Slices are counted over all matrices, signs together. Every run is kept in FILE (JSON lines), its network beside it, so that a
-stopped bench goes on where it was. `crossbar_converters.py` and `crossbar_cells.py` go on from these networks.
+nothing. Slices are counted over all matrices, signs together. Every run is kept in FILE (JSON lines), its network
+beside it, so that a stopped bench goes on where it was. `crossbar_converters.py` and `crossbar_cells.py` go on from
+these networks.
 
 Asked: non-zero slices at least 2.0x fewer than tuned L1 with accuracy equivalent within 0.3 point (paired over seeds).
 """
