@@ -33,7 +33,7 @@ from dovetail.crossbar.training.noise import Noise
 CHIPS = 20
 CASES = {
     "spread 10 %": (0.1, 0.0), "spread 30 %": (0.3, 0.0), "spread 50 %": (0.5, 0.0),
-    "1 % stuck": (0.0, 0.01), "1 % stuck, spread 10 %": (0.1, 0.01), "2 % stuck, spread 20 %": (0.2, 0.02),
+    "1 % stuck, spread 10 %": (0.1, 0.01),
 }  # fmt: skip
 STRONGER = (1.0, 1.5)  # noise in training over that of the chips
 NETS = ("none", "one digit")

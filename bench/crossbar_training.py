@@ -60,7 +60,7 @@ METHODS = {
     "L1, tuned": Method(lambda s: (L1(s),), (5.0, 8.0, 12.0, 16.0, 22.0, 30.0)),
     "step-L1": Method(lambda s: (StepL1(s),), (0.015, 0.025, 0.035, 0.05, 0.07, 0.1)),
     "bit-slice L1": Method(lambda s: (BitSliceL1(s),), (0.045, 0.075, 0.105, 0.15, 0.21, 0.3)),
-    "prune, bit-slice L1": Method(lambda s: _pruned(s), (0.01, 0.03, 0.06, 0.1, 0.15, 0.2)),
+    "prune, bit-slice L1": Method(lambda s: (Prune(0.9), BitSliceL1(s)), (0.01, 0.03, 0.06, 0.1, 0.15, 0.2)),
     "one digit": Method(lambda s: (Prune(s), Digits(1)), (0.9, 0.93, 0.95, 0.96, 0.97, 0.98)),
     # a share that is pruned, and bits of the converters of the two upper slices; the dearest first
     CAPPED: Method(lambda s: (Prune(s[0]), Digits(1), Cap((1, 1, *s[1:]))),
@@ -68,19 +68,13 @@ METHODS = {
 }  # fmt: skip
 GRIDS = {  # of networks that bear other strengths
     "resnet": {
-        "prune": (0.5, 0.65, 0.8, 0.9), "L1, tuned": (5.0, 10.0, 20.0, 40.0), "step-L1": (0.02, 0.04, 0.08, 0.16),
-        "bit-slice L1": (0.06, 0.12, 0.24, 0.48), "one digit": (0.5, 0.65, 0.8, 0.9),
-        "prune, bit-slice L1": ((0.65, 0.06), (0.65, 0.12), (0.65, 0.24), (0.65, 0.48)),
+        "prune": (0.8, 0.9, 0.95), "L1, tuned": (10.0, 20.0, 40.0, 80.0), "step-L1": (0.04, 0.08, 0.16, 0.32),
+        "bit-slice L1": (0.12, 0.24, 0.48, 0.96), "prune, bit-slice L1": (0.06, 0.12, 0.24, 0.48),
+        "one digit": (0.8, 0.9, 0.95),
     }
 }  # fmt: skip
 TABLE = tuple(name for name in METHODS if name != CAPPED)
 PAIRED = ("L1, tuned", "one digit")  # with all seeds; the others with at most ten
-
-
-def _pruned(strength: Any) -> tuple[Any, ...]:
-    """Pruning, of nine tenths where nothing is said, then bit-slice L1."""
-    share, own = strength if isinstance(strength, tuple) else (0.9, strength)
-    return Prune(share), BitSliceL1(own)
 
 
 class Runs:
