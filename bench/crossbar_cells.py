@@ -17,17 +17,18 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from crossbar_training import METHODS, Runs, begun, spread
+from crossbar_training import FITS, METHODS, Runs, begun, spread
 
 from dovetail.crossbar.codes import Codes
 from dovetail.crossbar.device import Device
 from dovetail.crossbar.layer import Setup, write
 from dovetail.crossbar.repair import repaired
-from dovetail.crossbar.training.fit import accuracy
+from dovetail.crossbar.training.fit import Fit, accuracy
 from dovetail.crossbar.training.noise import Noise
 
 CHIPS = 20
@@ -36,7 +37,7 @@ CASES = {
     "1 % stuck, spread 10 %": (0.1, 0.01),
 }  # fmt: skip
 STRONGER = (1.0, 1.5)  # noise in training over that of the chips
-NETS = ("none", "one digit")
+NETS = (("none", 20), ("none", 60), ("one digit", 20))  # with epochs: of both trainings, without and with other cells
 TOLD = ("plain", "aware")
 WAYS = {"written": "", "calibrated": "c", "repaired": "r"}
 
@@ -98,54 +99,69 @@ def on_chips(runs: Runs, net: Any, codes: Any, case: str, way: str, digits: Any,
     return found
 
 
-def aware(runs: Runs, name: str, case: str, stronger: float, seed: int) -> tuple[Any, Any, dict[str, Any]]:
-    """A network trained with other cells at every step."""
-    sigma, stuck = (stronger * each for each in CASES[case])
-    parts = METHODS[name].parts(runs.chosen("mlp", name))
-    key = ["mlp", name, ["noise", sigma, stuck], seed]
-    return runs.network(key, "mlp", (*parts, Noise(sigma, stuck / 2, stuck / 2)), seed)
+@dataclass(frozen=True)
+class Training:
+    """A method and its epochs."""
 
+    runs: Runs
+    name: str
+    epochs: int
 
-def chosen(runs: Runs, name: str, case: str) -> float:
-    """How much stronger noise in training is best on validation digits."""
+    def key(self, *rest: Any) -> list[Any]:
+        """Of what is kept."""
+        return ["mlp", self.name, *rest, *([f"{self.epochs} epochs"] if self.epochs != FITS["mlp"].epochs else [])]
 
-    def one(stronger: float) -> dict[str, Any]:
-        net, codes, _ = aware(runs, name, case, stronger, 100)
-        return {"on chips": on_chips(runs, net, codes, case, "", runs.data.validation, range(500, 505))}
+    def network(self, noise: tuple[float, float], seed: int) -> tuple[Any, Any, dict[str, Any]]:
+        """A network trained with other cells at every step, of this spread and so many stuck."""
+        sigma, stuck = noise
+        strength = self.runs.chosen("mlp", self.name)
+        if noise == (0.0, 0.0) and self.epochs == FITS["mlp"].epochs:
+            return self.runs.trained("mlp", self.name, strength, seed)
+        parts = (*METHODS[self.name].parts(strength), Noise(sigma, stuck / 2, stuck / 2))
+        return self.runs.network(self.key(["noise", sigma, stuck], seed), "mlp", parts, seed, Fit(self.epochs))
 
-    tried = {s: runs.get(["mlp", name, "noise", case, s], lambda s=s: one(s))["on chips"] for s in STRONGER}  # type: ignore[misc]
-    return max(STRONGER, key=lambda s: float(np.mean(tried[s])))
+    def chosen(self, case: str) -> float:
+        """How much stronger noise in training is best on validation digits."""
 
+        def one(stronger: float) -> dict[str, Any]:
+            net, codes, _ = self.network(noise(case, stronger), 100)
+            return {"on chips": on_chips(self.runs, net, codes, case, "", self.runs.data.validation, range(500, 505))}
 
-def judged(runs: Runs, name: str, case: str, seed: int) -> dict[str, Any]:
-    """Mean accuracy on chips of both networks, by what is done."""
+        tried = {s: self.runs.get(self.key("noise", case, s), lambda s=s: one(s))["on chips"] for s in STRONGER}  # type: ignore[misc]
+        return max(STRONGER, key=lambda s: float(np.mean(tried[s])))
 
-    def made() -> dict[str, Any]:
-        nets = {"plain": runs.trained("mlp", name, runs.chosen("mlp", name), seed),
-                "aware": aware(runs, name, case, chosen(runs, name, case), seed)}  # fmt: skip
-        chips = range(100 * seed, 100 * seed + CHIPS)
+    def judged(self, case: str, seed: int) -> dict[str, Any]:
+        """Mean accuracy on chips of both networks, by what is done."""
+        return self.runs.get(self.key("cells", case, seed), lambda: self._judged(case, seed))
+
+    def _judged(self, case: str, seed: int) -> dict[str, Any]:
+        nets = {"plain": self.network((0.0, 0.0), seed), "aware": self.network(noise(case, self.chosen(case)), seed)}
+        chips, test = range(100 * seed, 100 * seed + CHIPS), self.runs.data.test
         return {
             told: {"ideal": kept["test"], **{
-                words: float(np.mean(on_chips(runs, net, codes, case, way, runs.data.test, chips)))
+                words: float(np.mean(on_chips(self.runs, net, codes, case, way, test, chips)))
                 for words, way in WAYS.items()}}
             for told, (net, codes, kept) in nets.items()
         }  # fmt: skip
 
-    return runs.get(["mlp", name, "cells", case, seed], made)
+
+def noise(case: str, stronger: float) -> tuple[float, float]:
+    """Spread and share of stuck cells in training."""
+    sigma, stuck = CASES[case]
+    return stronger * sigma, stronger * stuck
 
 
-def table(runs: Runs, name: str, seeds: range) -> None:
+def table(training: Training, seeds: range) -> None:
     """One line for each case: accuracies, and shares of the loss that are won back."""
-    print(
-        f"\n{name}, {len(seeds)} networks, {CHIPS} chips each, {runs.data.name}: accuracy %, and of the loss won back"
-    )
+    print(f"\n{training.name}, {training.epochs} epochs, {len(seeds)} networks, {CHIPS} chips each, "
+          f"{training.runs.data.name}: accuracy %, and of the loss won back")  # fmt: skip
     for case in CASES:
-        rows = [judged(runs, name, case, seed) for seed in seeds]
+        rows = [training.judged(case, seed) for seed in seeds]
         mean = {(t, w): 100 * float(np.mean([r[t][w] for r in rows])) for t in TOLD for w in ("ideal", *WAYS)}
         lost, wide = spread(100 * (r["plain"]["ideal"] - r["plain"]["written"]) for r in rows)
         ideal, base = mean["plain", "ideal"], mean["plain", "written"]
         print(f"{case:24} ideal {ideal:.2f}, written {base:.2f}: {lost:.2f} ±{wide:.2f} point lost; trained with "
-              f"{chosen(runs, name, case):g}x noise: ideal {mean['aware', 'ideal']:.2f}", flush=True)  # fmt: skip
+              f"{training.chosen(case):g}x noise: ideal {mean['aware', 'ideal']:.2f}", flush=True)  # fmt: skip
         for told in TOLD:
             shown = [f"{way} {mean[told, way]:.2f} ({(mean[told, way] - base) / lost:.0%})" for way in WAYS
                      if (told, way) != ("plain", "written")]  # fmt: skip
@@ -157,8 +173,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--seeds", type=int, default=3)
     args, runs = begun(parser)
-    for name in NETS:
-        table(runs, name, range(args.seeds))
+    for name, epochs in NETS:
+        table(Training(runs, name, epochs), range(args.seeds))
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from dovetail.app.report.svg import Axis, Plot, line, marker, picture, plot, pol
 
 Curve = tuple[Sequence[int], Sequence[float]]
 WIDTH, HEIGHT = 720, 300
+LEAST = 5e-4  # share of bitlines at the foot: less than one of the first layer's
 COLOURS = ("#1f65b4", "#b8500a", "#14836a", "#6d1468")
 STYLE = (
     "svg{background:#fff}text{font:12px system-ui,sans-serif;fill:#1b1f24}.tick,.quiet{fill:#5a626c}"
@@ -47,19 +48,18 @@ def column_sums(sums: Mapping[str, np.ndarray]) -> Raw:
 def _panel(sums: Mapping[str, np.ndarray], slice_: int, width: float) -> Raw:
     height, last = HEIGHT * 0.76, 384.0
     area = plot(width, height, Axis(f"largest sum, slice {slice_}", "", [1, last], log=True, pad=0.0),
-                Axis("bitlines above", "%", [0.0, 1.0], pad=0.0, most=3), top=40)  # fmt: skip
+                Axis("bitlines above", "%", [LEAST, 1.0], log=True, pad=0.0, most=4), top=40)  # fmt: skip
     drawn = [polyline(_above(each[slice_], last, area), f"series c{i}") for i, each in enumerate(sums.values())]
     ranges = [_range(area, bits) for bits in range(1, 9)]
     return join([area.axes, *ranges, *drawn])
 
 
 def _above(values: np.ndarray, last: float, area: Plot) -> list[tuple[float, float]]:
-    """A staircase: the share of values above x, from 1 on."""
-    steps = [(1.0, float((values > 0).mean()))]
-    for x in range(1, int(last) + 1):
-        share = float((values > x).mean())
-        steps += [(float(x), steps[-1][1]), (float(x), share)] if share != steps[-1][1] else []
-    return [area.at(x, y) for x, y in [*steps, (last, steps[-1][1])]]
+    """The share of values above x, from x = 1 to where none is."""
+    shares = {x: float((values > x).mean()) for x in np.unique(np.geomspace(1, last, 90).round())}
+    steps = [(x, max(share, LEAST)) for x, share in shares.items()]
+    end = next((i for i, share in enumerate(shares.values()) if share < LEAST), len(steps))
+    return [area.at(x, y) for x, y in steps[: end + 1]]
 
 
 def _range(area: Plot, bits: int) -> Raw:
@@ -68,16 +68,17 @@ def _range(area: Plot, bits: int) -> Raw:
 
 
 def by_bits(accuracy: Mapping[str, Curve]) -> Raw:
-    """Accuracy with the same converters in all slices."""
+    """Wrong answers with the same converters in all slices."""
+    accuracy = {name: (xs, [1 - y for y in ys]) for name, (xs, ys) in accuracy.items()}
     bits = [float(b) for xs, _ in accuracy.values() for b in xs]
     shares = [y for _, ys in accuracy.values() for y in ys]
     area = plot(WIDTH, HEIGHT + 30, Axis("bits of all converters", "", bits, pad=0.03, most=8),
-                Axis("right, test digits", "%", shares, pad=0.04), top=56)  # fmt: skip
+                Axis("wrong, test digits", "%", [0.03, *shares], log=True, pad=0.02), top=56)  # fmt: skip
     drawn = []
     for i, (xs, ys) in enumerate(accuracy.values()):
         points = [area.at(float(x), y) for x, y in zip(xs, ys, strict=True)]
         drawn += [polyline(points, f"series c{i}"), *(marker(x, y, i, f"fill c{i}", 3.5) for x, y in points)]
-    title = "Accuracy against bits of the converters"
+    title = "Wrong answers against bits of the converters"
     says = "Trained for converters a network bears fewer bits than one trained for empty cells."
     key = el("g", _key(list(accuracy)), transform="translate(0 18)")
     return picture(WIDTH, HEIGHT + 30, "bits", title, says, el("style", Raw(STYLE)), key, area.axes, *drawn)
