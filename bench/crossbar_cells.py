@@ -4,10 +4,11 @@
 
 The networks of `crossbar_training.py` (784-84-10, 10,000 digits of MNIST), cells programmed once on twenty chips for
 each network, converters that lose nothing. Spread is normal and relative to a cell's conductance; half of the stuck
-cells are low, half high. Three ways to win accuracy back, alone and together: training with other cells at every step
+cells are low, half high. Four ways to win accuracy back, alone and together: training with other cells at every step
 (`Noise`; how much noise is chosen on validation digits and chips of their own), re-calibration (a digital scale and
-bias for each output, least squares on 1,000 training digits, no labels), writing around what is known of each cell
-(`repaired`). Chips that judge are none of those that chose.
+bias for each output, least squares on 1,000 training digits, no labels), tuning (the same scales and biases, then one
+epoch of Adam on all training digits, on the chip), writing around what is known of each cell (`repaired`). Chips that
+judge are none of those that chose.
 
 Asked: at least 70 % of the loss of accuracy of 1 % stuck cells and 10 % variation.
 """
@@ -15,7 +16,7 @@ Asked: at least 70 % of the loss of accuracy of 1 % stuck cells and 10 % variati
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -38,8 +39,9 @@ CASES = {
 }  # fmt: skip
 STRONGER = (1.0, 1.5)  # noise in training over that of the chips
 NETS = (("none", 20), ("none", 60), ("one digit", 20))  # with epochs: of both trainings, without and with other cells
+CALIBRATED = 1000  # digits
 TOLD = ("plain", "aware")
-WAYS = {"written": "", "calibrated": "c", "repaired": "r"}
+WAYS = {"written": "", "calibrated": "c", "repaired": "r", "tuned": "ct"}
 
 
 def device(case: str) -> Device:
@@ -52,7 +54,7 @@ def device(case: str) -> Device:
 def on_chip(model: Any, codes: dict[str, Codes], made: Device, seed: int, way: str, some: Any) -> Iterator[None]:
     """The network with what the cells of one chip conduct, until the context ends."""
     kept = {name: value.clone() for name, value in model.state_dict().items()}
-    wanted = wanted_outputs(model, codes, some) if "c" in way else {}
+    wanted = wanted_outputs(model, codes, some[0][:CALIBRATED]) if "c" in way else {}
     for index, (name, each) in enumerate(codes.items()):
         layer = write(each, Setup(device=made, seed=1000 * seed + index))
         layer = repaired(layer) if "r" in way else layer
@@ -62,7 +64,9 @@ def on_chip(model: Any, codes: dict[str, Codes], made: Device, seed: int, way: s
         with torch.no_grad():
             own.weight.copy_(torch.from_numpy(whole).reshape(own.weight.shape))
             if wanted:
-                calibrate(own, outputs_of(model, name, some), wanted[name])
+                calibrate(own, outputs_of(model, name, some[0][:CALIBRATED]), wanted[name])
+    if "t" in way:
+        tune(model, list(codes), some, seed)
     yield
     model.load_state_dict(kept)
 
@@ -90,11 +94,31 @@ def calibrate(layer: Any, got: Any, wanted: Any) -> None:
     layer.bias.copy_(wanted.mean(0) + scale * (layer.bias - got.mean(0)))
 
 
+def tune(model: Any, names: list[str], some: Any, seed: int) -> None:
+    """Scales and biases of all outputs by one epoch of Adam on labelled digits; cells stay as they are."""
+    state = {name: value.detach() for name, value in model.named_parameters()}
+    scales = {name: torch.ones(len(state[f"{name}.weight"]), 1, requires_grad=True) for name in names}
+    biases = {name: state[f"{name}.bias"].clone().requires_grad_(True) for name in names}
+
+    def now() -> dict[str, Any]:
+        return {f"{n}.weight": state[f"{n}.weight"] * scales[n] for n in names} | {
+            f"{n}.bias": biases[n] for n in names
+        }
+
+    optimiser = torch.optim.Adam([*scales.values(), *biases.values()], 0.01)
+    for part in torch.randperm(len(some[0]), generator=torch.Generator().manual_seed(seed)).split(128):
+        found = torch.func.functional_call(model, now(), (some[0][part],))
+        optimiser.zero_grad()
+        torch.nn.functional.cross_entropy(found, some[1][part]).backward()
+        optimiser.step()
+    model.load_state_dict({name: value.detach() for name, value in now().items()}, strict=False)
+
+
 def on_chips(runs: Runs, net: Any, codes: Any, case: str, way: str, digits: Any, chips: range) -> list[float]:
     """Accuracy on each chip."""
     found = []
     for chip in chips:
-        with on_chip(net, codes, device(case), chip, way, runs.data.train[0][:1000]):
+        with on_chip(net, codes, device(case), chip, way, runs.data.train):
             found.append(accuracy(net, digits))
     return found
 
@@ -132,17 +156,21 @@ class Training:
 
     def judged(self, case: str, seed: int) -> dict[str, Any]:
         """Mean accuracy on chips of both networks, by what is done."""
-        return self.runs.get(self.key("cells", case, seed), lambda: self._judged(case, seed))
+        kept = self.runs.get(self.key("cells", case, seed), lambda: self._judged(case, seed, ("ideal", *WAYS)[:-1]))
+        last = self.runs.get(self.key("cells tuned", case, seed), lambda: self._judged(case, seed, ("tuned",)))
+        return {told: kept[told] | last[told] for told in TOLD}
 
-    def _judged(self, case: str, seed: int) -> dict[str, Any]:
+    def _judged(self, case: str, seed: int, ways: Iterable[str]) -> dict[str, Any]:
         nets = {"plain": self.network((0.0, 0.0), seed), "aware": self.network(noise(case, self.chosen(case)), seed)}
         chips, test = range(100 * seed, 100 * seed + CHIPS), self.runs.data.test
-        return {
-            told: {"ideal": kept["test"], **{
-                words: float(np.mean(on_chips(self.runs, net, codes, case, way, test, chips)))
-                for words, way in WAYS.items()}}
-            for told, (net, codes, kept) in nets.items()
-        }  # fmt: skip
+
+        def one(told: str, words: str) -> float:
+            net, codes, kept = nets[told]
+            if words == "ideal":
+                return float(kept["test"])
+            return float(np.mean(on_chips(self.runs, net, codes, case, WAYS[words], test, chips)))
+
+        return {told: {words: one(told, words) for words in ways} for told in TOLD}
 
 
 def noise(case: str, stronger: float) -> tuple[float, float]:
