@@ -123,7 +123,7 @@ def test_train_answers_and_keeps_the_network(
         (["--adc-bits", "0"], "an ADC of 0 bits"), (["--adc-bits", "20"], "an ADC of 20 bits"),
         (["--adc-bits", "3,3", "--in-loop"], "do not match the slices"), (["--in-loop"], "no converters"),
         (["--prune", "1"], "cannot prune"), (["--l1", "-1"], "penalty of -1"), (["--cap", "x"], "no whole number"),
-        (["--data", "/nowhere"], "no MNIST"),
+        (["--data", "/nowhere"], "no MNIST"), (["--stuck", "2"], "cells stuck"),
     ],
 )  # fmt: skip
 def test_bad_training_is_one_sentence(

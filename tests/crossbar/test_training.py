@@ -23,8 +23,11 @@ from dovetail.crossbar.training.nets import net
 from dovetail.crossbar.training.noise import Noise
 from dovetail.crossbar.training.parts import Form, Weights
 from dovetail.crossbar.training.penalties import L1, BitSliceL1, ColumnCap, SliceWeighted, StepL1
+from dovetail.crossbar.training.remembering import Memory, Remembering
 from dovetail.crossbar.training.restrictions import Cap, Digits, Prune, sparse_magnitudes
 from dovetail.crossbar.training.session import bit_slice
+from dovetail.crossbar.training.train import saved_energy
+from dovetail.hardware.adc import adc_model
 
 FORM = Form(FixedPoint(8), Cells(2), Arrays(8, 8))
 
@@ -234,6 +237,33 @@ def test_noise_has_the_moments_of_independent_cells() -> None:
     np.testing.assert_allclose(drawn.std(0), spread, rtol=0.03)
 
 
+@pytest.mark.parametrize("encoding", ["differential", "sign-magnitude"])
+def test_stuck_cells_in_training_have_the_moments_of_cells_drawn_one_by_one(encoding: str) -> None:
+    form = Form(FixedPoint(8), Cells(2, encoding), Arrays(8, 8))
+    codes = torch.tensor([[3.0 + 2 * 16, -255.0, 0.0]], dtype=torch.float64)
+    sigma, low, high, count = 0.1, 0.2, 0.1, 20000
+    source = torch.Generator().manual_seed(0)
+    drawn = torch.stack([Noise(sigma, low, high).disturb(codes, form, source) for _ in range(count)])[:, 0].numpy()
+    for place, code in enumerate(codes[0].tolist()):
+        mean, variance = 0.0, 0.0
+        for sign in (1, -1):
+            for s, digit in enumerate(base4(int(code)) if code * sign > 0 else [0] * 4):
+                first = (1 - low - high) * digit + 3 * high
+                second = (1 - low - high) * digit**2 * (1 + sigma**2) + 9 * high
+                mean += sign * 4**s * first
+                variance += 16**s * (second - first**2)
+        assert abs(drawn[:, place].mean() - mean) < 5 * np.sqrt(variance / count)
+        assert drawn[:, place].std() == pytest.approx(np.sqrt(variance), rel=0.03)
+
+
+def test_cells_that_are_all_stuck_hold_no_code() -> None:
+    codes, source = torch.tensor([[35.0, -255.0, 0.0]]), torch.Generator().manual_seed(0)
+    assert Noise(0.0, stuck_low=1.0).disturb(codes, FORM, source).tolist() == [[0, 0, 0]]
+    assert Noise(0.5, stuck_high=1.0).disturb(codes, FORM, source).tolist() == [[0, 0, 0]]  # both planes the same
+    with pytest.raises(DovetailError, match="no stuck cells"):
+        Noise(0.0, 0.1).disturb(codes, Form(FixedPoint(8), Cells(2, "offset"), Arrays()), source)
+
+
 @pytest.fixture(scope="module")
 def small() -> Callable[..., Any]:
     pytest.importorskip("sklearn")
@@ -278,6 +308,50 @@ def test_fewest_bits_keep_accuracy(small: Callable[..., Any]) -> None:
     assert lossless == pytest.approx(accuracy(model, data.validation), abs=0.005)  # but for inputs of 8 bits
 
 
+def test_fewest_bits_that_are_sure_are_the_last_whose_bound_holds(small: Callable[..., Any]) -> None:
+    model, codes, data = small(Prune(0.7), epochs=6)
+    x, y = data.validation
+
+    def bound(bits: list[int]) -> float:
+        """Mean and 1.64 standard errors of the answers that are lost, one by one."""
+        lost = []
+        for i in range(len(y)):
+            one = (x[i : i + 1], y[i : i + 1])
+            lost.append(accuracy(model, one) - converted_accuracy(model, codes, one, bits))
+        return float(np.mean(lost) + 1.64 * np.std(lost) / np.sqrt(len(lost)))
+
+    bits = [max(1, b) for b in fewest_bits(model, codes, data.validation, 0.04, sure=1.64)]
+    assert bound(bits) <= 0.04
+    assert sum(bits) >= sum(max(1, b) for b in fewest_bits(model, codes, data.validation, 0.04))
+    for slice_ in (s for s in range(4) if bits[s] > 1):
+        assert bound([b - (s == slice_) for s, b in enumerate(bits)]) > 0.04
+
+
+def test_what_is_remembered_is_what_is_lost() -> None:
+    source, memory = torch.Generator().manual_seed(2), Memory()
+    codes = torch.randint(-255, 256, (3, 19), generator=source).float()
+    vectors = [torch.randint(0, 256, (4, 19), generator=source).float() for _ in range(2)]
+    for bits in ((2, 1, 3, 2), (2, 2, 3, 1), (1, 1, 1, 1), (2, 1, 3, 2)):
+        for each in vectors:
+            found = Remembering(bits, 8, memory).lost(each, codes, FORM)
+            assert torch.equal(found, Converting(bits, 8).lost(each, codes, FORM))
+
+
+def test_energy_of_fewer_bits_is_that_of_each_bitline_by_hand() -> None:
+    codes = [coded(w.codes, w.step, FORM.grid) for w in (random_weights(), random_weights(3, 9, 1))]
+    layers = [statistics(one, FORM.cells, FORM.arrays) for one in codes]
+    paper = adc_model("paper").energy_j
+    for bits in (None, (2, 3, 12, 1)):
+        before = after = 0.0
+        for one in layers:
+            for plane, s, tile, output in np.ndindex(one.bits.shape):
+                most = int(one.bits[:, s].max())
+                before += float(paper(8))
+                if one.bits[plane, s, tile, output] > 0:
+                    after += float(paper(most if bits is None else min(most, bits[s])))
+        assert saved_energy(layers, "paper", bits) == pytest.approx(before / after)
+
+
 def test_digits_do_not_mix_what_is_chosen_by_with_what_is_reported(small: Callable[..., Any]) -> None:
     _, _, data = small(epochs=1)
     rows = [
@@ -317,6 +391,8 @@ def test_idx_files_are_read(tmp_path: Path) -> None:
         (lambda: Prune(1.0), "cannot prune"),
         (lambda: Digits(0), "codes of 0 digits"),
         (lambda: Noise(2.0), "spread"),
+        (lambda: Noise(0.1, 0.6, 0.6), "cells stuck"),
+        (lambda: Noise(0.1, -0.1), "cells stuck"),
         (lambda: Fit(0), "0 epochs"),
         (lambda: net("vgg"), "unknown network"),
         (lambda: load_digits(Path("/nowhere")), "no MNIST"),

@@ -160,6 +160,9 @@ def train(
     ] = "",
     in_loop: Annotated[bool, typer.Option("--in-loop", help="Train with those converters.")] = False,
     noise: Annotated[float | None, typer.Option(metavar="X", help="Train with this spread of cells; 0.1.")] = None,
+    stuck: Annotated[
+        float | None, typer.Option(metavar="X", help="Train with so many cells stuck, half of them high; 0.01.")
+    ] = None,
     epochs: Annotated[int, typer.Option(metavar="N", min=1)] = 20,
     batch: Annotated[int, typer.Option(metavar="N", min=1)] = 128,
     rate: Annotated[float, typer.Option(metavar="X", help="Learning rate at the start.")] = 0.1,
@@ -183,7 +186,9 @@ def train(
     converters = _converters(adc_bits, in_loop or column_cap is not None)
     given: tuple[tuple[Any, Any], ...] = (
         (prune, restrictions.Prune), (digits, restrictions.Digits), (_bits(cap) or None, restrictions.Cap),
-        (l1, penalties.L1), (step_l1, penalties.StepL1), (bit_slice_l1, penalties.BitSliceL1), (noise, errors.Noise),
+        (l1, penalties.L1), (step_l1, penalties.StepL1), (bit_slice_l1, penalties.BitSliceL1),
+        (None if noise is None and stuck is None else (noise or 0.0, stuck or 0.0),
+         lambda cells: errors.Noise(cells[0], cells[1] / 2, cells[1] / 2)),
         (column_cap, lambda x: penalties.ColumnCap(x, converters)),
         (in_loop or None, lambda _: converting.Converting(converters)),
     )  # fmt: skip

@@ -62,34 +62,40 @@ class Converting:
         """What converters cut off, in codes times whole inputs, shape (…, outputs), of `vectors` (…, inputs)."""
         flat = vectors.reshape(-1, vectors.shape[-1])
         total = flat.new_zeros(len(flat), len(codes))
-        signed = bool((flat < 0).any())
-        for part in _clipping(codes, form, ranges(self.bits, form)):
-            for bit, sign in _cycles(flat[:, part.tile], self.input_bits, signed):
-                over = (bit @ part.digits.T - part.room).clamp(min=0)
-                total[:, part.outputs] += over * (part.worth * sign)
+        for slice_, room in enumerate(ranges(self.bits, form).tolist()):
+            total += self.lost_by(slice_, room, flat, codes, form)
         return total.reshape(*vectors.shape[:-1], len(codes))
+
+    def lost_by(self, slice_: int, room: float, flat: Tensor, codes: Tensor, form: Form) -> Tensor:
+        """What converters that take sums up to `room` cut off in one slice, (vectors, outputs), of `flat` vectors."""
+        total = flat.new_zeros(len(flat), len(codes))
+        signed = bool((flat < 0).any())
+        for part in _clipping(codes, form, slice_, room):
+            for bit, sign in _cycles(flat[:, part.tile], self.input_bits, signed):
+                over = (bit @ part.digits.T - room).clamp(min=0)
+                total[:, part.outputs] += over * (part.worth * sign)
+        return total
 
 
 class _Part(NamedTuple):
-    """Bitlines of one tile, slice and sign that can pass the range: (outputs), digits (outputs, rows), code worth."""
+    """Bitlines of one tile and sign that can pass the range: (outputs), digits (outputs, rows), code worth."""
 
     tile: slice
     outputs: Tensor
     digits: Tensor
-    room: float
     worth: float
 
 
-def _clipping(codes: Tensor, form: Form, room: Tensor) -> Iterator[_Part]:
-    digits = digits_of(codes, form)
-    sums = column_sums(digits, codes, form)
+def _clipping(codes: Tensor, form: Form, slice_: int, room: float) -> Iterator[_Part]:
+    digits = digits_of(codes, form)[slice_ : slice_ + 1]
+    sums = column_sums(digits, codes, form)[:, 0]
     signs = (codes > 0, codes < 0)
-    for plane, slice_ in ((p, s) for p in range(2) for s in range(len(form.places))):
+    for plane, way in enumerate((1, -1)):
         for index, tile in enumerate(form.tiles(codes.shape[1])):
-            outputs = (sums[plane, slice_, :, index] > room[slice_]).nonzero()[:, 0]
+            outputs = (sums[plane, :, index] > room).nonzero()[:, 0]
             if len(outputs):
-                own = (digits[slice_, :, tile] * signs[plane][:, tile])[outputs]
-                yield _Part(tile, outputs, own, float(room[slice_]), float((1, -1)[plane] * form.places[slice_]))
+                own = (digits[0, :, tile] * signs[plane][:, tile])[outputs]
+                yield _Part(tile, outputs, own, float(way * form.places[slice_]))
 
 
 def _cycles(whole: Tensor, bits: int, signed: bool) -> Iterator[tuple[Tensor, float]]:

@@ -62,13 +62,19 @@ class Fit:
         model.eval()
 
 
-def accuracy(model: nn.Module, data: Pair, batch: int = 1000) -> float:
-    """Share of right answers."""
+def right_answers(model: nn.Module, data: Pair, batch: int = 1000) -> Tensor:
+    """Whether each answer is right, shape (N,)."""
     torch = require("torch", "torch", to="measure accuracy")
-    was, right = model.training, 0
+    was = model.training
     model.eval()
     with torch.inference_mode():
-        for images, labels in zip(torch.split(data[0], batch), torch.split(data[1], batch)):
-            right += int((model(images).argmax(1) == labels).sum())
+        found = [model(images).argmax(1) == labels
+                 for images, labels in zip(torch.split(data[0], batch), torch.split(data[1], batch))]  # fmt: skip
     model.train(was)
-    return right / len(data[1])
+    right: Tensor = torch.cat(found)
+    return right
+
+
+def accuracy(model: nn.Module, data: Pair, batch: int = 1000) -> float:
+    """Share of right answers."""
+    return int(right_answers(model, data, batch).sum()) / len(data[1])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -127,14 +127,16 @@ def _slices(codes: Mapping[str, Codes], asked: Asked) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def saved_energy(layers: list[SliceStatistics], model: str) -> float:
+def saved_energy(layers: list[SliceStatistics], model: str, bits: Sequence[int] | None = None) -> float:
     """How many times less conversions take than with 8 bits everywhere, by a model of the converters.
 
-    Each slice of each layer has converters that lose nothing; bitlines without cells are not converted.
+    Each slice of each layer has converters that lose nothing, or of `bits`, one number for each slice, where that is
+    less; bitlines without cells are not converted.
     """
     energy, before, after = adc_model(model).energy_j, 0.0, 0.0
     for one in layers:
-        widest = one.bits.max(axis=(0, 2, 3))[None, :, None, None]
+        widest = one.bits.max(axis=(0, 2, 3))
+        widest = (widest if bits is None else np.minimum(widest, np.maximum(bits, 1)))[None, :, None, None]
         before += float(energy(np.full(1, 8)).sum()) * one.bits.size
         after += float(energy(np.where(one.bits > 0, widest, 0)).sum())
     return before / after if after else float("inf")
