@@ -48,16 +48,18 @@ def not_built(model: Model, machine: Machine, recipe: Recipe, work: Workload) ->
 
 
 def built(model: Model, machine: Machine, recipe: Recipe, work: Workload) -> Number:
-    """Where `not_built` has nothing to say, for columns of machines and workloads: booleans (rows,)."""
+    """Where `not_built` has nothing to say, for arrays of machines and workloads: booleans of their shape."""
     held = machine.integer_array
     if held is None or not integers_of(recipe):
         return held is None
     columns = (held.rows, held.columns, held.lanes, held.tile, context_of(work), held.buffers, work.batch)
-    table = np.stack(np.broadcast_arrays(*(np.atleast_1d(np.asarray(c, float)) for c in columns)))
+    each = np.broadcast_arrays(*(np.asarray(c, float) for c in columns))
+    table = np.stack([column.reshape(-1) for column in each])
     sizes, place = np.unique(table[:5], axis=1, return_inverse=True)
     found = [needs(model, integers_of(recipe), tuple(map(int, s[:4])), int(s[4])) for s in sizes.T]
-    needed = np.asarray([np.inf if isinstance(each, str) else each for each in found])
-    return (needed[place.reshape(-1)] <= table[5]) & (table[6] == 1)
+    needed = np.asarray([np.inf if isinstance(size, str) else size for size in found])
+    made = (needed[place.reshape(-1)] <= table[5]) & (table[6] == 1)
+    return made.reshape(each[0].shape)[()]
 
 
 @lru_cache(maxsize=4096)

@@ -192,5 +192,5 @@ def estimate(
     both = steps(found, chip, how, layout, work, detail=True)
     made = metrics(found, chip, how, layout, work, both)
     if chip.integer_array is not None:
-        made = replace(made, fits=np.reshape(built(found, chip, how, work), np.shape(made.fits)) & made.fits)
+        made = replace(made, fits=built(found, chip, how, work) & made.fits)
     return Estimate(found, chip, how, layout, work, made, both)

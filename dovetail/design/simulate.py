@@ -94,7 +94,7 @@ class Simulator:
         if why := not_built(model, machine, recipe, work):
             raise DovetailError("this design cannot be simulated", where=machine.name, why=why)
         loaded, integers = self._lowered(weights_of(model), integers_of(recipe), int(context_of(work)))
-        chosen, prompt = _candidate(integers, machine), prompt_of(loaded, int(work.mean_context))
+        chosen, prompt = _candidate(integers, machine), prompt_of(loaded, _before(work))
         found = simulated(integers, chosen, prompt, TOKENS, self._built(chosen))
         if found.comparison.bits_different:
             why = found.first_difference
@@ -123,6 +123,11 @@ def lowered(folder: Path, integers: str, context: int) -> tuple[Loaded, IntegerM
 
     loaded = load(folder)
     return loaded, lower(loaded, Scheme(integers), context=context)
+
+
+def _before(work: Workload) -> int:
+    """Tokens of the prompt: the mean context, or fewer where the memory would end before the passes that are counted."""
+    return min(int(work.mean_context), int(context_of(work)) - TOKENS)
 
 
 def prompt_of(loaded: Loaded, tokens: int) -> list[int]:

@@ -104,7 +104,7 @@ def build(file: Mapping[str, Any]) -> Machine:
         | host_source | given,
         kernels=kernels, packed=_packed(file.get("packed")), fabric=fabric, system=home, levels=levels_of(home),
         host_link=host_link, stationary=_stationary(file.get("arrays")),
-        integer_array=_integer_array(file.get("integer_array")),
+        integer_array=_integer_array(file),
     )  # fmt: skip
 
 
@@ -114,8 +114,14 @@ def _stationary(section: Mapping[str, Any] | None) -> Stationary | None:
     return Stationary(section["weights"], section["passing"], section["latency"], section["per_weight"])
 
 
-def _integer_array(section: Mapping[str, Any] | None) -> IntegerArray | None:
-    return None if section is None else IntegerArray.of(*(section[name] for name in SIZES))
+def _integer_array(file: Mapping[str, Any]) -> IntegerArray | None:
+    section = file.get("integer_array")
+    if section is None:
+        return None
+    if not file.get("clock"):
+        why = "an integer array is priced by its cycles"
+        raise DovetailError("the clock is missing", where=f"{file['name']}: clock", why=why, hint="clock: 500 MHz")
+    return IntegerArray.of(*(section[name] for name in SIZES))
 
 
 def _packed(section: Mapping[str, Any] | None) -> Packed | None:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from dovetail.core.errors import DovetailError
 from dovetail.design.buildable import built, not_built
 from dovetail.design.estimate import estimate
 from dovetail.design.explain import explain
@@ -71,6 +72,25 @@ def test_columns_are_rows_one_by_one() -> None:
         work = Workload(prompt=int(prompt[row]), output=32, batch=int(batch[row]))
         assert bool(many[row]) == (why(one, "w8a8", work) == "")
     assert 0 < int(np.sum(many)) < 40
+
+
+@pytest.mark.parametrize("recipe", ["w8a8", "none"])
+def test_workloads_of_any_shape_are_rows_one_by_one(recipe: str) -> None:
+    batch, prompt = np.array([[1.0], [2.0]]), np.array([[32.0, 64, 512]])
+    many = estimate(MODEL, array(), Workload(prompt=prompt, output=32, batch=batch), recipe).metrics.fits
+    assert np.shape(many) == (2, 3)
+    for i, j in np.ndindex(2, 3):
+        work = Workload(prompt=int(prompt[0, j]), output=32, batch=int(batch[i, 0]))
+        assert bool(many[i, j]) == estimate(MODEL, array(), work, recipe).feasible
+    assert many.any() == (recipe == "w8a8")
+
+
+def test_a_file_without_a_clock_is_refused() -> None:
+    lines = machine_to_yaml(array()).splitlines()
+    kept = [line for line in lines if not line.startswith("clock:")]
+    at = kept.index("  clock:")
+    with pytest.raises(DovetailError, match="clock is missing.*priced by its cycles.*500 MHz"):
+        machine_from_text("\n".join(kept[:at] + kept[at + 3 :]), "it.yaml")
 
 
 def test_the_tree_of_a_token_names_array_and_port() -> None:

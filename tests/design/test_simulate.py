@@ -67,3 +67,28 @@ def test_what_cannot_be_built_is_not_simulated(model: Model, monkeypatch: pytest
     monkeypatch.setattr(tool, "verilator", lambda: SimpleNamespace())
     with Simulator() as simulator, pytest.raises(DovetailError, match="not none"):
         simulator.count(model, machine(1e9), Recipe.load("none"), WORK)
+
+
+@pytest.mark.parametrize(("prompt", "output"), [(15, 1), (63, 1), (62, 2), (61, 3), (60, 4), (30, 20)])
+def test_the_memory_holds_the_passes_that_are_counted(
+    model: Model, monkeypatch: pytest.MonkeyPatch, prompt: int, output: int
+) -> None:
+    """Also where the last token fills the memory: a prompt, its first token, and the others with a pass each."""
+    asked: list[tuple[int, int, int]] = []
+
+    def simulated(integers: Any, chosen: Any, words: list[int], count: int, folder: Path) -> Any:
+        asked.append((len(words), count, integers.context))
+        raise DovetailError("enough")
+
+    work = Workload(prompt=prompt, output=output, batch=1)
+    monkeypatch.setattr(tool, "verilator", lambda: SimpleNamespace())
+    monkeypatch.setattr("dovetail.accel.choose.simulated.simulated", simulated)
+    monkeypatch.setattr(Simulator, "_built", lambda *_: Path("nowhere"))
+    monkeypatch.setattr(simulate, "_candidate", lambda integers, _: integers)
+    monkeypatch.setattr(simulate, "lowered", lambda _, integers, context: (None, SimpleNamespace(context=context)))
+    with Simulator() as simulator, pytest.raises(DovetailError, match="enough"):
+        simulator.count(model, machine(1e9), Recipe.load("w8a8"), work)
+    ((words, count, context),) = asked
+    assert count == simulate.TOKENS
+    assert words + count <= context
+    assert 0 <= int(work.mean_context) - words < simulate.TOKENS
