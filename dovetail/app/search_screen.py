@@ -124,7 +124,8 @@ def _front(found: Result) -> None:
 
 
 def _varies(name: str, front: Sequence[Candidate]) -> bool:
-    return len(front) == 1 or len({_cell(c, name) for c in front}) > 1
+    cells = {_cell(c, name) for c in front}
+    return len(cells) > 1 or (len(front) == 1 and not (name in ("tp", "pp") and cells == {"0"}))  # 0: nothing was said
 
 
 def _cell(candidate: Candidate, name: str) -> str:

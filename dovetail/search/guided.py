@@ -220,8 +220,9 @@ class _Guide:
         for structure, some in groups.items():
             rows = [n - int(self.lattice.offsets[structure]) for n in some]
             left = [row for row in rows if not self._kept(structure, row)]
-            if left:
-                self._evaluate(structure, np.asarray(left, np.int64))
+            for part in [left] if self.cheap is None else [[row] for row in left]:  # each dear one is kept at once
+                if part:
+                    self._evaluate(structure, np.asarray(part, np.int64))
 
     def _kept(self, structure: int, row: int) -> bool:
         block = self.study.get(structure, row, row + 1) if self.study is not None else None

@@ -72,7 +72,8 @@ class Timer:
             Weights that are not here, a recipe that cannot be applied, no Verilator, RTL that is wrong.
         """
         numbers = [int(work.batch), int(work.prompt), int(work.output)]
-        key = digest([model.name, recipe.content(), machine if machine.integer_array else machine.name, numbers])
+        where = machine if machine.integer_array else machine.name
+        key = digest([_who(model), recipe.content(), where, numbers])
         if key not in self._known:
             batch, prompt, output = numbers
             what = "simulating the RTL of" if machine.integer_array else "measuring"
@@ -117,10 +118,15 @@ class Timer:
             raise DovetailError(f"{model.name} cannot be measured", why="its weights are not here")
         if not recipe.methods:
             return model.folder
-        key = digest([model.name, recipe.content()])[:16]
+        key = digest([_who(model), recipe.content()])[:16]
         if key not in self._applied:
             while len(self._applied) >= _KEPT:
                 shutil.rmtree(self._applied.popitem(last=False)[1], ignore_errors=True)
             self._applied[key] = recipe.apply(model.folder, self._folder / key, report=self.report).path
         self._applied.move_to_end(key)
         return self._applied[key]
+
+
+def _who(model: Model) -> str:
+    """What tells models apart: their folders, of which several may have one name."""
+    return str(model.folder or model.name)
