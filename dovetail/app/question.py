@@ -117,3 +117,14 @@ def placed(machine: str, tp: int, pp: int) -> str:
         if chips > 1 and as_machine(machine).count == 1:
             return f"{chips} x {machine}"
     return machine
+
+
+def named(machine: str) -> bool:
+    """Whether ``--on`` knows a machine: it does not know one that a space makes from a template."""
+    from dovetail.design.resolve import as_machine
+
+    try:
+        as_machine(machine)
+    except DovetailError:
+        return False
+    return True

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dovetail.app.output import command, folded
-from dovetail.app.question import Question, placed
+from dovetail.app.question import Question, named, placed
 from dovetail.app.table import table
 from dovetail.core.units import show
 from dovetail.design.speculation import Speculation
@@ -62,7 +62,7 @@ def search_screen(found: Result, quiet: bool, more: More = More()) -> None:
     if best:
         kinds = ", ".join(f"{o.metric} {best.label.kinds.get(o.metric, 'modelled')}" for o in found.objectives)
         print(folded(f"confidence  {kinds}"))
-        if not any(is_parameter(name) for name in best.point):
+        if not any(is_parameter(name) for name in best.point) and named(best.structure.machine):
             print(command(_next(best)))
 
 

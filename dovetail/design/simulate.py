@@ -126,7 +126,7 @@ def lowered(folder: Path, integers: str, context: int) -> tuple[Loaded, IntegerM
 
 
 def _before(work: Workload) -> int:
-    """Tokens of the prompt: the mean context, or fewer where the memory would end before the passes that are counted."""
+    """Tokens of the prompt: the mean context, or fewer where the memory would end before the counted passes."""
     return min(int(work.mean_context), int(context_of(work)) - TOKENS)
 
 

@@ -370,3 +370,24 @@ def test_the_command_line_writes_them(tmp_path: Path, capsys: pytest.CaptureFixt
     argv = ["why-not", str(tmp_path / "space.yaml"), "machine=l4", "batch=1", "--out", str(tmp_path / "why"), "--quiet"]
     assert main(argv) == 0
     assert "on the front" in (tmp_path / "why" / "report.html").read_text()
+
+
+@pytest.mark.parametrize(("machine", "again"), [("l4", True), ("{template: overlay, format: integers}", False)])
+def test_what_is_next_is_a_command_that_there_is(
+    machine: str, again: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A machine that a template makes has no name for ``--on``; of a plan that nobody asked for no column is shown."""
+    from dovetail.app.cli import main
+
+    (tmp_path / "space.yaml").write_text(
+        f"models: [embedded]\nrecipes: [w8a8]\nmachines: [{machine}]\n"
+        "workload: {batch: 1, prompt: 64, output: 64}\nobjectives: [tpot]\n"
+    )
+    assert main(["search", str(tmp_path / "space.yaml"), "--out", str(tmp_path / "out")]) == 0
+    screen, page = capsys.readouterr().out, (tmp_path / "out" / "report.html").read_text()
+    header = next(line for line in screen.splitlines() if line.startswith("model"))
+    assert header.split() == ["model", "recipe", "machine", "batch", "prompt", "output", "tpot"]
+    command = next((line for line in screen.splitlines() if line.startswith("next ")), "")
+    assert (f"dovetail estimate embedded --on {machine}" in command) is again
+    assert (f"dovetail build embedded --on {machine} --recipe w8a8" in page) is again
+    assert ("dovetail build --help" in page) is not again

@@ -89,7 +89,7 @@ def test_a_file_without_a_clock_is_refused() -> None:
     lines = machine_to_yaml(array()).splitlines()
     kept = [line for line in lines if not line.startswith("clock:")]
     at = kept.index("  clock:")
-    with pytest.raises(DovetailError, match="clock is missing.*priced by its cycles.*500 MHz"):
+    with pytest.raises(DovetailError, match=r"clock is missing.*priced by its cycles.*500 MHz"):
         machine_from_text("\n".join(kept[:at] + kept[at + 3 :]), "it.yaml")
 
 

@@ -163,14 +163,14 @@ def _answer(verb: str, data: Data) -> str:
 
 def _next(verb: str, data: Data) -> str:
     if verb == "search" and (winner := data.get("winner")):
-        from dovetail.app.question import placed
+        from dovetail.app.question import named, placed
         from dovetail.search.metrics import is_parameter
 
-        if any(map(is_parameter, winner)):  # a machine of free parameters has no name: it is built from a study
-            return "dovetail build --help"
+        if any(map(is_parameter, winner)) or not named(str(winner["machine"])):
+            return "dovetail build --help"  # a machine of a template has no name: it is built from a study
         on = placed(str(winner["machine"]), winner.get("tp", 0), winner.get("pp", 0))
-        named = {"model": winner["model"], "machine": on, "recipe": winner["recipe"]}
-        quoted = {part: shlex.quote(str(name)) for part, name in named.items()}
+        parts = {"model": winner["model"], "machine": on, "recipe": winner["recipe"]}
+        quoted = {part: shlex.quote(str(name)) for part, name in parts.items()}
         plan = "".join(f" --{name} {winner[name]}" for name in ("tp", "pp") if winner.get(name))
         return _NEXT[verb].format(winner=quoted, plan=plan)
     try:

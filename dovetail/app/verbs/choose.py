@@ -48,7 +48,7 @@ def search(
         bool, typer.Option("--to-the-end", help="With --guided: look at all N, also where nothing new is certain.")
     ] = False,
     measured: Annotated[
-        bool, typer.Option("--measured", help="With --guided, on 'host': measure each design that is looked at.")
+        bool, typer.Option("--measured", help="With --guided: measure each design, here or as simulated RTL.")
     ] = False,
     sensitivity: Annotated[bool, typer.Option("--sensitivity", help="Also say which choice decides what.")] = False,
     measure: Annotated[
