@@ -36,6 +36,7 @@ when it has one, is part of a study's identity: change it when the numbers chang
 """
 _RESERVED = ("feasible", "why", "limit", "excess", "kinds", "source")
 DESIGN = "infeasible"  # what binds where the evaluator gives no `limit`
+PLAN = ("tp", "pp", "plan", "link")  # where an evaluator refuses a structure for how it is laid out: this binds
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +96,7 @@ def ask(evaluate: Evaluator, structure: Structure, columns: Mapping[str, NDArray
     except DovetailError as error:
         if error.exit_code != INFEASIBLE:
             raise
-        found = {"feasible": False, "why": str(error)}
+        found = {"feasible": False, "why": str(error)} | ({"limit": error.where} if error.where in PLAN else {})
 
     def array(name: str, value: Any, kind: Any = None) -> NDArray[Any]:
         try:

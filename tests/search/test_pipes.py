@@ -183,7 +183,7 @@ def test_more_stages_than_layers_are_a_plan_that_cannot_be() -> None:
     space = Space.of(**{**KEYS, "machines": ["l40s"], "plan": {"tp": 1, "pp": [2, 33]}})
     found = search(space, evaluator(space))
     assert {c.structure.pp for c in found.front} == {2}
-    assert found.infeasible["infeasible"] == 2 * 6
+    assert found.infeasible["pp"] == 2 * 6
     none = Space.of(**{**KEYS, "machines": ["l40s"], "plan": {"pp": 33}})
     assert "32 layers do not fill 33 stages" in search(none, evaluator(none)).why
 
