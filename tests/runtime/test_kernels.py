@@ -327,13 +327,15 @@ def test_threads_of_python_may_multiply_at_once() -> None:
     assert not wrong
 
 
-def test_a_child_of_fork_can_multiply() -> None:
-    code = """
+@pytest.mark.parametrize("before", ["layer(torch.ones(64, 256))", "(torch.ones(4_000_000) * 2).sum()"])
+def test_a_child_of_fork_can_multiply(before: str) -> None:
+    """Whether its parent used those threads for our products, or torch for its own only."""
+    code = f"""
 import os, torch
 from dovetail.runtime.kernels.linear import PackedLinear
 torch.set_num_threads(2)
 layer = PackedLinear(torch.ones(256, 256, dtype=torch.int8), torch.ones(256, 1), 8)
-layer(torch.ones(64, 256))
+{before}
 child = os.fork()
 if child == 0:
     os._exit(0 if float(layer(torch.ones(64, 256)).sum()) == 64 * 256 * 256 else 1)

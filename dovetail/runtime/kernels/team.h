@@ -31,16 +31,28 @@ int look(dl_phdr_info* object, size_t, void* found) {
 }  // namespace
 #endif
 
+inline std::atomic<bool>& forked() {
+    static std::atomic<bool> is{false};
+    return is;
+}
+
+namespace {
+
+// As this library is loaded: torch may have used its threads before any product of ours, and a fork come between.
+[[maybe_unused]] const int watched = pthread_atfork(nullptr, nullptr, [] { forked() = true; });
+
+}  // namespace
+
 // Null where there is none, and in a child of fork, whose OpenMP waits for threads that only its parent has.
 inline Parallel team() {
     static std::atomic<Parallel> found{nullptr};
     static std::once_flag once;
+    if (forked()) return nullptr;
     std::call_once(once, [] {
 #ifdef __linux__
         Parallel first = nullptr;
         dl_iterate_phdr(look, &first);
         found = first;
-        pthread_atfork(nullptr, nullptr, [] { found = nullptr; });
 #endif
     });
     return found;
