@@ -145,6 +145,21 @@ class _Picker:
         return best
 
 
+def cheapest(scaled: Tensor, error: Tensor, price: Price) -> Tensor:
+    """Magnitudes (rows, cols) that cost least, each by itself, of weights in steps of their scale.
+
+    Parameters
+    ----------
+    scaled : Tensor (rows, cols)
+    error : Tensor
+        What a squared error of one step costs, in the unit of prices; broadcastable to `scaled`.
+    """
+    candidates = _candidates_of(scaled, price)
+    cost = (scaled.abs()[..., None] - candidates).square() * error[..., None] + _costs(price)[candidates.long()]
+    found: Tensor = candidates.gather(-1, cost.argmin(-1, keepdim=True))[..., 0]
+    return found
+
+
 def _searched(work: Tensor, error: Tensor, price: Price, dtype: torch.dtype) -> Tensor:
     """Scales (rows, 1): of each row the one whose codes, chosen each by itself, cost least; `error` prices errors."""
     torch = require("torch", "torch")

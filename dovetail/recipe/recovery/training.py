@@ -1,0 +1,168 @@
+"""The loop: a quantised student, its dense teacher, a text; it goes on where it was stopped, to the same bits."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dovetail.core.errors import CHECK_FAILED, DovetailError
+from dovetail.recipe.arithmetic.slices import Price
+from dovetail.recipe.recovery.coded import coding, priced, real
+from dovetail.recipe.recovery.saved import read_state, write_state
+from dovetail.runtime.pace import Pace
+
+_WARM = 10  # steps in which the rate rises
+_BETAS = (0.9, 0.99)
+_SAVE_S = 60.0  # between two states on disk
+_SCALES = 0.3  # rate of scales, as a share of that of weights
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """How long, how fast, and when cells cost what they are to cost.
+
+    Parameters
+    ----------
+    steps : int
+    batch : int
+        Sequences of a step.
+    rate : float
+        Of Adam at its highest, in root mean squares of each matrix; it falls along a half cosine.
+    until : float
+        Share of the steps in which a price rises to what it is.
+    seed : int
+        Of the order of sequences.
+    """
+
+    steps: int
+    batch: int
+    rate: float
+    until: float = 0.5
+    seed: int = 0
+
+    def rising(self, done: int) -> float:
+        """The share of a price after `done` steps: ``1 - (1 - progress / until)**3`` (arXiv 1710.01878)."""
+        return 1 - (1 - min(1.0, done / (self.steps * self.until))) ** 3 if self.steps else 1.0
+
+    def falling(self, done: int) -> float:
+        """The share of the rate in the step after `done`."""
+        return (1 + math.cos(math.pi * done / self.steps)) / 2 * min(1.0, (done + 1) / _WARM)
+
+    def chosen(self, step: int, windows: int) -> list[int]:
+        """Which sequences a step sees: each once before any comes again, in an order of its own each time."""
+        found: list[int] = []
+        for place in range(step * self.batch, (step + 1) * self.batch):
+            source = torch.Generator().manual_seed(self.seed * 1_000_003 + place // windows)
+            found.append(int(torch.randperm(windows, generator=source)[place % windows]))
+        return found
+
+
+@dataclass(slots=True, eq=False)
+class Recovery:
+    """A student on its way: `layers` are its coded ones, by name; norms learn as well.
+
+    Parameters
+    ----------
+    student, teacher : nn.Module
+        Of `transformers`.
+    windows : Tensor (N, T)
+        Token ids.
+    prices : callable
+        What codes of some bits cost, once prices have risen.
+    """
+
+    student: Any
+    teacher: Any
+    layers: Mapping[str, nn.Module]
+    windows: Tensor
+    schedule: Schedule
+    prices: Callable[[int], Price]
+    done: int = 0
+    optimiser: Any = None
+
+    def __post_init__(self) -> None:
+        self.teacher.requires_grad_(False)
+        groups = []
+        for layer in self.layers.values():
+            matrix = real(layer)
+            size = float(matrix.detach().square().mean().sqrt()) or 1.0
+            groups += [_group(matrix, size), _group(coding(layer).log, _SCALES)]
+        groups += [_group(gain, float(gain.detach().square().mean().sqrt()) or 1.0) for gain in self.gains().values()]
+        self.optimiser = torch.optim.Adam(groups, betas=_BETAS)
+
+    def gains(self) -> dict[str, nn.Parameter]:
+        """Vectors that learn beside the matrices: the weights of norms, by name."""
+        found = {}
+        for name, module in self.student.named_modules():
+            weight = getattr(module, "weight", None)
+            if isinstance(weight, nn.Parameter) and weight.ndim == 1:
+                found[f"{name}.weight"] = weight.requires_grad_(True)
+        return found
+
+    def run(self, state: Path, report: Callable[[str], None]) -> None:
+        """All steps that are not done yet, with a state on disk every minute and when it is stopped.
+
+        Raises
+        ------
+        DovetailError
+            The loss is no longer finite.
+        """
+        self.done = read_state(state, self)
+        pace = Pace(self.schedule.steps, "step", report, done=self.done)
+        saved = time.monotonic()
+        try:
+            while self.done < self.schedule.steps:
+                self.step()
+                pace.step()
+                if time.monotonic() - saved > _SAVE_S:
+                    write_state(state, self)
+                    saved = time.monotonic()
+        except KeyboardInterrupt:
+            write_state(state, self)
+            raise
+        self.cost(self.schedule.steps)
+
+    def cost(self, done: int) -> None:
+        """Let cells cost what they do after so many steps."""
+        share = self.schedule.rising(done)
+        for layer in self.layers.values():
+            own = coding(layer)
+            own.price = priced(self.prices(own.scheme.bits), share)
+
+    def step(self) -> None:
+        """One step of Adam towards the teacher's predictions."""
+        self.cost(self.done)
+        for group in self.optimiser.param_groups:
+            group["lr"] = group["size"] * self.schedule.rate * self.schedule.falling(self.done)
+        loss = self.loss(self.windows[self.schedule.chosen(self.done, len(self.windows))])
+        if not loss.isfinite():
+            why = f"step {self.done + 1} of {self.schedule.steps}"
+            raise DovetailError("the loss is not finite", where="recover", why=why, hint="a smaller rate",
+                                exit_code=CHECK_FAILED)  # fmt: skip
+        self.optimiser.zero_grad()
+        loss.backward()
+        self.optimiser.step()
+        self.done += 1
+
+    def loss(self, ids: Tensor) -> Tensor:
+        """Nats a token from the teacher's predictions to the student's."""
+        with torch.no_grad():
+            wanted = self.teacher(ids, use_cache=False).logits.log_softmax(-1)
+        found = self.student(ids, use_cache=False).logits.log_softmax(-1)
+        loss: Tensor = nn.functional.kl_div(found, wanted, reduction="none", log_target=True).sum(-1).mean()
+        return loss
+
+    def parameters(self) -> Sequence[nn.Parameter]:
+        """All that learns, in the order of the optimiser's groups."""
+        return [group["params"][0] for group in self.optimiser.param_groups]
+
+
+def _group(parameter: nn.Parameter, size: float) -> dict[str, Any]:
+    return {"params": [parameter], "lr": 0.0, "size": size}
