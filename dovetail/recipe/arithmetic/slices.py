@@ -76,8 +76,9 @@ class Price:
 
 
 def sliced(
-    weight: Tensor, inputs: Factored, price: Price, *, energy: float | None = None, dtype: torch.dtype | None = None
-) -> Rounded:
+    weight: Tensor, inputs: Factored, price: Price, *, energy: float | None = None, rows: Tensor | None = None,
+    dtype: torch.dtype | None = None,
+) -> Rounded:  # fmt: skip
     """Round a matrix (outputs, inputs); scales are one a row, each the one whose codes cost least.
 
     Parameters
@@ -86,6 +87,8 @@ def sliced(
     inputs : Factored
     energy : float
         The outputs' squares ``tr(W H W^T)``, by default that of independent inputs.
+    rows : Tensor (rows,)
+        What a squared error of each output costs; by default all the same, by `energy`.
     dtype : torch.dtype
         Of the scales; the weight's by default.
     """
@@ -93,11 +96,12 @@ def sliced(
     power, places = inputs.power, inputs.places
     work = torch.where(power == 0, torch.zeros_like(power), weight.float())
     total = float((work.square() * power).sum()) if energy is None else energy
-    unit = max(total, 1e-30) / work.numel()
+    each = torch.full((len(work),), work.numel() / max(total, 1e-30)) if rows is None else rows.float()
     error = torch.empty_like(power)
     error[places] = inputs.upper.diagonal().square().reciprocal()
-    scale = _searched(work, power / (float((work.square() * power).mean()) or 1.0), price, dtype or weight.dtype)
-    picker = _Picker(price, scale.float(), error / unit, work.shape[1])
+    alone = torch.full_like(each, 1 / (float((work.square() * power).mean()) or 1.0)) if rows is None else each
+    scale = _searched(work, alone[:, None] * power, price, dtype or weight.dtype)
+    picker = _Picker(price, scale.float(), each[:, None] * error, work.shape[1])
     values = rounded_columns(work[:, places], weight == 0, places.tolist(), inputs.upper, picker)
     steps = (values / scale.float()).round().to(torch.int8)
     return Rounded(steps, scale, None, steps.float() * scale.float())
@@ -125,7 +129,7 @@ class _Picker:
     def nearest(self, values: Tensor, column: int) -> Tensor:
         """What is kept of the values (rows, 1) of a column: all codes of their sign are tried."""
         scaled = values / self.scale
-        cost = (scaled.abs() - self.codes).square() * (self.scale.square() * self.error[column]) + self.costs
+        cost = (scaled.abs() - self.codes).square() * (self.scale.square() * self.error[:, column, None]) + self.costs
         if self.sums is None:
             best = cost.argmin(1)
         else:
@@ -147,6 +151,9 @@ class _Picker:
 
 def cheapest(scaled: Tensor, error: Tensor, price: Price) -> Tensor:
     """Magnitudes (rows, cols) that cost least, each by itself, of weights in steps of their scale.
+
+    Tried are the nearest below and above of the codes of at most 0, 1, 2 … digits: the cheapest of all is among them
+    where levels are free.
 
     Parameters
     ----------

@@ -38,6 +38,7 @@ class Recover:
     rate: float = 0.003  # of Adam at its highest, in root mean squares of each matrix
     price: float = 0.0  # of a cell that is not empty, in what a weight contributes to predictions; 0: no matter
     level: float = 0.0  # of each level of a cell, in prices of a cell
+    bits: int = 0  # of codes where cells have a price, the sign among them, 3 to 8: fewer take fewer slices; 0: as stored
     encoding: str = "differential"  # of codes in cells, where they have a price; balanced: smaller sums, more cells
     cell: int = 2  # bits of a cell: 1, 2 or 4
     seed: int = 0  # of the order of sequences
@@ -53,6 +54,8 @@ class Recover:
             raise DovetailError(f"a rate of {self.rate}", where="recover.rate", hint="0.003: above 0, below 1")
         if not 0 <= self.price < inf:
             raise DovetailError(f"a price of {self.price}", where="recover.price", hint="0 or more; 0.01 is mild")
+        if self.bits and not 3 <= self.bits <= 8:
+            raise DovetailError(f"codes of {self.bits} bits", where="recover.bits", hint="3 to 8; 0: as stored")
         Cells(self.cell, self.encoding)
         if self.encoding not in _PRICED:
             raise DovetailError(f"no prices of cells in '{self.encoding}'", where="recover.encoding",
@@ -61,7 +64,7 @@ class Recover:
 
     def prices(self, bits: int) -> Price:
         """What codes of so many bits, the sign among them, cost."""
-        return Price(self.price, self.level, bits - 1, self.cell, balanced=self.encoding == "balanced")
+        return Price(self.price, self.level, min(bits, self.bits or bits) - 1, self.cell, balanced=self.encoding == "balanced")
 
     @classmethod
     def examples(cls, columns: tuple[int, ...]) -> tuple[Self, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -10,8 +11,10 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from dovetail.core.errors import INFEASIBLE, DovetailError
-from dovetail.recipe.arithmetic.slices import Price, cheapest
+from dovetail.recipe.arithmetic.gptq import factorised
+from dovetail.recipe.arithmetic.slices import Price, cheapest, sliced
 from dovetail.recipe.packing import stored_tensors
+from dovetail.recipe.recovery.sensitivity import Sides
 from dovetail.recipe.scheme import Scheme
 from dovetail.runtime.activations import rounded
 from dovetail.runtime.stored import Stored
@@ -36,6 +39,7 @@ class Coding(nn.Module):
         self.scheme, self.dtype = scheme, scale.dtype
         self.start = scale.float()
         self.zero = None if zero is None else zero.float()
+        self.low, self.high = -(1 << scheme.bits - 1), (1 << scheme.bits - 1) - 1
         self.log = nn.Parameter(torch.zeros_like(self.start))
         self.price: Price | None = None
         self.weighed: tuple[Tensor, Tensor] | None = None  # what a squared error in a row, and in a column, costs
@@ -47,19 +51,18 @@ class Coding(nn.Module):
 
     def codes(self, scaled: Tensor, scale: Tensor) -> Tensor:
         """Codes (rows, groups, columns) of weights in steps, zero points added."""
-        top = 1 << self.scheme.bits - 1
         if self.price is None or self.weighed is None:
-            return scaled.round().clamp(-top, top - 1)
+            return scaled.round().clamp(self.low, self.high)
         flat, (rows, columns) = scaled.flatten(1), self.weighed
         steps = scale.repeat_interleave(scaled.shape[2], 1) if scale.shape[1] > 1 else scale
         return (cheapest(flat, steps.square() * rows[:, None] * columns, self.price) * flat.sign()).view_as(scaled)
 
     def forward(self, real: Tensor) -> Tensor:
         """What the codes of a matrix (rows, columns) stand for."""
-        scale, top = self.scale(), 1 << self.scheme.bits - 1
+        scale = self.scale()
         scaled = real.reshape(*scale.shape, -1) / scale[..., None]
         shift = 0.0 if self.zero is None else self.zero[..., None]
-        inside = (scaled + shift).clamp(-top, top - 1)
+        inside = (scaled + shift).clamp(self.low, self.high)
         with torch.no_grad():
             codes = self.codes(scaled + shift, scale)
         value = (inside + (codes - inside).detach() - shift) * scale[..., None]
@@ -115,6 +118,21 @@ def _coded(layer: Any, stored: Stored, name: str) -> nn.Module:
         layer.register_forward_pre_hook(_Rounding(act))
     found: nn.Module = layer
     return found
+
+
+def begin(layer: Any, sides: Sides, prices: Callable[[int], Price]) -> None:
+    """Let errors of a layer's weights cost what its sides say; where a row has one scale, begin with codes so chosen.
+
+    They are those of `sliced`, errors made good within their rows, and of the scales whose codes cost least.
+    """
+    own, matrix = coding(layer), real(layer)
+    own.weighed, price = (sides.rows, sides.columns), prices(own.scheme.bits)
+    own.low, own.high = 1 - (1 << price.bits), (1 << price.bits) - 1
+    if own.zero is None and own.start.shape[1] == 1:
+        inputs = factorised(sides.moment)
+        found = sliced(matrix.detach(), inputs, price, rows=sides.rows, dtype=own.dtype)
+        own.start = found.scale.float()
+        matrix.data = found.values
 
 
 def coding(layer: Any) -> Coding:

@@ -7,17 +7,39 @@ arXiv 1412.1193); with input and gradient taken as independent it is a product o
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-Sides = tuple[Tensor, Tensor]
+
+@dataclass(slots=True)
+class Sides:
+    """Both sides of a layer.
+
+    Parameters
+    ----------
+    rows : Tensor (outputs,)
+        Sum of the squares of the gradients of each output.
+    moment : Tensor (inputs, inputs)
+        Sum of ``x x^T``.
+    """
+
+    rows: Tensor
+    moment: Tensor
+
+    @property
+    def columns(self) -> Tensor:
+        """Sum of the squares of each input."""
+        return self.moment.diagonal()
 
 
-def sensitivities(model: Any, layers: Mapping[str, nn.Module], batches: Sequence[Tensor], seed: int) -> dict[str, Sides]:
-    """Of each layer two vectors (outputs,) and (inputs,), whose products price the squared errors of its weights.
+def sensitivities(
+    model: Any, layers: Mapping[str, nn.Module], batches: Sequence[Tensor], seed: int
+) -> dict[str, Sides]:  # fmt: skip
+    """Of each layer both sides: the squared error of a weight costs ``rows[i] * columns[j]``.
 
     The unit is what a weight of this model contributes on average: the mean of ``f w^2`` over all of them is 1.
 
@@ -26,8 +48,8 @@ def sensitivities(model: Any, layers: Mapping[str, nn.Module], batches: Sequence
     batches : sequence of Tensor (B, T)
         Token ids.
     """
-    sums: dict[str, list[Tensor]] = {}
-    handles = [layer.register_forward_hook(_watch(sums, name)) for name, layer in layers.items()]
+    found = {name: Sides(torch.zeros(()), torch.zeros(())) for name in layers}
+    handles = [layer.register_forward_hook(_watching(found[name])) for name, layer in layers.items()]
     source = torch.Generator().manual_seed(seed)
     try:
         for ids in batches:
@@ -38,28 +60,29 @@ def sensitivities(model: Any, layers: Mapping[str, nn.Module], batches: Sequence
         for handle in handles:
             handle.remove()
         model.zero_grad(set_to_none=True)
-    return _in_units(layers, sums)
+    _in_units(layers, found)
+    return found
 
 
-def _watch(sums: dict[str, list[Tensor]], name: str) -> Any:
+def _watching(sides: Sides) -> Callable[..., None]:
     def hook(module: nn.Module, given: tuple[Tensor, ...], out: Tensor) -> None:
-        seen = sums.setdefault(name, [torch.zeros(()), torch.zeros(())])
-        seen[1] = seen[1] + given[0].detach().flatten(0, -2).square().sum(0)
+        flat = given[0].detach().flatten(0, -2)
+        sides.moment = sides.moment + flat.T @ flat
 
         def gradient(value: Tensor) -> None:
-            seen[0] = seen[0] + value.flatten(0, -2).square().sum(0)
+            sides.rows = sides.rows + value.flatten(0, -2).square().sum(0)
 
         out.register_hook(gradient)
 
     return hook
 
 
-def _in_units(layers: Mapping[str, Any], sums: Mapping[str, list[Tensor]]) -> dict[str, Sides]:
+def _in_units(layers: Mapping[str, Any], found: Mapping[str, Sides]) -> None:
     total, count = 0.0, 0
     for name, layer in layers.items():
-        rows, columns = sums[name]
-        weight = layer.weight.detach()
-        total += float((rows[:, None] * columns * weight.square()).double().sum())
+        sides, weight = found[name], layer.weight.detach()
+        total += float((sides.rows[:, None] * sides.columns * weight.square()).double().sum())
         count += weight.numel()
     unit = max(total / count, torch.finfo(torch.float32).tiny)
-    return {name: (rows / unit, columns) for name, (rows, columns) in sums.items()}
+    for sides in found.values():
+        sides.rows = sides.rows / unit
