@@ -76,9 +76,8 @@ class Price:
 
 
 def sliced(
-    weight: Tensor, inputs: Factored, price: Price, *, energy: float | None = None, rows: Tensor | None = None,
-    dtype: torch.dtype | None = None,
-) -> Rounded:  # fmt: skip
+    weight: Tensor, inputs: Factored, price: Price, *, energy: float | None = None, dtype: torch.dtype | None = None
+) -> Rounded:
     """Round a matrix (outputs, inputs); scales are one a row, each the one whose codes cost least.
 
     Parameters
@@ -87,24 +86,54 @@ def sliced(
     inputs : Factored
     energy : float
         The outputs' squares ``tr(W H W^T)``, by default that of independent inputs.
-    rows : Tensor (rows,)
-        What a squared error of each output costs; by default all the same, by `energy`.
     dtype : torch.dtype
         Of the scales; the weight's by default.
     """
     torch = require("torch", "torch", to="quantise")
-    power, places = inputs.power, inputs.places
-    work = torch.where(power == 0, torch.zeros_like(power), weight.float())
-    total = float((work.square() * power).sum()) if energy is None else energy
-    each = torch.full((len(work),), work.numel() / max(total, 1e-30)) if rows is None else rows.float()
-    error = torch.empty_like(power)
-    error[places] = inputs.upper.diagonal().square().reciprocal()
-    alone = torch.full_like(each, 1 / (float((work.square() * power).mean()) or 1.0)) if rows is None else each
-    scale = _searched(work, alone[:, None] * power, price, dtype or weight.dtype)
-    picker = _Picker(price, scale.float(), each[:, None] * error, work.shape[1])
-    values = rounded_columns(work[:, places], weight == 0, places.tolist(), inputs.upper, picker)
+    squares = torch.where(inputs.power == 0, 0.0, weight.float()).square() * inputs.power
+    total = float(squares.sum()) if energy is None else energy
+    alone = torch.full((len(weight),), 1 / (float(squares.mean()) or 1.0))
+    together = torch.full((len(weight),), weight.numel() / max(total, 1e-30))
+    return _rounded(weight, inputs, price, (alone, together), dtype or weight.dtype)[0]
+
+
+def sliced_by_rows(
+    weight: Tensor, inputs: Factored, price: Price, rows: Tensor, dtype: torch.dtype | None = None
+) -> tuple[Rounded, Tensor]:
+    """As `sliced`, with what a squared error of each output (rows,) costs.
+
+    Returns
+    -------
+    (Rounded, Tensor (rows, cols))
+        Also what each weight had become, by the errors before it, when its code was chosen: of it that code is the
+        cheapest where errors cost ``rows[i] * alone_error(inputs)[j]``.
+    """
+    return _rounded(weight, inputs, price, (rows, rows), dtype or weight.dtype)
+
+
+def alone_error(inputs: Factored) -> Tensor:
+    """What a squared error in each column (cols,) costs when all columns after it make good for it."""
+    torch = require("torch", "torch", to="quantise")
+    found: Tensor = torch.empty_like(inputs.power)
+    found[inputs.places] = inputs.upper.diagonal().square().reciprocal()
+    return found
+
+
+def _rounded(
+    weight: Tensor, inputs: Factored, price: Price, rows: tuple[Tensor, Tensor], dtype: torch.dtype
+) -> tuple[Rounded, Tensor]:
+    """Codes, and the weights that they were chosen for; `rows` price errors while scales and codes are chosen."""
+    torch = require("torch", "torch", to="quantise")
+    places = inputs.places
+    work = torch.where(inputs.power == 0, 0.0, weight.float())
+    scale = _searched(work, rows[0][:, None] * inputs.power, price, dtype)
+    picker = _Picker(price, scale.float(), rows[1][:, None] * alone_error(inputs), work.shape[1])
+    left = work[:, places]
+    values = rounded_columns(left, weight == 0, places.tolist(), inputs.upper, picker)
     steps = (values / scale.float()).round().to(torch.int8)
-    return Rounded(steps, scale, None, steps.float() * scale.float())
+    chosen = torch.empty_like(work)
+    chosen[:, places] = left
+    return Rounded(steps, scale, None, steps.float() * scale.float()), chosen
 
 
 class _Picker:

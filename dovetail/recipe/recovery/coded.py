@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -12,12 +11,14 @@ from torch.nn.utils import parametrize
 
 from dovetail.core.errors import INFEASIBLE, DovetailError
 from dovetail.recipe.arithmetic.gptq import factorised
-from dovetail.recipe.arithmetic.slices import Price, cheapest, sliced
+from dovetail.recipe.arithmetic.slices import Price, alone_error, cheapest, sliced_by_rows
 from dovetail.recipe.packing import stored_tensors
 from dovetail.recipe.recovery.sensitivity import Sides
 from dovetail.recipe.scheme import Scheme
 from dovetail.runtime.activations import rounded
 from dovetail.runtime.stored import Stored
+
+_INSIDE = 0.499  # steps from a code to where rounding would leave it, nearly
 
 
 class Coding(nn.Module):
@@ -54,8 +55,8 @@ class Coding(nn.Module):
         if self.price is None or self.weighed is None:
             return scaled.round().clamp(self.low, self.high)
         flat, (rows, columns) = scaled.flatten(1), self.weighed
-        steps = scale.repeat_interleave(scaled.shape[2], 1) if scale.shape[1] > 1 else scale
-        return (cheapest(flat, steps.square() * rows[:, None] * columns, self.price) * flat.sign()).view_as(scaled)
+        found = cheapest(flat, scale.square() * rows[:, None] * columns, self.price) * flat.sign()
+        return found.view_as(scaled)
 
     def forward(self, real: Tensor) -> Tensor:
         """What the codes of a matrix (rows, columns) stand for."""
@@ -120,19 +121,41 @@ def _coded(layer: Any, stored: Stored, name: str) -> nn.Module:
     return found
 
 
-def begin(layer: Any, sides: Sides, prices: Callable[[int], Price]) -> None:
-    """Let errors of a layer's weights cost what its sides say; where a row has one scale, begin with codes so chosen.
+def weigh(layer: Any, sides: Sides, prices: Callable[[int], Price]) -> None:
+    """Let cells of a layer's codes have a price, and errors of its weights cost what its sides say.
 
-    They are those of `sliced`, errors made good within their rows, and of the scales whose codes cost least.
+    Codes and scales are chosen anew, the cheapest, errors made good within their rows; training begins with the weights
+    that they were chosen for, hence with these codes.
+
+    Raises
+    ------
+    DovetailError
+        Rows have several scales, or zero points.
     """
     own, matrix = coding(layer), real(layer)
-    own.weighed, price = (sides.rows, sides.columns), prices(own.scheme.bits)
+    if own.zero is not None or own.start.shape[1] > 1:
+        why = "a bitline adds cells of one scale, and a code of 0 is an empty cell"
+        hint = "one scale a row: rtn(bits=8, group=0)"
+        raise DovetailError("no price of cells in groups or with zero points", where="recover.price", why=why, hint=hint)
+    inputs, price = factorised(sides.moment), prices(own.scheme.bits)
+    own.price, own.weighed = price, (sides.rows, alone_error(inputs))
     own.low, own.high = 1 - (1 << price.bits), (1 << price.bits) - 1
-    if own.zero is None and own.start.shape[1] == 1:
-        inputs = factorised(sides.moment)
-        found = sliced(matrix.detach(), inputs, price, rows=sides.rows, dtype=own.dtype)
-        own.start = found.scale.float()
-        matrix.data = found.values
+    found, chosen = sliced_by_rows(matrix.detach(), inputs, price, sides.rows, own.dtype)
+    own.start, matrix.data = found.scale.float(), chosen
+
+
+@torch.no_grad()
+def settle(layer: Any, dense: Tensor) -> None:
+    """Begin, within what rounds to the codes as they are, as near as can be to the dense matrix (rows, columns).
+
+    In the middle between two codes, where they would be else, weights take longest to reach another one.
+    """
+    own, matrix = coding(layer), real(layer)
+    scale = own.scale()[..., None]
+    codes, wanted = (part.reshape(*own.start.shape, -1) / scale for part in (matrix, dense))
+    inside = wanted.clamp(codes.round() - _INSIDE, codes.round() + _INSIDE)
+    shift = 0.0 if own.zero is None else own.zero[..., None]
+    matrix.copy_((inside.clamp(own.low - shift, own.high - shift) * scale).reshape(matrix.shape))
 
 
 def coding(layer: Any) -> Coding:
@@ -145,13 +168,6 @@ def real(layer: Any) -> nn.Parameter:
     """What the optimiser changes of a layer's matrix (rows, columns)."""
     found: nn.Parameter = layer.parametrizations.weight.original
     return found
-
-
-def priced(price: Price, share: float) -> Price | None:
-    """A price of which a share counts; none where it is nothing, for then the nearest codes are the cheapest."""
-    if not price.digit * share:
-        return None
-    return replace(price, digit=price.digit * share)
 
 
 class _Rounding:

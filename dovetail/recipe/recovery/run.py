@@ -15,7 +15,7 @@ from dovetail.recipe.arithmetic.slices import Price
 from dovetail.recipe.layerwise.job import Job
 from dovetail.recipe.layerwise.run import write_tensors
 from dovetail.recipe.quantising import stored_dtypes
-from dovetail.recipe.recovery.coded import begin, coded, coding, real
+from dovetail.recipe.recovery.coded import coded, coding, real, settle, weigh
 from dovetail.recipe.recovery.sensitivity import sensitivities
 from dovetail.recipe.recovery.training import Recovery, Schedule
 from dovetail.runtime.checkpoint import Checkpoint
@@ -72,8 +72,11 @@ def _begun(start: Checkpoint, job: Job, schedule: Schedule, prices: Callable[[in
     if prices(8).digit:
         batches = windows[:_PROBED].split(schedule.batch)
         for name, sides in sensitivities(student, layers, batches, schedule.seed).items():
-            begin(layers[name], sides, prices)
-    return Recovery(student, teacher, layers, windows, schedule, prices)
+            weigh(layers[name], sides, prices)
+    else:
+        for name, layer in layers.items():
+            settle(layer, teacher.get_submodule(name.removesuffix(".weight")).weight)
+    return Recovery(student, teacher, layers, windows, schedule)
 
 
 def _stored(recovery: Recovery, start: Checkpoint) -> dict[str, Tensor]:

@@ -13,8 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from dovetail.core.errors import CHECK_FAILED, DovetailError
-from dovetail.recipe.arithmetic.slices import Price
-from dovetail.recipe.recovery.coded import coding, priced, real
+from dovetail.recipe.recovery.coded import coding, real
 from dovetail.recipe.recovery.saved import read_state, write_state
 from dovetail.runtime.pace import Pace
 
@@ -26,7 +25,7 @@ _SCALES = 0.3  # rate of scales, as a share of that of weights
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """How long, how fast, and when cells cost what they are to cost.
+    """How long, how fast, in which order.
 
     Parameters
     ----------
@@ -35,8 +34,6 @@ class Schedule:
         Sequences of a step.
     rate : float
         Of Adam at its highest, in root mean squares of each matrix; it falls along a half cosine.
-    until : float
-        Share of the steps in which a price rises to what it is.
     seed : int
         Of the order of sequences.
     """
@@ -44,12 +41,7 @@ class Schedule:
     steps: int
     batch: int
     rate: float
-    until: float = 0.5
     seed: int = 0
-
-    def rising(self, done: int) -> float:
-        """The share of a price after `done` steps: ``1 - (1 - progress / until)**3`` (arXiv 1710.01878)."""
-        return 1 - (1 - min(1.0, done / (self.steps * self.until))) ** 3 if self.steps else 1.0
 
     def falling(self, done: int) -> float:
         """The share of the rate in the step after `done`."""
@@ -74,8 +66,6 @@ class Recovery:
         Of `transformers`.
     windows : Tensor (N, T)
         Token ids.
-    prices : callable
-        What codes of some bits cost, once prices have risen.
     """
 
     student: Any
@@ -83,7 +73,6 @@ class Recovery:
     layers: Mapping[str, nn.Module]
     windows: Tensor
     schedule: Schedule
-    prices: Callable[[int], Price]
     done: int = 0
     optimiser: Any = None
 
@@ -127,18 +116,9 @@ class Recovery:
         except KeyboardInterrupt:
             write_state(state, self)
             raise
-        self.cost(self.schedule.steps)
-
-    def cost(self, done: int) -> None:
-        """Let cells cost what they do after so many steps."""
-        share = self.schedule.rising(done)
-        for layer in self.layers.values():
-            own = coding(layer)
-            own.price = priced(self.prices(own.scheme.bits), share)
 
     def step(self) -> None:
         """One step of Adam towards the teacher's predictions."""
-        self.cost(self.done)
         for group in self.optimiser.param_groups:
             group["lr"] = group["size"] * self.schedule.rate * self.schedule.falling(self.done)
         loss = self.loss(self.windows[self.schedule.chosen(self.done, len(self.windows))])
