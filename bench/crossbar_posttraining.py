@@ -66,8 +66,8 @@ OURS = (
       ((7, 5, 1e-3), (6, 5, 1e-3), (5, 5, 1e-3), (4, 5, 1e-3), (7, 5, 1e-2), (6, 5, 1e-2), (5, 5, 1e-2), (5, 4, 3e-4))),
 )  # fmt: skip
 
-PRICES = ((0.001, 8), (0.003, 8), (0.01, 8), (0.01, 5), (0.03, 5), (0.08, 5))  # of cells, with bits of codes
-RECOVERY = {"stories260K": Recover(600, 2, 0.002), "embedded": Recover(100, 2, 0.002)}
+PRICES = ((0.003, 8), (0.01, 8), (0.04, 5), (0.001, 8), (0.01, 5))  # of cells, with bits of codes
+RECOVERY = {"stories260K": Recover(600, 2, 0.001), "embedded": Recover(100, 2, 0.001)}
 LONGER = {"stories260K": 600, "embedded": 200}  # sequences that are learned from
 Row = tuple[Any, ...]
 
@@ -78,9 +78,9 @@ def families(name: str) -> dict[str, list[Row]]:
     ours = OURS if name == "stories260K" else OURS[:4]
     return {
         "gptq": [(method,) for method in GPTQS],
-        "bit-slice": [(method,) for method in ours],
-        "gptq recovered": [(GPTQ(bits, 0), recover) for bits in (7, 6, 5, 4)],
         "priced": [(RTN(8, 0), replace(recover, price=price, bits=bits)) for price, bits in PRICES],
+        "gptq recovered": [(GPTQ(bits, 0), recover) for bits in (4, 5, 6, 7)],
+        "bit-slice": [(method,) for method in ours],
     }
 
 

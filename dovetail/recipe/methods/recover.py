@@ -38,7 +38,9 @@ class Recover:
     rate: float = 0.003  # of Adam at its highest, in root mean squares of each matrix
     price: float = 0.0  # of a cell that is not empty, in what a weight contributes to predictions; 0: no matter
     level: float = 0.0  # of each level of a cell, in prices of a cell
-    bits: int = 0  # of codes where cells have a price, the sign among them, 3 to 8: fewer take fewer slices; 0: as stored
+    bits: int = (
+        0  # of codes where cells have a price, the sign among them, 3 to 8: fewer take fewer slices; 0: as stored
+    )
     encoding: str = "differential"  # of codes in cells, where they have a price; balanced: smaller sums, more cells
     cell: int = 2  # bits of a cell: 1, 2 or 4
     seed: int = 0  # of the order of sequences
@@ -64,7 +66,9 @@ class Recover:
 
     def prices(self, bits: int) -> Price:
         """What codes of so many bits, the sign among them, cost."""
-        return Price(self.price, self.level, min(bits, self.bits or bits) - 1, self.cell, balanced=self.encoding == "balanced")
+        return Price(
+            self.price, self.level, min(bits, self.bits or bits) - 1, self.cell, balanced=self.encoding == "balanced"
+        )
 
     @classmethod
     def examples(cls, columns: tuple[int, ...]) -> tuple[Self, ...]:

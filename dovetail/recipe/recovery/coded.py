@@ -136,7 +136,9 @@ def weigh(layer: Any, sides: Sides, prices: Callable[[int], Price]) -> None:
     if own.zero is not None or own.start.shape[1] > 1:
         why = "a bitline adds cells of one scale, and a code of 0 is an empty cell"
         hint = "one scale a row: rtn(bits=8, group=0)"
-        raise DovetailError("no price of cells in groups or with zero points", where="recover.price", why=why, hint=hint)
+        raise DovetailError(
+            "no price of cells in groups or with zero points", where="recover.price", why=why, hint=hint
+        )
     inputs, price = factorised(sides.moment), prices(own.scheme.bits)
     own.price, own.weighed = price, (sides.rows, alone_error(inputs))
     own.low, own.high = 1 - (1 << price.bits), (1 << price.bits) - 1
@@ -154,7 +156,7 @@ def settle(layer: Any, dense: Tensor) -> None:
     scale = own.scale()[..., None]
     codes, wanted = (part.reshape(*own.start.shape, -1) / scale for part in (matrix, dense))
     inside = wanted.clamp(codes.round() - _INSIDE, codes.round() + _INSIDE)
-    shift = 0.0 if own.zero is None else own.zero[..., None]
+    shift = torch.zeros(()) if own.zero is None else own.zero[..., None]
     matrix.copy_((inside.clamp(own.low - shift, own.high - shift) * scale).reshape(matrix.shape))
 
 

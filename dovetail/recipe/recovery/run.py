@@ -70,7 +70,7 @@ def _begun(start: Checkpoint, job: Job, schedule: Schedule, prices: Callable[[in
     context = int(getattr(teacher.config, "max_position_embeddings", 0) or 2**31)
     windows = torch.cat(job.calibration.batches(start.folder, context))
     if prices(8).digit:
-        batches = windows[:_PROBED].split(schedule.batch)
+        batches = torch.split(windows[:_PROBED], schedule.batch)
         for name, sides in sensitivities(student, layers, batches, schedule.seed).items():
             weigh(layers[name], sides, prices)
     else:

@@ -33,7 +33,9 @@ def write_state(path: Path, recovery: Recovery) -> None:
         part.unlink(missing_ok=True)
         why = error.strerror or str(error)
         hint = "free some space and start the same command again"
-        raise DovetailError("could not keep the training's state", where=str(path.parent), why=why, hint=hint) from error
+        raise DovetailError(
+            "could not keep the training's state", where=str(path.parent), why=why, hint=hint
+        ) from error
 
 
 def read_state(path: Path, recovery: Recovery) -> int:

@@ -55,7 +55,7 @@ def sensitivities(
         for ids in batches:
             logits = model(ids, use_cache=False).logits.flatten(0, 1)
             drawn = torch.multinomial(logits.detach().softmax(-1), 1, generator=source)[:, 0]
-            nn.functional.cross_entropy(logits, drawn, reduction="sum").backward()
+            nn.functional.cross_entropy(logits, drawn, reduction="sum").backward()  # type: ignore[no-untyped-call]
     finally:
         for handle in handles:
             handle.remove()
@@ -72,7 +72,7 @@ def _watching(sides: Sides) -> Callable[..., None]:
         def gradient(value: Tensor) -> None:
             sides.rows = sides.rows + value.flatten(0, -2).square().sum(0)
 
-        out.register_hook(gradient)
+        out.register_hook(gradient)  # type: ignore[no-untyped-call]
 
     return hook
 

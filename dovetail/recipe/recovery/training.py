@@ -88,11 +88,12 @@ class Recovery:
 
     def gains(self) -> dict[str, nn.Parameter]:
         """Vectors that learn beside the matrices: the weights of norms, by name."""
-        found = {}
+        found: dict[str, nn.Parameter] = {}
         for name, module in self.student.named_modules():
             weight = getattr(module, "weight", None)
             if isinstance(weight, nn.Parameter) and weight.ndim == 1:
-                found[f"{name}.weight"] = weight.requires_grad_(True)
+                weight.requires_grad_(True)
+                found[f"{name}.weight"] = weight
         return found
 
     def run(self, state: Path, report: Callable[[str], None]) -> None:
@@ -127,7 +128,7 @@ class Recovery:
             raise DovetailError("the loss is not finite", where="recover", why=why, hint="a smaller rate",
                                 exit_code=CHECK_FAILED)  # fmt: skip
         self.optimiser.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         self.optimiser.step()
         self.done += 1
 
