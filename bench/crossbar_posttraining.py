@@ -66,9 +66,9 @@ OURS = (
       ((7, 5, 1e-3), (6, 5, 1e-3), (5, 5, 1e-3), (4, 5, 1e-3), (7, 5, 1e-2), (6, 5, 1e-2), (5, 5, 1e-2), (5, 4, 3e-4))),
 )  # fmt: skip
 
-PRICES = ((0.003, 8), (0.01, 8), (0.04, 5), (0.001, 8), (0.01, 5))  # of cells, with bits of codes
-RECOVERY = {"stories260K": Recover(600, 2, 0.001), "embedded": Recover(100, 2, 0.001)}
-LONGER = {"stories260K": 600, "embedded": 200}  # sequences that are learned from
+PRICES = ((0.01, 8), (0.003, 8), (0.04, 5), (0.001, 8), (0.01, 5))  # of cells, with bits of codes
+RECOVERY = {"stories260K": Recover(400, 2, 0.001), "embedded": Recover(100, 2, 0.001)}
+LONGER = {"stories260K": 680, "embedded": 200}  # sequences that are learned from
 Row = tuple[Any, ...]
 
 
@@ -79,7 +79,7 @@ def families(name: str) -> dict[str, list[Row]]:
     return {
         "gptq": [(method,) for method in GPTQS],
         "priced": [(RTN(8, 0), replace(recover, price=price, bits=bits)) for price, bits in PRICES],
-        "gptq recovered": [(GPTQ(bits, 0), recover) for bits in (4, 5, 6, 7)],
+        "gptq recovered": [(GPTQ(bits, 0), recover) for bits in (5, 4, 6, 7)],
         "bit-slice": [(method,) for method in ours],
     }
 

@@ -48,10 +48,10 @@ def made(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[st
     return make
 
 
-def divergence(source: Path, folder: Path, ids: torch.Tensor | None = None) -> float:
-    """Nats a token from the dense model to another, on tokens that nothing was trained on."""
-    if ids is None:
-        ids = torch.randint(95, (8, 48), generator=torch.Generator().manual_seed(99))
+def divergence(source: Path, folder: Path) -> float:
+    """Nats a token from the dense model to another, on text that nothing was trained on."""
+    text = "".join(document.text for document in documents("test"))[:20_000]
+    ids = torch.tensor(tokenizer_of(source)(text, add_special_tokens=False).input_ids[: 16 * 64]).reshape(16, 64)
     with torch.inference_mode():
         wanted, found = (load(one).model(ids).logits.double().log_softmax(-1) for one in (source, folder))
     return float((wanted.exp() * (wanted - found)).sum(-1).mean())
@@ -144,12 +144,12 @@ def test_sensitivities_are_squares_of_gradients_of_drawn_tokens() -> None:
 
 
 @pytest.mark.parametrize(
-    "rounding", ["rtn:bits=3,group=0", "gptq:bits=3,group=64,symmetric=false", "rtn:bits=4,group=0,act_bits=4"]
+    "rounding", ["rtn:bits=3,group=0", "rtn:bits=3,group=64,symmetric=false", "rtn:bits=4,group=0,act_bits=4"]
 )
 def test_it_predicts_more_like_the_dense_model(made: Callable[[str], Path], source: Path, rounding: str) -> None:
-    """On tokens of no text, which it was not trained on, of a random model: what is stored keeps its form."""
-    before, after = made(rounding), made(f"{rounding}+recover:steps=60,batch=8,rate=0.01")
-    assert divergence(source, after) < 0.97 * divergence(source, before)
+    """On text that it was not trained on, of a random model: what is stored keeps its form."""
+    before, after = made(rounding), made(f"{rounding}+recover:steps=60,batch=8,rate=0.003")
+    assert divergence(source, after) < 0.8 * divergence(source, before)
     infos = Checkpoint.open(before).stored, Checkpoint.open(after).stored
     assert {n: (i.dtype, i.shape) for n, i in infos[0].items()} == {n: (i.dtype, i.shape) for n, i in infos[1].items()}
 
@@ -157,12 +157,10 @@ def test_it_predicts_more_like_the_dense_model(made: Callable[[str], Path], sour
 def test_a_trained_model_comes_back(model_folder: Callable[[str], Path], tmp_path: Path) -> None:
     """What three bits lose of a model that tells stories, on another text than the one it learned from."""
     stories, lost, long = model_folder("stories260K"), [], Calibration(samples=160, tokens=64)
-    text = "".join(document.text for document in documents("test"))[:20_000]
-    ids = torch.tensor(tokenizer_of(stories)(text, add_special_tokens=False).input_ids[: 16 * 64]).reshape(16, 64)
     for name in ("rtn:bits=3,group=0", "rtn:bits=3,group=0+recover:steps=40,batch=4,rate=0.002"):
         out = Recipe.load(name).apply(stories, tmp_path / name[-4:], calibration=long).path
-        lost.append(divergence(stories, out, ids))
-    assert lost[1] < 0.6 * lost[0]
+        lost.append(divergence(stories, out))
+    assert lost[1] < 0.65 * lost[0]
 
 
 def test_a_price_empties_cells_and_costs_quality(made: Callable[[str], Path], source: Path) -> None:

@@ -1,4 +1,4 @@
-"""Recovery: a short training after rounding, in which codes, scales and norms move to say what the dense model says."""
+"""Recovery: a short training after rounding, in which what is stored learns to say what the dense model says."""
 
 from __future__ import annotations
 
@@ -29,18 +29,17 @@ class Recover:
     """Train integers after they were rounded, until they predict a calibration text as the dense model does.
 
     Quantisation-aware distillation of the whole model: the forward pass computes with what is stored, gradients pass
-    the rounding. What is stored keeps its size and form. With a `price`, codes that leave cells of a crossbar empty are
-    chosen while it trains, at the least cost to predictions (`bit-slice` rounds so, and trains nothing).
+    the rounding; scales, norms and the embedding learn as well. What is stored keeps its size and form. With a `price`,
+    codes that leave cells of a crossbar empty are chosen before and while it trains, at the least cost to predictions
+    (`bit-slice` rounds so, by the errors of single layers, and trains nothing).
     """
 
     steps: int = 300
     batch: int = 4  # sequences of a step
-    rate: float = 0.003  # of Adam at its highest, in root mean squares of each matrix
+    rate: float = 0.001  # of Adam at its highest, in root mean squares of each matrix
     price: float = 0.0  # of a cell that is not empty, in what a weight contributes to predictions; 0: no matter
     level: float = 0.0  # of each level of a cell, in prices of a cell
-    bits: int = (
-        0  # of codes where cells have a price, the sign among them, 3 to 8: fewer take fewer slices; 0: as stored
-    )
+    bits: int = 0  # of priced codes with their sign, 3 to 8: fewer take fewer slices; 0: as stored
     encoding: str = "differential"  # of codes in cells, where they have a price; balanced: smaller sums, more cells
     cell: int = 2  # bits of a cell: 1, 2 or 4
     seed: int = 0  # of the order of sequences
@@ -53,7 +52,7 @@ class Recover:
             if getattr(self, name) < least:
                 raise DovetailError(f"{getattr(self, name)} {name}", where=f"recover.{name}", hint=f"{least} or more")
         if not 0 < self.rate < 1:
-            raise DovetailError(f"a rate of {self.rate}", where="recover.rate", hint="0.003: above 0, below 1")
+            raise DovetailError(f"a rate of {self.rate}", where="recover.rate", hint="0.001: above 0, below 1")
         if not 0 <= self.price < inf:
             raise DovetailError(f"a price of {self.price}", where="recover.price", hint="0 or more; 0.01 is mild")
         if self.bits and not 3 <= self.bits <= 8:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -28,7 +27,9 @@ _PROBED = 16  # sequences that sensitivities are found on
 
 
 def recovered(checkpoint: Checkpoint, job: Job, schedule: Schedule, prices: Callable[[int], Price]) -> Checkpoint:
-    """The checkpoint with other codes, scales and norms; its teacher is the dense model in the checkpoint's folder.
+    """The checkpoint with other codes, scales, norms and embedding.
+
+    It learns from the dense model in the checkpoint's folder.
 
     Parameters
     ----------
@@ -85,5 +86,5 @@ def _stored(recovery: Recovery, start: Checkpoint) -> dict[str, Tensor]:
     for name, layer in recovery.layers.items():
         found |= coding(layer).stored(name, real(layer).detach())
     dtypes = stored_dtypes(start)
-    gains: dict[str, Any] = recovery.gains()
-    return found | {name: gain.detach().to(dtypes[name]) for name, gain in gains.items() if name in dtypes}
+    others = ((name, other.detach()) for name, other in recovery.beside().items() if name in dtypes)
+    return found | {name: other.to(dtypes[name]) for name, other in others}

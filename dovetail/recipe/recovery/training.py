@@ -58,7 +58,7 @@ class Schedule:
 
 @dataclass(slots=True, eq=False)
 class Recovery:
-    """A student on its way: `layers` are its coded ones, by name; norms learn as well.
+    """A student on its way: `layers` are its coded ones, by name; norms and the embedding learn as well.
 
     Parameters
     ----------
@@ -80,18 +80,16 @@ class Recovery:
         self.teacher.requires_grad_(False)
         groups = []
         for layer in self.layers.values():
-            matrix = real(layer)
-            size = float(matrix.detach().square().mean().sqrt()) or 1.0
-            groups += [_group(matrix, size), _group(coding(layer).log, _SCALES)]
-        groups += [_group(gain, float(gain.detach().square().mean().sqrt()) or 1.0) for gain in self.gains().values()]
+            groups += [_group(real(layer), _size(real(layer))), _group(coding(layer).log, _SCALES)]
+        groups += [_group(other, _size(other)) for other in self.beside().values()]
         self.optimiser = torch.optim.Adam(groups, betas=_BETAS)
 
-    def gains(self) -> dict[str, nn.Parameter]:
-        """Vectors that learn beside the matrices: the weights of norms, by name."""
+    def beside(self) -> dict[str, nn.Parameter]:
+        """What learns beside the coded matrices, by name: the weights of norms, and the embedding."""
         found: dict[str, nn.Parameter] = {}
         for name, module in self.student.named_modules():
             weight = getattr(module, "weight", None)
-            if isinstance(weight, nn.Parameter) and weight.ndim == 1:
+            if isinstance(weight, nn.Parameter) and (weight.ndim == 1 or isinstance(module, nn.Embedding)):
                 weight.requires_grad_(True)
                 found[f"{name}.weight"] = weight
         return found
@@ -143,6 +141,11 @@ class Recovery:
     def parameters(self) -> Sequence[nn.Parameter]:
         """All that learns, in the order of the optimiser's groups."""
         return [group["params"][0] for group in self.optimiser.param_groups]
+
+
+def _size(parameter: nn.Parameter) -> float:
+    """The root mean square, in which rates are."""
+    return float(parameter.detach().square().mean().sqrt()) or 1.0
 
 
 def _group(parameter: nn.Parameter, size: float) -> dict[str, Any]:
