@@ -67,7 +67,7 @@ OURS = (
 )  # fmt: skip
 
 PRICES = ((0.01, 8), (0.003, 8), (0.04, 5), (0.001, 8), (0.01, 5))  # of cells, with bits of codes
-RECOVERY = {"stories260K": Recover(400, 2, 0.001), "embedded": Recover(100, 2, 0.001)}
+RECOVERY = {"stories260K": Recover(300, 2, 0.001), "embedded": Recover(100, 2, 0.001)}
 LONGER = {"stories260K": 680, "embedded": 200}  # sequences that are learned from
 Row = tuple[Any, ...]
 
@@ -128,7 +128,7 @@ def setting(name: str) -> tuple[Path, Calibration, list[str]]:
     rest = Path(tempfile.mkdtemp()) / "rest.txt"
     rest.write_text(text[len(text) // 2 :])
     stories = [story.strip() for story in text[: len(text) // 2].split("<|endoftext|>")]
-    return DATA / "models" / "stories260K" / "hf", Calibration(rest, samples=16), stories[:30]
+    return DATA / "models" / "stories260K" / "hf", Calibration(rest, samples=16), stories[:200]
 
 
 def at_equal_quality(
@@ -165,7 +165,7 @@ def tried(name: str, path: Path) -> dict[str, list[dict[str, Any]]]:
     found: dict[str, list[dict[str, Any]]] = {}
     for family, rows in families(name).items():
         for row in rows:
-            key = f"{name} {row[0] if len(row) == 1 else row} mapped"
+            key = f"{name} {row[0] if len(row) == 1 else row} on {len(texts)}"
             long = replace(calibration, samples=LONGER[name]) if isinstance(row[-1], Recover) else calibration
             if key not in known:
                 known[key] = {"key": key, **measured(source, row, long, texts)}
