@@ -14,6 +14,10 @@ Arrays as they are mapped: `plain` is differential, one converter an array, of t
 arranged is held against GPTQ plain, and against GPTQ arranged as well: the first says what a user gains, the second
 what the codes do.
 
+Recovered: after rounding, a short training of codes, scales and norms towards the dense model's predictions (method
+`recover`), of as many steps on as much text for GPTQ's codes as for ours, which in it have a price of cells. GPTQ with
+the same recovery is the fair rival: what is gained against it is the codes' doing.
+
 Asked over the whole curve: non-zero slices at least 1.3x fewer, energy at least 1.5x less than GPTQ of 7 to 4 bits.
 """
 
@@ -23,6 +27,7 @@ import argparse
 import json
 import os
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +46,8 @@ from dovetail.hardware.adc import adc_model
 from dovetail.recipe.layerwise.calibration import Calibration
 from dovetail.recipe.methods.bit_slice import BitSlice
 from dovetail.recipe.methods.gptq import GPTQ
+from dovetail.recipe.methods.recover import Recover
+from dovetail.recipe.methods.rtn import RTN
 from dovetail.recipe.recipe import Recipe
 from dovetail.runtime.checkpoint import Checkpoint
 from dovetail.runtime.corpus import documents
@@ -58,6 +65,23 @@ OURS = (
     *(BitSlice(bits, 1e-6, adc_bits=adc, over=over, encoding="balanced") for bits, adc, over in
       ((7, 5, 1e-3), (6, 5, 1e-3), (5, 5, 1e-3), (4, 5, 1e-3), (7, 5, 1e-2), (6, 5, 1e-2), (5, 5, 1e-2), (5, 4, 3e-4))),
 )  # fmt: skip
+
+PRICES = ((0.01, 8), (0.003, 8), (0.04, 5), (0.001, 8), (0.01, 5))  # of cells, with bits of codes
+RECOVERY = {"stories260K": Recover(300, 2, 0.001), "embedded": Recover(100, 2, 0.001)}
+LONGER = {"stories260K": 680, "embedded": 200}  # sequences that are learned from
+Row = tuple[Any, ...]
+
+
+def families(name: str) -> dict[str, list[Row]]:
+    """Recipes by what they are."""
+    recover = RECOVERY[name]
+    ours = OURS if name == "stories260K" else OURS[:4]
+    return {
+        "gptq": [(method,) for method in GPTQS],
+        "priced": [(RTN(8, 0), replace(recover, price=price, bits=bits)) for price, bits in PRICES],
+        "gptq recovered": [(GPTQ(bits, 0), recover) for bits in (5, 4, 6, 7)],
+        "bit-slice": [(method,) for method in ours],
+    }
 
 
 def numbers(folder: Path, cells: Cells) -> dict[str, float]:
@@ -85,13 +109,13 @@ def numbers(folder: Path, cells: Cells) -> dict[str, float]:
     return found
 
 
-def measured(source: Path, method: Any, calibration: Calibration, texts: list[str]) -> dict[str, Any]:
-    """Perplexity and numbers of a model after a method."""
+def measured(source: Path, methods: Row, calibration: Calibration, texts: list[str]) -> dict[str, Any]:
+    """Perplexity and numbers of a model after a recipe."""
     with tempfile.TemporaryDirectory() as folder:
-        made = Recipe.load([method]).apply(source, Path(folder) / "out", calibration=calibration).path
+        made = Recipe.load(list(methods)).apply(source, Path(folder) / "out", calibration=calibration).path
         quality = perplexity(load(made), texts, 512, 512)
-        found = numbers(made, Cells(2, getattr(method, "encoding", "differential")))
-        other = numbers(made, Cells(2, "balanced")) if isinstance(method, GPTQ) else {}
+        found = numbers(made, Cells(2, getattr(methods[-1], "encoding", "differential")))
+        other = numbers(made, Cells(2, "balanced")) if isinstance(methods[-1], GPTQ) else {}
     return {"perplexity": quality.perplexity, **found, **{f"balanced {k}": v for k, v in other.items()}}
 
 
@@ -104,7 +128,7 @@ def setting(name: str) -> tuple[Path, Calibration, list[str]]:
     rest = Path(tempfile.mkdtemp()) / "rest.txt"
     rest.write_text(text[len(text) // 2 :])
     stories = [story.strip() for story in text[: len(text) // 2].split("<|endoftext|>")]
-    return DATA / "models" / "stories260K" / "hf", Calibration(rest, samples=16), stories[:30]
+    return DATA / "models" / "stories260K" / "hf", Calibration(rest, samples=16), stories[:200]
 
 
 def at_equal_quality(
@@ -123,45 +147,61 @@ def at_equal_quality(
     ]
 
 
+def told(row: Row) -> str:
+    """A recipe in few words."""
+    first, last = row[0], row[-1]
+    if isinstance(last, Recover):
+        kind = f"gptq {first.bits}" if isinstance(first, GPTQ) else f"price {last.price:g}, {last.bits} bits"
+        return f"{kind}, recovered"
+    if isinstance(last, BitSlice):
+        return f"bit-slice {last.bits}, {last.encoding}" + f", {last.adc_bits}" * (last.adc_bits > 0)
+    return f"gptq {last.bits}"
+
+
+def tried(name: str, path: Path) -> dict[str, list[dict[str, Any]]]:
+    """All rows of a model by family, those that are not known yet measured now."""
+    known = {r["key"]: r for r in map(json.loads, path.read_text().splitlines())} if path.is_file() else {}
+    source, calibration, texts = setting(name)
+    found: dict[str, list[dict[str, Any]]] = {}
+    for family, rows in families(name).items():
+        for row in rows:
+            key = f"{name} {row[0] if len(row) == 1 else row} on {len(texts)}"
+            long = replace(calibration, samples=LONGER[name]) if isinstance(row[-1], Recover) else calibration
+            if key not in known:
+                known[key] = {"key": key, **measured(source, row, long, texts)}
+                path.parent.mkdir(parents=True, exist_ok=True)
+                with path.open("a") as file:
+                    file.write(json.dumps(known[key]) + "\n")
+            now = known[key] | {"slices": known[key]["nonzero"] / known[key]["weights"]}
+            found.setdefault(family, []).append(now)
+            energies = "".join(f"{now[f'{m} {w}']:20,.0f}" for m in MODELS for w in ("bitline", "slice", *MAPPED))
+            print(f"{told(row):30}{now['perplexity']:11.4f}{now['slices']:8.3f}{energies}", flush=True)
+    return found
+
+
 def table(name: str, path: Path) -> None:
     """All rows of a model, and what they say."""
-    known = {r["key"]: r for r in map(json.loads, path.read_text().splitlines())} if path.is_file() else {}
-    asked = setting(name)
     print(f"\n{name}: non-zero slices of a weight, and pJ of all conversions of a cycle")
-    print(
-        f"{'method, converters aimed at':30}{'perplexity':>11}{'slices':>8}"
-        + "".join(f"{f'{m} {w}':>20}" for m in MODELS for w in ("bitline", "slice"))
-    )
-    done: list[tuple[Any, dict[str, Any]]] = []
-    for method in (*GPTQS, *OURS):
-        key = f"{name} {method} mapped"
-        if key not in known:
-            known[key] = {"key": key, **measured(asked[0], method, *asked[1:])}
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with path.open("a") as file:
-                file.write(json.dumps(known[key]) + "\n")
-        row = known[key] | {"slices": known[key]["nonzero"] / known[key]["weights"]}
-        done.append((method, row))
-        told = f"gptq {method.bits}"
-        if isinstance(method, BitSlice):
-            told = f"bit-slice {method.bits}, {method.encoding}" + f", {method.adc_bits}" * (method.adc_bits > 0)
-        energies = "".join(f"{row[f'{m} {w}']:20,.0f}" for m in MODELS for w in ("bitline", "slice"))
-        print(f"{told:30}{row['perplexity']:11.4f}{row['slices']:8.3f}{energies}", flush=True)
-    base = [row for method, row in done if isinstance(method, GPTQ)]
-    ours = [row for method, row in done if isinstance(method, BitSlice)]
-    print("less than GPTQ of 8, 7, 6, 5, 4 bits at equal perplexity (-: below every perplexity of ours):")
-    for key in ("slices", *(f"{m} {w}" for m in MODELS for w in ("bitline", "slice"))):
-        print(f"  {key:20}", *at_equal_quality(base, ours, key))
+    heads = "".join(f"{f'{m} {w}':>20}" for m in MODELS for w in ("bitline", "slice", *MAPPED))
+    print(f"{'method, converters aimed at':30}{'perplexity':>11}{'slices':>8}{heads}")
+    rows = tried(name, path)
+    base = rows["gptq"]
+    print("GPTQ of 8, 7, 6, 5, 4 bits:")
     for m in MODELS:
         gain = [f"{row[f'{m} plain'] / row[f'{m} arranged']:.2f}x" for row in base]
         print(f"  {m}, GPTQ arranged against plain, the same outputs:", *gain)
-        for way in MAPPED:
-            print(
-                f"  {m}, ours arranged against GPTQ {way}:",
-                *at_equal_quality(base, ours, f"{m} arranged", f"{m} {way}"),
-            )
     for key in ("nonzero", "paper bitline"):
         print(f"  {key} of GPTQ's own codes, balanced:", *(f"{r[key] / r['balanced ' + key]:.2f}x" for r in base))
+    for ours, theirs in (("bit-slice", "gptq"), ("priced", "gptq"), ("gptq recovered", "gptq"),
+                         ("priced", "gptq recovered")):  # fmt: skip
+        print(f"{ours} against {theirs} at the perplexities of the latter (-: below every one of the former):")
+        print("  perplexities:", *(f"{row['perplexity']:.4f}" for row in rows[theirs]))
+        for key in ("slices", *(f"{m} {w}" for m in MODELS for w in ("bitline", "slice"))):
+            print(f"  {key:20}", *at_equal_quality(rows[theirs], rows[ours], key))
+        for m in MODELS:
+            for way in MAPPED:
+                gain = at_equal_quality(rows[theirs], rows[ours], f"{m} arranged", f"{m} {way}")
+                print(f"  {m}, arranged against {way}:", *gain)
 
 
 def main() -> None:

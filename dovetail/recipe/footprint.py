@@ -18,7 +18,7 @@ from dovetail.core.errors import INFEASIBLE, DovetailError
 from dovetail.core.quantity import Quantity
 from dovetail.core.units import show
 from dovetail.recipe.layerwise.calibration import Calibration
-from dovetail.recipe.method import Copies
+from dovetail.recipe.method import Copies, OnModel
 from dovetail.recipe.packing import rounding_bytes
 from dovetail.recipe.recipe import Recipe
 from dovetail.runtime.checkpoint import Checkpoint
@@ -86,7 +86,9 @@ class Footprint:
             (base, weights, ("a second moment and its factor", _KEPT * moment), rounded),
             *_copied((base,), recipe, checkpoint),
             *_copied((base, weights), recipe, checkpoint, layer),
-        )
+            *((base, *step.training_bytes(checkpoint, calibration).items())
+              for step in recipe.methods if isinstance(step, OnModel)),
+        )  # fmt: skip
         states = 2.0 * calibration.samples * min(calibration.tokens, context) * hidden * _FP32
         return cls(phases, 2 * out + states, each, tokens)
 

@@ -6,6 +6,7 @@ parameters a recipe may give. It has
 - ``rewrite(graph)``: the predicting face;
 - ``on_weights(checkpoint)``: the doing face, where it changes stored tensors one by one; or
 - ``on_layers(checkpoint)``: the same, where it has to see what a calibration text makes of each decoder layer's inputs;
+- ``on_model(checkpoint, job)``: the same, where it trains the whole model on that text;
 - ``on_decoding(loaded, folder)``: the same, where it guesses tokens while a model decodes;
 - ``on_cache(plan)``: the same, where it keeps the cache in another way; ``caches`` says whether it is a ``"policy"``
   that keeps some tokens, or a ``"format"`` of those kept: a recipe has at most one of each, in any order;
@@ -25,7 +26,7 @@ parameters a recipe may give. It has
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol, Self, runtime_checkable
 
@@ -36,7 +37,9 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+    from dovetail.recipe.layerwise.calibration import Calibration
     from dovetail.recipe.layerwise.inputs import Inputs
+    from dovetail.recipe.layerwise.job import Job
     from dovetail.recipe.layerwise.run import OnLayer
     from dovetail.runtime.cache.plan import CachePlan
     from dovetail.runtime.checkpoint import Checkpoint
@@ -85,6 +88,22 @@ class OnLayers(Protocol):
 
     def on_layers(self, checkpoint: Checkpoint) -> tuple[Checkpoint, OnLayer]:
         """The checkpoint with what this method declares of it, and what it does to each decoder layer."""
+        ...
+
+
+@runtime_checkable
+class OnModel(Protocol):
+    """A method that trains what is stored, all of the model in memory."""
+
+    takes: ClassVar[Form]
+    leaves: ClassVar[Form]
+
+    def training_bytes(self, checkpoint: Checkpoint, calibration: Calibration) -> Mapping[str, float]:
+        """Most memory while it trains, by what it is for, from headers alone."""
+        ...
+
+    def on_model(self, checkpoint: Checkpoint, job: Job) -> Checkpoint:
+        """The trained checkpoint; the dense model that it learns from is in the checkpoint's folder."""
         ...
 
 

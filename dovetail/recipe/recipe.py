@@ -15,7 +15,7 @@ from dovetail.core.content import digest
 from dovetail.core.errors import DovetailError, did_you_mean
 from dovetail.core.version import __version__
 from dovetail.model.graph import Graph
-from dovetail.recipe.method import METHODS, Guesses, Method, OnCache, OnDecoding, OnLayers, OnWeights
+from dovetail.recipe.method import METHODS, Guesses, Method, OnCache, OnDecoding, OnLayers, OnModel, OnWeights
 from dovetail.recipe.parameters import build, with_parameters
 
 if TYPE_CHECKING:
@@ -104,16 +104,7 @@ class Recipe:
 
     @classmethod
     def _from_name(cls, source: str) -> Recipe:
-        if "+" in source:
-            parts = [cls._from_name(part) for part in source.split("+")]
-            return cls(source, tuple(step for part in parts for step in part.methods))
-        name, _, parameters = source.partition(":")
-        entries = _built_in().get(name, [{name: {}}] if name in METHODS else None)
-        if entries is None:
-            known = dict.fromkeys([*cls.names(), *METHODS])
-            hint = "; ".join([did_you_mean(name, list(known)), "or a YAML file"])
-            raise DovetailError(f"unknown recipe '{name}'", hint=hint)
-        return cls(source, build(with_parameters(entries, parameters, source) if parameters else entries, source))
+        return cls(source, tuple(step for part in source.split("+") for step in _named(part)))
 
     @classmethod
     def _from_file(cls, path: Path) -> Recipe:
@@ -191,7 +182,7 @@ class Recipe:
     @property
     def calibrated(self) -> bool:
         """Whether a method looks at a text."""
-        return any(isinstance(m, OnLayers) for m in self.methods)
+        return any(isinstance(m, OnLayers | OnModel) for m in self.methods)
 
     def on_decoding(self, loaded: Loaded, folder: Path | None = None) -> Proposer | None:
         """What guesses tokens for a model, of the recipe's method that does; None without one.
@@ -233,6 +224,8 @@ class Recipe:
                 now, waiting = _through_layers(now, waiting, job, index), []
             if isinstance(step, OnWeights):
                 now = step.on_weights(now)
+            if isinstance(step, OnModel):
+                now = step.on_model(now, _needed(job).part(index, "-trained"))
         return now
 
     def apply(
@@ -290,6 +283,17 @@ class Recipe:
         return Job(work, key, chosen, report)
 
 
+def _named(source: str) -> tuple[Method, ...]:
+    """The methods of one name, which may carry parameters. Raises `DovetailError` for one that is not known."""
+    name, _, parameters = source.partition(":")
+    entries = _built_in().get(name, [{name: {}}] if name in METHODS else None)
+    if entries is None:
+        known = dict.fromkeys([*_built_in(), *METHODS])
+        hint = "; ".join([did_you_mean(name, list(known)), "or a YAML file"])
+        raise DovetailError(f"unknown recipe '{name}'", hint=hint)
+    return build(with_parameters(entries, parameters, source) if parameters else entries, source)
+
+
 def work_folder(out: Path, attempt: int = 1) -> Path:
     """Where calibrated methods keep finished layers until `out` is written; a folder for each of several attempts."""
     return out.with_name(f".{out.name}.layers" + (f"-{attempt}" if attempt > 1 else ""))
@@ -298,9 +302,13 @@ def work_folder(out: Path, attempt: int = 1) -> Path:
 def _through_layers(checkpoint: Checkpoint, methods: Sequence[OnLayer], job: Job | None, step: int) -> Checkpoint:
     from dovetail.recipe.layerwise.run import run_layers
 
+    return run_layers(checkpoint, methods, _needed(job).part(step))
+
+
+def _needed(job: Job | None) -> Job:
     if job is None:
         raise DovetailError("calibrated methods need a text", where="recipe", hint="Recipe.apply, or compress")
-    return run_layers(checkpoint, methods, job.part(step))
+    return job
 
 
 def _in_words(step: Method) -> str:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import torch
 
 KERNELS = ("dense", "auto", "exact", "int8")
+_READ = {"output_loading_info": True, "ignore_mismatched_sizes": True}  # `_check_whole` says what is wrong, by name
 DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16", "fp64": "float64"}
 
 
@@ -164,12 +165,11 @@ def _module(
     matrix product does, and its scales in memory. The weights are the same, bit for bit.
     """
     rest = {"dtype": dtype, "attn_implementation": attention}
-    read = {"output_loading_info": True, "ignore_mismatched_sizes": True}  # `_check_whole` says what is wrong, by name
     here = {"local_files_only": True, "trust_remote_code": False}
     path, stored = str(checkpoint.folder), Stored.of(checkpoint)
     if stored is None:
         auto = transformers.AutoModelForCausalLM
-        model, found = auto.from_pretrained(path, **rest, **here, **read, **_dequantised(transformers, checkpoint))
+        model, found = auto.from_pretrained(path, **rest, **here, **_READ, **_dequantised(transformers, checkpoint))
         _check_whole(checkpoint, found)
         return model, "dense"
     config = transformers.AutoConfig.from_pretrained(path, **here)
@@ -177,13 +177,41 @@ def _module(
     kind = transformers.MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
     model = None if arithmetic == "dense" else _packed_module(kind, config, stored, arithmetic, rest)
     if model is None:
-        arithmetic, tensors = "dense", dict(stored.dense_tensors(dtype))
-        model, found = kind.from_pretrained(None, config=config, state_dict=tensors, **rest, **read)
-        _check_whole(checkpoint, found)
+        arithmetic, model = "dense", _of_floats(kind, config, stored, rest)
         round_inputs(model, lambda name: stored.rule(name).act, stored.whole_input)
     if (checkpoint.folder / "generation_config.json").is_file():
         model.generation_config = transformers.GenerationConfig.from_pretrained(path, local_files_only=True)
     return model, arithmetic
+
+
+def _of_floats(kind: type[Any], config: Any, stored: Stored, rest: dict[str, Any]) -> Any:
+    """The module with all weights unpacked to its dtype."""
+    tensors = dict(stored.dense_tensors(rest["dtype"]))
+    model, found = kind.from_pretrained(None, config=config, state_dict=tensors, **rest, **_READ)
+    _check_whole(stored.checkpoint, found)
+    return model
+
+
+def floats_of(stored: Stored) -> Any:
+    """The module of a quantised checkpoint that is no folder yet, in fp32; its inputs come as they are.
+
+    Raises
+    ------
+    DovetailError
+        transformers does not know the architecture, or tensors are missing.
+    """
+    torch, transformers = _libraries()
+    checkpoint = stored.checkpoint
+    _check_known(transformers, checkpoint)
+    config = _config(transformers, checkpoint)
+    kind = transformers.MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
+    return _of_floats(kind, config, stored, {"dtype": torch.float32, "attn_implementation": "sdpa"}).eval()
+
+
+def _config(transformers: ModuleType, checkpoint: Checkpoint) -> Any:
+    """The config of the architecture as transformers has it, whatever weights are stored as."""
+    fields = {name: value for name, value in checkpoint.config.items() if name != "quantization_config"}
+    return transformers.CONFIG_MAPPING[fields["model_type"]].from_dict(fields)
 
 
 def _faults() -> tuple[type[Exception], ...]:
@@ -240,8 +268,7 @@ def skeleton(checkpoint: Checkpoint, dtype: str = "fp32") -> Any:
     torch, transformers = _libraries()
     _check_known(transformers, checkpoint)
     try:
-        fields = {name: value for name, value in checkpoint.config.items() if name != "quantization_config"}
-        config = transformers.CONFIG_MAPPING[fields["model_type"]].from_dict(fields)
+        config = _config(transformers, checkpoint)
         with torch.device("meta"):
             return transformers.AutoModelForCausalLM.from_config(config, dtype=getattr(torch, DTYPES[dtype])).eval()
     except _faults() as error:

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from dovetail.core.errors import DovetailError
 from dovetail.recipe.footprint import Footprint
 from dovetail.recipe.layerwise.calibration import Calibration
-from dovetail.recipe.layerwise.run import _write
+from dovetail.recipe.layerwise.run import write_tensors
 from dovetail.recipe.recipe import Recipe
 from dovetail.runtime.checkpoint import Checkpoint
 from dovetail.runtime.memory import PeakMemory
@@ -141,12 +141,12 @@ def test_tensors_are_written_one_at_a_time(tmp_path: Path) -> None:
             yield name, tensor
             del tensor
 
-    _write(tmp_path / "whole", infos, tensors(9))
+    write_tensors(tmp_path / "whole", infos, tensors(9))
     assert len(seen) == 5
     found = load_file(tmp_path / "whole")
     assert all(found[f"t{i}"].tolist() == [i] * 8 for i in range(5))
     with pytest.raises(DovetailError, match="cannot be read"):
-        _write(tmp_path / "broken", infos, tensors(3))
+        write_tensors(tmp_path / "broken", infos, tensors(3))
     assert [path.name for path in tmp_path.iterdir()] == ["whole"]
 
 
@@ -197,3 +197,13 @@ def test_the_peak_of_a_process_is_near_what_was_forecast(wordy: Path, tmp_path: 
     assert done.returncode == 0, done.stderr
     shutil.rmtree(out)
     assert forecast / 1.6 < int(done.stdout) < 1.4 * forecast
+
+
+def test_training_the_whole_model_holds_all_of_it() -> None:
+    """Teacher, student, gradients and two moments of Adam in fp32, at the least; more tokens in a step take more."""
+    model = checkpoint()
+    elements = sum(info.elements for info in model.stored.values())
+    one, more = (of(f"w4a16-gptq+recover:batch={batch}", model).bytes for batch in (1, 8))
+    assert 5 * 4 * elements < one < 8 * 4 * elements
+    assert more > one + 7 * 512 * 128256 * 4
+    assert of("w4a16-gptq", model).bytes < 0.1 * one

@@ -90,17 +90,50 @@ def sliced(
         Of the scales; the weight's by default.
     """
     torch = require("torch", "torch", to="quantise")
-    power, places = inputs.power, inputs.places
-    work = torch.where(power == 0, torch.zeros_like(power), weight.float())
-    total = float((work.square() * power).sum()) if energy is None else energy
-    unit = max(total, 1e-30) / work.numel()
-    error = torch.empty_like(power)
-    error[places] = inputs.upper.diagonal().square().reciprocal()
-    scale = _searched(work, power / (float((work.square() * power).mean()) or 1.0), price, dtype or weight.dtype)
-    picker = _Picker(price, scale.float(), error / unit, work.shape[1])
-    values = rounded_columns(work[:, places], weight == 0, places.tolist(), inputs.upper, picker)
+    squares = torch.where(inputs.power == 0, 0.0, weight.float()).square() * inputs.power
+    total = float(squares.sum()) if energy is None else energy
+    alone = torch.full((len(weight),), 1 / (float(squares.mean()) or 1.0))
+    together = torch.full((len(weight),), weight.numel() / max(total, 1e-30))
+    return _rounded(weight, inputs, price, (alone, together), dtype or weight.dtype)[0]
+
+
+def sliced_by_rows(
+    weight: Tensor, inputs: Factored, price: Price, rows: Tensor, dtype: torch.dtype | None = None
+) -> tuple[Rounded, Tensor]:
+    """As `sliced`, with what a squared error of each output (rows,) costs.
+
+    Returns
+    -------
+    (Rounded, Tensor (rows, cols))
+        Also what each weight had become, by the errors before it, when its code was chosen: of it that code is the
+        cheapest where errors cost ``rows[i] * alone_error(inputs)[j]``.
+    """
+    return _rounded(weight, inputs, price, (rows, rows), dtype or weight.dtype)
+
+
+def alone_error(inputs: Factored) -> Tensor:
+    """What a squared error in each column (cols,) costs when all columns after it make good for it."""
+    torch = require("torch", "torch", to="quantise")
+    found: Tensor = torch.empty_like(inputs.power)
+    found[inputs.places] = inputs.upper.diagonal().square().reciprocal()
+    return found
+
+
+def _rounded(
+    weight: Tensor, inputs: Factored, price: Price, rows: tuple[Tensor, Tensor], dtype: torch.dtype
+) -> tuple[Rounded, Tensor]:
+    """Codes, and the weights that they were chosen for; `rows` price errors while scales and codes are chosen."""
+    torch = require("torch", "torch", to="quantise")
+    places = inputs.places
+    work = torch.where(inputs.power == 0, 0.0, weight.float())
+    scale = _searched(work, rows[0][:, None] * inputs.power, price, dtype)
+    picker = _Picker(price, scale.float(), rows[1][:, None] * alone_error(inputs), work.shape[1])
+    left = work[:, places]
+    values = rounded_columns(left, weight == 0, places.tolist(), inputs.upper, picker)
     steps = (values / scale.float()).round().to(torch.int8)
-    return Rounded(steps, scale, None, steps.float() * scale.float())
+    chosen = torch.empty_like(work)
+    chosen[:, places] = left
+    return Rounded(steps, scale, None, steps.float() * scale.float()), chosen
 
 
 class _Picker:
@@ -125,7 +158,7 @@ class _Picker:
     def nearest(self, values: Tensor, column: int) -> Tensor:
         """What is kept of the values (rows, 1) of a column: all codes of their sign are tried."""
         scaled = values / self.scale
-        cost = (scaled.abs() - self.codes).square() * (self.scale.square() * self.error[column]) + self.costs
+        cost = (scaled.abs() - self.codes).square() * (self.scale.square() * self.error[:, column, None]) + self.costs
         if self.sums is None:
             best = cost.argmin(1)
         else:
@@ -143,6 +176,24 @@ class _Picker:
         for plane, part in enumerate(parts):
             sums[(negative + plane) % 2, self.rows] += part[best]
         return best
+
+
+def cheapest(scaled: Tensor, error: Tensor, price: Price) -> Tensor:
+    """Magnitudes (rows, cols) that cost least, each by itself, of weights in steps of their scale.
+
+    Tried are the nearest below and above of the codes of at most 0, 1, 2 … digits: the cheapest of all is among them
+    where levels are free.
+
+    Parameters
+    ----------
+    scaled : Tensor (rows, cols)
+    error : Tensor
+        What a squared error of one step costs, in the unit of prices; broadcastable to `scaled`.
+    """
+    candidates = _candidates_of(scaled, price)
+    cost = (scaled.abs()[..., None] - candidates).square() * error[..., None] + _costs(price)[candidates.long()]
+    found: Tensor = candidates.gather(-1, cost.argmin(-1, keepdim=True))[..., 0]
+    return found
 
 
 def _searched(work: Tensor, error: Tensor, price: Price, dtype: torch.dtype) -> Tensor:

@@ -17,7 +17,8 @@ from dovetail.recipe.layerwise.calibration import Calibration
 Report = Callable[[str], None]
 _STATE = "state.json"
 _LAYERS = "layer-*.safetensors"
-_OURS = (_LAYERS, "states-*.npy", "rest.safetensors", "*.part", _STATE)  # what a step's folder may hold
+_TRAINED = ("training.safetensors", "recovered.safetensors")  # a training's state, and what it made
+_OURS = (_LAYERS, *_TRAINED, "states-*.npy", "rest.safetensors", "*.part", _STATE)  # what a step's folder may hold
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +39,9 @@ class Job:
     calibration: Calibration
     report: Report = lambda line: None
 
-    def part(self, step: int) -> Job:
-        """The job of one run of calibrated methods among several in a recipe."""
-        return replace(self, folder=self.folder / f"step-{step}")
+    def part(self, step: int, kind: str = "") -> Job:
+        """The job of one run of calibrated methods among several in a recipe; `kind` tells two of a step apart."""
+        return replace(self, folder=self.folder / f"step-{step}{kind}")
 
     def prepare(self) -> None:
         """Make the folder of a step; what a job of another key left there is deleted, and said.
@@ -84,7 +85,7 @@ class Job:
                     self.remove()  # broken weights, a text too short: it would fail again
                 raise
             finally:
-                if not any(self.folder.glob(f"step-*/{_LAYERS}")):
+                if not any(path for name in (_LAYERS, *_TRAINED) for path in self.folder.glob(f"step-*/{name}")):
                     self.remove()
 
     def remove(self) -> None:

@@ -80,11 +80,11 @@ def _finish(work: LayerWork, dtypes: Mapping[str, torch.dtype], folder: Path) ->
     tensors = work.tensors(dtypes)
     States.write(folder, work.index + 1, map(work.run, work.states))
     infos = {name: describe(name, tensor) for name, tensor in tensors.items()}
-    _write(layer_file(folder, work.index), infos, tensors.items())
+    write_tensors(layer_file(folder, work.index), infos, tensors.items())
     work.states.remove()
 
 
-def _write(path: Path, infos: Mapping[str, TensorInfo], tensors: Iterable[tuple[str, Tensor]]) -> None:
+def write_tensors(path: Path, infos: Mapping[str, TensorInfo], tensors: Iterable[tuple[str, Tensor]]) -> None:
     """Tensors as a safetensors file that appears whole or not at all; each is let go of before the next one comes."""
     part = path.with_suffix(".part")
     try:
@@ -109,7 +109,7 @@ def _gathered(checkpoint: Checkpoint, decoder: Decoder, folder: Path, count: int
     stored = {name: info for name, info in checkpoint.stored.items() if not name.startswith(inside)}
     if checkpoint.transforms:
         rest, others = folder / "rest.safetensors", replace(checkpoint, stored=stored)
-        _write(rest, others.infos(), others.tensors())
+        write_tensors(rest, others.infos(), others.tensors())
         stored = read_header(rest)
     for index in range(count):
         stored |= read_header(layer_file(folder, index))
