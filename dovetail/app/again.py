@@ -30,7 +30,7 @@ def replay(path: Path, report: Report = lambda line: None) -> Replayed:
         No manifest, no recorded answer beside it, a verb that cannot be replayed, or a command that now fails.
     """
     made = read_json(path)
-    words = shlex.split(str(made.get("command", "")))[1:]
+    words = _words(str(made.get("command", "")), path)
     verb = next((v for v in (" ".join(words[:2]), *words[:1]) if v in ("search", *PREDICTIONS)), "")
     if verb == "search":
         return replay_search(path, report)
@@ -41,6 +41,15 @@ def replay(path: Path, report: Report = lambda line: None) -> Replayed:
     found = _asked(_plain(words, verb))
     answer = tuple(d for part in dict.fromkeys((*known, *found)) for d in _differs(known, found, part))
     return Replayed(str(made["command"]), answer, tuple(around(made, {})), count(known, list(known)))
+
+
+def _words(command: str, path: Path) -> list[str]:
+    """The words of a recorded command after its first. Raises `DovetailError` where its quotes do not close."""
+    try:
+        return shlex.split(command)[1:]
+    except ValueError as error:
+        hint = "the manifest that dovetail wrote"
+        raise DovetailError("a command that no shell reads", where=str(path), why=str(error), hint=hint) from None
 
 
 def _differs(known: dict[str, Any], found: dict[str, Any], part: str) -> list[Any]:

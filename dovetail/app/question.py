@@ -55,6 +55,11 @@ class Question:
     image_size: str = IMAGE_SIZE
     offload: str = ""
 
+    def beyond(self, other: Question) -> list[str]:
+        """Options whose values are others than in `other`."""
+        names = (each.name for each in fields(self) if getattr(self, each.name) != getattr(other, each.name))
+        return [f"--{name.replace('_', '-')}" for name in names]
+
     @property
     def workload(self) -> Workload:
         from dovetail.workload import Workload

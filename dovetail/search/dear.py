@@ -83,7 +83,8 @@ def _check(space: Space) -> None:
         raise DovetailError(f"{arrays[0]} cannot be simulated", where="machines", why=why, hint=hint)
     for name in space.models:
         if as_model(name).folder is None:
-            raise DovetailError("cannot be measured", where="models", why=f"the weights of {name} are not here")
+            why, weights = f"the weights of {name} are not here", "a folder with weights, or leave out --measured"
+            raise DovetailError("cannot be measured", where="models", why=why, hint=weights)
     for name in space.recipes:
         if ask.recipe(name).guess() is not None:
             why = f"{name} guesses: its time depends on the text"

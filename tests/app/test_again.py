@@ -90,3 +90,17 @@ def test_what_measures_or_makes_things_is_refused_with_what_can_be(place: Path, 
     if command.startswith("dovetail"):
         assert command in caught.value.hint
         assert "estimate" in caught.value.hint
+
+
+def test_a_command_that_no_shell_reads_is_told(place: Path) -> None:
+    (place / "manifest.json").write_text(json.dumps({"command": "dovetail show 'l4"}))
+    with pytest.raises(DovetailError, match="no shell reads") as told:
+        replay(place / "manifest.json")
+    assert "quot" in told.value.why
+
+
+def test_options_of_a_design_are_refused_beside_a_pick(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["build", "space.yaml", "--pick", "tpot < 30 ms", "--tp", "2", "--batch", "4", "--out", "made"]
+    assert main(command) == 2
+    assert "--batch, --tp beside --pick" in capsys.readouterr().err
+    assert not (place / "made").exists()

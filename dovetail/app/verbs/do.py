@@ -250,6 +250,9 @@ def _built(asked: Question, pick: str, out: Path, quiet: bool) -> dict[str, Any]
     if pick:
         from dovetail.search.realise import build_from
 
+        if own := asked.beyond(Question(asked.model, "")):
+            why = "the design that is picked has its own"
+            raise DovetailError(f"{', '.join(own)} beside --pick", where=own[0], why=why, hint="leave it out")
         return build_from(Path(asked.model), pick, out, report)
     if not asked.on:
         hint = "--on h100-sxm; or --pick 'tpot < 30 ms' for a study"
