@@ -547,9 +547,9 @@ MEASURE = {"rows": [
 ]}  # fmt: skip
 SEARCH = {
     "space": "s", "points": 12, "objectives": ["min tpot", "max quality"], "feasible": True, "why": "",
-    "winner": {"model": "m", "recipe": "w4", "machine": "c", "tpot": quantity(0.01, "s"), "quality": 3.0},
-    "front": [{"model": "m", "recipe": "w4", "machine": "c", "tpot": quantity(0.01, "s"), "quality": 3.0},
-              {"model": "m", "recipe": "bf16", "machine": "c", "tpot": quantity(0.02, "s"), "quality": 4.0}],
+    "winner": {"model": "m", "recipe": "w4", "machine": "l4", "tpot": quantity(0.01, "s"), "quality": 3.0},
+    "front": [{"model": "m", "recipe": "w4", "machine": "l4", "tpot": quantity(0.01, "s"), "quality": 3.0},
+              {"model": "m", "recipe": "bf16", "machine": "l4", "tpot": quantity(0.02, "s"), "quality": 4.0}],
 }  # fmt: skip
 
 
@@ -558,7 +558,7 @@ SEARCH = {
     ("estimate", ESTIMATE, ("dovetail explain --help",)),  # a name in an answer may stand for a file
     ("estimate", {**ESTIMATE, "feasible": False, "why": ["KV cache is too big"]}, ("Infeasible: KV cache is too big",)),
     ("measure", MEASURE, ("Median error 10", "0 of 1 lie within", "calibrate --host")),
-    ("search", SEARCH, ("m: w4 on c – time per output token 10 ms", "2 of 12 designs are on", "--recipe w4 --out")),
+    ("search", SEARCH, ("m: w4 on l4 – time per output token 10 ms", "2 of 12 designs are on", "--recipe w4 --out")),
     ("search", {**SEARCH, "winner": None, "front": [], "feasible": False, "why": "slow"}, ("Infeasible: slow",)),
     ("ls", {"models": [{"model": "a", "layers": 3}, {"model": "<b>", "layers": None}]}, ("<b>", "layers")),
     ("show", {}, ("show",)),
