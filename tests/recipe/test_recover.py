@@ -172,6 +172,15 @@ def test_a_price_empties_cells_and_costs_quality(made: Callable[[str], Path], so
     assert found[2] < 0.7 * found[1] < 0.7 * 0.6 * found[0]
 
 
+def test_without_a_step_codes_are_chosen_and_nothing_else_changes(made: Callable[[str], Path], source: Path) -> None:
+    start, chosen = made("rtn:bits=8,group=0"), made("rtn:bits=8,group=0+recover:steps=0,price=0.003")
+    assert cells(chosen) < 0.8 * cells(start)
+    before, after = (load_file(folder / "model.safetensors") for folder in (start, chosen))
+    others = [name for name in before if "_packed" not in name and "_scale" not in name and "_shape" not in name]
+    assert "model.norm.weight" in others
+    assert all(torch.equal(before[name], after[name]) for name in others)
+
+
 def test_fewer_bits_leave_upper_slices_empty(made: Callable[[str], Path]) -> None:
     out = made("rtn:bits=8,group=0+recover:steps=3,price=0.01,bits=5")
     stored = Stored.of(Checkpoint.open(out))
@@ -233,8 +242,8 @@ def test_what_cannot_be_recovered(source: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"steps": 0}, {"batch": 0}, {"rate": 0.0}, {"rate": float("nan")}, {"price": -1.0}, {"price": float("inf")},
-     {"level": -1.0}, {"cell": 3}, {"encoding": "offset"}, {"bits": 2}, {"bits": 9}],
+    [{"steps": 0}, {"steps": -1, "price": 0.1}, {"batch": 0}, {"rate": 0.0}, {"rate": float("nan")}, {"price": -1.0},
+     {"price": float("inf")}, {"level": -1.0}, {"cell": 3}, {"encoding": "offset"}, {"bits": 2}, {"bits": 9}],
 )  # fmt: skip
 def test_parameters_out_of_range(wrong: dict[str, Any]) -> None:
     with pytest.raises(DovetailError):

@@ -34,7 +34,7 @@ class Recover:
     (`bit-slice` rounds so, by the errors of single layers, and trains nothing).
     """
 
-    steps: int = 300
+    steps: int = 300  # 0: priced codes are chosen, and nothing is trained
     batch: int = 4  # sequences of a step
     rate: float = 0.001  # of Adam at its highest, in root mean squares of each matrix
     price: float = 0.0  # of a cell that is not empty, in what a weight contributes to predictions; 0: no matter
@@ -48,9 +48,10 @@ class Recover:
     leaves: ClassVar[Form] = "packed"
 
     def __post_init__(self) -> None:
-        for name, least in (("steps", 1), ("batch", 1)):
-            if getattr(self, name) < least:
-                raise DovetailError(f"{getattr(self, name)} {name}", where=f"recover.{name}", hint=f"{least} or more")
+        if self.steps < (self.price == 0):
+            raise DovetailError(f"{self.steps} steps", where="recover.steps", hint="300; 0 with a price of cells")
+        if self.batch < 1:
+            raise DovetailError(f"{self.batch} sequences", where="recover.batch", hint="4: 1 or more")
         if not 0 < self.rate < 1:
             raise DovetailError(f"a rate of {self.rate}", where="recover.rate", hint="0.001: above 0, below 1")
         if not 0 <= self.price < inf:
