@@ -143,7 +143,8 @@ def machine_from_text(text: str, where: str) -> Machine:
 
 def machine_from_mapping(data: dict[str, Any], where: str) -> Machine:
     """The chip that a YAML's mapping describes. Raises `DovetailError`."""
-    from dovetail.hardware.schema import MachineFile, check
+    from dovetail.hardware.checked import check
+    from dovetail.hardware.schema import MachineFile
 
     return build(check(data, MachineFile, where).model_dump(exclude_none=True))
 

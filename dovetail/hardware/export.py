@@ -179,7 +179,8 @@ def machine_to_yaml(machine: Machine, sources: Mapping[str, Source | str] | None
     DovetailError
         An array or a non-finite number where a number belongs, a number without a source, or a system of chips.
     """
-    from dovetail.hardware.schema import MachineFile, check
+    from dovetail.hardware.checked import check
+    from dovetail.hardware.schema import MachineFile
 
     if machine.chip:
         raise DovetailError(f"{machine.name} is a system, not a chip", hint=f"write {machine.chip}'s file")

@@ -67,7 +67,8 @@ def machine_from_file(path: Path, around: tuple[Path, ...] = ()) -> Machine:
     data = read_yaml(path)
     if "levels" not in data and "of" not in data:
         return machine_from_mapping(data, str(path))
-    from dovetail.hardware.schema import SystemFile, check
+    from dovetail.hardware.checked import check
+    from dovetail.hardware.schema import SystemFile
 
     where, around = str(path), (*around, path.resolve())
     file = check(data, SystemFile, where).model_dump(exclude_none=True)

@@ -1,6 +1,6 @@
 """The YAML files that ship, read without the schema: tests hold every one of them to it, so a start need not.
 
-A user's file always goes through `dovetail.hardware.schema`; that it gives the same machine is tested for each file
+A user's file always goes through `dovetail.hardware.checked`; that it gives the same machine is tested for each file
 that ships.
 """
 

@@ -5,7 +5,6 @@ Designs on this computer run; those on an integer array, which `dovetail compile
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from dovetail.core.content import digest
 from dovetail.core.errors import DovetailError
 from dovetail.core.quantity import Quantity
 from dovetail.search.certainty import HERE as HERE
@@ -107,49 +105,28 @@ def measure(
     DovetailError
         A recipe that cannot be applied here, no Verilator for a design on an integer array, RTL that is wrong.
     """
+    from dovetail.search.timed import Timer
+
     designs = [(candidate, design_of(space, candidate)) for candidate in candidates]
-    yield from _run([pair for pair in designs if not _on_array(pair[1])], report, seconds, applied)
-    arrays = [pair for pair in designs if _on_array(pair[1])]
-    if arrays:
-        yield from _simulated(arrays, report)
+    with Timer(False, seconds, report, applied) as timer:
+        for candidate, design in _by_what_they_share(designs):
+            found = timer(design.model, design.machine, design.recipe, design.workload)
+            machine = SIMULATED if _on_array(design) else HERE
+            yield Measured(candidate, design.estimate().tpot, found.mean, machine)
 
 
-def _run(
-    designs: Sequence[tuple[Candidate, Chosen]], report: Report, seconds: float, applied: Path | None
-) -> Iterator[Measured]:
-    from dovetail.design.shapes import clock
-    from dovetail.runtime.load import load
-    from dovetail.runtime.speed import decode_speed
-
-    groups: dict[tuple[str, str], list[tuple[Candidate, Chosen]]] = {}
-    for candidate, design in designs:
-        groups.setdefault((candidate.structure.model, candidate.structure.recipe), []).append((candidate, design))
-    for (_, recipe), some in groups.items():
-        first = some[0][1]
-        with tempfile.TemporaryDirectory(prefix="dovetail-") as folder:
-            report(f"measuring {len(some)} designs with {recipe}")
-            path = _applied(first, applied or Path(folder), report)
-            loaded = load(path, kernels="dense" if first.machine.packed is None else "auto")
-            for candidate, design in some:
-                work = design.workload
-                context, batch = int(work.mean_context), int(work.batch)
-                speed = decode_speed(loaded, context, batch=batch, budget_s=seconds, clock=clock())
-                yield Measured(candidate, design.estimate().tpot, _tpot(design, speed))
-
-
-def _simulated(designs: Sequence[tuple[Candidate, Chosen]], report: Report) -> Iterator[Measured]:
-    """By array, then by recipe and length: what designs share is made once."""
-    from dovetail.design.simulate import Simulator
+def _by_what_they_share(designs: Sequence[tuple[Candidate, Chosen]]) -> list[tuple[Candidate, Chosen]]:
+    """Those of one model and recipe together, in the order of the first of each; integer arrays last, by length."""
 
     def shared(pair: tuple[Candidate, Chosen]) -> tuple[Any, ...]:
-        candidate, design = pair
-        return candidate.structure.model, design.recipe.name, float(design.workload.total_tokens)
+        return _on_array(pair[1]), pair[0].structure.model, pair[0].structure.recipe
 
-    with Simulator() as simulator:
-        for at, (candidate, design) in enumerate(sorted(designs, key=shared)):
-            report(f"simulating the RTL of design {at + 1} of {len(designs)}: {candidate}")
-            counted = simulator.count(design.model, design.machine, design.recipe, design.workload)
-            yield Measured(candidate, design.estimate().tpot, counted.tpot(design.machine), SIMULATED)
+    first: dict[tuple[Any, ...], int] = {}
+    for place, pair in enumerate(designs):
+        first.setdefault(shared(pair), place)
+    return sorted(designs, key=lambda pair: (
+        _on_array(pair[1]), first[shared(pair)], float(pair[1].workload.total_tokens) if _on_array(pair[1]) else 0.0,
+    ))  # fmt: skip
 
 
 def _on_array(design: Chosen) -> bool:
@@ -169,20 +146,3 @@ def no_simulator() -> str:
     except DovetailError as error:
         return str(error)
     return ""
-
-
-def _applied(design: Chosen, folder: Path, report: Report) -> Path:
-    """The checkpoint after the recipe of a design; that of an earlier run where `folder` has it."""
-    source = design.model.folder
-    if source is None:
-        raise DovetailError(f"{design.model.name} cannot be measured", why="its weights are not here")
-    if not design.recipe.methods:
-        return source
-    made = folder / f"{source.name}-{digest(design.recipe.content())[:12]}"
-    return made if made.exists() else design.recipe.apply(source, made, report=report).path
-
-
-def _tpot(design: Chosen, speed: Any) -> Quantity:
-    batch = float(design.workload.batch)
-    low, high = (batch / float(v) for v in (speed.high, speed.low))
-    return Quantity(batch / speed.tokens_per_s, low, high, "s", "measured", f"{speed.repeats} repeats on this computer")

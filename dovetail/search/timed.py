@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING
 
 from dovetail.core.content import digest
 from dovetail.core.errors import DovetailError
+from dovetail.core.quantity import Kind, Quantity
 from dovetail.hardware.machine import Machine
 from dovetail.model import Model
 from dovetail.recipe.recipe import Recipe
+from dovetail.runtime.checkpoint import Checkpoint
 from dovetail.workload import Workload
 
 if TYPE_CHECKING:
@@ -30,10 +32,17 @@ Ends = tuple[float, float, float]  # a value, its low and its high
 
 @dataclass(frozen=True, slots=True)
 class Times:
-    """Seconds of a token after the first, and of the first where that was measured."""
+    """Seconds of a token after the first, and of the first where that was measured; `kind` and `source` of both."""
 
     tpot: Ends
     ttft: Ends | None = None
+    kind: Kind = "measured"
+    source: str = ""
+
+    @property
+    def mean(self) -> Quantity:
+        """The time of a token after the first."""
+        return Quantity(*self.tpot, "s", self.kind, self.source)
 
 
 class Timer:
@@ -45,10 +54,12 @@ class Timer:
         Whether the first token is measured too, on this computer.
     seconds : float
         Of decode, and of prefill, for each design on this computer.
+    applied : Path, optional
+        Where all models after their recipes stay, and are looked for; by default a few do, until the context ends.
     """
 
-    def __init__(self, prefill: bool, seconds: float, report: Report) -> None:
-        self.prefill, self.seconds, self.report = prefill, seconds, report
+    def __init__(self, prefill: bool, seconds: float, report: Report, applied: Path | None = None) -> None:
+        self.prefill, self.seconds, self.report, self.applied = prefill, seconds, report, applied
         self._known: dict[str, Times] = {}
         self._applied: OrderedDict[str, Path] = OrderedDict()
         self._loaded: tuple[str, Loaded] | None = None
@@ -88,7 +99,7 @@ class Timer:
         if self._simulator is None:
             self._simulator = self._stack.enter_context(Simulator())
         found = self._simulator.count(model, machine, recipe, work).tpot(machine)
-        return Times((found.value, found.low, found.high))
+        return Times((found.value, found.low, found.high), kind=found.kind, source=found.source)
 
     def _run(self, model: Model, machine: Machine, recipe: Recipe, work: Workload) -> Times:
         from dovetail.design.shapes import clock
@@ -97,11 +108,12 @@ class Timer:
         loaded, batch, prompt = self._load(model, machine, recipe), int(work.batch), int(work.prompt)
         decode = decode_speed(loaded, int(work.mean_context), batch=batch, budget_s=self.seconds, clock=clock())
         tpot = batch / decode.tokens_per_s, batch / decode.high, batch / decode.low
+        source = f"{decode.repeats} repeats on this computer"
         if not self.prefill:
-            return Times(tpot)
+            return Times(tpot, source=source)
         read = prefill_speed(loaded, prompt, batch=batch, budget_s=self.seconds, clock=clock())
         tokens = batch * prompt
-        return Times(tpot, (tokens / read.tokens_per_s, tokens / read.high, tokens / read.low))
+        return Times(tpot, (tokens / read.tokens_per_s, tokens / read.high, tokens / read.low), source=source)
 
     def _load(self, model: Model, machine: Machine, recipe: Recipe) -> Loaded:
         from dovetail.runtime.load import load
@@ -118,6 +130,9 @@ class Timer:
             raise DovetailError(f"{model.name} cannot be measured", why="its weights are not here")
         if not recipe.methods:
             return model.folder
+        if self.applied is not None:
+            made = self.applied / digest([Checkpoint.open(model.folder).content(), recipe.content()])[:16]
+            return made if made.exists() else recipe.apply(model.folder, made, report=self.report).path
         key = digest([_who(model), recipe.content()])[:16]
         if key not in self._applied:
             while len(self._applied) >= _KEPT:

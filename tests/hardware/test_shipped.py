@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from dovetail.hardware.build import load_stack, machine_from_text, shipped_machine, stack_names, zoo_files
-from dovetail.hardware.schema import StackFile, check
+from dovetail.hardware.checked import check
+from dovetail.hardware.schema import StackFile
 from dovetail.hardware.yamlfile import parse_yaml
 
 

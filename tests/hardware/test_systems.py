@@ -10,7 +10,8 @@ import yaml
 
 from dovetail.core.errors import DovetailError
 from dovetail.hardware import load_machine, machine_to_yaml, machines, system_names, systems
-from dovetail.hardware.schema import SystemFile, check
+from dovetail.hardware.checked import check
+from dovetail.hardware.schema import SystemFile
 from dovetail.hardware.summary import summary
 from dovetail.hardware.systems import system
 from dovetail.hardware.yamlfile import parse_yaml

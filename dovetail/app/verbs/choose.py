@@ -15,6 +15,7 @@ from dovetail.app.output import Answer, Json, Out, Quiet, emit, progress
 from dovetail.core.errors import INFEASIBLE, DovetailError
 
 if TYPE_CHECKING:
+    from dovetail.app.search_screen import More
     from dovetail.design.speculation import Speculation
     from dovetail.search.result import Candidate, Result
     from dovetail.search.sensitivity import Share
@@ -71,33 +72,48 @@ def search(
         return
     if space is None:
         raise DovetailError("no space is given", hint="dovetail search examples/chat-8b.yaml")
-    from dovetail.app.search_screen import More, search_screen
-    from dovetail.search.certainty import order
-    from dovetail.search.codesign import guessing, needs_quality, search_space
-    from dovetail.search.measuring import measure_front
+    from dovetail.app.search_screen import search_screen
+    from dovetail.search.codesign import needs_quality, search_space
 
+    _check(export is not None and study is None, sensitivity and measured)
     report = partial(progress, quiet=quiet)
-    if export is not None and study is None:
-        raise DovetailError("--export writes what a study holds", hint="--study study.sqlite --export rows.csv")
-    how: dict[str, Any] = {"evaluations": guided, "sampler": sampler, "seed": seed, "ray": ray, "stop": not to_the_end}
-    how |= {"measured": measured}
-    if sensitivity and measured:
-        what = "--sensitivity asks the whole space, --measured only some designs of it"
-        raise DovetailError(what, hint="leave out one of them")
-    found = search_space(space, study, report, **how)
-    shares = _shares(found) if sensitivity else ()
-    pairs, rows = order(found), measure_front(found, measure, report) if measure else ()
+    found = search_space(space, study, report, evaluations=guided, sampler=sampler, seed=seed, ray=ray,
+                         stop=not to_the_end, measured=measured)  # fmt: skip
+    more = _beyond(found, sensitivity, measure, report)
     if export is not None and study is not None:
         _export(study, export)
-    guessed = guessing(found)
-    data = {**found.to_json(), "speculation": _speculation(guessed)}
-    data |= {"sensitivity": [asdict(share) for share in shares]} if sensitivity else {}
-    some = bool(guided) and (measured or needs_quality(found.searched))  # what surrounds them was not measured
-    data |= {"landscape": _landscape(found, shares, report)} if out is not None and not some else {}
-    data |= {"order": [pair.to_json() for pair in pairs], "measured": [row.to_json() for row in rows]}
-    more = More(guessed, shares, pairs, rows)
+    data = _answered(found, more, sensitivity)
+    if out is not None and not (guided and (measured or needs_quality(found.searched))):  # else nothing lies around it
+        data["landscape"] = _landscape(found, more.shares, report)
     answer = Answer("search", data, lambda: search_screen(found, quiet, more), found.exit_code)
     emit(answer, as_json=json, quiet=quiet, out=out, inputs=[space])
+
+
+def _check(homeless: bool, torn: bool) -> None:
+    """Refuse an export without a study, and the sensitivity of a space of which only some designs are measured."""
+    if homeless:
+        raise DovetailError("--export writes what a study holds", hint="--study study.sqlite --export rows.csv")
+    if torn:
+        what = "--sensitivity asks the whole space, --measured only some designs of it"
+        raise DovetailError(what, hint="leave out one of them")
+
+
+def _beyond(found: Result, sensitivity: bool, measure: int, report: Callable[[str], None]) -> More:
+    """What is told beside the front."""
+    from dovetail.app.search_screen import More
+    from dovetail.search.certainty import order
+    from dovetail.search.codesign import guessing
+    from dovetail.search.measuring import measure_front
+
+    shares = _shares(found) if sensitivity else ()
+    pairs, rows = order(found), measure_front(found, measure, report) if measure else ()
+    return More(guessing(found), shares, pairs, rows)
+
+
+def _answered(found: Result, more: More, sensitivity: bool) -> dict[str, Any]:
+    data = {**found.to_json(), "speculation": _speculation(more.guessed)}
+    data |= {"sensitivity": [asdict(share) for share in more.shares]} if sensitivity else {}
+    return data | {"order": [p.to_json() for p in more.pairs], "measured": [row.to_json() for row in more.measured]}
 
 
 def _speculation(guessed: tuple[Candidate, Speculation] | None) -> dict[str, Any] | None:

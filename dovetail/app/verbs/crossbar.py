@@ -177,22 +177,16 @@ def train(
     """Train a small network so that its slices are empty and its converters small, beside a plain training."""
     from dovetail.app.crossbar_screen import train_screen
     from dovetail.crossbar.codes import FixedPoint
-    from dovetail.crossbar.training import converting, penalties, restrictions
-    from dovetail.crossbar.training import noise as errors
     from dovetail.crossbar.training.fit import Fit
     from dovetail.crossbar.training.train import Asked
     from dovetail.crossbar.training.train import train as trained
 
     converters = _converters(adc_bits, in_loop or column_cap is not None)
-    given: tuple[tuple[Any, Any], ...] = (
-        (prune, restrictions.Prune), (digits, restrictions.Digits), (_bits(cap) or None, restrictions.Cap),
-        (l1, penalties.L1), (step_l1, penalties.StepL1), (bit_slice_l1, penalties.BitSliceL1),
-        (None if noise is None and stuck is None else (noise or 0.0, stuck or 0.0),
-         lambda cells: errors.Noise(cells[0], cells[1] / 2, cells[1] / 2)),
-        (column_cap, lambda x: penalties.ColumnCap(x, converters)),
-        (in_loop or None, lambda _: converting.Converting(converters)),
+    cells = None if noise is None and stuck is None else (noise or 0.0, stuck or 0.0)
+    parts = _parts(
+        converters, prune=prune, digits=digits, cap=_bits(cap) or None, l1=l1, step_l1=step_l1,
+        bit_slice_l1=bit_slice_l1, cells=cells, column_cap=column_cap, in_loop=in_loop or None,
     )  # fmt: skip
-    parts: tuple[Any, ...] = tuple(make(value) for value, make in given if value is not None)
     setup = _setup("ideal", "8", cell_bits, "differential", array, 8, "", seed)
     asked = Asked(net, parts, Fit(epochs, batch, rate, seed=seed), weights, data, digits_count, _whole_bits(adc_bits),
                   FixedPoint(code_bits), setup.cells, setup.arrays)  # fmt: skip
@@ -201,6 +195,21 @@ def train(
         made.save(out)
     emit(Answer("crossbar train", made.found, lambda: train_screen(made.found, quiet)), as_json=json, quiet=quiet,
          out=out, inputs=[weights] if weights is not None else [])  # fmt: skip
+
+
+def _parts(converters: int | tuple[int, ...], **given: Any) -> tuple[Any, ...]:
+    """The parts of a training that were asked for: those whose value is not None."""
+    from dovetail.crossbar.training import converting, penalties, restrictions
+    from dovetail.crossbar.training import noise as errors
+
+    make: dict[str, Any] = {
+        "prune": restrictions.Prune, "digits": restrictions.Digits, "cap": restrictions.Cap, "l1": penalties.L1,
+        "step_l1": penalties.StepL1, "bit_slice_l1": penalties.BitSliceL1,
+        "cells": lambda cells: errors.Noise(cells[0], cells[1] / 2, cells[1] / 2),
+        "column_cap": lambda x: penalties.ColumnCap(x, converters),
+        "in_loop": lambda _: converting.Converting(converters),
+    }  # fmt: skip
+    return tuple(made(given[name]) for name, made in make.items() if given[name] is not None)
 
 
 def _converters(adc_bits: str, needed: bool) -> int | tuple[int, ...]:

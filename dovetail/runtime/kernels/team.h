@@ -21,8 +21,8 @@ namespace {
 
 int look(dl_phdr_info* object, size_t, void* found) {
     const char *path = object->dlpi_name, *name = strrchr(path, '/');
-    if (!name || !strstr(path, "/torch") || !(strstr(name, "libgomp") || strstr(name, "libiomp") || strstr(name, "libomp")))
-        return 0;  // the OpenMP of other packages has threads of its own
+    const bool own = strstr(path, "/torch/lib/") || strstr(path, "/torch.libs/");  // others have threads of their own
+    if (!name || !own || !(strstr(name, "libgomp") || strstr(name, "libiomp") || strstr(name, "libomp"))) return 0;
     void* library = dlopen(path, RTLD_LAZY | RTLD_NOLOAD);
     if (library) *static_cast<Parallel*>(found) = reinterpret_cast<Parallel>(dlsym(library, "GOMP_parallel"));
     return *static_cast<Parallel*>(found) != nullptr;
