@@ -91,16 +91,18 @@ def test_two_writers_at_once_agree(toy: ModuleType, expected: Result, tmp_path: 
         assert study.blocks == 48
 
 
-@pytest.mark.parametrize("damage", ["noise", "cut", "pages"])
+@pytest.mark.parametrize("damage", ["noise", "cut", "pages", "note", "head"])
 def test_a_damaged_file_is_kept_aside_and_never_overwritten(
     damage: str, toy: ModuleType, expected: Result, tmp_path: Path
 ) -> None:
     path = tmp_path / "a.study"
     run(toy, path)
     whole = path.read_bytes()
-    broken = {"noise": b"\x13not a database" * 500, "cut": whole[: len(whole) // 2], "pages": bytearray(whole)}[damage]
-    if damage == "pages":
-        broken = whole[:4096] + b"\xff" * (len(whole) - 8192) + whole[-4096:]
+    broken = {
+        "noise": b"\x13not a database" * 500, "cut": whole[: len(whole) // 2], "note": b"not a study",
+        "head": whole[:300],
+        "pages": whole[:4096] + b"\xff" * (len(whole) - 8192) + whole[-4096:],
+    }[damage]  # fmt: skip
     path.write_bytes(broken)
     result = run(toy, path)
     (aside,) = tmp_path.glob("a.study.corrupt-*")
